@@ -1,0 +1,59 @@
+# One Makefile; CI calls the same targets as a person does. `make help` lists them.
+.DEFAULT_GOAL := help
+.SUFFIXES:
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+.PHONY: install
+install: $(STAMP)  ## .venv with every dependency at its locked version, and the `flattr` command
+
+$(STAMP): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 1; }
+	@echo "installing into $(VENV) (half a minute, once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: demo
+demo: install  ## the whole pipeline once: clicks in, payout table out, every cent explained
+	@$(BIN)/flattr demo $(ARGS)
+
+.PHONY: up
+up: install  ## the stack in the foreground on the embedded broker and warehouse
+	@$(BIN)/flattr up $(ARGS)
+
+.PHONY: kafka
+kafka:  ## fetch Apache Kafka from Maven Central into .kafka/ (needs Java 17 and Maven)
+	@deploy/kafka/fetch.sh
+
+.PHONY: test
+test: install  ## every test; on Apache Kafka too when `make kafka` has fetched it
+	@$(BIN)/pytest $(ARGS)
+
+.PHONY: check
+check: install  ## format, lint, types, import contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: bench
+bench: install  ## the figures, as JSON under .bench/
+	@$(BIN)/flattr bench --help
+
+.PHONY: lock
+lock: install  ## resolve requirements.lock anew: versions and hashes, no addresses
+	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra local --extra dev \
+	  --output-file requirements.lock pyproject.toml
+
+.PHONY: clean
+clean:  ## remove what the targets made
+	rm -rf $(VENV) .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

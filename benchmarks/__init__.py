@@ -1,0 +1,1 @@
+"""One file per figure; `flattr bench` runs them."""

@@ -1,0 +1,1 @@
+"""Deploy: the command line, the embedded stack, and everything that composes the parts."""

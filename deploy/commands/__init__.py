@@ -1,0 +1,1 @@
+"""The sub-commands of `flattr`, one file per part."""

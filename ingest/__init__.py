@@ -1,0 +1,1 @@
+"""Ingest: clicks come in over HTTP and are answered once Kafka has them."""

@@ -1,0 +1,1 @@
+"""Streams: Faust agents deduplicate and count clicks into the warehouse."""

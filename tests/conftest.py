@@ -1,0 +1,99 @@
+"""Fixtures of the whole suite: real parts on free ports, started once per session.
+
+``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka
+from ``make kafka``; tests parametrised over ``broker`` run on both. Where Kafka was not
+fetched those tests are deselected with a line in the report's header, unless
+FLATTR_REQUIRE_KAFKA=1, which makes its absence an error.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local import KAFKA_HOME, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part
+from warehouse.client import Warehouse
+from warehouse.migrate import migrate
+
+KAFKA_FETCHED = any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar"))
+KAFKA_REQUIRED = os.environ.get("FLATTR_REQUIRE_KAFKA") == "1"
+_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    """Say which brokers the suite runs on."""
+    return (
+        "brokers: embedded, Apache Kafka" if KAFKA_FETCHED else "brokers: embedded only; `make kafka` adds Apache Kafka"
+    )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect Apache Kafka's tests where it is neither fetched nor required."""
+    if KAFKA_FETCHED or KAFKA_REQUIRED:
+        return
+    needing = [item for item in items if _needs_kafka(item)]
+    if needing:
+        config.hook.pytest_deselected(items=needing)
+        items[:] = [item for item in items if not _needs_kafka(item)]
+
+
+def _needs_kafka(item: pytest.Item) -> bool:
+    callspec = getattr(item, "callspec", None)
+    return "kafka" in getattr(item, "fixturenames", ()) or (
+        callspec is not None and callspec.params.get("broker") == "kafka"
+    )
+
+
+@pytest.fixture(scope="session")
+def parts_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the session's parts keep data and logs."""
+    return tmp_path_factory.mktemp("parts")
+
+
+@pytest.fixture(scope="session")
+def warehouse_server(parts_folder: Path) -> Iterator[EmbeddedWarehouse]:
+    """One ClickHouse for the session."""
+    with EmbeddedWarehouse(parts_folder / "warehouse") as server:
+        yield server
+
+
+@pytest.fixture
+def warehouse(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+    """A migrated database of the test's own."""
+    database = Warehouse(f"{warehouse_server.url}/test_{next(_numbers)}")
+    migrate(database)
+    yield database
+    database.command(f"DROP DATABASE {database.database} SYNC")
+    database.close()
+
+
+@pytest.fixture(scope="session")
+def embedded_broker(parts_folder: Path) -> Iterator[EmbeddedBroker]:
+    """One Tansu for the session: use topics of your own."""
+    with EmbeddedBroker(parts_folder / "broker") as broker:
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def kafka(parts_folder: Path) -> Iterator[ApacheKafka]:
+    """One Apache Kafka for the session: use topics of your own."""
+    with ApacheKafka(parts_folder / "kafka") as broker:
+        yield broker
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+def broker(request: pytest.FixtureRequest) -> Part:
+    """Each broker in turn, by its address."""
+    name = "embedded_broker" if request.param == "embedded" else "kafka"
+    part: Part = request.getfixturevalue(name)
+    return part
+
+
+@pytest.fixture
+def topic() -> str:
+    """A topic name that no other test uses."""
+    return f"clicks-{os.getpid()}-{next(_numbers)}"

@@ -1,0 +1,1 @@
+"""Warehouse: schema, queries, read API and the month's close."""

@@ -1,0 +1,153 @@
+"""The adapter to ClickHouse: one driver client per thread, columnar inserts, translated errors.
+
+The driver blocks, so call from a worker thread, never from an event loop. It never
+retries; nor does this: whoever calls knows whether a repeat is harmless.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from clickhouse_driver import Client, errors
+
+from warehouse.errors import WarehouseRefused, WarehouseUnavailable
+
+Row = tuple[Any, ...]
+#: ClickHouse codes that a later try may not meet again: timeouts, sockets, memory, too many
+#: parts or queries, a replica or table still starting.
+_PASSING: Final = frozenset({3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 319, 394, 425, 999})
+
+
+class Warehouse:
+    """A database in ClickHouse. Safe to share between threads: each gets its own connection.
+
+    ``url`` is ``clickhouse://user:password@host:port/database``; ``settings`` are ClickHouse
+    settings sent with every statement.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "clickhouse" or not parts.hostname:
+            raise ValueError(f"{masked(url)!r} is not clickhouse://user:password@host:port/database")
+        self.url = url
+        self.database = parts.path.strip("/") or "default"
+        self._timeout_s = timeout_s
+        self._settings = dict(settings or {})
+        self._local = threading.local()
+
+    def rows(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[Row]:
+        """Run a query and return all its rows. ``%(name)s`` in ``sql`` takes ``params``."""
+        with self._client() as client:
+            return list(client.execute(sql, params, settings=settings))
+
+    def columns(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[Sequence[Any]]:
+        """Run a query and return its columns; none at all when it has no rows."""
+        with self._client() as client:
+            return list(client.execute(sql, params, columnar=True, settings=settings))
+
+    def stream(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[Row]:
+        """Run a query and yield its rows as they arrive, on a connection of its own."""
+        with _translated(self):
+            client = self._connect()
+            try:
+                yield from client.execute_iter(sql, params, settings=settings)
+            finally:
+                client.disconnect()
+
+    def command(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run a statement that returns nothing."""
+        with self._client() as client:
+            client.execute(sql, params, settings=settings)
+
+    def insert(self, table: str, columns: Mapping[str, Sequence[Any]]) -> int:
+        """Insert columns of equal length as one block and return the number of rows.
+
+        The block is atomic while it holds fewer than 1,048,576 rows of one partition.
+        Text may be ``str`` or ``bytes``.
+        """
+        names = ", ".join(columns)
+        with self._client() as client:
+            return int(client.execute(f"INSERT INTO {table} ({names}) VALUES", list(columns.values()), columnar=True))
+
+    def close(self) -> None:
+        """Close this thread's connection. The next call opens another."""
+        client: Client | None = getattr(self._local, "client", None)
+        if client is not None:
+            client.disconnect()
+            self._local.client = None
+
+    def _connect(self) -> Client:
+        parts = urlsplit(self.url)
+        return Client(
+            parts.hostname,
+            port=parts.port or 9000,
+            database=self.database,
+            user=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            connect_timeout=5,
+            send_receive_timeout=self._timeout_s,
+            sync_request_timeout=5,
+            settings=self._settings,
+        )
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self._connect()
+        with _translated(self):
+            try:
+                yield client
+            except BaseException as error:
+                # Anything but the server's own answer leaves the connection mid-packet.
+                if not isinstance(error, errors.ServerException):
+                    self.close()
+                raise
+
+
+def masked(url: str) -> str:
+    """The URL with its password starred, for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+@functools.cache
+def named(query: str) -> str:
+    """The text of ``warehouse/queries/<query>.sql``."""
+    return (resources.files("warehouse") / "queries" / f"{query}.sql").read_text()
+
+
+@contextmanager
+def _translated(warehouse: Warehouse) -> Iterator[None]:
+    try:
+        yield
+    except errors.ServerException as error:
+        first_line = str(error.message).partition(" Stack trace")[0].strip()
+        if error.code in _PASSING:
+            raise WarehouseUnavailable(first_line) from error
+        raise WarehouseRefused(first_line, error.code) from error
+    except (
+        errors.NetworkError,
+        errors.SocketTimeoutError,
+        errors.PartiallyConsumedQueryError,
+        EOFError,
+        OSError,
+    ) as error:
+        raise WarehouseUnavailable(f"warehouse at {masked(warehouse.url)} does not answer: {error}") from error

@@ -1,0 +1,1 @@
+"""Payout: from a month's flattrs to sealed payout records."""
