@@ -1,0 +1,36 @@
+"""The `flattr` command: every part, every job, one word each."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Final
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    name="flattr",
+    help="Micropayments counted once and paid to the micro-euro.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+#: One module per part; each has ``register(app)``, which adds its commands.
+#: They import what is heavy inside their functions, so that `flattr --help` stays quick.
+COMMANDS: Final = ("topics", "warehouse")
+
+for _name in COMMANDS:
+    importlib.import_module(f"deploy.commands.{_name}").register(app)
+
+
+def main() -> None:
+    """Run the command line. An expected failure is one sentence and exit code 1, never a traceback."""
+    from deploy.failures import EXPECTED
+
+    try:
+        app()
+    except EXPECTED as error:
+        Console(stderr=True, soft_wrap=True).print(f"flattr: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,19 @@
+"""The failures that a command reports as one sentence instead of a traceback."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from aiokafka.errors import KafkaError
+from pydantic import ValidationError
+
+from deploy.local import KafkaMissing, PartFailed
+from deploy.topics import TopicError
+from warehouse.errors import WarehouseError
+
+
+class CommandFailed(Exception):
+    """A command cannot do what it was asked; the message says why and what to do."""
+
+
+EXPECTED: Final = (CommandFailed, KafkaError, KafkaMissing, PartFailed, TopicError, ValidationError, WarehouseError)
