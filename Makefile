@@ -48,11 +48,13 @@ check: install  ## format, lint, types, import contracts
 bench: install  ## the figures, as JSON under .bench/
 	@$(BIN)/flattr bench --help
 
+COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+
 .PHONY: lock
-lock: install  ## resolve requirements.lock anew: versions and hashes, no addresses
-	@CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --extra local --extra dev \
-	  --output-file requirements.lock pyproject.toml
+lock: install  ## resolve the lock files anew: versions and hashes, no addresses
+	@$(COMPILE) --extra local --extra dev --output-file requirements.lock pyproject.toml
+	@$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
 
 .PHONY: clean
 clean:  ## remove what the targets made

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final, Self
 from xml.sax.saxutils import escape
@@ -70,8 +70,8 @@ class Part:
         """HOST:PORT for a client."""
         return f"{HOST}:{self.port}"
 
-    def start(self, *, timeout_s: float = 30, ready: Callable[[], bool] | None = None) -> Self:
-        """Start and wait until the port (or ``ready``) answers. Raises ``PartFailed``."""
+    def launch(self) -> None:
+        """Start the process and do not wait for it. Call from a thread that lives as long as the part shall."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -83,15 +83,28 @@ class Part:
                 stderr=subprocess.STDOUT,
                 preexec_fn=die_with_parent,  # noqa: PLW1509 - one prctl, no locks taken
             )
-        answers = ready or self.listens
+        (self.folder / f"{self.name}.pid").write_text(f"{self.process.pid}\n")
+
+    def is_ready(self) -> bool:
+        """Whether the part can be used. A subclass may ask more than its port."""
+        return self.listens()
+
+    def wait_ready(self, timeout_s: float = 60) -> None:
+        """Wait until the part can be used. Raises ``PartFailed`` when it dies first or takes longer."""
         deadline = time.monotonic() + timeout_s
-        while not answers():
-            if self.process.poll() is not None:
-                raise PartFailed(f"{self.name} ended with code {self.process.returncode}.\n{self.tail()}")
+        while not self.is_ready():
+            if self.process is None or self.process.poll() is not None:
+                code = self.process.returncode if self.process else None
+                raise PartFailed(f"{self.name} ended with code {code}.\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise PartFailed(f"{self.name} did not answer within {timeout_s:.0f} s.\n{self.tail()}")
+                raise PartFailed(f"{self.name} was not ready within {timeout_s:.0f} s.\n{self.tail()}")
             time.sleep(0.02)
+
+    def start(self) -> Self:
+        """Start and wait until the part can be used. Raises ``PartFailed``."""
+        self.launch()
+        self.wait_ready()
         return self
 
     def listens(self) -> bool:
@@ -188,12 +201,12 @@ class EmbeddedWarehouse(Part):
             environment={"PYTHONPATH": str(ROOT)},
         )
 
-    def start(self, *, timeout_s: float = 60, ready: Callable[[], bool] | None = None) -> Self:
+    def launch(self) -> None:
         """Write the configuration, then start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.xml").write_text(self._config())
         (self.folder / "users.xml").write_text(self._users())
-        return super().start(timeout_s=timeout_s, ready=ready)
+        super().launch()
 
     @property
     def url(self) -> str:
@@ -254,13 +267,13 @@ class ApacheKafka(Part):
             port=port,
         )
 
-    def start(self, *, timeout_s: float = 60, ready: Callable[[], bool] | None = None) -> Self:
+    def launch(self) -> None:
         """Format the log directory once, then start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(self._properties())
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
-        return super().start(timeout_s=timeout_s, ready=ready)
+        super().launch()
 
     def _format(self) -> None:
         command = [
@@ -272,7 +285,7 @@ class ApacheKafka(Part):
             "-c",
             "server.properties",
         ]
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)  # noqa: S603
+        done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)  # noqa: S603 - our own command line
         if done.returncode != 0:
             raise PartFailed(f"kafka could not format {self.folder / 'data'}:\n{done.stderr.decode()[-2000:]}")
 

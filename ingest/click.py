@@ -64,8 +64,8 @@ class Reason(StrEnum):
     ENCODING_UNSUPPORTED = "encoding_unsupported"
     # who asks
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason code, not a secret
-    TOKEN_INVALID = "token_invalid"  # noqa: S105
-    TOKEN_EXPIRED = "token_expired"  # noqa: S105
+    TOKEN_INVALID = "token_invalid"  # noqa: S105 - the same
+    TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the same
     MEMBER_MISMATCH = "member_mismatch"
     SITE_UNKNOWN = "site_unknown"
     ORIGIN_FORBIDDEN = "origin_forbidden"

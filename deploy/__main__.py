@@ -1,0 +1,5 @@
+"""`python -m deploy` is the `flattr` command: how the stack starts its own parts."""
+
+from deploy.cli import main
+
+main()

@@ -1,0 +1,172 @@
+"""Realistic traffic from a seed: who clicks what, how it is sent, and what goes wrong on the way.
+
+Pure: the same plan gives the same requests, byte for byte, whatever the clock says.
+Creators are drawn from a Zipf law, things of a creator too; some clicks are sent twice
+(a retry: same click id), some things are flattred twice (a duplicate: another click id),
+some requests are malformed in one of the ways that pages get wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import accumulate
+from pathlib import Path
+from typing import Final
+
+JSON: Final = "application/json"
+NDJSON: Final = "application/x-ndjson"
+BATCH_CLICKS_MAX: Final = 25
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """How much of what. Shares are of the clicks sent, ``batch_share`` of the requests."""
+
+    members: int = 1000
+    creators: int = 100
+    clicks: int = 20_000
+    seed: int = 7
+    things_per_creator: int = 40
+    retry_share: float = 0.03
+    duplicate_share: float = 0.05
+    malformed_share: float = 0.01
+    batch_share: float = 0.1
+    zipf_exponent: float = 1.1
+
+
+@dataclass(frozen=True)
+class Request:
+    """One HTTP request: a body with ``clicks`` clicks in it, well-formed or not."""
+
+    member_id: str
+    content_type: str
+    body: bytes
+    clicks: int
+
+
+def member_name(number: int) -> str:
+    """member-0042."""
+    return f"member-{number:04}"
+
+
+def creator_name(number: int) -> str:
+    """creator-007."""
+    return f"creator-{number:03}"
+
+
+def requests(plan: Traffic) -> Iterator[Request]:
+    """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all."""
+    chance = random.Random(plan.seed)  # noqa: S311 - a simulation wants repeatable dice
+    activity = list(accumulate(_activity(plan.members, chance)))
+    clicker = _Clicker(plan, chance)
+    left = plan.clicks
+    while left > 0:
+        size = min(left, _batch_size(plan, chance))
+        member_id = member_name(_draw(activity, chance))
+        yield _request(member_id, [clicker.next_click(member_id) for _ in range(size)], chance)
+        left -= size
+
+
+def requests_from(path: Path) -> Iterator[Request]:
+    """Yield one request per non-empty line of a file of clicks; ``member_id`` in the line says who clicks.
+
+    A line that is not a click is sent as it is: ingest says what is wrong with it.
+    """
+    for line in path.read_bytes().splitlines():
+        if line.strip():
+            yield Request(_member_of(line), JSON, line, 1)
+
+
+def _member_of(line: bytes) -> str:
+    try:
+        click = json.loads(line)
+    except ValueError:
+        return "unknown"
+    member_id = click.get("member_id") if isinstance(click, dict) else None
+    return member_id if isinstance(member_id, str) and member_id else "unknown"
+
+
+def _batch_size(plan: Traffic, chance: random.Random) -> int:
+    return chance.randint(2, BATCH_CLICKS_MAX) if chance.random() < plan.batch_share else 1
+
+
+def _activity(members: int, chance: random.Random) -> Iterator[float]:
+    # A few members click all day, most now and then, and one in fifty never.
+    for _ in range(members):
+        yield 0 if chance.random() < 0.02 else chance.lognormvariate(0, 1)
+
+
+class _Clicker:
+    """Makes each member's next click, and remembers the last one for retries and duplicates."""
+
+    def __init__(self, plan: Traffic, chance: random.Random) -> None:
+        self.plan = plan
+        self.chance = chance
+        self.creators = _zipf(plan.creators, plan.zipf_exponent)
+        self.things = _zipf(plan.things_per_creator, plan.zipf_exponent)
+        self.latest: dict[str, dict[str, str]] = {}
+
+    def next_click(self, member_id: str) -> str:
+        """JSON text of one click: new, a retry, a duplicate or malformed."""
+        plan, dice = self.plan, self.chance.random()
+        click = self._fresh()
+        if dice < plan.malformed_share:
+            return _malformed(click, self.chance)
+        before = self.latest.get(member_id)
+        if before and dice < plan.malformed_share + plan.retry_share:
+            return json.dumps(before)
+        if before and dice < plan.malformed_share + plan.retry_share + plan.duplicate_share:
+            click = {**before, "click_id": click["click_id"]}
+        self.latest[member_id] = click
+        return json.dumps(click)
+
+    def _fresh(self) -> dict[str, str]:
+        creator = creator_name(_draw(self.creators, self.chance))
+        return {
+            "click_id": str(uuid.UUID(int=self.chance.getrandbits(128), version=4)),
+            "creator_id": creator,
+            "thing": f"https://{creator}.example/posts/{_draw(self.things, self.chance)}",
+            "site_id": f"site-{self.chance.randrange(10)}",
+        }
+
+
+def _request(member_id: str, clicks: list[str], chance: random.Random) -> Request:
+    if len(clicks) == 1:
+        return Request(member_id, JSON, clicks[0].encode(), 1)
+    # A line that is not JSON spoils only its own line of NDJSON, but all of an array.
+    if chance.random() < 0.5 and all(_is_json(click) for click in clicks):
+        return Request(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks))
+    return Request(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _malformed(click: dict[str, str], chance: random.Random) -> str:
+    return chance.choice(
+        [
+            json.dumps(click)[:-9],
+            json.dumps({**click, "click_id": "not-a-uuid"}),
+            json.dumps({**click, "creater_id": click["creator_id"]}),
+            json.dumps({key: value for key, value in click.items() if key != "thing"}),
+            json.dumps({**click, "creator_id": 17}),
+            json.dumps({**click, "thing": "x" * 5000}),
+        ]
+    )
+
+
+def _zipf(size: int, exponent: float) -> list[float]:
+    return list(accumulate(1 / rank**exponent for rank in range(1, size + 1)))
+
+
+def _draw(cumulative: list[float], chance: random.Random) -> int:
+    return chance.choices(range(len(cumulative)), cum_weights=cumulative)[0]

@@ -1,0 +1,93 @@
+"""The style that a reader relies on, kept by a test. ruff and mypy keep the rest."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("ingest", "streams", "warehouse", "deploy", "benchmarks")
+MODULE_LINES_MAX = 400
+FUNCTION_LINES_MAX = 60
+SOURCES = sorted(path for package in PACKAGES for path in (ROOT / package).rglob("*.py"))
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_module_and_functions_fit_in_a_head(path: Path) -> None:
+    text = path.read_text()
+    assert text.count("\n") <= MODULE_LINES_MAX, f"{named(path)} is too long: divide it by what it does"
+    for function in functions(ast.parse(text)):
+        assert function.end_lineno is not None
+        lines = function.end_lineno - function.lineno + 1
+        assert lines <= FUNCTION_LINES_MAX, f"{named(path)}:{function.lineno} {function.name} has {lines} lines"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=named)
+def test_no_assert_guards_anything_outside_tests(path: Path) -> None:
+    """`python -O` strips asserts; what guards money or data raises."""
+    found = [node.lineno for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Assert)]
+    assert not found, f"{named(path)} asserts in lines {found}"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "warehouse/payout").rglob("*.py")), ids=named)
+def test_no_float_comes_near_money(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        assert not (isinstance(node, ast.Constant) and isinstance(node.value, float)), f"{named(path)}:{node.lineno}"
+        assert not (isinstance(node, ast.Name) and node.id == "float"), f"{named(path)}:{node.lineno}"
+        assert not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and not is_path(node)), (
+            f"{named(path)}:{node.lineno} divides with /: use // and say where the rest goes"
+        )
+
+
+def is_path(node: ast.BinOp) -> bool:
+    """`folder / "name"` joins paths."""
+    return any(
+        isinstance(part, ast.Constant | ast.JoinedStr) and not is_number(part) for part in (node.left, node.right)
+    )
+
+
+def is_number(node: ast.expr) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, int | float)
+
+
+def test_nothing_is_left_to_be_done_later() -> None:
+    # Spelt so that this file does not find itself.
+    marks = re.compile("|".join(["TO" + "DO", "FIX" + "ME", "X" + "XX", "NotImplemented" + "Error"]))
+    found = [named(path) for path in [*SOURCES, *(ROOT / "tests").rglob("*.py")] if marks.search(path.read_text())]
+    assert found == []
+
+
+def test_exemptions_carry_their_reason() -> None:
+    bare = re.compile(r"# (noqa: [A-Z0-9, ]+|type: ignore\[[a-z-]+\])\s*$")
+    found = [
+        f"{named(path)}:{number}"
+        for path in SOURCES
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if bare.search(line)
+    ]
+    assert found == []
+
+
+def test_lock_files_name_no_download_address() -> None:
+    for lock in (ROOT / "requirements.lock", ROOT / "deploy/requirements.lock"):
+        lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
+        assert not [line for line in lines if "://" in line or line.startswith("-")]
+
+
+def test_lock_files_agree() -> None:
+    def versions(lock: Path) -> set[str]:
+        return set(re.findall(r"^([\w.-]+==\S+)", lock.read_text(), flags=re.MULTILINE))
+
+    assert versions(ROOT / "deploy/requirements.lock") <= versions(ROOT / "requirements.lock")
