@@ -19,7 +19,7 @@ app = typer.Typer(
 
 #: One module per part; each has ``register(app)``, which adds its commands.
 #: They import what is heavy inside their functions, so that `flattr --help` stays quick.
-COMMANDS: Final = ("topics", "warehouse")
+COMMANDS: Final = ("api", "topics", "warehouse")
 
 for _name in COMMANDS:
     importlib.import_module(f"deploy.commands.{_name}").register(app)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from tests.api.rows import put_creator_counts, put_member_counts, put_thing_counts, put_things
+from tests.support.serving import ask
+from warehouse.client import Warehouse
+
+SONG = "9f86d081884c7d659a2feaa0c55ad015"
+
+
+def test_creator_count_is_the_sum_of_each_partitions_newest_row(warehouse: Warehouse, api: str) -> None:
+    put_creator_counts(
+        warehouse,
+        [
+            (202611, "anna", 0, 5, 100),
+            (202611, "anna", 1, 3, 90),
+            (202611, "bob", 0, 50, 100),
+            (202610, "anna", 0, 1000, 99),
+        ],
+    )
+    # a newer count that fell (an undo), and an older one that a zombie writes late
+    put_creator_counts(warehouse, [(202611, "anna", 0, 4, 200)])
+    put_creator_counts(warehouse, [(202611, "anna", 1, 2, 50)])
+    body = ask(f"{api}/v1/creators/anna/counts?month=2026-11").json
+    assert (body["creator_id"], body["month"], body["flattrs"]) == ("anna", "2026-11", 7)
+
+
+def test_thing_count_names_its_creator_and_address(warehouse: Warehouse, api: str) -> None:
+    put_thing_counts(warehouse, [(202611, "anna", SONG, 0, 2, 1), (202611, "anna", SONG, 7, 3, 1)])
+    put_things(warehouse, [(SONG, "anna", "https://anna.example/song")])
+    body = ask(f"{api}/v1/things/{SONG}/counts?month=2026-11").json
+    assert (body["flattrs"], body["creator_id"], body["thing"]) == (5, "anna", "https://anna.example/song")
+
+
+def test_thing_that_nobody_flattred_counts_zero(api: str) -> None:
+    body = ask(f"{api}/v1/things/{SONG}/counts").json
+    assert (body["flattrs"], body["creator_id"], body["thing"]) == (0, None, None)
+
+
+def test_member_count_tells_flattrs_and_creators_that_still_have_one(warehouse: Warehouse, api: str) -> None:
+    put_member_counts(
+        warehouse, [(202611, "m-1", "anna", 2, 1), (202611, "m-1", "bob", 1, 2), (202611, "m-2", "x", 9, 3)]
+    )
+    put_member_counts(warehouse, [(202611, "m-1", "bob", 0, 5)])
+    body = ask(f"{api}/v1/members/m-1/counts?month=2026-11").json
+    assert (body["flattrs"], body["creators"]) == (2, 1)
+
+
+def test_month_is_the_clocks_when_none_is_given(warehouse: Warehouse, api: str) -> None:
+    put_creator_counts(warehouse, [(202611, "anna", 0, 5, 1), (202610, "anna", 0, 7, 1)])
+    body = ask(f"{api}/v1/creators/anna/counts").json
+    assert (body["month"], body["flattrs"]) == ("2026-11", 5)
+
+
+def test_identifier_with_quotes_and_slashes_is_only_a_value(warehouse: Warehouse, api: str) -> None:
+    put_creator_counts(warehouse, [(202611, "an'n\\a% --", 0, 5, 1), (202611, "bob", 0, 7, 1)])
+    body = ask(f"{api}/v1/creators/an'n%5Ca%25%20--/counts").json
+    assert body["flattrs"] == 5
+    assert ask(f"{api}/v1/creators/'%20OR%20'1'='1/counts").json["flattrs"] == 0

@@ -1,0 +1,73 @@
+"""The read API: counts, payouts and health over HTTP. It writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from warehouse import problems
+from warehouse.api_metrics import ApiMetrics
+from warehouse.api_settings import ApiSettings
+from warehouse.client import masked
+from warehouse.reads import Reads
+from warehouse.routes import counts, health
+
+log = structlog.get_logger()
+
+DESCRIPTION = """
+Live counts of flattrs and the payouts of closed months.
+
+Beside every count stand `as_of`, the moment until which every accepted click is in it, and `lag`, how far
+the pipeline is behind. Months are calendar months in UTC. Errors are problem details (RFC 9457) with a
+stable `reason`.
+"""
+
+
+def create_app(settings: ApiSettings) -> FastAPI:
+    """Build the app. It connects on the first query, so it starts without the warehouse and says so in /ready."""
+    reads = Reads(settings)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        log.info("api starts", warehouse=masked(reads.warehouse.url), threads=settings.api_threads)
+        yield
+        reads.close()
+        log.info("api stopped")
+
+    app = FastAPI(title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app.state.reads = reads
+    problems.install(app)
+    app.include_router(counts.router)
+    app.include_router(health.router)
+    app.add_middleware(Measured, metrics=reads.metrics)
+    return app
+
+
+class Measured:
+    """Count each answer by route and status. Plain ASGI: it must not buffer a stream."""
+
+    def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass everything through; look at the first message of the answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+
+        async def watched(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                # The route's template, never the address as asked: labels stay few.
+                route = getattr(scope.get("route"), "path", "unknown")
+                self._metrics.requests.labels(route, str(message["status"])).inc()
+                self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
+            await send(message)
+
+        await self._app(scope, receive, watched)

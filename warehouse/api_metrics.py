@@ -1,0 +1,39 @@
+"""The metrics of the read API: a closed list. What is not here is not measured."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+
+
+class ApiMetrics:
+    """One registry per app, so that two apps in one process do not share figures."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.requests = Counter(
+            "flattr_api_requests", "Requests answered.", ["route", "status"], registry=self.registry
+        )
+        self.request_seconds = Histogram(
+            "flattr_api_request_seconds",
+            "From the request's first byte to the answer's first.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.query_seconds = Histogram(
+            "flattr_api_query_seconds",
+            "One warehouse call, without its wait for a thread.",
+            ["query"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.queries_waiting = Gauge(
+            "flattr_api_queries_waiting", "Warehouse calls running or waiting for a thread.", registry=self.registry
+        )
+        self.queries_failed = Counter(
+            "flattr_api_queries_failed", "Warehouse calls that failed.", ["query"], registry=self.registry
+        )

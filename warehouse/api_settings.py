@@ -1,0 +1,44 @@
+"""Settings of the read API."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from warehouse.settings import WarehouseSettings
+
+
+class ApiSettings(WarehouseSettings):
+    """What `flattr api` reads from the environment, frozen."""
+
+    clock: str = Field(
+        default="system",
+        description="Clock of the service: system, +SECONDS, -SECONDS or file:PATH. The demo and the tests shift it.",
+    )
+    api_host: str = Field(
+        default="127.0.0.1",
+        description="Address to listen on. This machine alone by default: what faces a network is said aloud.",
+    )
+    api_port: int = Field(default=8003, ge=0, le=65535, description="Port to listen on.")
+    api_threads: int = Field(
+        default=8,
+        ge=1,
+        le=64,
+        description="Warehouse calls at a time: one thread and one connection each, since the driver blocks. "
+        "Two per core of the warehouse keep it busy; more only queue inside it.",
+    )
+    api_queue_max: int = Field(
+        default=256,
+        ge=1,
+        description="Calls that may wait for a thread; one more is answered 503 instead of waiting past its use.",
+    )
+    api_query_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        description="How long one query may take. A dashboard asks again; a slow query must not hold a thread.",
+    )
+    api_lag_ttl_ms: int = Field(
+        default=500,
+        ge=0,
+        description="How long the lag of the pipeline is reused, in ms. It is read before the count beside it, "
+        "so an older one is still true, only less fresh.",
+    )

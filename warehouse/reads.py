@@ -1,0 +1,97 @@
+"""What the routes share: the warehouse behind worker threads, the clock, the lag, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Annotated, Concatenate, ParamSpec, TypeVar, cast
+
+from fastapi import Depends, Request
+
+from ingest.clock import clock_from
+from warehouse.api_metrics import ApiMetrics
+from warehouse.api_settings import ApiSettings
+from warehouse.client import Warehouse
+from warehouse.errors import WarehouseError
+from warehouse.lag import Lag, read_lag
+from warehouse.problems import ReadReason, unavailable
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Reads:
+    """One per app. Starts its threads when the first query comes."""
+
+    def __init__(self, settings: ApiSettings) -> None:
+        self.settings = settings
+        self.clock = clock_from(settings.clock)
+        self.metrics = ApiMetrics()
+        self.warehouse = Warehouse(
+            settings.warehouse.get_secret_value(),
+            timeout_s=settings.api_query_timeout_s + 5,
+            settings={"max_execution_time": settings.api_query_timeout_s},
+        )
+        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
+        self._waiting = 0
+        self._lag: Lag | None = None
+        self._lag_read_at = 0.0
+        self._lag_lock = asyncio.Lock()
+
+    async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``query(warehouse, ...)`` in a worker thread.
+
+        Raises ``Problem`` 503 when too many wait already, and the warehouse's own errors.
+        """
+        if self._waiting >= self.settings.api_threads + self.settings.api_queue_max:
+            raise unavailable(ReadReason.QUEUE_FULL, "too many reads at a time; ask again soon")
+        self._waiting += 1
+        self.metrics.queries_waiting.set(self._waiting)
+
+        def call() -> T:
+            started = time.perf_counter()
+            try:
+                return query(self.warehouse, *args, **kwargs)
+            except WarehouseError:
+                self.metrics.queries_failed.labels(query.__name__).inc()
+                raise
+            finally:
+                self.metrics.query_seconds.labels(query.__name__).observe(time.perf_counter() - started)
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        finally:
+            self._waiting -= 1
+            self.metrics.queries_waiting.set(self._waiting)
+
+    async def lag(self) -> Lag:
+        """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it stands beside."""
+        async with self._lag_lock:
+            if self._lag is None or time.monotonic() - self._lag_read_at > self.settings.api_lag_ttl_ms / 1000:
+                self._lag = await self.run(read_lag, self.clock())
+                self._lag_read_at = time.monotonic()
+            return self._lag
+
+    def close(self) -> None:
+        """Wait for what runs and close every thread's connection."""
+        meeting = threading.Barrier(self.settings.api_threads)
+
+        def leave() -> None:
+            # All meet first, or a quick thread would leave twice and a slow one never.
+            meeting.wait(timeout=self.settings.api_query_timeout_s + 10)
+            self.warehouse.close()
+
+        for _ in range(self.settings.api_threads):
+            self._threads.submit(leave)
+        self._threads.shutdown()
+
+
+def reads_of(request: Request) -> Reads:
+    """The app's ``Reads``."""
+    return cast("Reads", request.app.state.reads)
+
+
+Here = Annotated[Reads, Depends(reads_of)]

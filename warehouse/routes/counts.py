@@ -1,0 +1,74 @@
+"""Counts of a creator, a thing, a member, by month."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+from pydantic import Field
+
+from warehouse import queries
+from warehouse.problems import RESPONSES
+from warehouse.reads import Here
+from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId, show_month
+
+router = APIRouter(prefix="/v1", tags=["counts"], responses=RESPONSES)
+
+
+class CreatorCounts(AsOf):
+    """A creator's month."""
+
+    creator_id: str = Field(examples=["anna"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="one per member and thing", examples=[1284])
+
+
+class ThingCounts(AsOf):
+    """A thing's month. ``creator_id`` and ``thing`` are null when nobody ever flattred it."""
+
+    thing_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])
+    creator_id: str | None = Field(examples=["anna"])
+    thing: str | None = Field(examples=["https://anna.example/songs/1"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="one per member", examples=[17])
+
+
+class MemberCounts(AsOf):
+    """A member's month."""
+
+    member_id: str = Field(examples=["m-1"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="things flattred", examples=[12])
+    creators: int = Field(description="creators that they belong to", examples=[5])
+
+
+@router.get("/creators/{creator_id}/counts", summary="Flattrs of a creator in a month")
+async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorCounts:
+    """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
+    lag = await reads.lag()
+    flattrs = await reads.run(queries.creator_count, month, creator_id)
+    return CreatorCounts.with_lag(lag, creator_id=creator_id, month=show_month(month), flattrs=flattrs)
+
+
+@router.get("/things/{thing_id}/counts", summary="Flattrs of a thing in a month")
+async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> ThingCounts:
+    """The thing's id is in the receipt of each of its clicks."""
+    lag = await reads.lag()
+    flattrs = await reads.run(queries.thing_count, month, thing_id)
+    known = await reads.run(queries.thing, thing_id)
+    return ThingCounts.with_lag(
+        lag,
+        thing_id=thing_id,
+        creator_id=known and known.creator_id,
+        thing=known and known.thing,
+        month=show_month(month),
+        flattrs=flattrs,
+    )
+
+
+@router.get("/members/{member_id}/counts", summary="Flattrs of a member in a month")
+async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberCounts:
+    """What the member's pool would be divided by, were the month over."""
+    lag = await reads.lag()
+    count = await reads.run(queries.member_count, month, member_id)
+    return MemberCounts.with_lag(
+        lag, member_id=member_id, month=show_month(month), flattrs=count.flattrs, creators=count.creators
+    )

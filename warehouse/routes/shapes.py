@@ -1,0 +1,85 @@
+"""Parameters and shapes that several routes share."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Final, Self
+
+from fastapi import Depends, Path, Query
+from pydantic import BaseModel, Field
+
+from ingest.click import ID_LENGTH_MAX, month_of
+from warehouse.lag import Lag
+from warehouse.problems import Problem, ReadReason
+from warehouse.reads import Here
+
+_MONTH: Final = re.compile(r"([2-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII)
+
+
+def parse_month(text: str) -> int:
+    """202611 for '2026-11'. Raises ``Problem`` 422."""
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            ReadReason.MONTH_MALFORMED,
+            f"{text[:40]!r} is not a month such as 2026-11",
+        )
+    return int(found[1]) * 100 + int(found[2])
+
+
+def show_month(month: int) -> str:
+    """'2026-11' for 202611."""
+    return f"{month // 100}-{month % 100:02}"
+
+
+def month_in_query(
+    reads: Here, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
+) -> int:
+    """The parameter ``month``, the current month when it is not given."""
+    return month_of(reads.clock()) if month is None else parse_month(month)
+
+
+def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
+    """The month in the address."""
+    return parse_month(month)
+
+
+QueryMonth = Annotated[int, Depends(month_in_query)]
+PathMonth = Annotated[int, Depends(month_in_path)]
+CreatorId = Annotated[str, Path(min_length=1, max_length=ID_LENGTH_MAX)]
+MemberId = Annotated[str, Path(min_length=1, max_length=ID_LENGTH_MAX)]
+ThingId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+
+
+def moment(at_ms: int | None) -> datetime | None:
+    """A time in ms as a datetime in UTC."""
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+class LagBody(BaseModel):
+    """How far the pipeline is behind."""
+
+    records: int | None = Field(description="records in the log not yet counted; null when its end is not known")
+    seconds: float | None = Field(description="age of as_of; null when as_of is", examples=[0.412])
+
+
+class AsOf(BaseModel):
+    """Stands beside every count."""
+
+    as_of: datetime | None = Field(
+        description="every click accepted before this moment is in the count; null until each partition was counted"
+    )
+    lag: LagBody
+
+    @classmethod
+    def fields(cls, lag: Lag) -> dict[str, object]:
+        """The two fields, to build a subclass with."""
+        return {"as_of": moment(lag.as_of_ms), "lag": LagBody(records=lag.records, seconds=lag.seconds)}
+
+    @classmethod
+    def with_lag(cls, lag: Lag, **values: object) -> Self:
+        """A body of ``values`` beside its lag."""
+        return cls.model_validate({**values, **cls.fields(lag)})
