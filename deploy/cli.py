@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import sys
-from typing import Final
 
 import typer
 from rich.console import Console
+
+from deploy import commands
 
 app = typer.Typer(
     name="flattr",
@@ -17,12 +19,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-#: One module per part; each has ``register(app)``, which adds its commands.
-#: They import what is heavy inside their functions, so that `flattr --help` stays quick.
-COMMANDS: Final = ("api", "topics", "warehouse")
-
-for _name in COMMANDS:
-    importlib.import_module(f"deploy.commands.{_name}").register(app)
+# One module per part under deploy/commands; each has ``register(app)``, which adds its commands.
+# They import what is heavy inside their functions, so that `flattr --help` stays quick.
+for _module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"deploy.commands.{_module.name}").register(app)
 
 
 def main() -> None:
