@@ -42,3 +42,19 @@ class ApiSettings(WarehouseSettings):
         description="How long the lag of the pipeline is reused, in ms. It is read before the count beside it, "
         "so an older one is still true, only less fresh.",
     )
+    api_counters_ttl_ms: int = Field(
+        default=1000,
+        ge=0,
+        description="How long a button counter is kept in memory, in ms. The number of queries hangs on it, "
+        "not on the number of page views.",
+    )
+    api_counters_kept: int = Field(
+        default=200_000,
+        ge=100,
+        description="Button counters kept in memory, about 300 bytes each; the oldest go first.",
+    )
+    api_counters_max_age_s: int = Field(
+        default=5,
+        ge=0,
+        description="What Cache-Control tells browsers and edges, in seconds: the next page view asks nobody.",
+    )

@@ -27,6 +27,7 @@ class ReadReason(StrEnum):
     MONTH_MALFORMED = "month_malformed"
     MONTH_NOT_CLOSED = "month_not_closed"
     PARAMETER_INVALID = "parameter_invalid"
+    TOO_MANY = "too_many"
     ROUTE_UNKNOWN = "route_unknown"
     METHOD_UNKNOWN = "method_unknown"
     WAREHOUSE_UNAVAILABLE = "warehouse_unavailable"

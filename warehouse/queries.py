@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from warehouse.client import Warehouse, named
@@ -43,3 +44,9 @@ def member_count(warehouse: Warehouse, month: int, member_id: str) -> MemberCoun
     """A member's flattrs in a month."""
     flattrs, creators = warehouse.rows(named("member_count"), {"month": month, "member_id": member_id})[0]
     return MemberCount(int(flattrs), int(creators))
+
+
+def counters(warehouse: Warehouse, month: int, thing_ids: Sequence[str]) -> dict[str, int]:
+    """Flattrs of things in a month, 0 included: one entry for each id asked for."""
+    rows = warehouse.rows(named("counters"), {"month": month, "thing_ids": list(thing_ids)})
+    return {**dict.fromkeys(thing_ids, 0), **{thing_id: int(flattrs) for thing_id, flattrs in rows}}

@@ -5,22 +5,27 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Concatenate, ParamSpec, TypeVar, cast
+from typing import Annotated, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Request
 
 from ingest.clock import clock_from
+from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import Warehouse
+from warehouse.counters import CounterCache
 from warehouse.errors import WarehouseError
 from warehouse.lag import Lag, read_lag
 from warehouse.problems import ReadReason, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+#: Things in one query: each may cost a granule of 8,192 rows, and a second's misses fit in a few.
+_COUNTERS_PER_QUERY: Final = 500
 
 
 class Reads:
@@ -40,6 +45,13 @@ class Reads:
         self._lag: Lag | None = None
         self._lag_read_at = 0.0
         self._lag_lock = asyncio.Lock()
+        self.counters = CounterCache(
+            self._fetch_counters,
+            ttl_s=settings.api_counters_ttl_ms / 1000,
+            size_max=settings.api_counters_kept,
+            batch_max=_COUNTERS_PER_QUERY,
+            monotonic=time.monotonic,
+        )
 
     async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``query(warehouse, ...)`` in a worker thread.
@@ -74,6 +86,10 @@ class Reads:
                 self._lag = await self.run(read_lag, self.clock())
                 self._lag_read_at = time.monotonic()
             return self._lag
+
+    async def _fetch_counters(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, dict[str, int]]:
+        lag = await self.lag()
+        return lag, await self.run(queries.counters, month, thing_ids)
 
     def close(self) -> None:
         """Wait for what runs and close every thread's connection."""

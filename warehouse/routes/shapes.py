@@ -80,6 +80,11 @@ class AsOf(BaseModel):
         return {"as_of": moment(lag.as_of_ms), "lag": LagBody(records=lag.records, seconds=lag.seconds)}
 
     @classmethod
+    def plain(cls, lag: Lag) -> dict[str, object]:
+        """The two fields without a model, for routes that encode by themselves."""
+        return {"as_of": moment(lag.as_of_ms), "lag": {"records": lag.records, "seconds": lag.seconds}}
+
+    @classmethod
     def with_lag(cls, lag: Lag, **values: object) -> Self:
         """A body of ``values`` beside its lag."""
         return cls.model_validate({**values, **cls.fields(lag)})

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from tests.api.conftest import NOON_MS, settings_for
+from tests.api.rows import counted_until, put_progress, put_thing_counts
+from tests.support.serving import ask, serving
+from warehouse.api import create_app
+from warehouse.client import Warehouse
+from warehouse.counters import CounterCache
+from warehouse.errors import WarehouseUnavailable
+from warehouse.lag import Lag
+
+ONE, TWO, THREE = (digit * 32 for digit in "123")
+
+
+def test_counters_of_several_things_come_in_one_call_zero_included(warehouse: Warehouse, api: str) -> None:
+    put_thing_counts(warehouse, [(202611, "a", ONE, 0, 4, 1), (202611, "a", ONE, 3, 2, 1), (202611, "b", TWO, 0, 1, 1)])
+    body = ask(f"{api}/v1/counters?things={ONE},{TWO},{THREE}").json
+    assert body["counters"] == {ONE: 6, TWO: 1, THREE: 0}
+    assert body["month"] == "2026-11"
+
+
+def test_counters_are_open_to_every_origin_and_cacheable(api: str) -> None:
+    answer = ask(f"{api}/v1/counters?things={ONE}", headers={"Origin": "https://site.example"})
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["cache-control"].startswith("public, max-age=5")
+    assert ask(f"{api}/v1/counters", method="OPTIONS").headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+
+
+def test_counters_that_did_not_change_are_304_though_the_pipeline_went_on(warehouse: Warehouse) -> None:
+    put_thing_counts(warehouse, [(202611, "a", ONE, 0, 4, 1)])
+    with serving(create_app(settings_for(warehouse, api_counters_ttl_ms=0))) as api:
+        first = ask(f"{api}/v1/counters?things={ONE}")
+        put_progress(warehouse, 0, counted_until(9), NOON_MS)
+        again = ask(f"{api}/v1/counters?things={ONE}", headers={"If-None-Match": f'"x", {first.headers["etag"]}'})
+        assert (again.status, again.body) == (304, b"")
+        put_thing_counts(warehouse, [(202611, "a", ONE, 0, 5, 2)])
+        changed = ask(f"{api}/v1/counters?things={ONE}", headers={"If-None-Match": first.headers["etag"]})
+        assert (changed.status, changed.json["counters"]) == (200, {ONE: 5})
+
+
+@pytest.mark.parametrize(
+    ("things", "reason"),
+    [
+        ("", "parameter_invalid"),
+        ("xyz", "parameter_invalid"),
+        (ONE.upper().replace("1", "A"), "parameter_invalid"),
+        (f"{ONE},", "parameter_invalid"),
+        (",".join(f"{number:032x}" for number in range(101)), "too_many"),
+    ],
+)
+def test_list_of_things_that_is_none_is_refused(api: str, things: str, reason: str) -> None:
+    answer = ask(f"{api}/v1/counters?things={things}")
+    assert (answer.status, answer.json["reason"]) == (422, reason)
+
+
+class Shop:
+    """A warehouse of counters that notes what it was asked and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[int, list[str]]] = []
+        self.open = asyncio.Event()
+        self.open.set()
+        self.broken = False
+        self.now_s = 0.0
+        self.cache = CounterCache(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=lambda: self.now_s)
+
+    async def fetch(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, Mapping[str, int]]:
+        self.asked.append((month, list(thing_ids)))
+        await self.open.wait()
+        if self.broken:
+            raise WarehouseUnavailable("away")
+        return Lag(0, ()), {thing_id: len(self.asked) for thing_id in thing_ids}
+
+    async def get(self, *thing_ids: str, month: int = 202611) -> dict[str, int]:
+        return {key: counter.flattrs for key, counter in (await self.cache.get(month, thing_ids)).items()}
+
+
+async def test_young_counter_is_answered_without_a_query_and_an_old_one_is_asked_anew() -> None:
+    shop = Shop()
+    assert await shop.get(ONE) == {ONE: 1}
+    shop.now_s = 1.0
+    assert await shop.get(ONE) == {ONE: 1}
+    shop.now_s = 1.1
+    assert await shop.get(ONE) == {ONE: 2}
+
+
+async def test_all_who_miss_at_a_time_share_one_query() -> None:
+    shop = Shop()
+    shop.open.clear()
+    first = asyncio.create_task(shop.get(ONE))
+    await asyncio.sleep(0)
+    others = [asyncio.create_task(shop.get(ONE, TWO)) for _ in range(50)]
+    await asyncio.sleep(0)
+    shop.open.set()
+    await asyncio.gather(first, *others)
+    assert shop.asked == [(202611, [ONE]), (202611, [TWO])]
+
+
+async def test_reader_that_goes_away_does_not_take_the_query_from_the_others() -> None:
+    shop = Shop()
+    shop.open.clear()
+    gone, stays = asyncio.create_task(shop.get(ONE)), asyncio.create_task(shop.get(ONE))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.sleep(0)
+    shop.open.set()
+    assert await stays == {ONE: 1}
+
+
+async def test_failure_reaches_all_who_wait_and_is_not_kept() -> None:
+    shop = Shop()
+    shop.broken = True
+    answers = await asyncio.gather(shop.get(ONE), shop.get(ONE), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [WarehouseUnavailable] * 2
+    shop.broken = False
+    assert await shop.get(ONE) == {ONE: 2}
+
+
+async def test_months_do_not_share_a_counter() -> None:
+    shop = Shop()
+    assert await shop.get(ONE, month=202610) == {ONE: 1}
+    assert await shop.get(ONE, month=202611) == {ONE: 2}
+
+
+async def test_oldest_counters_leave_when_the_cache_is_full() -> None:
+    shop = Shop()
+    await shop.get(ONE, TWO)
+    await shop.get(THREE)
+    await shop.get(ONE)
+    assert [thing_ids for _, thing_ids in shop.asked] == [[ONE, TWO], [THREE], [ONE]]

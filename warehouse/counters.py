@@ -1,0 +1,108 @@
+"""Button counters: many readers, few queries.
+
+Every page view with buttons asks for counters, so they are kept for a second or two, and all
+that is missing at one moment is asked for in one query, however many requests miss it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from warehouse.lag import Lag
+
+#: (month, thing id in hex)
+Key = tuple[int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """One thing's count, with the lag that was read before it."""
+
+    flattrs: int
+    lag: Lag
+    read_at_s: float
+
+
+class CounterCache:
+    """Counters by (month, thing), at most ``ttl_s`` old. Lives in one event loop.
+
+    ``fetch(month, thing_ids)`` asks the warehouse; its errors reach everybody who waited for
+    that query and are not kept. ``monotonic`` is the clock of age, in seconds.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[int, Sequence[str]], Awaitable[tuple[Lag, Mapping[str, int]]]],
+        *,
+        ttl_s: float,
+        size_max: int,
+        batch_max: int,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._fetch = fetch
+        self._ttl_s = ttl_s
+        self._size_max = size_max
+        self._batch_max = batch_max
+        self._monotonic = monotonic
+        self._kept: OrderedDict[Key, Counter] = OrderedDict()
+        self._awaited: dict[Key, asyncio.Future[Counter]] = {}
+        self._queue: list[Key] = []
+        self._fetcher: asyncio.Task[None] | None = None
+
+    async def get(self, month: int, thing_ids: Iterable[str]) -> dict[str, Counter]:
+        """The counters asked for, from memory where they are young enough."""
+        oldest = self._monotonic() - self._ttl_s
+        found: dict[str, Counter] = {}
+        missing: dict[str, asyncio.Future[Counter]] = {}
+        for thing_id in thing_ids:
+            kept = self._kept.get((month, thing_id))
+            if kept is not None and kept.read_at_s >= oldest:
+                found[thing_id] = kept
+            else:
+                missing[thing_id] = self._await((month, thing_id))
+        if missing:
+            found.update(zip(missing, await asyncio.gather(*missing.values()), strict=True))
+        return found
+
+    def _await(self, key: Key) -> asyncio.Future[Counter]:
+        future = self._awaited.get(key)
+        if future is None:
+            future = self._awaited[key] = asyncio.get_running_loop().create_future()
+            self._queue.append(key)
+            if self._fetcher is None:
+                self._fetcher = asyncio.create_task(self._fetch_all())
+        # A reader that goes away must not cancel what others wait for.
+        return asyncio.shield(future)
+
+    async def _fetch_all(self) -> None:
+        """One query after the other until nobody waits; what comes meanwhile goes into the next."""
+        try:
+            while self._queue:
+                month = self._queue[0][0]
+                batch = [key for key in self._queue if key[0] == month][: self._batch_max]
+                taken = set(batch)
+                self._queue = [key for key in self._queue if key not in taken]
+                await self._fetch_batch(month, batch)
+        finally:
+            self._fetcher = None
+
+    async def _fetch_batch(self, month: int, batch: Sequence[Key]) -> None:
+        read_at_s = self._monotonic()
+        try:
+            lag, counts = await self._fetch(month, [thing_id for _, thing_id in batch])
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
+            for key in batch:
+                future = self._awaited.pop(key)
+                future.set_exception(error)
+                # All who waited may have gone; an exception that nobody takes would be logged as lost.
+                future.exception()
+            return
+        for key in batch:
+            counter = self._kept[key] = Counter(counts[key[1]], lag, read_at_s)
+            self._kept.move_to_end(key)
+            self._awaited.pop(key).set_result(counter)
+        while len(self._kept) > self._size_max:
+            self._kept.popitem(last=False)

@@ -1,0 +1,86 @@
+"""Button counters: what stands beside every button on every site. Public."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from http import HTTPStatus
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import Field
+
+from warehouse.problems import RESPONSES, Problem, ReadReason
+from warehouse.reads import Here, Reads
+from warehouse.routes.public import PREFLIGHT, cacheable, weak_etag
+from warehouse.routes.shapes import AsOf, QueryMonth, show_month
+
+router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
+
+THINGS_MAX: Final = 100
+_THING_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class Counters(AsOf):
+    """Counters by thing."""
+
+    month: str = Field(examples=["2026-11"])
+    counters: dict[str, int] = Field(examples=[{"9f86d081884c7d659a2feaa0c55ad015": 17}])
+
+
+def parse_things(text: str) -> list[str]:
+    """Thing ids from a comma-separated list, each once. Raises ``Problem`` 422."""
+    thing_ids = list(dict.fromkeys(text.split(",")))
+    if len(thing_ids) > THINGS_MAX:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            ReadReason.TOO_MANY,
+            f"{len(thing_ids)} things; at most {THINGS_MAX} a call",
+        )
+    wrong = next((thing_id for thing_id in thing_ids if not _THING_ID.fullmatch(thing_id)), None)
+    if wrong is not None:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            ReadReason.PARAMETER_INVALID,
+            f"{wrong[:40]!r} is not 32 hexadecimal digits",
+        )
+    return thing_ids
+
+
+@router.get(
+    "/counters",
+    summary="Counters of up to 100 things",
+    response_model=Counters,
+    responses={304: {"description": "as If-None-Match has it"}},
+)
+async def counters(
+    request: Request,
+    reads: Here,
+    month: QueryMonth,
+    things: Annotated[
+        str,
+        Query(
+            description=f"thing ids, comma-separated, at most {THINGS_MAX}",
+            examples=["9f86d081884c7d659a2feaa0c55ad015"],
+        ),
+    ],
+) -> Response:
+    """Open to every origin and cacheable at the edge: `ETag`, `Cache-Control`. 0 for what nobody flattred."""
+    thing_ids = parse_things(things)
+    return await answer(request, reads, month, thing_ids)
+
+
+async def answer(request: Request, reads: Reads, month: int, thing_ids: list[str]) -> Response:
+    """The counters of these things, or 304."""
+    found = await reads.counters.get(month, thing_ids)
+    # The oldest of them says what the whole answer is as of.
+    lag = replace(min((counter.lag for counter in found.values()), key=lambda lag: lag.now_ms), now_ms=reads.clock())
+    counts = {thing_id: found[thing_id].flattrs for thing_id in thing_ids}
+    body: dict[str, Any] = {"month": show_month(month), "counters": counts, **AsOf.plain(lag)}
+    return cacheable(request, body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
+
+
+@router.options("/counters", include_in_schema=False)
+async def preflight() -> Response:
+    """For clients that add a header of their own."""
+    return Response(status_code=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)
