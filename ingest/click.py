@@ -62,6 +62,8 @@ class Reason(StrEnum):
     BODY_EMPTY = "body_empty"
     BODY_TIMEOUT = "body_timeout"
     ENCODING_UNSUPPORTED = "encoding_unsupported"
+    ENCODING_BROKEN = "encoding_broken"
+    METHOD_NOT_ALLOWED = "method_not_allowed"
     # who asks
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason code, not a secret
     TOKEN_INVALID = "token_invalid"  # noqa: S105 - the same
@@ -89,8 +91,30 @@ class Reason(StrEnum):
     DRAINING = "draining"
 
 
+class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """Refused input, one per record on the topic ``rejected``. ``raw`` is base64 on the wire.
+
+    ``raw`` holds the offending item's bytes, or the body's beginning when the body as a whole was
+    refused; ``item`` is its index in the request; ``member_id`` is empty when nobody proved who they are.
+    """
+
+    reason: str
+    detail: str
+    rejected_at: int
+    raw: bytes
+    item: int | None = None
+    field: str = ""
+    member_id: str = ""
+    site_id: str = ""
+
+
 _encoder = msgspec.json.Encoder()
+_rejection_decoder = msgspec.json.Decoder(Rejection)
 _decoder = msgspec.json.Decoder(Click)
+
+
+#: Whatever decoding hostile bytes can raise.
+UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def encode(click: Click) -> bytes:
@@ -99,13 +123,26 @@ def encode(click: Click) -> bytes:
 
 
 def decode(line: bytes) -> Click:
-    """Read one line back. Raises ``msgspec.DecodeError`` (its subclass ``ValidationError`` on a wrong type)."""
+    """Read one line back. Raises ``msgspec.DecodeError`` (its subclass ``ValidationError`` on a wrong type).
+
+    Bytes that are no UTF-8 raise ``UnicodeDecodeError``, too deep a nesting ``RecursionError``: see ``UNREADABLE``.
+    """
     return _decoder.decode(line)
 
 
 def decode_block(value: bytes) -> list[Click]:
     """Read a whole block, all or nothing. Raises ``msgspec.DecodeError`` when any line is wrong."""
     return _decoder.decode_lines(value)
+
+
+def encode_rejection(rejection: Rejection) -> bytes:
+    """The value of one record on the topic ``rejected``."""
+    return _encoder.encode(rejection)
+
+
+def decode_rejection(value: bytes) -> Rejection:
+    """Read one rejection back. Raises ``msgspec.DecodeError``, ``UnicodeDecodeError`` or ``RecursionError``."""
+    return _rejection_decoder.decode(value)
 
 
 def month_of(at_ms: int) -> int:

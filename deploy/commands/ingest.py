@@ -1,0 +1,80 @@
+"""`flattr ingest` and `flattr token`: take clicks, and say who may send them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_KeyFile = Annotated[Path, typer.Option("--keys", envvar="FLATTR_TOKEN_KEYS", help="the file of token keys")]
+_KEYS = Path(".flattr/token-keys.json")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("ingest")(serve)
+    token = typer.Typer(help="Member tokens and their keys.", no_args_is_help=True)
+    token.command("issue")(issue)
+    token.command("keygen")(keygen)
+    app.add_typer(token, name="token")
+
+
+def serve() -> None:
+    """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/settings.md)."""
+    from deploy import logs
+    from deploy.failures import CommandFailed
+    from ingest.canonical import AliasError
+    from ingest.serve import serve as run
+    from ingest.settings import IngestSettings
+    from ingest.tokens import KeyFileError
+
+    logs.set_up()
+    try:
+        run(IngestSettings())
+    except (KeyFileError, AliasError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def issue(
+    member: Annotated[str, typer.Argument(help="the member's id")],
+    keys: _KeyFile = _KEYS,
+    audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
+    days: Annotated[float, typer.Option(min=0.001, help="how long the token holds")] = 30,
+    kid: Annotated[str | None, typer.Option(help="sign with this key; otherwise with the file's newest")] = None,
+    clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
+) -> None:
+    """Print a token that lets MEMBER click."""
+    from deploy.failures import CommandFailed
+    from ingest.clock import clock_from
+    from ingest.tokens import KeyFileError
+    from ingest.tokens import issue as sign
+
+    try:
+        typer.echo(
+            sign(keys, member, audience=audience, now_ms=clock_from(clock)(), valid_s=round(days * 86400), kid=kid)
+        )
+    except (KeyFileError, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def keygen(
+    keys: _KeyFile = _KEYS,
+    algorithm: Annotated[str, typer.Option(help="HS256 or EdDSA")] = "HS256",
+    kid: Annotated[str | None, typer.Option(help="the key's id; made up when left out")] = None,
+) -> None:
+    """Add a signing key; ingest reads the file again by itself, and old tokens stay good while their key is there."""
+    import secrets
+
+    from deploy.failures import CommandFailed
+    from ingest.tokens import ALGORITHMS, KeyFileError
+    from ingest.tokens import keygen as generate
+
+    if algorithm not in ALGORITHMS:
+        raise CommandFailed(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
+    kid = kid or secrets.token_hex(4)
+    try:
+        generate(keys, algorithm=algorithm, kid=kid)
+    except (KeyFileError, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    typer.echo(f"{keys}: key {kid} ({algorithm}) added")

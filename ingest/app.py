@@ -1,0 +1,91 @@
+"""The ingest service: the beacon's raw route in front, FastAPI for everything that is not hot."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.types import Receive, Scope, Send
+
+from ingest.beacon import Beacon, Parts
+from ingest.canonical import alias_table
+from ingest.clock import clock_from
+from ingest.metrics import Metrics
+from ingest.openapi import describe_beacon
+from ingest.publisher import Publisher
+from ingest.settings import IngestSettings
+from ingest.tokens import KeyFile, Tokens
+from ingest.validate import Validator
+
+_log = structlog.get_logger(__name__)
+
+
+class IngestApp(FastAPI):
+    """A FastAPI app whose hot paths are answered before any middleware or router is asked."""
+
+    beacon: Beacon
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Route one connection."""
+        if scope["type"] == "http" and scope["path"] == "/v1/clicks":
+            await self.beacon(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(settings: IngestSettings) -> FastAPI:
+    """The service. Raises ``KeyFileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts."""
+    clock = clock_from(settings.clock)
+    metrics = Metrics()
+    aliases = alias_table(json.loads(settings.aliases_file.read_bytes())) if settings.aliases_file else {}
+    tokens = Tokens(KeyFile(settings.token_keys), audience=settings.token_audience, clock=clock)
+    publisher = Publisher(settings, clock, metrics)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        _log.info("ingest starts", settings=settings.model_dump(mode="json"))
+        await publisher.start()
+        try:
+            yield
+        finally:
+            await publisher.drain()
+            _log.info("ingest drained")
+
+    app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
+    app.beacon = Beacon(
+        Parts(
+            settings=settings,
+            publisher=publisher,
+            tokens=tokens,
+            validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
+            clock=clock,
+            metrics=metrics,
+        )
+    )
+    describe_beacon(app)
+    _add_operating_routes(app, publisher, metrics)
+    return app
+
+
+def _add_operating_routes(app: FastAPI, publisher: Publisher, metrics: Metrics) -> None:
+    @app.get("/live", tags=["operating"])
+    async def live() -> dict[str, str]:
+        """Answers as long as the process does; touches nothing."""
+        return {"status": "live"}
+
+    @app.get("/ready", tags=["operating"], responses={503: {"description": "A part is missing."}})
+    async def ready(response: Response) -> dict[str, str | dict[str, str]]:
+        """Whether clicks can be taken, part by part."""
+        parts = {"broker": "connected" if publisher.connected else "away"}
+        if not publisher.connected:
+            response.status_code = 503
+        return {"status": "ready" if publisher.connected else "not ready", "parts": parts}
+
+    @app.get("/metrics", tags=["operating"], response_class=Response)
+    async def read_metrics() -> Response:
+        """Prometheus metrics; ingest/metrics.py lists them."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

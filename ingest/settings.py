@@ -1,0 +1,121 @@
+"""Settings of ingest: frozen, from the environment, each with its default's reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class IngestSettings(BaseSettings):
+    """How ingest listens, whom it believes, and how it reaches the broker.
+
+    Names without a prefix of their own are shared by every service: FLATTR_BROKER and so on.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_INGEST_", frozen=True, extra="ignore", populate_by_name=True)
+
+    broker: str = Field(
+        default="127.0.0.1:9092",
+        validation_alias="FLATTR_BROKER",
+        description="Kafka's addresses, host:port[,host:port].",
+    )
+    broker_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT",
+        validation_alias="FLATTR_BROKER_SECURITY",
+        description="How to talk to the broker; anything but a machine of your own wants SSL or SASL_SSL.",
+    )
+    broker_ca_file: Path | None = Field(
+        default=None,
+        validation_alias="FLATTR_BROKER_CA_FILE",
+        description="Certificate authority that signed the broker's certificate (PEM); unset: the system's.",
+    )
+    broker_sasl_username: str | None = Field(default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME")
+    broker_sasl_password: SecretStr | None = Field(default=None, validation_alias="FLATTR_BROKER_SASL_PASSWORD")
+    broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512",
+        validation_alias="FLATTR_BROKER_SASL_MECHANISM",
+        description="SCRAM never sends the password itself.",
+    )
+    clock: str = Field(
+        default="system",
+        validation_alias="FLATTR_CLOCK",
+        description="system, +SECONDS, -SECONDS, or file:PATH (ingest/clock.py).",
+    )
+    topic_clicks: str = Field(default="clicks", validation_alias="FLATTR_TOPIC_CLICKS")
+    topic_rejected: str = Field(default="rejected", validation_alias="FLATTR_TOPIC_REJECTED")
+    token_keys: Path = Field(
+        default=Path(".flattr/token-keys.json"),
+        validation_alias="FLATTR_TOKEN_KEYS",
+        description="File of the keys of member tokens; `flattr token keygen` adds one. Read anew when it changes.",
+    )
+    token_audience: str = Field(
+        default="flattr",
+        description="The `aud` that a token must carry: a token for another service opens nothing here.",
+    )
+
+    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(default=8001, ge=0, le=65535)
+    linger_ms: float = Field(
+        default=3,
+        ge=0,
+        description="How long the first click of a block waits for company: longer makes fewer, larger records.",
+    )
+    idempotence: bool = Field(
+        default=True,
+        description="Kafka's idempotent producer. Off only for the embedded broker, which lacks InitProducerId.",
+    )
+    produce_timeout_s: float = Field(
+        default=5,
+        gt=0,
+        description="A block that the broker has not acknowledged by then counts as failed: its clicks are answered "
+        "503 and the producer is replaced, since aiokafka itself would retry for ever.",
+    )
+    queue_max_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Clicks waiting for the broker, in memory; beyond it the answer is 503. Some 250,000 clicks.",
+    )
+    body_max_bytes: int = Field(
+        default=512 * 1024,
+        ge=1024,
+        le=512 * 1024,
+        description="Longest request body: it becomes part of one Kafka record, which holds 1 MB by default.",
+    )
+    batch_max_clicks: int = Field(default=1000, ge=1, le=1000, description="Most clicks in one request.")
+    body_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        description="A body that has not arrived by then is answered 408: slow senders hold no connection for ever.",
+    )
+    drain_timeout_s: float = Field(
+        default=10,
+        gt=0,
+        description="After SIGTERM, requests under way get this long to be answered.",
+    )
+    rejected_per_s: float = Field(
+        default=200,
+        ge=0,
+        description="Most records a second on the topic of rejected input; what is beyond is counted, not kept, "
+        "so that a flood of rubbish does not become a flood of storage.",
+    )
+    rejected_raw_max_bytes: int = Field(
+        default=16 * 1024,
+        ge=0,
+        description="So much of a refused input is kept; a click with every field at its longest is below it.",
+    )
+    aliases_file: Path | None = Field(
+        default=None,
+        description="JSON object of address prefixes, from old to new: things that moved keep one counter.",
+    )
+
+    @model_validator(mode="after")
+    def _sasl_is_complete(self) -> Self:
+        if self.broker_security.startswith("SASL") and not (self.broker_sasl_username and self.broker_sasl_password):
+            raise ValueError(
+                f"FLATTR_BROKER_SECURITY={self.broker_security} needs "
+                "FLATTR_BROKER_SASL_USERNAME and FLATTR_BROKER_SASL_PASSWORD"
+            )
+        return self

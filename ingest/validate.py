@@ -1,0 +1,287 @@
+"""From bytes to clicks: what is a click, and why something is none. Pure: bytes, member and time in, decision out.
+
+Two paths that agree (tests/ingest/test_validate.py holds them together): well-formed input is decoded
+straight into a struct; whatever that refuses is looked at again field by field, to name the field and the
+reason, or to let through what only the strict path minds (``x_...`` fields).
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from ingest import click as wire
+from ingest.canonical import canonical
+from ingest.click import UNREADABLE, Click, Reason
+from ingest.refusal import Refusal, Refused
+
+#: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
+IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+#: A version of a flattr has 44 bits for its time.
+_TIME_MAX_MS: Final = 1 << 44
+_FIELDS: Final = frozenset(
+    ["v", "click_id", "action", "member_id", "creator_id", "thing", "site_id", "clicked_at", "token"]
+)
+_ACTIONS: Final = ("flattr", "undo")
+_THINGS_REMEMBERED: Final = 65_536
+NDJSON_TYPES: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+
+_Id = Annotated[str, msgspec.Meta(pattern=rf"^[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}\Z")]
+
+
+class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A click as a client sends it."""
+
+    creator_id: _Id
+    thing: Annotated[str, msgspec.Meta(min_length=1, max_length=wire.THING_LENGTH_MAX)]
+    v: Literal[1] = 1
+    click_id: str | None = None
+    action: Literal["flattr", "undo"] = "flattr"
+    member_id: str | None = None
+    site_id: _Id | None = None
+    clicked_at: int | str | None = None
+    token: str | None = None
+
+
+_one = msgspec.json.Decoder(_Wire)
+_many = msgspec.json.Decoder(list[_Wire])
+_anything = msgspec.json.Decoder()
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class _Bad(Exception):
+    """One field is wrong."""
+
+    def __init__(self, reason: Reason, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.field, self.detail = reason, field, detail
+
+
+class Validator:
+    """Turns the items of one deployment's requests into clicks: it knows the alias table and how ids are made."""
+
+    def __init__(
+        self,
+        aliases: Mapping[str, str] | None = None,
+        *,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        batch_max_clicks: int = 1000,
+    ) -> None:
+        self._new_id = new_id
+        self._batch_max_clicks = batch_max_clicks
+        table = aliases or {}
+
+        @lru_cache(_THINGS_REMEMBERED)
+        def thing_id(creator_id: str, thing: str) -> str:
+            if _CONTROL.search(thing):
+                raise ValueError("a control character")
+            name = canonical(thing, table)
+            if not name:
+                raise ValueError("nothing but blanks")
+            return wire.thing_id(creator_id, name)
+
+        self._thing_id = thing_id
+
+    def read(self, body: bytes, content_type: bytes, member_id: str, now_ms: int) -> list[Click | Refusal]:
+        """The verdict on every item of a body, in its order. Raises ``Refused`` when the body as a whole is none."""
+        body = body.strip(b" \t\r\n")
+        if not body:
+            raise Refused(Reason.BODY_EMPTY, "the body is empty")
+        if content_type in NDJSON_TYPES:
+            return self._lines(split_lines(body), member_id, now_ms)
+        if body[0] == 0x5B:
+            return self._array(body, member_id, now_ms)
+        return [self.item(body, 0, member_id, now_ms)]
+
+    def raws(self, body: bytes, content_type: bytes) -> list[bytes]:
+        """Each item's bytes, in the order of ``read``'s verdicts, of a body that ``read`` took apart."""
+        body = body.strip(b" \t\r\n")
+        if content_type in NDJSON_TYPES:
+            return split_lines(body)
+        return split_array(body) if body[0] == 0x5B else [body]
+
+    def item(self, raw: bytes, index: int, member_id: str, now_ms: int) -> Click | Refusal:
+        """The verdict on one item."""
+        try:
+            return self._click(_one.decode(raw), member_id, now_ms)
+        except UNREADABLE:
+            pass
+        except _Bad as bad:
+            return Refusal(bad.reason, bad.detail, index, bad.field)
+        try:
+            return self._click(_diagnosed(raw), member_id, now_ms)
+        except _Bad as bad:
+            return Refusal(bad.reason, bad.detail, index, bad.field)
+
+    def _lines(self, lines: list[bytes], member_id: str, now_ms: int) -> list[Click | Refusal]:
+        self._check_count(len(lines))
+        return [self.item(line, index, member_id, now_ms) for index, line in enumerate(lines)]
+
+    def _array(self, body: bytes, member_id: str, now_ms: int) -> list[Click | Refusal]:
+        raws = split_array(body)
+        if not raws:
+            raise Refused(Reason.BODY_EMPTY, "the array is empty")
+        self._check_count(len(raws))
+        try:
+            wires = _many.decode(body)
+            return [self._click(one, member_id, now_ms) for one in wires]
+        except (*UNREADABLE, _Bad):
+            return [self.item(raw, index, member_id, now_ms) for index, raw in enumerate(raws)]
+
+    def _check_count(self, count: int) -> None:
+        if count > self._batch_max_clicks:
+            raise Refused(
+                Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; at most {self._batch_max_clicks} are taken"
+            )
+
+    def _click(self, sent: _Wire, member_id: str, now_ms: int) -> Click:
+        if sent.member_id is not None and sent.member_id != member_id:
+            raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token speaks for another member")
+        if sent.creator_id == member_id:
+            raise _Bad(Reason.OWN_THING, "creator_id", "nobody flattrs a thing of their own")
+        try:
+            thing_id = self._thing_id(sent.creator_id, sent.thing)
+        except ValueError as error:
+            raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
+        at_ms = now_ms if sent.clicked_at is None else _time(sent.clicked_at)
+        clicked_at = min(max(at_ms, now_ms - wire.CLICKED_AT_LAG_MAX_MS), now_ms)
+        return Click(
+            v=wire.VERSION,
+            click_id=self._click_id(sent.click_id),
+            action=sent.action,
+            member_id=member_id,
+            creator_id=sent.creator_id,
+            thing=sent.thing,
+            thing_id=thing_id,
+            site_id=sent.site_id or "",
+            clicked_at=clicked_at,
+            received_at=now_ms,
+            client_at=None if at_ms == clicked_at else at_ms,
+        )
+
+    def _click_id(self, sent: str | None) -> str:
+        if sent is None:
+            return str(self._new_id())
+        if _UUID.fullmatch(sent):
+            return sent
+        folded = sent.lower()
+        if _UUID.fullmatch(folded):
+            return folded
+        raise _Bad(Reason.FIELD_VALUE, "click_id", "a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The items of NDJSON; blank lines are none."""
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """The items of a JSON array as they stand. Raises ``Refused`` when it is none."""
+    try:
+        return [bytes(raw) for raw in _items.decode(body)]
+    except UNREADABLE as error:
+        raise Refused(Reason.JSON_MALFORMED, _plain(error)) from None
+
+
+def _time(sent: int | str) -> int:
+    """Milliseconds since 1970 from those, or from RFC 3339."""
+    at_ms = _rfc3339(sent) if isinstance(sent, str) else sent
+    if not 0 <= at_ms < _TIME_MAX_MS:
+        raise _Bad(Reason.FIELD_VALUE, "clicked_at", "RFC 3339 with a zone, or milliseconds, from 1970 to 2527")
+    return at_ms
+
+
+def _rfc3339(sent: str) -> int:
+    """Milliseconds since 1970, or -1 when the text is no time of a known zone."""
+    try:
+        at = datetime.fromisoformat(sent) if len(sent) <= 40 else None
+        return -1 if at is None or at.tzinfo is None else int(at.timestamp() * 1000 + 0.5)
+    except (ValueError, OverflowError):
+        return -1
+
+
+def _diagnosed(raw: bytes) -> _Wire:
+    """Look at what the strict decoder refused. Raises ``_Bad``, or returns what it need not have refused."""
+    try:
+        sent = _anything.decode(raw)
+    except UNREADABLE as error:
+        raise _Bad(Reason.JSON_MALFORMED, "", _plain(error)) from None
+    if not isinstance(sent, dict):
+        raise _Bad(Reason.NOT_AN_OBJECT, "", "a click is a JSON object")
+    _check_version(sent)
+    for name in sent:
+        if name not in _FIELDS and not name.startswith("x_"):
+            raise _Bad(Reason.FIELD_UNKNOWN, _shown(name), "no such field; your own fields begin with x_")
+    thing = _text(sent, "thing", required=True, length_max=wire.THING_LENGTH_MAX)
+    action = _text(sent, "action") or "flattr"
+    if action not in _ACTIONS:
+        raise _Bad(Reason.FIELD_VALUE, "action", "flattr or undo")
+    return _Wire(
+        creator_id=_identifier(sent, "creator_id", required=True) or "",
+        thing=thing or "",
+        click_id=_text(sent, "click_id"),
+        action=action,  # type: ignore[arg-type] # one of _ACTIONS, checked above
+        member_id=_text(sent, "member_id"),
+        site_id=_identifier(sent, "site_id"),
+        clicked_at=_sent_time(sent),
+    )
+
+
+def _check_version(sent: dict[str, Any]) -> None:
+    version = sent.get("v", wire.VERSION)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise _Bad(Reason.FIELD_TYPE, "v", "the version is a whole number")
+    if version != wire.VERSION:
+        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"version {wire.VERSION} is spoken here")
+
+
+def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max: int = 4096) -> str | None:
+    value = sent.get(name)
+    if value is None and name in sent and name in ("thing", "creator_id", "action"):
+        raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
+    if value is None:
+        if required:
+            raise _Bad(Reason.FIELD_MISSING, name, "this field is needed")
+        return None
+    if not isinstance(value, str):
+        raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
+    if len(value) > length_max:
+        raise _Bad(Reason.FIELD_TOO_LONG, name, f"{len(value)} characters; at most {length_max}")
+    if not value and name in ("thing", "action"):
+        raise _Bad(Reason.FIELD_VALUE, name, "must not be empty")
+    return value
+
+
+def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> str | None:
+    value = _text(sent, name, required=required, length_max=wire.ID_LENGTH_MAX)
+    if value is not None and not IDENTIFIER.fullmatch(value):
+        raise _Bad(Reason.FIELD_VALUE, name, f"1 to {wire.ID_LENGTH_MAX} visible ASCII characters")
+    return value
+
+
+def _sent_time(sent: dict[str, Any]) -> int | str | None:
+    value = sent.get("clicked_at")
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+        raise _Bad(Reason.FIELD_TYPE, "clicked_at", "milliseconds since 1970 as a whole number, or RFC 3339")
+    return value
+
+
+def _shown(name: str) -> str:
+    """A field's name as an answer may carry it: bounded, and without half a character."""
+    return name[:64].encode("utf-8", "replace").decode()
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error)[:200]

@@ -1,0 +1,111 @@
+"""The way to the broker: outages, drains, bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import uuid
+from pathlib import Path
+
+import pytest
+
+from deploy.local import EmbeddedBroker
+from ingest.broker import TopicMissing
+from ingest.click import Reason, decode_block
+from ingest.clock import system_clock
+from ingest.metrics import Metrics
+from ingest.publisher import Placed, Publisher
+from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
+
+CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> EmbeddedBroker:
+    """A broker that a test may kill."""
+    return EmbeddedBroker(tmp_path / "broker")
+
+
+def test_click_is_refused_while_the_broker_is_away_and_taken_when_it_is_back(
+    own_broker: EmbeddedBroker, topic: str, token_keys: Path
+) -> None:
+    with own_broker:
+        make_topics(own_broker.address, topic)
+        with serving(settings_for(own_broker, topic, token_keys, produce_timeout_s=0.5)) as ingest:
+            assert ingest.post(CLICK).status == 202
+            own_broker.kill()
+            away = ingest.post(CLICK)
+            assert (away.status, away.json["reason"]) == (503, "broker_unavailable")
+            assert int(away.headers["retry-after"]) > 0
+            wait_until(lambda: ingest.get("/ready").status == 503)
+            assert ingest.get("/live").status == 200
+            own_broker.start()
+            make_topics(own_broker.address, topic)
+            wait_until(lambda: ingest.post(CLICK).status == 202)
+            assert ingest.get("/ready").status == 200
+            assert ingest.metric("flattr_ingest_producers_total") >= 2
+
+
+def test_service_starts_while_the_broker_is_away(own_broker: EmbeddedBroker, topic: str, token_keys: Path) -> None:
+    with serving(settings_for(own_broker, topic, token_keys, produce_timeout_s=0.5)) as ingest:
+        assert ingest.post(CLICK).json["reason"] == "broker_unavailable"
+        with own_broker:
+            make_topics(own_broker.address, topic)
+            wait_until(lambda: ingest.post(CLICK).status == 202)
+
+
+async def test_missing_topic_is_named_with_what_to_do(
+    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
+) -> None:
+    publisher = Publisher(settings_for(embedded_broker, topic, token_keys), system_clock, Metrics())
+    with pytest.raises(TopicMissing, match=f"no topic {topic} .*flattr topics create"):
+        await publisher.start()
+
+
+def test_clicks_of_many_requests_share_a_block(embedded_broker: EmbeddedBroker, topic: str, token_keys: Path) -> None:
+    make_topics(embedded_broker.address, topic, partitions=1)
+    ids = [str(uuid.uuid4()) for _ in range(20)]
+    with serving(settings_for(embedded_broker, topic, token_keys, linger_ms=300)) as ingest:
+        answers = []
+        senders = [
+            threading.Thread(target=lambda one=one: answers.append(ingest.post({**CLICK, "click_id": one})))
+            for one in ids
+        ]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+    blocks = {record.offset: decode_block(record.value) for record in records(embedded_broker.address, topic)}
+    assert len(blocks) < 10
+    for answer in answers:
+        (receipt,) = answer.json["receipts"]
+        assert blocks[receipt["offset"]][receipt["index"]].click_id == receipt["click_id"]
+    assert sorted(click.click_id for block in blocks.values() for click in block) == sorted(ids)
+
+
+async def test_drain_answers_what_is_under_way_and_takes_nothing_more(
+    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
+) -> None:
+    await asyncio.to_thread(make_topics, embedded_broker.address, topic)
+    publisher = Publisher(settings_for(embedded_broker, topic, token_keys, linger_ms=100), system_clock, Metrics())
+    await publisher.start()
+    under_way = publisher.submit(0, b"a", 1)
+    draining = asyncio.create_task(publisher.drain())
+    await asyncio.sleep(0)
+    assert await publisher.submit(0, b"b", 1) is Reason.DRAINING
+    assert isinstance(await under_way, Placed)
+    await draining
+    assert [record.value for record in await asyncio.to_thread(records, embedded_broker.address, topic)] == [b"a"]
+
+
+async def test_queue_is_bounded(embedded_broker: EmbeddedBroker, topic: str, token_keys: Path) -> None:
+    await asyncio.to_thread(make_topics, embedded_broker.address, topic)
+    settings = settings_for(embedded_broker, topic, token_keys, linger_ms=50, queue_max_bytes=1024 * 1024)
+    publisher = Publisher(settings, system_clock, Metrics())
+    await publisher.start()
+    answers = [publisher.submit(0, b"x" * 500_000, 1) for _ in range(3)]
+    found = await asyncio.gather(*answers)
+    assert [isinstance(one, Placed) for one in found] == [True, True, False]
+    assert found[2] is Reason.QUEUE_FULL
+    assert isinstance(await publisher.submit(0, b"y", 1), Placed)
+    await publisher.drain()

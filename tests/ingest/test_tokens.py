@@ -1,0 +1,191 @@
+"""Member tokens: who is believed, and who is not."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import jwt
+import pytest
+
+from ingest.click import Reason
+from ingest.refusal import Refused
+from ingest.tokens import KeyFile, KeyFileError, Tokens, issue, keygen
+
+NOW_MS = 1_763_800_000_000
+
+
+class Desk:
+    """Tokens of one key file on a clock that the test turns."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.now_ms = NOW_MS
+        self.tokens = Tokens(
+            KeyFile(path), audience="flattr", clock=lambda: self.now_ms, monotonic=lambda: self.now_ms / 1000
+        )
+
+    def issue(self, *, valid_s: int = 60, audience: str = "flattr", kid: str | None = None) -> str:
+        return issue(self.path, "ann", audience=audience, now_ms=NOW_MS, valid_s=valid_s, kid=kid)
+
+    def signed(self, claims: dict[str, object], **headers: object) -> str:
+        secret = json.loads(self.path.read_text())["first"]["k"]
+        key = base64.urlsafe_b64decode(secret + "=")
+        return jwt.encode(claims, key, algorithm="HS256", headers={"kid": "first", **headers})
+
+    def reason(self, token: str | bytes) -> Reason | None:
+        try:
+            self.tokens.member(token.encode() if isinstance(token, str) else token)
+        except Refused as refused:
+            return refused.refusal.reason
+        return None
+
+
+@pytest.fixture
+def desk(token_keys: Path) -> Desk:
+    return Desk(token_keys)
+
+
+@pytest.mark.parametrize("algorithm", ["HS256", "EdDSA"])
+def test_token_of_our_key_names_its_member(tmp_path: Path, algorithm: str) -> None:
+    keygen(tmp_path / "keys.json", algorithm=algorithm, kid="k")
+    desk = Desk(tmp_path / "keys.json")
+    member = desk.tokens.member(desk.issue().encode())
+    assert (member.member_id, member.expires_at) == ("ann", NOW_MS + 60_000)
+
+
+def test_token_expires_by_the_services_clock_though_it_is_cached(desk: Desk) -> None:
+    token = desk.issue(valid_s=60)
+    assert desk.reason(token) is None
+    desk.now_ms += 59_999
+    assert desk.reason(token) is None
+    desk.now_ms += 1
+    assert desk.reason(token) is Reason.TOKEN_EXPIRED
+
+
+def test_key_added_is_believed_and_key_removed_is_not_without_a_restart(desk: Desk) -> None:
+    old = desk.issue()
+    keygen(desk.path, algorithm="EdDSA", kid="second")
+    new = desk.issue()
+    assert jwt.get_unverified_header(new)["kid"] == "second"
+    desk.now_ms += 1000
+    assert desk.reason(old) is None
+    assert desk.reason(new) is None
+    keys = json.loads(desk.path.read_text())
+    del keys["first"]
+    desk.path.write_text(json.dumps(keys))
+    desk.now_ms += 1000
+    assert desk.reason(old) is Reason.TOKEN_INVALID
+    assert desk.reason(new) is None
+
+
+def test_broken_key_file_leaves_the_old_keys_in_force(desk: Desk) -> None:
+    token = desk.issue()
+    desk.path.write_text("{")
+    desk.now_ms += 1000
+    assert desk.reason(token) is None
+
+
+def test_token_for_another_audience_opens_nothing(desk: Desk) -> None:
+    assert desk.reason(desk.issue(audience="bank")) is Reason.TOKEN_INVALID
+
+
+def test_token_is_not_good_before_its_time(desk: Desk) -> None:
+    claims: dict[str, object] = {"sub": "ann", "aud": "flattr", "exp": NOW_MS // 1000 + 60}
+    assert desk.reason(desk.signed(claims)) is None
+    assert desk.reason(desk.signed({**claims, "nbf": NOW_MS // 1000 + 1})) is Reason.TOKEN_INVALID
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": "flattr", "exp": 9e9},
+        {"sub": "ann", "exp": 9e9},
+        {"sub": "ann", "aud": "flattr"},
+        {"sub": 7, "aud": "flattr", "exp": 9e9},
+        {"sub": "", "aud": "flattr", "exp": 9e9},
+        {"sub": "a b", "aud": "flattr", "exp": 9e9},
+        {"sub": "a" * 65, "aud": "flattr", "exp": 9e9},
+        {"sub": "ann", "aud": "flattr", "exp": "tomorrow"},
+        {"sub": "ann", "aud": "flattr", "exp": 1e300},
+        {"sub": "ann", "aud": "flattr", "exp": True},
+        {"sub": "ann", "aud": 7, "exp": 9e9},
+    ],
+)
+def test_signed_token_with_claims_that_we_never_issue_is_invalid(desk: Desk, claims: dict[str, object]) -> None:
+    body = ".".join(
+        base64.urlsafe_b64encode(json.dumps(part).encode()).rstrip(b"=").decode()
+        for part in ({"alg": "HS256", "kid": "first"}, claims)
+    )
+    secret = json.loads(desk.path.read_text())["first"]["k"]
+    signature = jwt.algorithms.HMACAlgorithm(jwt.algorithms.HMACAlgorithm.SHA256).sign(
+        body.encode(), base64.urlsafe_b64decode(secret + "=")
+    )
+    assert desk.reason(f"{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}") is Reason.TOKEN_INVALID
+
+
+def test_forged_tokens_are_invalid_and_answer_alike(desk: Desk) -> None:
+    good = desk.issue()
+    head, claims, signature = good.split(".")
+    none = base64.urlsafe_b64encode(b'{"alg":"none","kid":"first"}').rstrip(b"=").decode()
+    listed = base64.urlsafe_b64encode(b'{"alg":"HS256","kid":["first"]}').rstrip(b"=").decode()
+    forged = [
+        f"{none}.{claims}.",
+        f"{none}.{claims}.{signature}",
+        f"{head}.{claims}.",
+        f"{head}.{claims}.{signature[::-1]}",
+        f"{head}.{claims}",
+        good[:-2],
+        desk.signed({"sub": "ann", "aud": "flattr", "exp": 9e9}, kid="nobody"),
+        f"{listed}.{claims}.{signature}",
+        "x" * 5000,
+        "...",
+        "\u00e9",
+    ]
+    details = set()
+    for token in forged:
+        with pytest.raises(Refused) as caught:
+            desk.tokens.member(token.encode())
+        details.add((caught.value.refusal.reason, caught.value.refusal.detail))
+    assert details == {(Reason.TOKEN_INVALID, "the token is not one that we issued")}
+
+
+def test_public_key_of_eddsa_is_no_secret_for_hs256(tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    keygen(path, algorithm="EdDSA", kid="k")
+    public = json.loads(path.read_text())["k"]["x"]
+    confused = jwt.encode(
+        {"sub": "ann", "aud": "flattr", "exp": 9e9},
+        base64.urlsafe_b64decode(public + "="),
+        algorithm="HS256",
+        headers={"kid": "k"},
+    )
+    assert Desk(path).reason(confused) is Reason.TOKEN_INVALID
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("{", "holds no valid token keys"),
+        ("[]", "must be a JSON object"),
+        ("{}", "at least one key"),
+        ('{"k": 7}', "holds no valid token keys"),
+        ('{"k": {"kty": "oct", "alg": "HS256", "k": "c2hvcnQ"}}', "shorter than 32 bytes"),
+        ('{"k": {"kty": "oct", "alg": "HS512", "k": "c2hvcnQ"}}', "none of"),
+    ],
+)
+def test_unusable_key_file_is_named_with_what_is_wrong(tmp_path: Path, text: str, part: str) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(text)
+    with pytest.raises(KeyFileError, match=part):
+        KeyFile(path)
+
+
+def test_missing_key_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(KeyFileError, match="flattr token keygen"):
+        KeyFile(tmp_path / "none.json")
+
+
+def test_key_file_is_for_its_owner_alone(token_keys: Path) -> None:
+    assert token_keys.stat().st_mode & 0o077 == 0
