@@ -15,7 +15,7 @@ from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health
+from warehouse.routes import counters, counts, health, receipts
 
 log = structlog.get_logger()
 
@@ -44,6 +44,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     problems.install(app)
     app.include_router(counts.router)
     app.include_router(counters.router)
+    app.include_router(receipts.router)
     app.include_router(health.router)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app

@@ -28,6 +28,7 @@ class ReadReason(StrEnum):
     MONTH_NOT_CLOSED = "month_not_closed"
     PARAMETER_INVALID = "parameter_invalid"
     TOO_MANY = "too_many"
+    CLICK_UNKNOWN = "click_unknown"
     ROUTE_UNKNOWN = "route_unknown"
     METHOD_UNKNOWN = "method_unknown"
     WAREHOUSE_UNAVAILABLE = "warehouse_unavailable"

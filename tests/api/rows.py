@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from uuid import UUID
 
 from ingest.click import position
 from warehouse.client import Warehouse
@@ -54,3 +55,34 @@ def put_log_end(warehouse: Warehouse, partition: int, seen_at_ms: int, end_offse
 
 def _put(warehouse: Warehouse, table: str, names: tuple[str, ...], rows: Iterable[tuple[object, ...]]) -> None:
     warehouse.insert(table, dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
+def put_flattr(  # noqa: PLR0913 - one keyword for each column that a test varies
+    warehouse: Warehouse,
+    *,
+    month: int = 202611,
+    member: str = "m-1",
+    creator: str = "anna",
+    thing: str,
+    click_id: UUID | None,
+    position: int,
+    clicked_at_ms: int = 0,
+    undo: bool = False,
+) -> None:
+    """A row of ``flattrs``; without ``click_id`` one that only moves the version."""
+    _put(
+        warehouse,
+        "flattrs",
+        ("month", "member_id", "creator_id", "thing_id", "first_position", "position", "version", "click_id",
+         "site_id", "clicked_at"),
+        [(
+            month, member, creator, bytes.fromhex(thing), position, position, position << 20 | undo << 19,
+            click_id.bytes if click_id else bytes(16), "s", at(clicked_at_ms),
+        )],
+    )  # fmt: skip
+
+
+def put_refused(warehouse: Warehouse, table: str, click_id: UUID, position: int, *, thing: str) -> None:
+    """A row of ``duplicates`` or ``undos`` of member m-1 in partition 0 and November 2026."""
+    row = (202611, 0, position, click_id.bytes, "m-1", bytes.fromhex(thing))
+    _put(warehouse, table, ("month", "partition", "position", "click_id", "member_id", "thing_id"), [row])
