@@ -10,10 +10,20 @@ from pydantic import ValidationError
 from deploy.local import KafkaMissing, PartFailed
 from deploy.topics import TopicError
 from warehouse.errors import WarehouseError
+from warehouse.keys import KeysError
 
 
 class CommandFailed(Exception):
     """A command cannot do what it was asked; the message says why and what to do."""
 
 
-EXPECTED: Final = (CommandFailed, KafkaError, KafkaMissing, PartFailed, TopicError, ValidationError, WarehouseError)
+EXPECTED: Final = (
+    CommandFailed,
+    KafkaError,
+    KafkaMissing,
+    KeysError,
+    PartFailed,
+    TopicError,
+    ValidationError,
+    WarehouseError,
+)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pathlib import Path
+from typing import Final, Self
+
+from pydantic import Field, model_validator
 
 from warehouse.settings import WarehouseSettings
+
+_THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class ApiSettings(WarehouseSettings):
@@ -19,6 +24,15 @@ class ApiSettings(WarehouseSettings):
         description="Address to listen on. This machine alone by default: what faces a network is said aloud.",
     )
     api_port: int = Field(default=8003, ge=0, le=65535, description="Port to listen on.")
+    api_keys: Path | None = Field(
+        default=None,
+        description="File of API keys, written by `flattr keys issue`. Without it everything is open, which is only "
+        "allowed on this machine, or with FLATTR_API_OPEN=true.",
+    )
+    api_open: bool = Field(
+        default=False,
+        description="Serve without keys beyond this machine: behind a gateway that asks for its own.",
+    )
     api_threads: int = Field(
         default=8,
         ge=1,
@@ -58,3 +72,12 @@ class ApiSettings(WarehouseSettings):
         ge=0,
         description="What Cache-Control tells browsers and edges, in seconds: the next page view asks nobody.",
     )
+
+    @model_validator(mode="after")
+    def _keys_beyond_this_machine(self) -> Self:
+        if self.api_keys is None and not self.api_open and self.api_host not in _THIS_MACHINE:
+            raise ValueError(
+                f"FLATTR_API_HOST={self.api_host} serves beyond this machine: set FLATTR_API_KEYS to a file from "
+                "`flattr keys issue`, or FLATTR_API_OPEN=true when a gateway in front asks who is there"
+            )
+        return self

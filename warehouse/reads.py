@@ -18,6 +18,7 @@ from warehouse.api_settings import ApiSettings
 from warehouse.client import Warehouse
 from warehouse.counters import CounterCache
 from warehouse.errors import WarehouseError
+from warehouse.keys import KeyRing
 from warehouse.lag import Lag, read_lag
 from warehouse.problems import ReadReason, unavailable
 
@@ -40,6 +41,8 @@ class Reads:
             timeout_s=settings.api_query_timeout_s + 5,
             settings={"max_execution_time": settings.api_query_timeout_s},
         )
+        #: None where everything is open
+        self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
         self._lag: Lag | None = None

@@ -5,12 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import Field
 
-from warehouse import queries
+from warehouse import access, queries
+from warehouse.keys import Role
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
 from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId, show_month
 
-router = APIRouter(prefix="/v1", tags=["counts"], responses=RESPONSES)
+router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
 
 
 class CreatorCounts(AsOf):
@@ -40,7 +41,11 @@ class MemberCounts(AsOf):
     creators: int = Field(description="creators that they belong to", examples=[5])
 
 
-@router.get("/creators/{creator_id}/counts", summary="Flattrs of a creator in a month")
+@router.get(
+    "/creators/{creator_id}/counts",
+    summary="Flattrs of a creator in a month",
+    dependencies=[access.needs(Role.DASHBOARD)],
+)
 async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorCounts:
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
     lag = await reads.lag()
@@ -48,7 +53,9 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
     return CreatorCounts.with_lag(lag, creator_id=creator_id, month=show_month(month), flattrs=flattrs)
 
 
-@router.get("/things/{thing_id}/counts", summary="Flattrs of a thing in a month")
+@router.get(
+    "/things/{thing_id}/counts", summary="Flattrs of a thing in a month", dependencies=[access.needs(Role.DASHBOARD)]
+)
 async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> ThingCounts:
     """The thing's id is in the receipt of each of its clicks."""
     lag = await reads.lag()
@@ -64,7 +71,9 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Thi
     )
 
 
-@router.get("/members/{member_id}/counts", summary="Flattrs of a member in a month")
+@router.get(
+    "/members/{member_id}/counts", summary="Flattrs of a member in a month", dependencies=[access.needs(Role.FINANCE)]
+)
 async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberCounts:
     """What the member's pool would be divided by, were the month over."""
     lag = await reads.lag()
