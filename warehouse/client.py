@@ -56,13 +56,21 @@ class Warehouse:
             return list(client.execute(sql, params, columnar=True, settings=settings))
 
     def stream(
-        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        sql: str,
+        params: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        query_id: str | None = None,
     ) -> Iterator[Row]:
-        """Run a query and yield its rows as they arrive, on a connection of its own."""
+        """Run a query and yield its rows as they arrive, on a connection of its own.
+
+        ``query_id`` names the query in the server; a second one of that name is refused while it runs.
+        """
         with _translated(self):
             client = self._connect()
             try:
-                yield from client.execute_iter(sql, params, settings=settings)
+                yield from client.execute_iter(sql, params, settings=settings, query_id=query_id)
             finally:
                 client.disconnect()
 

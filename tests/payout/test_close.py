@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.payout.build import Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
+from warehouse.client import Warehouse
+from warehouse.payout.close import close_month, rehearse_month
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.proof import Proof
+from warehouse.payout.settings import CloseSettings
+
+EUR = 1_000_000
+MONTH = 202611
+
+
+def close(warehouse: Warehouse, month: int = MONTH, settings: CloseSettings | None = None) -> Proof:
+    rules = settings or closing()
+    return close_month(warehouse, month, clock=clock_after(month, rules), log_ends=drained, settings=rules)
+
+
+def payouts(warehouse: Warehouse, month: int = MONTH) -> dict[str, tuple[int, int, int, str]]:
+    rows = warehouse.rows(
+        f"SELECT creator_id, paid_micro, carried_out_micro, held_out_micro, reason FROM payouts WHERE month = {month}"
+    )
+    return {creator: tuple(rest) for creator, *rest in rows}  # type: ignore[misc]
+
+
+def test_two_euros_less_fee_are_shared_in_proportion_to_flattrs(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2\nmia bob 1"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    proof = close(warehouse)
+    assert payouts(warehouse) == {"ada": (1_200_000, 0, 0, "paid"), "bob": (600_000, 0, 0, "paid")}
+    assert (proof.pledged_micro, proof.fee_micro, proof.paid_micro) == (2 * EUR, 200_000, 1_800_000)
+    assert proof.balanced
+
+
+def test_sub_cent_remainder_is_carried_and_joins_the_next_month(warehouse: Warehouse) -> None:
+    for month in (202611, 202612):
+        state_month(warehouse, month, flattrs_of("mia ada 1\nmia bob 1\nmia cat 1\nmia dan 1\nmia eve 1\nmia fay 1\nmia gus 1"))
+        pledge(warehouse, month, {"mia": 2 * EUR})
+    first = close(warehouse, 202611)
+    assert {row[0] for row in payouts(warehouse, 202611).values()} == {250_000}
+    assert first.carried_micro == 1_800_000 - 7 * 250_000
+    second = close(warehouse, 202612)
+    assert second.paid_micro + second.carried_micro == 1_800_000
+    assert second.carried_balance_micro == first.carried_micro + second.carried_micro
+    assert second.previous == first.seal
+    assert second.balanced
+
+
+def test_less_than_the_minimum_is_carried_until_it_is_reached(warehouse: Warehouse) -> None:
+    settings = closing(close_minimum_minor=300)
+    for month in (202611, 202612):
+        state_month(warehouse, month, flattrs_of("mia ada 1"))
+        pledge(warehouse, month, {"mia": 2 * EUR})
+    assert close(warehouse, 202611, settings).paid_micro == 0
+    assert payouts(warehouse, 202611) == {"ada": (0, 1_800_000, 0, "below_minimum")}
+    second = close(warehouse, 202612, settings)
+    assert (second.paid_micro, second.carried_micro) == (3_600_000, -1_800_000)
+    assert second.balanced
+
+
+def test_undone_flattr_and_undo_without_flattr_pay_nothing(warehouse: Warehouse) -> None:
+    state_month(
+        warehouse,
+        MONTH,
+        [
+            Flattr("mia", "ada", "a"),
+            Flattr("mia", "bob", "b", undone=True),
+            Flattr("mia", "cat", "c", undone=True, clicked=False),
+        ],
+    )
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    assert close(warehouse).flattrs == 1
+    assert payouts(warehouse) == {"ada": (1_800_000, 0, 0, "paid")}
+
+
+def test_unfunded_member_is_counted_and_listed_and_pays_nothing(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 1\nnil ada 3\nnix bob 1"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR, "nil": 2 * EUR}, unpaid=["nil"])
+    proof = close(warehouse)
+    assert (proof.members_unfunded, proof.flattrs, proof.pledged_micro) == (2, 5, 2 * EUR)
+    assert payouts(warehouse) == {"ada": (1_800_000, 0, 0, "paid"), "bob": (0, 0, 0, "nothing")}
+
+
+@pytest.mark.parametrize(
+    ("rule", "fee", "charity", "carried"),
+    [("charity", 200_000, 1_800_000, 0), ("keep", 2_000_000, 0, 0), ("carry", 200_000, 0, 1_800_000)],
+)
+def test_pool_without_flattrs_goes_where_the_rule_says(
+    warehouse: Warehouse, rule: str, fee: int, charity: int, carried: int
+) -> None:
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    proof = close(warehouse, settings=closing(close_noclick=rule))
+    assert (proof.fee_micro, proof.charity_micro, proof.carried_micro) == (fee, charity, carried)
+    assert proof.balanced
+
+
+def test_carried_pool_is_spent_with_the_next_flattr(warehouse: Warehouse) -> None:
+    settings = closing(close_noclick="carry")
+    pledge(warehouse, 202611, {"mia": 2 * EUR})
+    close(warehouse, 202611, settings)
+    pledge(warehouse, 202612, {"mia": 2 * EUR})
+    state_month(warehouse, 202612, flattrs_of("mia ada 1"))
+    second = close(warehouse, 202612, settings)
+    assert payouts(warehouse, 202612) == {"ada": (3_600_000, 0, 0, "paid")}
+    assert second.carried_balance_micro == 0
+
+
+def test_carried_pool_expires_to_the_charity_by_month_of_origin(warehouse: Warehouse) -> None:
+    settings = closing(close_noclick="carry", close_noclick_expiry_months=2)
+    charity = []
+    for month in (202611, 202612, 202701, 202702):
+        pledge(warehouse, month, {"mia": 2 * EUR if month < 202701 else 3 * EUR})
+        charity.append(close(warehouse, month, settings).charity_micro)
+    assert charity == [0, 0, 1_800_000, 1_800_000]
+
+
+def test_closing_again_gives_the_same_proof_and_other_rules_are_refused(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 1"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    assert close(warehouse) == close(warehouse)
+    with pytest.raises(PayoutRefused, match=r"closed, under other rules \(fee_bps\)"):
+        close(warehouse, settings=closing(close_fee_bps=500))
+
+
+def test_dry_run_states_the_close_and_writes_nothing(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 1"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    settings = closing()
+    dry = rehearse_month(warehouse, MONTH, clock=clock_after(MONTH, settings), log_ends=drained, settings=settings)
+    for table in ("pools", "shares", "payouts", "ledger", "seals", "close_log", "payouts_staging", "shares_staging"):
+        assert warehouse.rows(f"SELECT count() FROM {table}") == [(0,)]
+    assert dry == close(warehouse)

@@ -1,0 +1,119 @@
+"""Stage check: every micro-unit is accounted for, or ``NotConserved`` is raised and nothing is published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Any
+
+from warehouse.client import Warehouse, named
+from warehouse.payout.compute import parameters
+from warehouse.payout.errors import NotConserved
+from warehouse.payout.gate import Tallies
+from warehouse.payout.months import month_text
+from warehouse.payout.settings import CloseSettings
+
+_SPLIT_PRODUCT_MAX = 1 << 63
+
+
+@dataclass(frozen=True)
+class Totals:
+    """The month's sums, each read from the table that states it; money in micro-units."""
+
+    pledges: int
+    pledged: int
+    fee: int
+    charity: int
+    kept: int
+    members_carried_in: int
+    members_carried_out: int
+    pooled: int
+    members: int
+    members_unfunded: int
+    pool_flattrs: int
+    shared: int
+    share_flattrs: int
+    earned: int
+    creators_carried_in: int
+    held_in: int
+    adjusted: int
+    paid: int
+    creators_carried_out: int
+    held_out: int
+    creators: int
+    creators_paid: int
+    payout_flattrs: int
+    split_product: int
+
+
+def check(warehouse: Warehouse, month: int, settings: CloseSettings, tallies: Tallies) -> Totals:
+    """Raise ``NotConserved`` naming the first line that is wrong; return the totals."""
+    values = parameters(month, settings)
+    _check_lines(warehouse, month, "pool of member", "payout_wrong_pools", values, settings)
+    _check_lines(warehouse, month, "payout of creator", "payout_wrong_payouts", values, settings)
+    (row,) = warehouse.rows(named("payout_totals"), values, settings.clickhouse)
+    totals = Totals(**dict(zip((field.name for field in fields(Totals)), row, strict=True)))
+    _check_totals(month, totals)
+    _check_ledger(warehouse, month, totals, settings)
+    if totals.pool_flattrs > tallies.counted:
+        raise NotConserved(f"{month_text(month)}: {totals.pool_flattrs} flattrs are paid, {tallies.counted} were counted")
+    return totals
+
+
+def _check_lines(
+    warehouse: Warehouse, month: int, what: str, query: str, values: dict[str, Any], settings: CloseSettings
+) -> None:
+    for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
+        raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} against {found}")
+
+
+def _check_totals(month: int, totals: Totals) -> None:
+    equations = {
+        "pledges = charged": totals.pledges - totals.pledged,
+        "charged + members' carry = fee + pools + charity + kept + carried": totals.pledged
+        + totals.members_carried_in
+        - (totals.fee + totals.pooled + totals.charity + totals.kept + totals.members_carried_out),
+        "pools = shares": totals.pooled - totals.shared,
+        "shares = earned": totals.shared - totals.earned,
+        "flattrs of pools = flattrs of shares": totals.pool_flattrs - totals.share_flattrs,
+        "flattrs of shares = flattrs of payouts": totals.share_flattrs - totals.payout_flattrs,
+    }
+    for equation, difference in equations.items():
+        if difference:
+            raise NotConserved(f"{month_text(month)}: {equation} is wrong by {difference}")
+    if totals.split_product >= _SPLIT_PRODUCT_MAX:
+        raise NotConserved(f"{month_text(month)}: a pool times its flattrs does not fit 63 bits")
+
+
+def _check_ledger(warehouse: Warehouse, month: int, totals: Totals, settings: CloseSettings) -> None:
+    moved = movements(warehouse, month, settings)
+    if moved.get("pool", 0):
+        raise NotConserved(f"{month_text(month)}: the account `pool` ends at {moved['pool']} instead of 0")
+    if sum(moved.values()):
+        raise NotConserved(f"{month_text(month)}: the ledger's movements sum to {sum(moved.values())} instead of 0")
+    adjustments = _adjusted_by_class(warehouse, month)
+    expected = {
+        "fee": totals.fee,
+        "kept": totals.kept,
+        "charity": totals.charity,
+        "payable": totals.paid,
+        "held": totals.held_out - totals.held_in,
+        "member": totals.members_carried_out - totals.members_carried_in,
+        "creator": totals.creators_carried_out - totals.creators_carried_in,
+        "cash": -totals.pledged,
+    }
+    for account, amount in expected.items():
+        # What the payouts already count as adjusted is part of the creators' movement.
+        amount += 0 if account == "creator" else adjustments.get(account, 0)  # noqa: PLW2901 - the one correction
+        if moved.get(account, 0) != amount:
+            raise NotConserved(
+                f"{month_text(month)}: the ledger moves {moved.get(account, 0)} on `{account}`, the tables say {amount}"
+            )
+
+
+def _adjusted_by_class(warehouse: Warehouse, month: int) -> dict[str, int]:
+    return dict(warehouse.rows(named("payout_adjusted"), {"month": month}))
+
+
+def movements(warehouse: Warehouse, month: int, settings: CloseSettings) -> dict[str, int]:
+    """Credits less debits of the staged month, by class of account."""
+    return dict(warehouse.rows(named("payout_movements"), {"month": month}, settings.clickhouse))

@@ -1,0 +1,160 @@
+"""The close of a month: gate, compute, check, publish, seal.
+
+Under one lock, each stage idempotent and noted in ``close_log`` when it is done. A run that
+died is taken up after its last noted stage; the result is the same bytes as of a run that
+did not die.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from ingest.clock import Clock
+from warehouse.client import Warehouse
+from warehouse.payout import checks, compute, gate, proof
+from warehouse.payout.errors import NotConserved, PayoutRefused
+from warehouse.payout.lock import Lock, locked
+from warehouse.payout.log_ends import LogEnds
+from warehouse.payout.months import month_text
+from warehouse.payout.proof import Proof
+from warehouse.payout.settings import CloseSettings
+from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
+
+#: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
+Progress = Callable[[str, int], None]
+
+LOCK: Final = "month-close"
+_PERCENT_DONE: Final = {
+    "gate": 15, "ballots": 30, "pools": 35, "shares": 55, "payouts": 60, "ledger": 65,
+    "compute": 65, "check": 75, "publish": 80, "seal": 100,
+}  # fmt: skip
+
+
+def close_month(  # noqa: PLR0913 - the parts that a close composes, each injected
+    warehouse: Warehouse,
+    month: int,
+    *,
+    clock: Clock,
+    log_ends: LogEnds,
+    settings: CloseSettings,
+    progress: Progress = lambda _step, _percent: None,
+) -> Proof:
+    """Close the month and return its proof; the stored proof when it is closed already under the same rules.
+
+    Raises ``PayoutRefused`` with what is missing (nothing is written then), ``MonthLocked`` while
+    another close runs, ``NotConserved`` when the sums are wrong (nothing is published then).
+    """
+    before = _closed_already(warehouse, month, settings)
+    if before is not None:
+        return before
+    with locked(warehouse, LOCK) as lock:
+        before = _closed_already(warehouse, month, settings)
+        if before is not None:
+            return before
+        run = _Run(warehouse, month, settings, lock, progress)
+        return run.finish(clock, log_ends)
+
+
+def rehearse_month(  # noqa: PLR0913 - as close_month
+    warehouse: Warehouse,
+    month: int,
+    *,
+    clock: Clock,
+    log_ends: LogEnds,
+    settings: CloseSettings,
+    progress: Progress = lambda _step, _percent: None,
+) -> Proof:
+    """Do everything but publish and seal, then empty the staging tables: what the close would state."""
+    with locked(warehouse, LOCK) as lock:
+        run = _Run(warehouse, month, settings, lock, progress)
+        try:
+            tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+            progress("gate", _PERCENT_DONE["gate"])
+            run.compute()
+            return run.prove(tallies)
+        finally:
+            compute.drop_staging(warehouse, month)
+
+
+def _closed_already(warehouse: Warehouse, month: int, settings: CloseSettings) -> Proof | None:
+    before = proof.stored(warehouse, month)
+    if before is not None and before.rules != settings.rules:
+        changed = sorted(name for name, rule in settings.rules.items() if before.rules.get(name) != rule)
+        raise PayoutRefused(
+            f"{month_text(month)} is closed, under other rules ({', '.join(changed)}): a sealed month never changes. "
+            "Set the rules as they were to see its proof; a correction belongs to an open month."
+        )
+    return before
+
+
+class _Run:
+    """One close under its lock."""
+
+    def __init__(
+        self, warehouse: Warehouse, month: int, settings: CloseSettings, lock: Lock, progress: Progress
+    ) -> None:
+        self._warehouse = warehouse
+        self._month = month
+        self._settings = settings
+        self._lock = lock
+        self._progress = progress
+        self._name = run_name(month, settings)
+
+    def finish(self, clock: Clock, log_ends: LogEnds) -> Proof:
+        """Do the stages that are not done."""
+        done = stages_done(self._warehouse, self._month, self._name)
+        tallies = gate.pass_gate(
+            self._warehouse, self._month, clock=clock, log_ends=log_ends, settings=self._settings
+        )
+        if Stage.GATE not in done:
+            self._done(Stage.GATE, json.dumps(tallies.as_dict()))
+        if Stage.COMPUTE not in done:
+            self.compute()
+            self._done(Stage.COMPUTE)
+        statement = self.prove(tallies)
+        self._done(Stage.CHECK)
+        self._lock.check()
+        compute.publish(self._warehouse, self._month)
+        self._done(Stage.PUBLISH)
+        self._lock.check()
+        self._seal(statement)
+        self._done(Stage.SEAL)
+        compute.drop_staging(self._warehouse, self._month)
+        return statement
+
+    def compute(self) -> None:
+        """Fill the staging tables."""
+        compute.compute(
+            self._warehouse, self._month, self._settings, lambda table: self._progress(table, _PERCENT_DONE[table])
+        )
+
+    def prove(self, tallies: gate.Tallies) -> Proof:
+        """Check the staged month and state it. Raises ``NotConserved``."""
+        totals = checks.check(self._warehouse, self._month, self._settings, tallies)
+        moved = checks.movements(self._warehouse, self._month, self._settings)
+        statement = proof.build(
+            self._warehouse, self._month, self._settings, totals=totals, tallies=tallies, moved=moved
+        )
+        if not statement.balanced:
+            raise NotConserved(f"{month_text(self._month)}: charged is not paid + fee + held + carried + charity")
+        return statement
+
+    def _seal(self, statement: Proof) -> None:
+        """One row, one atomic statement: from here on the month is closed."""
+        self._warehouse.insert(
+            "seals",
+            {
+                "month": [self._month],
+                "seal": [statement.seal],
+                "previous": [statement.previous],
+                "proof": [statement.text()],
+                "sealed_at": [datetime.now(UTC)],
+            },
+        )
+
+    def _done(self, stage: Stage, detail: str = "") -> None:
+        log_stage(self._warehouse, self._month, self._name, stage, detail)
+        self._progress(stage, _PERCENT_DONE[stage])

@@ -1,0 +1,65 @@
+"""Stage compute: from flattrs and pledges to ballots, pools, shares, payouts and ledger, in staging tables.
+
+Steps, each a DROP PARTITION and one INSERT ... SELECT inside the warehouse. A crash after
+any of them costs the stage: it starts over, and drops what is there first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from warehouse.client import Warehouse, named
+from warehouse.payout.months import month_before
+from warehouse.payout.settings import CloseSettings
+
+#: In this order: each reads the ones before it.
+STAGED: Final = ("ballots", "pools", "shares", "payouts", "ledger")
+#: What is published; the ballots are the snapshot that the shares repeat.
+PUBLISHED: Final = ("pools", "shares", "payouts", "ledger")
+
+
+def parameters(month: int, settings: CloseSettings) -> dict[str, Any]:
+    """What the statements of the close take."""
+    return {
+        "month": month,
+        "previous_month": month_before(month),
+        "currency": settings.close_currency,
+        "fee_bps": settings.close_fee_bps,
+        "minor_micro": settings.minor_micro,
+        "minimum_micro": settings.close_minimum_minor * settings.minor_micro,
+        "noclick": settings.close_noclick,
+        "noclick_expiry_months": settings.close_noclick_expiry_months,
+        "claim_required": int(settings.close_claim_required),
+    }
+
+
+def compute(
+    warehouse: Warehouse, month: int, settings: CloseSettings, step_done: Callable[[str], None] = lambda _: None
+) -> None:
+    """Fill the staging tables for a month, dropping what they held of it."""
+    values = parameters(month, settings)
+    drop_staging(warehouse, month)
+    for table in STAGED:
+        warehouse.command(named(f"payout_{table}"), values, settings.clickhouse)
+        step_done(table)
+
+
+def drop_staging(warehouse: Warehouse, month: int) -> None:
+    """Empty the staging tables of a month."""
+    for table in STAGED:
+        warehouse.command(f"ALTER TABLE {table}_staging DROP PARTITION {month:d}")
+
+
+def publish(warehouse: Warehouse, month: int) -> None:
+    """Stage publish: one atomic REPLACE PARTITION per table.
+
+    A crash between two leaves tables of one run beside tables of none; nobody reads a month
+    without its seal, and a rerun replaces all four again.
+    """
+    for table in PUBLISHED:
+        ((staged,),) = warehouse.rows(f"SELECT count() FROM {table}_staging WHERE month = {month:d}")  # noqa: S608 - our names
+        if staged:
+            warehouse.command(f"ALTER TABLE {table} REPLACE PARTITION {month:d} FROM {table}_staging")
+        else:  # the server refuses to replace by nothing
+            warehouse.command(f"ALTER TABLE {table} DROP PARTITION {month:d}")

@@ -1,0 +1,17 @@
+"""Why a month is not closed or money not paid. Each message says what is missing and what to do."""
+
+from __future__ import annotations
+
+from warehouse.errors import WarehouseError
+
+
+class PayoutRefused(WarehouseError):
+    """The close, import or export cannot be done now; nothing was written."""
+
+
+class MonthLocked(PayoutRefused):
+    """Another process is closing the month: wait for it, then ask for the result."""
+
+
+class NotConserved(WarehouseError):
+    """The computed month does not balance to the micro-unit. Nothing was published; this is a defect to report."""

@@ -1,0 +1,84 @@
+"""How far each partition must be counted before a month can close: the port to the log.
+
+The log is Kafka's; its records carry the time at which the producer stamped them. A partition
+is drained for a month when every record before the first one stamped at or past the cut-off
+is counted; when there is no such record, when it is counted to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any, Literal, Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.helpers import create_ssl_context
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from warehouse.payout.errors import PayoutRefused
+
+
+class LogEnds(Protocol):
+    """What the gate asks of the log."""
+
+    def __call__(self, cutoff_ms: int) -> Mapping[int, int]:
+        """By partition, the offset of the first record that need not be counted. All partitions are named."""
+        ...
+
+
+class KafkaLogEnds:
+    """The topic of clicks on a broker. ``client`` are further arguments of the Kafka client (TLS, SASL)."""
+
+    def __init__(self, broker: str, topic: str, client: Mapping[str, Any] | None = None) -> None:
+        self._broker = broker
+        self._topic = topic
+        self._client = dict(client or {})
+
+    def __call__(self, cutoff_ms: int) -> Mapping[int, int]:
+        """Ask the broker now. Raises ``PayoutRefused`` without the topic and aiokafka's errors without a broker."""
+        return asyncio.run(self.ask(cutoff_ms))
+
+    async def ask(self, cutoff_ms: int) -> dict[int, int]:
+        """Do the same from an event loop."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self._broker, enable_auto_commit=False, **self._client)
+        await consumer.start()
+        try:
+            if self._topic not in await consumer.topics():
+                raise PayoutRefused(f"There is no topic {self._topic!r} on {self._broker}: name the topic of clicks.")
+            numbers = consumer.partitions_for_topic(self._topic) or set()
+            partitions = [TopicPartition(self._topic, number) for number in sorted(numbers)]
+            # The ends first: a record appended in between is past them and, by its stamp, past the cut-off.
+            ends = await consumer.end_offsets(partitions)
+            later = await consumer.offsets_for_times(dict.fromkeys(partitions, cutoff_ms))
+        finally:
+            await consumer.stop()
+        return {p.partition: ends[p] if later[p] is None else later[p].offset for p in partitions}
+
+
+class LogSettings(BaseSettings):
+    """Where the log is. Read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    broker: str = Field(default="127.0.0.1:9092", description="Kafka brokers to begin with: host:port[,host:port].")
+    topic_clicks: str = Field(default="clicks", description="The topic of accepted clicks.")
+    broker_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        default="PLAINTEXT", description="Kafka's security protocol."
+    )
+    broker_ca_file: str | None = Field(default=None, description="Certificates to trust; the system's without it.")
+    broker_sasl_mechanism: str = Field(default="PLAIN", description="Kafka's SASL mechanism.")
+    broker_sasl_username: str | None = Field(default=None, description="SASL user.")
+    broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password. Secret.")
+
+    def log_ends(self) -> KafkaLogEnds:
+        """The port over these settings."""
+        client: dict[str, Any] = {"security_protocol": self.broker_security}
+        if self.broker_security.endswith("SSL"):
+            client["ssl_context"] = create_ssl_context(cafile=self.broker_ca_file)
+        if self.broker_security.startswith("SASL"):
+            password = self.broker_sasl_password
+            client["sasl_mechanism"] = self.broker_sasl_mechanism
+            client["sasl_plain_username"] = self.broker_sasl_username
+            client["sasl_plain_password"] = password.get_secret_value() if password else None
+        return KafkaLogEnds(self.broker, self.topic_clicks, client)

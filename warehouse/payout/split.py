@@ -1,0 +1,41 @@
+"""The split of one pool: largest remainder, ties by a written hash. The reference of the SQL.
+
+Pure: values in, values out. ``warehouse/queries/payout_shares.sql`` does the same for
+millions of members; ``tests/payout`` compares the two to the micro-unit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import xxhash
+
+
+def tie_hash(month: int, member_id: str, creator_id: str) -> int:
+    """XXH3 (64 bits) of ``month|member|creator``; the same function in ClickHouse is ``xxh3``.
+
+    It changes with month and member, so whoever comes first in one tie does not in the next.
+    """
+    return xxhash.xxh3_64_intdigest(f"{month}|{member_id}|{creator_id}".encode())
+
+
+def split(pool_micro: int, flattrs_by_creator: Mapping[str, int], *, month: int, member_id: str) -> dict[str, int]:
+    """Divide a pool in proportion to flattrs, leaving nothing over: the shares sum to ``pool_micro``.
+
+    Shares round down; what remains goes one micro-unit at a time to the largest
+    remainders, ties by ``tie_hash`` (smallest first, then by creator), so that every
+    rerun agrees and no creator gains for ever. No flattrs: no shares.
+    """
+    total = sum(flattrs_by_creator.values())
+    if total == 0:
+        return {}
+    shares = {creator: pool_micro * flattrs // total for creator, flattrs in flattrs_by_creator.items()}
+    left = pool_micro - sum(shares.values())
+
+    def claim(creator: str) -> tuple[int, int, str]:
+        remainder = pool_micro * flattrs_by_creator[creator] % total
+        return -remainder, tie_hash(month, member_id, creator), creator
+
+    for creator in sorted(shares, key=claim)[:left]:
+        shares[creator] += 1
+    return shares

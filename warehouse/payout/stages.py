@@ -1,0 +1,54 @@
+"""The stages of a close, and the log that tells which are done."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+from warehouse.client import Warehouse, named
+from warehouse.payout.settings import CloseSettings
+
+
+class Stage(StrEnum):
+    """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md."""
+
+    GATE = "gate"
+    COMPUTE = "compute"
+    CHECK = "check"
+    PUBLISH = "publish"
+    SEAL = "seal"
+
+
+@cache
+def code_sha256() -> str:
+    """Hash of the code that computes: the statements and this package's modules, as installed."""
+    digest = hashlib.sha256()
+    root = resources.files("warehouse")
+    files = [file for file in (root / "payout").iterdir() if file.name.endswith(".py")]
+    files += [file for file in (root / "queries").iterdir() if file.name.startswith("payout_")]
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def run_name(month: int, settings: CloseSettings) -> str:
+    """A run's name: the same for the same month, rules and code, so that it can be resumed."""
+    text = f"{month}|{settings.rules_sha256}|{code_sha256()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage, detail: str = "") -> None:
+    """Note that a stage is done."""
+    warehouse.insert(
+        "close_log",
+        {"month": [month], "run": [run], "stage": [stage.value], "detail": [detail], "done_at": [datetime.now(UTC)]},
+    )
+
+
+def stages_done(warehouse: Warehouse, month: int, run: str) -> set[Stage]:
+    """The stages that this run has behind it."""
+    rows = warehouse.rows(named("payout_stages_done"), {"month": month, "run": run})
+    return {Stage(stage) for (stage,) in rows}

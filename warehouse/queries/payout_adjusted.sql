@@ -1,0 +1,9 @@
+-- The net movement that the month's adjustments make on every class of account.
+SELECT class, sum(amount) AS movement
+FROM
+(
+    SELECT toString(credit_class) AS class, toInt64(amount_micro) AS amount FROM adjustments FINAL WHERE month = %(month)s
+    UNION ALL
+    SELECT toString(debit_class), -toInt64(amount_micro) FROM adjustments FINAL WHERE month = %(month)s
+)
+GROUP BY class

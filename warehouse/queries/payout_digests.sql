@@ -1,0 +1,44 @@
+-- SHA-256 of the staged tables and of the inputs: lines of tab-separated fields, sorted, hashed
+-- by member (creator, owner); then the sorted digests, hashed. Two levels, so that no
+-- statement holds a month of lines at once.
+SELECT name, lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(digest))))))
+FROM
+(
+    SELECT 'flattrs' AS name, digest FROM ballots_staging WHERE month = %(month)s
+    UNION ALL
+    SELECT 'pledges', SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n'))
+    FROM pledges
+    WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
+    GROUP BY member_id
+    UNION ALL
+    SELECT 'adjustments', SHA256(concat(id, '\t', kind, '\t', debit_class, '\t', debit_owner, '\t', credit_class, '\t',
+        credit_owner, '\t', toString(amount_micro), '\t', cites, '\n'))
+    FROM adjustments FINAL
+    WHERE month = %(month)s
+    UNION ALL
+    SELECT 'pools', SHA256(concat(member_id, '\t', toString(pledge_micro), '\t', toString(fee_micro), '\t',
+        toString(carried_in_micro), '\t', toString(pool_micro), '\t', toString(flattrs), '\t', rule, '\t',
+        toString(charity_micro), '\t', toString(kept_micro), '\t', toString(carried_out_micro), '\t',
+        arrayStringConcat(arrayMap((origin, lot) -> concat(toString(origin), ':', toString(lot)), lots_month, lots_micro), ','), '\n'))
+    FROM pools_staging
+    WHERE month = %(month)s
+    UNION ALL
+    SELECT 'shares', SHA256(arrayStringConcat(arraySort(groupArray(
+        concat(member_id, '\t', creator_id, '\t', toString(flattrs), '\t', toString(share_micro), '\n')))))
+    FROM shares_staging
+    WHERE month = %(month)s
+    GROUP BY member_id
+    UNION ALL
+    SELECT 'payouts', SHA256(concat(creator_id, '\t', toString(members), '\t', toString(flattrs), '\t', toString(earned_micro), '\t',
+        toString(carried_in_micro), '\t', toString(held_in_micro), '\t', toString(adjusted_micro), '\t', toString(paid_micro), '\t',
+        toString(carried_out_micro), '\t', toString(held_out_micro), '\t', reason, '\t', payment_id, '\n'))
+    FROM payouts_staging
+    WHERE month = %(month)s
+    UNION ALL
+    SELECT 'ledger', SHA256(concat(kind, '\t', owner, '\t', debit_class, '\t', debit_owner, '\t', credit_class, '\t', credit_owner,
+        '\t', toString(amount_micro), '\t', cites, '\n'))
+    FROM ledger_staging
+    WHERE month = %(month)s
+)
+GROUP BY name
+ORDER BY name

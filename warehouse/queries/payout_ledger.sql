@@ -1,0 +1,38 @@
+-- Stage compute, step 5: the books. Each row moves amount_micro from its debit account to
+-- its credit account. The account `pool` collects what is to be shared and ends at zero.
+INSERT INTO ledger_staging
+(month, kind, owner, debit_class, debit_owner, credit_class, credit_owner, amount_micro, currency, cites)
+SELECT month, entry.1, owner, entry.2, entry.3, entry.4, entry.5, entry.6, currency, cites
+FROM
+(
+    SELECT
+        month, member_id AS owner, currency, '' AS cites,
+        [
+            ('charge', 'cash', '', 'member', member_id, pledge_micro),
+            ('fee', 'member', member_id, 'fee', '', fee_micro),
+            ('fund', 'member', member_id, 'pool', '', if(rule = 'split', pool_micro, 0)),
+            ('charity', 'member', member_id, 'charity', '', charity_micro),
+            ('keep', 'member', member_id, 'kept', '', kept_micro)
+        ] AS entries
+    FROM pools_staging
+    WHERE month = %(month)s
+    UNION ALL
+    SELECT
+        month, creator_id, currency, '',
+        [
+            ('earn', 'pool', '', 'creator', creator_id, earned_micro),
+            ('release', 'held', creator_id, 'creator', creator_id, toUInt64(greatest(held_in_micro - held_out_micro, 0))),
+            ('hold', 'creator', creator_id, 'held', creator_id, toUInt64(greatest(held_out_micro - held_in_micro, 0))),
+            ('pay', 'creator', creator_id, 'payable', creator_id, paid_micro)
+        ]
+    FROM payouts_staging
+    WHERE month = %(month)s
+    UNION ALL
+    SELECT
+        month, id, currency, cites,
+        [(toString(kind), toString(debit_class), debit_owner, toString(credit_class), credit_owner, amount_micro)]
+    FROM adjustments FINAL
+    WHERE month = %(month)s
+)
+ARRAY JOIN entries AS entry
+WHERE entry.6 > 0

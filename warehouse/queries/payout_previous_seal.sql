@@ -1,0 +1,2 @@
+-- The seal of the newest closed month before this one.
+SELECT seal FROM seals FINAL WHERE month < %(month)s ORDER BY month DESC LIMIT 1

@@ -1,0 +1,17 @@
+-- The (member, creator) lines in which the recount and the stream's count differ, ten at most.
+SELECT member_id, creator_id, sum(recounted) AS recounted_sum, sum(stated) AS stated_sum
+FROM
+(
+    SELECT member_id, creator_id, count() AS recounted, toUInt64(0) AS stated
+    FROM flattrs FINAL
+    WHERE month = %(month)s AND first_position != 18446744073709551615 AND NOT bitTest(version, 19)
+    GROUP BY member_id, creator_id
+    UNION ALL
+    SELECT member_id, creator_id, 0, flattrs
+    FROM counts_by_member FINAL
+    WHERE month = %(month)s
+)
+GROUP BY member_id, creator_id
+HAVING recounted_sum != stated_sum
+ORDER BY member_id, creator_id
+LIMIT 10
