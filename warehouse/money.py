@@ -35,7 +35,7 @@ def minor_micro(currency: str) -> int:
     digits = MINOR_DIGITS.get(currency)
     if digits is None:
         raise AmountError(f"currency {currency!r} is not known (ISO 4217, capital letters)")
-    return MICRO // 10**digits
+    return MICRO // int(10**digits)
 
 
 def parse_amount(text: str, currency: str) -> int:

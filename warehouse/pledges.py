@@ -76,12 +76,15 @@ def read_pledges(text: str, currency: str, sealed: frozenset[int] = frozenset())
                 continue
             try:
                 pledge = _pledge(header, cells, currency, sealed)
-                first = seen.setdefault((pledge.member_id, pledge.month), line)
-                if first != line:
-                    raise ValueError(f"{pledge.member_id} has {month_text(pledge.month)} already in line {first}")
-                pledges.append(pledge)
             except (ValueError, PayoutRefused) as error:
                 problems.append(f"line {line}: {error}")
+                continue
+            first = seen.setdefault((pledge.member_id, pledge.month), line)
+            if first == line:
+                pledges.append(pledge)
+            else:
+                month = month_text(pledge.month)
+                problems.append(f"line {line}: {pledge.member_id} has {month} already in line {first}")
     except csv.Error as error:
         problems.append(f"line {reader.line_num}: not CSV: {error}")
     return pledges, problems

@@ -47,6 +47,7 @@ def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,mon
 
 def close(
     month: Month,
+    *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, write nothing")] = False,
 ) -> None:
     """Close a month: check that all is in, divide every cent, publish and seal."""

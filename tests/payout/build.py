@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 from aiokafka.partitioner import murmur2
@@ -82,7 +83,7 @@ def _state_counts(warehouse: Warehouse, month: int, active: list[Flattr]) -> Non
     by_member = Counter((row.member_id, row.creator_id) for row in active)
     by_creator = Counter((row.creator_id, partition_of(row.member_id)) for row in active)
     by_thing = Counter((row.creator_id, row.thing, partition_of(row.member_id)) for row in active)
-    for table, columns in {
+    tables: dict[str, dict[str, list[Any]]] = {
         "counts_by_member": {
             "member_id": [member for member, _ in by_member],
             "creator_id": [creator for _, creator in by_member],
@@ -99,7 +100,8 @@ def _state_counts(warehouse: Warehouse, month: int, active: list[Flattr]) -> Non
             "partition": [partition for _, _, partition in by_thing],
             "flattrs": list(by_thing.values()),
         },
-    }.items():
+    }
+    for table, columns in tables.items():
         count = len(columns["flattrs"])
         if count:
             warehouse.insert(table, {"month": [month] * count, **columns, "position": [1] * count})
@@ -109,7 +111,8 @@ def _state_progress(
     warehouse: Warehouse, month: int, rows: list[Flattr], offsets: Mapping[int, int], duplicates: int
 ) -> None:
     tallies: dict[int, dict[int, list[int]]] = defaultdict(dict)
-    newest = "SELECT partition, tallies.month, tallies.accepted, tallies.counted, tallies.duplicate, tallies.undo FROM progress FINAL"
+    names = "tallies.month, tallies.accepted, tallies.counted, tallies.duplicate, tallies.undo"
+    newest = f"SELECT partition, {names} FROM progress FINAL"
     for partition, *arrays in warehouse.rows(newest):
         for number, *line in zip(*arrays, strict=True):
             tallies[partition][number] = line

@@ -22,7 +22,7 @@ def payouts(warehouse: Warehouse, month: int = MONTH) -> dict[str, tuple[int, in
     rows = warehouse.rows(
         f"SELECT creator_id, paid_micro, carried_out_micro, held_out_micro, reason FROM payouts WHERE month = {month}"
     )
-    return {creator: tuple(rest) for creator, *rest in rows}  # type: ignore[misc]
+    return {creator: tuple(rest) for creator, *rest in rows}
 
 
 def test_two_euros_less_fee_are_shared_in_proportion_to_flattrs(warehouse: Warehouse) -> None:
@@ -36,7 +36,9 @@ def test_two_euros_less_fee_are_shared_in_proportion_to_flattrs(warehouse: Wareh
 
 def test_sub_cent_remainder_is_carried_and_joins_the_next_month(warehouse: Warehouse) -> None:
     for month in (202611, 202612):
-        state_month(warehouse, month, flattrs_of("mia ada 1\nmia bob 1\nmia cat 1\nmia dan 1\nmia eve 1\nmia fay 1\nmia gus 1"))
+        state_month(
+            warehouse, month, flattrs_of("mia ada 1\nmia bob 1\nmia cat 1\nmia dan 1\nmia eve 1\nmia fay 1\nmia gus 1")
+        )
         pledge(warehouse, month, {"mia": 2 * EUR})
     first = close(warehouse, 202611)
     assert {row[0] for row in payouts(warehouse, 202611).values()} == {250_000}

@@ -94,7 +94,14 @@ def test_import_that_died_halfway_counts_for_nothing_and_the_next_takes_another_
 ) -> None:
     warehouse.insert(
         "pledges",
-        {"month": [202611], "member_id": ["mia"], "version": [1], "amount_micro": [9], "currency": ["EUR"], "paid": [1]},
+        {
+            "month": [202611],
+            "member_id": ["mia"],
+            "version": [1],
+            "amount_micro": [9],
+            "currency": ["EUR"],
+            "paid": [1],
+        },
     )
     assert effective(warehouse) == {}
     assert import_pledges(warehouse, write(tmp_path, GOOD), "EUR").version == 2

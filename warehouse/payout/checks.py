@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any
 
 from warehouse.client import Warehouse, named
 from warehouse.payout.compute import parameters
@@ -48,22 +47,18 @@ class Totals:
 def check(warehouse: Warehouse, month: int, settings: CloseSettings, tallies: Tallies) -> Totals:
     """Raise ``NotConserved`` naming the first line that is wrong; return the totals."""
     values = parameters(month, settings)
-    _check_lines(warehouse, month, "pool of member", "payout_wrong_pools", values, settings)
-    _check_lines(warehouse, month, "payout of creator", "payout_wrong_payouts", values, settings)
+    for what, query in {"pool of member": "payout_wrong_pools", "payout of creator": "payout_wrong_payouts"}.items():
+        for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
+            raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} against {found}")
     (row,) = warehouse.rows(named("payout_totals"), values, settings.clickhouse)
     totals = Totals(**dict(zip((field.name for field in fields(Totals)), row, strict=True)))
     _check_totals(month, totals)
     _check_ledger(warehouse, month, totals, settings)
     if totals.pool_flattrs > tallies.counted:
-        raise NotConserved(f"{month_text(month)}: {totals.pool_flattrs} flattrs are paid, {tallies.counted} were counted")
+        raise NotConserved(
+            f"{month_text(month)}: {totals.pool_flattrs} flattrs are paid, {tallies.counted} were counted"
+        )
     return totals
-
-
-def _check_lines(
-    warehouse: Warehouse, month: int, what: str, query: str, values: dict[str, Any], settings: CloseSettings
-) -> None:
-    for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
-        raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} against {found}")
 
 
 def _check_totals(month: int, totals: Totals) -> None:

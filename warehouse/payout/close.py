@@ -106,9 +106,7 @@ class _Run:
     def finish(self, clock: Clock, log_ends: LogEnds) -> Proof:
         """Do the stages that are not done."""
         done = stages_done(self._warehouse, self._month, self._name)
-        tallies = gate.pass_gate(
-            self._warehouse, self._month, clock=clock, log_ends=log_ends, settings=self._settings
-        )
+        tallies = gate.pass_gate(self._warehouse, self._month, clock=clock, log_ends=log_ends, settings=self._settings)
         if Stage.GATE not in done:
             self._done(Stage.GATE, json.dumps(tallies.as_dict()))
         if Stage.COMPUTE not in done:

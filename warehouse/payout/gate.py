@@ -65,21 +65,23 @@ def check_order(warehouse: Warehouse, month: int) -> None:
     sealed = sorted(number for number, is_sealed in rows if is_sealed)
     if sealed and month < sealed[-1]:
         raise PayoutRefused(
-            f"{month_text(month)} lies before {month_text(sealed[-1])}, which is closed: a correction belongs to an open month."
+            f"{month_text(month)} lies before {month_text(sealed[-1])}, which is closed: "
+            "a correction belongs to an open month."
         )
     due = month_after(sealed[-1]) if sealed else known[0] if known else month
     if due < month:
         raise PayoutRefused(f"{month_text(due)} is not closed yet: close it first, months are closed in order.")
     if month not in known and not sealed:
         raise PayoutRefused(
-            f"Nothing is known of {month_text(month)}: neither pledges nor flattrs. Check the month, or import its pledges."
+            f"Nothing is known of {month_text(month)}: neither pledges nor flattrs. "
+            "Check the month, or import its pledges."
         )
 
 
 def check_drained(warehouse: Warehouse, month: int, log_ends: LogEnds, settings: CloseSettings) -> None:
     """Raise ``PayoutRefused`` while a partition has records of the month that are not counted."""
     ends = log_ends(cutoff_ms(month, settings.grace_s) + settings.close_settle_s * 1000)
-    reached = dict(warehouse.rows(named("payout_progress")))
+    reached: dict[int, int] = dict(warehouse.rows(named("payout_progress")))
     behind = [
         _behind(partition, end, reached.get(partition), settings.log_epoch)
         for partition, end in sorted(ends.items())
@@ -93,18 +95,14 @@ def check_drained(warehouse: Warehouse, month: int, log_ends: LogEnds, settings:
 
 
 def _behind(partition: int, end: int, reached: int | None, epoch: int) -> str:
-    if reached is None or reached >> 56 != epoch:
-        counted = 0
-    else:
-        counted = (reached >> 16 & _OFFSET_MASK) + 1
+    of_this_log = reached is not None and reached >> 56 == epoch
+    counted = ((reached or 0) >> 16 & _OFFSET_MASK) + 1 if of_this_log else 0
     return f"partition {partition} is counted to offset {counted} of {end}"
 
 
 def read_tallies(warehouse: Warehouse, month: int) -> Tallies:
     """The month's tallies over all partitions."""
-    ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(
-        named("payout_tallies"), {"month": month}
-    )
+    ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(named("payout_tallies"), {"month": month})
     return Tallies(accepted, counted, duplicate, undo, rejected, late)
 
 
@@ -112,8 +110,8 @@ def check_tallies(month: int, tallies: Tallies) -> None:
     """Raise ``PayoutRefused`` unless accepted = counted + duplicate + undo + rejected + late."""
     if tallies.unexplained:
         raise PayoutRefused(
-            f"{tallies.unexplained} accepted clicks of {month_text(month)} are unexplained: {_spelled(tallies.as_dict())}. "
-            "Replay the month from the log (`flattr replay`) and compare."
+            f"{tallies.unexplained} accepted clicks of {month_text(month)} are unexplained: "
+            f"{_spelled(tallies.as_dict())}. Replay the month from the log (`flattr replay`) and compare."
         )
 
 
@@ -137,8 +135,8 @@ def check_recount(warehouse: Warehouse, month: int, tallies: Tallies, settings: 
     if lines:
         member, creator, recounted, stated = lines[0]
         raise PayoutRefused(
-            f"Member {member} has {recounted} flattrs of creator {creator} in {month_text(month)}, and the stream stated "
-            f"{stated}: find the difference with `flattr replay` before money is divided."
+            f"Member {member} has {recounted} flattrs of creator {creator} in {month_text(month)}, and the stream "
+            f"stated {stated}: find the difference with `flattr replay` before money is divided."
         )
 
 
@@ -146,9 +144,7 @@ def _spelled(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
 
-def pass_gate(
-    warehouse: Warehouse, month: int, *, clock: Clock, log_ends: LogEnds, settings: CloseSettings
-) -> Tallies:
+def pass_gate(warehouse: Warehouse, month: int, *, clock: Clock, log_ends: LogEnds, settings: CloseSettings) -> Tallies:
     """Raise ``PayoutRefused`` at the first thing that is missing; return the month's tallies."""
     check_month_over(month, clock, settings)
     check_order(warehouse, month)

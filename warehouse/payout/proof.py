@@ -24,7 +24,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Proof:
-    """A month's account, in micro-units of ``currency``. The five terms are movements of this month:
+    """A month's account, in micro-units of ``currency``. Its terms are movements of this month.
 
     - ``pledged_micro``: the paid pledges, what members were charged.
     - ``fee_micro``: the fees, and ``kept_micro`` of them pools kept under the rule ``keep``.
@@ -105,7 +105,7 @@ def build(  # noqa: PLR0913 - the six things that a proof is made of
     moved: dict[str, int],
 ) -> Proof:
     """State the staged month, chained to the newest seal before it."""
-    digests = dict(warehouse.rows(named("payout_digests"), {"month": month}, settings.clickhouse))
+    digests: dict[str, str] = dict(warehouse.rows(named("payout_digests"), {"month": month}, settings.clickhouse))
     return Proof(
         format=FORMAT,
         month=month,
@@ -125,7 +125,12 @@ def build(  # noqa: PLR0913 - the six things that a proof is made of
         creators=totals.creators,
         creators_paid=totals.creators_paid,
         flattrs=totals.pool_flattrs,
-        **tallies.as_dict(),
+        accepted=tallies.accepted,
+        counted=tallies.counted,
+        duplicate=tallies.duplicate,
+        undo=tallies.undo,
+        rejected=tallies.rejected,
+        late=tallies.late,
         rules=settings.rules,
         version=__version__,
         code_sha256=code_sha256(),

@@ -40,7 +40,8 @@ class CloseSettings(BaseSettings):
     close_minimum_minor: int = Field(
         default=1000,
         ge=0,
-        description="The least that is paid out, in minor units (1000 is EUR 10): a transfer costs money. Less is carried.",
+        description="The least that is paid out, in minor units (1000 is EUR 10): a transfer costs money. "
+        "Less is carried.",
     )
     close_noclick: NoClickRule = Field(
         default="charity",
