@@ -15,7 +15,7 @@ from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health, receipts
+from warehouse.routes import counters, counts, health, lag, lists, receipts, series
 
 log = structlog.get_logger()
 
@@ -42,10 +42,8 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPI(title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.reads = reads
     problems.install(app)
-    app.include_router(counts.router)
-    app.include_router(counters.router)
-    app.include_router(receipts.router)
-    app.include_router(health.router)
+    for part in (counts, counters, receipts, lists, series, lag, health):
+        app.include_router(part.router)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app
 

@@ -73,6 +73,13 @@ class ApiSettings(WarehouseSettings):
         description="What Cache-Control tells browsers and edges, in seconds: the next page view asks nobody.",
     )
 
+    api_lists_ttl_ms: int = Field(
+        default=2000,
+        ge=0,
+        description="How long a list or series is kept in memory, in ms. A top list reads a whole month of counts: "
+        "once every two seconds at most, whoever looks.",
+    )
+
     @model_validator(mode="after")
     def _keys_beyond_this_machine(self) -> Self:
         if self.api_keys is None and not self.api_open and self.api_host not in _THIS_MACHINE:

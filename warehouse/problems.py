@@ -31,6 +31,7 @@ class ReadReason(StrEnum):
     KEY_MISSING = "key_missing"
     KEY_UNKNOWN = "key_unknown"
     ROLE_MISSING = "role_missing"
+    CURSOR_MALFORMED = "cursor_malformed"
     CLICK_UNKNOWN = "click_unknown"
     ROUTE_UNKNOWN = "route_unknown"
     METHOD_UNKNOWN = "method_unknown"

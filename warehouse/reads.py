@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Concatenate, Final, ParamSpec, TypeVar, cast
+from dataclasses import replace
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Request
 
@@ -18,6 +19,7 @@ from warehouse.api_settings import ApiSettings
 from warehouse.client import Warehouse
 from warehouse.counters import CounterCache
 from warehouse.errors import WarehouseError
+from warehouse.kept import Kept
 from warehouse.keys import KeyRing
 from warehouse.lag import Lag, read_lag
 from warehouse.problems import ReadReason, unavailable
@@ -27,6 +29,7 @@ T = TypeVar("T")
 
 #: Things in one query: each may cost a granule of 8,192 rows, and a second's misses fit in a few.
 _COUNTERS_PER_QUERY: Final = 500
+_LISTS_KEPT: Final = 500
 
 
 class Reads:
@@ -45,9 +48,11 @@ class Reads:
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
-        self._lag: Lag | None = None
-        self._lag_read_at = 0.0
-        self._lag_lock = asyncio.Lock()
+        self._lag: Kept[str, Lag] = Kept(ttl_s=settings.api_lag_ttl_ms / 1000, size_max=1, monotonic=time.monotonic)
+        #: lists and series, by query and parameters
+        self._lists: Kept[tuple[Any, ...], tuple[Lag, Any]] = Kept(
+            ttl_s=settings.api_lists_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
+        )
         self.counters = CounterCache(
             self._fetch_counters,
             ttl_s=settings.api_counters_ttl_ms / 1000,
@@ -84,11 +89,19 @@ class Reads:
 
     async def lag(self) -> Lag:
         """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it stands beside."""
-        async with self._lag_lock:
-            if self._lag is None or time.monotonic() - self._lag_read_at > self.settings.api_lag_ttl_ms / 1000:
-                self._lag = await self.run(read_lag, self.clock())
-                self._lag_read_at = time.monotonic()
-            return self._lag
+        return await self._lag.get("lag", lambda: self.run(read_lag, self.clock()))
+
+    async def keep(
+        self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
+        """Like ``run``, once for all who ask the same within ``api_lists_ttl_ms``; the lag was read before it."""
+
+        async def fetch() -> tuple[Lag, T]:
+            lag = await self.lag()
+            return lag, await self.run(query, *args, **kwargs)
+
+        lag, answer = await self._lists.get((query.__name__, *args, *kwargs.items()), fetch)
+        return replace(lag, now_ms=self.clock()), answer
 
     async def _fetch_counters(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, dict[str, int]]:
         lag = await self.lag()

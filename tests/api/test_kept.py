@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from warehouse.kept import Kept
+
+
+class Source:
+    def __init__(self) -> None:
+        self.now_s = 0.0
+        self.calls = 0
+        self.kept: Kept[str, int] = Kept(ttl_s=1, size_max=2, monotonic=lambda: self.now_s)
+
+    async def fetch(self) -> int:
+        self.calls += 1
+        await asyncio.sleep(0)
+        return self.calls
+
+    async def fail(self) -> int:
+        await self.fetch()
+        raise LookupError
+
+    async def get(self, key: str) -> int:
+        return await self.kept.get(key, self.fetch)
+
+
+async def test_value_is_fetched_anew_only_when_it_is_too_old() -> None:
+    source = Source()
+    assert [await source.get("a"), await source.get("a")] == [1, 1]
+    source.now_s = 1.01
+    assert await source.get("a") == 2
+
+
+async def test_all_who_ask_at_a_time_share_one_fetch() -> None:
+    source = Source()
+    assert await asyncio.gather(*(source.get("a") for _ in range(20))) == [1] * 20
+
+
+async def test_error_reaches_all_who_ask_and_is_not_kept() -> None:
+    source = Source()
+    answers = await asyncio.gather(*(source.kept.get("a", source.fail) for _ in range(3)), return_exceptions=True)
+    assert [type(answer) for answer in answers] == [LookupError] * 3
+    assert await source.get("a") == 2
+
+
+async def test_one_who_goes_away_leaves_the_fetch_to_the_others() -> None:
+    source = Source()
+    gone, stays = asyncio.create_task(source.get("a")), asyncio.create_task(source.get("a"))
+    await asyncio.sleep(0)
+    gone.cancel()
+    assert await stays == 1
+    with pytest.raises(asyncio.CancelledError):
+        await gone
+
+
+async def test_oldest_value_leaves_when_there_are_too_many() -> None:
+    source = Source()
+    for key in "abc":
+        await source.get(key)
+    assert await source.get("c") == 3
+    assert await source.get("a") == 4

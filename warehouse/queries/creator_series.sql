@@ -1,0 +1,13 @@
+-- A creator's flattrs that stand, by the hour (ms since 1970) in which they were clicked.
+-- Reads the creator's own range of the projection by_creator.
+SELECT toUnixTimestamp(toStartOfHour(at)) * 1000 AS hour_ms, count()
+FROM
+(
+    SELECT max(clicked_at) AS at, max(flattrs.version) AS version
+    FROM flattrs
+    WHERE month = %(month)s AND creator_id = %(creator_id)s
+    GROUP BY month, creator_id, thing_id, member_id
+    HAVING bitTest(version, 19) = 0
+)
+GROUP BY hour_ms
+ORDER BY hour_ms

@@ -1,0 +1,28 @@
+-- A creator's things of a month by flattrs, most first: one page with addresses.
+-- The creator's own range of the projection by_creator, aggregated to flattrs that stand.
+WITH page AS
+(
+    SELECT thing_id, countIf(bitTest(version, 19) = 0) AS total
+    FROM
+    (
+        SELECT thing_id, max(flattrs.version) AS version
+        FROM flattrs
+        WHERE month = %(month)s AND creator_id = %(creator_id)s
+        GROUP BY month, creator_id, thing_id, member_id
+    )
+    GROUP BY thing_id
+    HAVING total > 0
+       AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND thing_id > unhex(%(after_id)s)))
+    ORDER BY total DESC, thing_id
+    LIMIT %(limit)s
+)
+SELECT lower(hex(page.thing_id)), page.total, names.creator, names.address
+FROM page
+LEFT JOIN
+(
+    SELECT thing_id, min(creator_id) AS creator, min(thing) AS address
+    FROM things
+    WHERE thing_id IN (SELECT thing_id FROM page)
+    GROUP BY thing_id
+) AS names ON names.thing_id = page.thing_id
+ORDER BY page.total DESC, page.thing_id

@@ -1,0 +1,28 @@
+-- Things of a month by flattrs, most first, then by id: one page with creator and address.
+-- It reads the month's range of counts; addresses are looked up for the page alone.
+WITH page AS
+(
+    SELECT thing_id, sum(newest) AS total
+    FROM
+    (
+        SELECT thing_id, argMax(flattrs, position) AS newest
+        FROM counts_by_thing
+        WHERE month = %(month)s
+        GROUP BY thing_id, partition
+    )
+    GROUP BY thing_id
+    HAVING total > 0
+       AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND thing_id > unhex(%(after_id)s)))
+    ORDER BY total DESC, thing_id
+    LIMIT %(limit)s
+)
+SELECT lower(hex(page.thing_id)), page.total, names.creator, names.address
+FROM page
+LEFT JOIN
+(
+    SELECT thing_id, min(creator_id) AS creator, min(thing) AS address
+    FROM things
+    WHERE thing_id IN (SELECT thing_id FROM page)
+    GROUP BY thing_id
+) AS names ON names.thing_id = page.thing_id
+ORDER BY page.total DESC, page.thing_id

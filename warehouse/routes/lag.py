@@ -1,0 +1,48 @@
+"""The pipeline's lag by partition."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from warehouse import access
+from warehouse.keys import Role
+from warehouse.lag import seconds_between
+from warehouse.problems import RESPONSES
+from warehouse.reads import Here
+from warehouse.routes.shapes import AsOf, moment
+
+router = APIRouter(prefix="/v1", tags=["lag"], responses={**RESPONSES, **access.RESPONSES})
+
+
+class PartitionBody(BaseModel):
+    """One partition of the log."""
+
+    partition: int
+    records: int | None = Field(description="not yet counted; null when the end of its log is not known")
+    seconds: float | None = Field(description="age of as_of")
+    as_of: datetime | None
+
+
+class LagByPartition(AsOf):
+    """All partitions, the whole first."""
+
+    partitions: list[PartitionBody]
+
+
+@router.get("/lag", summary="How far the counts are behind", dependencies=[access.needs(Role.DASHBOARD)])
+async def lag_by_partition(reads: Here) -> LagByPartition:
+    """In records and in time. The slowest partition decides the `as_of` beside every count."""
+    lag = await reads.lag()
+    partitions = [
+        PartitionBody(
+            partition=part.partition,
+            records=part.records,
+            seconds=None if part.as_of_ms is None else seconds_between(part.as_of_ms, lag.now_ms),
+            as_of=moment(part.as_of_ms),
+        )
+        for part in lag.partitions
+    ]
+    return LagByPartition.with_lag(lag, partitions=partitions)
