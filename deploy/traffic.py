@@ -1,6 +1,7 @@
 """Realistic traffic from a seed: who clicks what, how it is sent, and what goes wrong on the way.
 
-Pure: the same plan gives the same requests, byte for byte, whatever the clock says.
+Pure: the same plan gives the same requests, byte for byte, whatever the clock says; only when a clock is
+handed in, clicks carry the member's time, as pages send it.
 Creators are drawn from a Zipf law, things of a creator too; some clicks are sent twice
 (a retry: same click id), some things are flattred twice (a duplicate: another click id),
 some requests are malformed in one of the ways that pages get wrong.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import json
 import random
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Final
 JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 BATCH_CLICKS_MAX: Final = 25
+SKEW_MAX_MS: Final = 10 * 60 * 1000
+#: What a click that repeats another's thing has of its own.
+_OWN: Final[tuple[str, ...]] = ("click_id", "clicked_at")
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,9 @@ class Traffic:
     retry_share: float = 0.03
     duplicate_share: float = 0.05
     malformed_share: float = 0.01
+    undo_share: float = 0.0
+    #: Members whose clock is off, by up to SKEW_MAX_MS either way. It shows only with a clock.
+    skew_share: float = 0.0
     batch_share: float = 0.1
     zipf_exponent: float = 1.1
 
@@ -58,11 +65,14 @@ def creator_name(number: int) -> str:
     return f"creator-{number:03}"
 
 
-def requests(plan: Traffic) -> Iterator[Request]:
-    """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all."""
+def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[Request]:
+    """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all.
+
+    With a ``clock`` (ms) each click is stamped with it, less or more where its member's clock is off.
+    """
     chance = random.Random(plan.seed)  # noqa: S311 - a simulation wants repeatable dice
     activity = list(accumulate(_activity(plan.members, chance)))
-    clicker = _Clicker(plan, chance)
+    clicker = _Clicker(plan, chance, clock)
     left = plan.clicks
     while left > 0:
         size = min(left, _batch_size(plan, chance))
@@ -103,28 +113,45 @@ def _activity(members: int, chance: random.Random) -> Iterator[float]:
 class _Clicker:
     """Makes each member's next click, and remembers the last one for retries and duplicates."""
 
-    def __init__(self, plan: Traffic, chance: random.Random) -> None:
+    def __init__(self, plan: Traffic, chance: random.Random, clock: Callable[[], int] | None) -> None:
         self.plan = plan
         self.chance = chance
+        self.clock = clock
         self.creators = _zipf(plan.creators, plan.zipf_exponent)
         self.things = _zipf(plan.things_per_creator, plan.zipf_exponent)
-        self.latest: dict[str, dict[str, str]] = {}
+        self.latest: dict[str, dict[str, str | int]] = {}
+        self.skews_ms: dict[str, int] = {}
 
     def next_click(self, member_id: str) -> str:
-        """JSON text of one click: new, a retry, a duplicate or malformed."""
+        """JSON text of one click: new, a retry, a duplicate, an undo or malformed."""
         plan, dice = self.plan, self.chance.random()
-        click = self._fresh()
+        click = self._fresh() | self._time(member_id)
         if dice < plan.malformed_share:
             return _malformed(click, self.chance)
         before = self.latest.get(member_id)
-        if before and dice < plan.malformed_share + plan.retry_share:
+        dice -= plan.malformed_share
+        if before and dice < plan.retry_share:
             return json.dumps(before)
-        if before and dice < plan.malformed_share + plan.retry_share + plan.duplicate_share:
-            click = {**before, "click_id": click["click_id"]}
+        dice -= plan.retry_share
+        own = {name: click[name] for name in _OWN if name in click}
+        if before and dice < plan.duplicate_share:
+            click = {**before, "action": "flattr", **own}
+        elif before and dice < plan.duplicate_share + plan.undo_share:
+            click = {**before, "action": "undo", **own}
         self.latest[member_id] = click
         return json.dumps(click)
 
-    def _fresh(self) -> dict[str, str]:
+    def _time(self, member_id: str) -> dict[str, int]:
+        if self.clock is None:
+            return {}
+        skew_ms = self.skews_ms.get(member_id)
+        if skew_ms is None:
+            off = random.Random(f"{self.plan.seed} {member_id}")  # noqa: S311 - repeatable, whoever clicked before
+            skew_ms = off.randint(-SKEW_MAX_MS, SKEW_MAX_MS) if off.random() < self.plan.skew_share else 0
+            self.skews_ms[member_id] = skew_ms
+        return {"clicked_at": self.clock() + skew_ms}
+
+    def _fresh(self) -> dict[str, str | int]:
         creator = creator_name(_draw(self.creators, self.chance))
         return {
             "click_id": str(uuid.UUID(int=self.chance.getrandbits(128), version=4)),
@@ -151,7 +178,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _malformed(click: dict[str, str], chance: random.Random) -> str:
+def _malformed(click: dict[str, str | int], chance: random.Random) -> str:
     return chance.choice(
         [
             json.dumps(click)[:-9],
