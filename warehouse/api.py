@@ -14,8 +14,9 @@ from warehouse import problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
+from warehouse.payout.settings import CloseSettings
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health, lag, lists, receipts, series
+from warehouse.routes import counters, counts, health, lag, lists, months, provisional, receipts, series
 
 log = structlog.get_logger()
 
@@ -28,9 +29,12 @@ stable `reason`.
 """
 
 
-def create_app(settings: ApiSettings) -> FastAPI:
-    """Build the app. It connects on the first query, so it starts without the warehouse and says so in /ready."""
-    reads = Reads(settings)
+def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> FastAPI:
+    """Build the app. It connects on the first query, so it starts without the warehouse and says so in /ready.
+
+    ``rules`` are those of the month's close, for what is provisional; from the environment when not given.
+    """
+    reads = Reads(settings, rules or CloseSettings())
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -42,7 +46,7 @@ def create_app(settings: ApiSettings) -> FastAPI:
     app = FastAPI(title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.reads = reads
     problems.install(app)
-    for part in (counts, counters, receipts, lists, series, lag, health):
+    for part in (counts, counters, receipts, lists, series, provisional, months, lag, health):
         app.include_router(part.router)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app

@@ -33,6 +33,10 @@ class ApiSettings(WarehouseSettings):
         default=False,
         description="Serve without keys beyond this machine: behind a gateway that asks for its own.",
     )
+    ingest_aliases_file: Path | None = Field(
+        default=None,
+        description="The alias table of ingest, so that a counter asked for by address finds the same thing.",
+    )
     api_threads: int = Field(
         default=8,
         ge=1,
@@ -78,6 +82,12 @@ class ApiSettings(WarehouseSettings):
         ge=0,
         description="How long a list or series is kept in memory, in ms. A top list reads a whole month of counts: "
         "once every two seconds at most, whoever looks.",
+    )
+    api_money_ttl_ms: int = Field(
+        default=15_000,
+        ge=0,
+        description="How long a creator's provisional take and the month's money are kept, in ms: they read every "
+        "supporter's ballot and every pledge.",
     )
 
     @model_validator(mode="after")

@@ -8,10 +8,13 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
+import msgspec
 from fastapi import Depends, Request
 
+from ingest.canonical import alias_table
 from ingest.clock import clock_from
 from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
@@ -22,10 +25,13 @@ from warehouse.errors import WarehouseError
 from warehouse.kept import Kept
 from warehouse.keys import KeyRing
 from warehouse.lag import Lag, read_lag
+from warehouse.payout.settings import CloseSettings
 from warehouse.problems import ReadReason, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: by query and parameters: the lag that was read first, and the answer
+Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
 
 #: Things in one query: each may cost a granule of 8,192 rows, and a second's misses fit in a few.
 _COUNTERS_PER_QUERY: Final = 500
@@ -35,8 +41,10 @@ _LISTS_KEPT: Final = 500
 class Reads:
     """One per app. Starts its threads when the first query comes."""
 
-    def __init__(self, settings: ApiSettings) -> None:
+    def __init__(self, settings: ApiSettings, rules: CloseSettings) -> None:
         self.settings = settings
+        #: by which the close would divide
+        self.rules = rules
         self.clock = clock_from(settings.clock)
         self.metrics = ApiMetrics()
         self.warehouse = Warehouse(
@@ -44,14 +52,17 @@ class Reads:
             timeout_s=settings.api_query_timeout_s + 5,
             settings={"max_execution_time": settings.api_query_timeout_s},
         )
+        self.aliases = _aliases(settings.ingest_aliases_file)
         #: None where everything is open
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
         self._lag: Kept[str, Lag] = Kept(ttl_s=settings.api_lag_ttl_ms / 1000, size_max=1, monotonic=time.monotonic)
-        #: lists and series, by query and parameters
-        self._lists: Kept[tuple[Any, ...], tuple[Lag, Any]] = Kept(
+        self._lists: Answers = Kept(
             ttl_s=settings.api_lists_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
+        )
+        self._money: Answers = Kept(
+            ttl_s=settings.api_money_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
         )
         self.counters = CounterCache(
             self._fetch_counters,
@@ -95,12 +106,22 @@ class Reads:
         self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
         """Like ``run``, once for all who ask the same within ``api_lists_ttl_ms``; the lag was read before it."""
+        return await self._keep(self._lists, query, *args, **kwargs)
 
+    async def keep_longer(
+        self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
+        """The same for ``api_money_ttl_ms``, for what costs more and moves less."""
+        return await self._keep(self._money, query, *args, **kwargs)
+
+    async def _keep(
+        self, kept: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
         async def fetch() -> tuple[Lag, T]:
             lag = await self.lag()
             return lag, await self.run(query, *args, **kwargs)
 
-        lag, answer = await self._lists.get((query.__name__, *args, *kwargs.items()), fetch)
+        lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
         return replace(lag, now_ms=self.clock()), answer
 
     async def _fetch_counters(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, dict[str, int]]:
@@ -119,6 +140,10 @@ class Reads:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
+
+
+def _aliases(file: Path | None) -> dict[str, str]:
+    return {} if file is None else alias_table(msgspec.json.decode(file.read_bytes(), type=dict[str, str]))
 
 
 def reads_of(request: Request) -> Reads:

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 import pytest
 
+from ingest.click import thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_progress, put_thing_counts
 from tests.support.serving import ask, serving
@@ -56,6 +58,22 @@ def test_counters_that_did_not_change_are_304_though_the_pipeline_went_on(wareho
 def test_list_of_things_that_is_none_is_refused(api: str, things: str, reason: str) -> None:
     answer = ask(f"{api}/v1/counters?things={things}")
     assert (answer.status, answer.json["reason"]) == (422, reason)
+
+
+def test_counter_is_found_by_creator_and_any_spelling_of_the_address(warehouse: Warehouse, api: str) -> None:
+    song = thing_id("anna", "https://anna.example/song?a=1")
+    put_thing_counts(warehouse, [(202611, "anna", song, 0, 4, 1)])
+    spelling = quote("HTTPS://Anna.Example:443/song?utm_source=x&a=1#top", safe="")
+    other = thing_id("anna", "7")
+    body = ask(f"{api}/v1/counters?creator=anna&thing={spelling}&thing=7").json
+    assert body["counters"] == {song: 4, other: 0}
+
+
+@pytest.mark.parametrize(
+    "query", ["", "?creator=anna", "?thing=x", "?creator=anna&thing=http://", "?creator=" + "a" * 65 + "&thing=x"]
+)
+def test_counter_of_nothing_in_particular_is_refused(api: str, query: str) -> None:
+    assert ask(f"{api}/v1/counters{query}").json["reason"] == "parameter_invalid"
 
 
 class Shop:

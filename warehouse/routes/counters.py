@@ -10,6 +10,8 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
+from ingest.canonical import canonical
+from ingest.click import ID_LENGTH_MAX, THING_LENGTH_MAX, thing_id
 from warehouse.problems import RESPONSES, Problem, ReadReason
 from warehouse.reads import Here, Reads
 from warehouse.routes.public import PREFLIGHT, cacheable, weak_etag
@@ -22,7 +24,7 @@ _THING_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Counters(AsOf):
-    """Counters by thing."""
+    """Counters by thing id."""
 
     month: str = Field(examples=["2026-11"])
     counters: dict[str, int] = Field(examples=[{"9f86d081884c7d659a2feaa0c55ad015": 17}])
@@ -47,26 +49,61 @@ def parse_things(text: str) -> list[str]:
     return thing_ids
 
 
+def named_things(reads: Reads, creator_id: str | None, addresses: list[str]) -> list[str]:
+    """The ids of a creator's things by their addresses, as a click would name them. Raises ``Problem`` 422."""
+    if creator_id is None or not addresses:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            ReadReason.PARAMETER_INVALID,
+            "give things=ID,ID or creator=ID&thing=ADDRESS",
+        )
+    if len(addresses) > THINGS_MAX:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY,
+            ReadReason.TOO_MANY,
+            f"{len(addresses)} things; at most {THINGS_MAX} a call",
+        )
+    try:
+        names = (canonical(address, reads.aliases) for address in addresses)
+        return list(dict.fromkeys(thing_id(creator_id, name) for name in names))
+    except ValueError as error:
+        raise Problem(
+            HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, f"thing is no address or id: {error}"
+        ) from None
+
+
+Things = Annotated[
+    str | None,
+    Query(
+        description=f"thing ids, comma-separated, at most {THINGS_MAX}", examples=["9f86d081884c7d659a2feaa0c55ad015"]
+    ),
+]
+Creator = Annotated[str | None, Query(max_length=ID_LENGTH_MAX, description="instead of things: whose things")]
+Addresses = Annotated[
+    list[Annotated[str, Field(max_length=THING_LENGTH_MAX)]],
+    Query(alias="thing", description="with creator: addresses, as in a click; may be repeated"),
+]
+
+
 @router.get(
     "/counters",
     summary="Counters of up to 100 things",
     response_model=Counters,
     responses={304: {"description": "as If-None-Match has it"}},
 )
-async def counters(
+async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     request: Request,
     reads: Here,
     month: QueryMonth,
-    things: Annotated[
-        str,
-        Query(
-            description=f"thing ids, comma-separated, at most {THINGS_MAX}",
-            examples=["9f86d081884c7d659a2feaa0c55ad015"],
-        ),
-    ],
+    things: Things = None,
+    creator: Creator = None,
+    thing: Addresses = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
-    """Open to every origin and cacheable at the edge: `ETag`, `Cache-Control`. 0 for what nobody flattred."""
-    thing_ids = parse_things(things)
+    """By id, or by creator and address in the order asked. Open to every origin, cacheable (`ETag`, `Cache-Control`).
+
+    0 for what nobody flattred.
+    """
+    thing_ids = named_things(reads, creator, thing) if things is None else parse_things(things)
     return await answer(request, reads, month, thing_ids)
 
 

@@ -1,0 +1,137 @@
+"""Where a month stands: what its close still waits for, the stages done, the proof. Reads only.
+
+The close itself asks the broker and recounts (warehouse/payout/gate.py); this looks at what
+the warehouse knows, cheaply enough to be shown while it happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from warehouse.client import Warehouse, named
+from warehouse.lag import Lag
+from warehouse.payout import proof
+from warehouse.payout.gate import Tallies, read_tallies
+from warehouse.payout.months import cutoff_ms, month_text
+from warehouse.payout.proof import Proof
+from warehouse.payout.queries import Payout
+from warehouse.payout.settings import CloseSettings
+from warehouse.payout.stages import Stage
+
+
+class State(StrEnum):
+    """Of a month."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the gate asks. ``passed`` is None when it cannot be seen from here."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """A stage of the newest run."""
+
+    stage: Stage
+    done_at_ms: int
+
+
+@dataclass(frozen=True)
+class MonthFacts:
+    """What the warehouse states about a month."""
+
+    tallies: Tallies
+    stages: tuple[StageDone, ...]
+    proof: Proof | None
+    #: a month before it that is not sealed and has flattrs
+    open_before: int | None
+
+
+def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
+    """Months with flattrs or a seal, newest first, and whether they are closed."""
+    return [(int(month), bool(sealed)) for month, sealed in warehouse.rows(named("months")) if month]
+
+
+def read_facts(warehouse: Warehouse, month: int) -> MonthFacts:
+    """Ask for all that the page of a month shows."""
+    stages = warehouse.rows(named("close_stages"), {"month": month})
+    before = [number for number, sealed in months(warehouse) if number < month and not sealed]
+    return MonthFacts(
+        tallies=read_tallies(warehouse, month),
+        stages=tuple(StageDone(Stage(stage), int(at_ms)) for stage, at_ms in stages),
+        proof=proof.stored(warehouse, month),
+        open_before=min(before, default=None),
+    )
+
+
+def payouts_page(warehouse: Warehouse, month: int, limit: int, after_id: str) -> list[Payout]:
+    """Payout lines of a closed month by creator, after one; none while it is open."""
+    params = {"month": month, "limit": limit, "after_id": after_id}
+    return [Payout(*row) for row in warehouse.rows(named("closed_payouts"), params)]
+
+
+def state_of(facts: MonthFacts) -> State:
+    """Closed by its seal alone; closing while a run has stages behind it."""
+    if facts.proof is not None:
+        return State.CLOSED
+    return State.CLOSING if facts.stages else State.OPEN
+
+
+def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> list[Check]:
+    """What the gate asks, as far as the warehouse knows it. Each detail says what is so or what to do."""
+    return [
+        _over(month, lag.now_ms, rules),
+        _in_order(month, facts),
+        _drained(month, lag, rules),
+        _explained(facts.tallies),
+        _recounted(facts),
+    ]
+
+
+def _over(month: int, now_ms: int, rules: CloseSettings) -> Check:
+    left_s = (cutoff_ms(month, rules.grace_s) - now_ms) // 1000 + rules.close_settle_s
+    if left_s <= 0:
+        return Check("over", True, "The month and its grace are over.")
+    days, seconds = divmod(left_s, 86_400)
+    wait = (
+        f"{days} d {seconds // 3600} h" if days else f"{seconds // 3600} h {seconds % 3600 // 60} min {seconds % 60} s"
+    )
+    return Check("over", False, f"The month with its grace is over in {wait}.")
+
+
+def _in_order(month: int, facts: MonthFacts) -> Check:
+    if facts.open_before is not None and facts.open_before < month:
+        return Check("in_order", False, f"{month_text(facts.open_before)} is not closed yet: close it first.")
+    return Check("in_order", True, "Every month before it is closed.")
+
+
+def _drained(month: int, lag: Lag, rules: CloseSettings) -> Check:
+    cutoff = cutoff_ms(month, rules.grace_s)
+    if not lag.partitions:
+        return Check("drained", None, "The stream has not counted anything yet: start `flattr streams`.")
+    behind = [part.partition for part in lag.partitions if part.as_of_ms is None or part.as_of_ms < cutoff]
+    if not behind:
+        return Check("drained", True, "Every partition is counted past the month's end and grace.")
+    names = ", ".join(str(number) for number in behind[:12])
+    return Check("drained", False, f"{len(behind)} of {len(lag.partitions)} partitions are not there yet: {names}.")
+
+
+def _explained(tallies: Tallies) -> Check:
+    if tallies.unexplained:
+        return Check("explained", False, f"{tallies.unexplained:,} accepted clicks are not explained yet.")
+    return Check("explained", True, "Accepted = counted + duplicate + undo + rejected + late.")
+
+
+def _recounted(facts: MonthFacts) -> Check:
+    if any(done.stage is Stage.GATE for done in facts.stages) or facts.proof is not None:
+        return Check("recounted", True, "The recount from flattrs equals the stream's counts.")
+    return Check("recounted", None, "The close recounts every flattr before it divides any money.")

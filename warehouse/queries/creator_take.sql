@@ -1,0 +1,44 @@
+-- What a creator would get if the month ended now: members, flattrs, micro-units.
+-- Each member's share rounds down, so the sum is below the close's by less than one micro-unit
+-- per member. Supporters come from the creator's own range of the projection by_creator.
+WITH
+    supporters AS
+    (
+        SELECT DISTINCT member_id
+        FROM flattrs
+        WHERE month = %(month)s AND creator_id = %(creator_id)s
+    ),
+    ballots AS
+    (
+        SELECT member_id, sumIf(newest, creator_id = %(creator_id)s) AS own, sum(newest) AS total
+        FROM
+        (
+            SELECT member_id, creator_id, argMax(flattrs, position) AS newest
+            FROM counts_by_member
+            WHERE month = %(month)s AND member_id IN (SELECT member_id FROM supporters)
+            GROUP BY member_id, creator_id
+        )
+        GROUP BY member_id
+        HAVING own > 0
+    ),
+    pools AS
+    (
+        SELECT member_id, sum(pledge) - intDiv(sum(pledge) * %(fee_bps)s, 10000) + sum(carried) AS pool
+        FROM
+        (
+            SELECT member_id, argMax(if(paid, amount_micro, 0), version) AS pledge, toUInt64(0) AS carried
+            FROM pledges
+            WHERE month = %(month)s
+              AND member_id IN (SELECT member_id FROM supporters)
+              AND version IN (SELECT version FROM pledge_imports)
+            GROUP BY member_id
+            UNION ALL
+            SELECT member_id, 0, arraySum(lots_micro)
+            FROM pools
+            WHERE month = %(previous_month)s AND member_id IN (SELECT member_id FROM supporters)
+        )
+        GROUP BY member_id
+    )
+SELECT count(), sum(own), sum(intDiv(pool * own, total))
+FROM ballots
+LEFT JOIN pools ON pools.member_id = ballots.member_id
