@@ -1,0 +1,143 @@
+"""The Faust app: two agents, the pipeline behind them, and the health port beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+import faust
+import structlog
+from aiokafka import AIOKafkaConsumer
+from faust.types import StreamT
+
+from ingest.clock import clock_from
+from streams.batch import Rules
+from streams.consumer import ChunkTransport
+from streams.errors import StreamStopped
+from streams.pipeline import Pipeline
+from streams.settings import StreamsSettings
+from streams.writer import Writer
+from warehouse.client import Warehouse
+
+_log = structlog.get_logger()
+
+
+class Worker:
+    """One stream worker: builds the app, runs it, remembers why it had to stop."""
+
+    def __init__(self, settings: StreamsSettings, partitions: int, **writer: Any) -> None:
+        self.settings = settings
+        self.failure: StreamStopped | None = None
+        self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s)
+        self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, **writer)
+        self.rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
+        self.app = self._app()
+
+    def run(self) -> None:
+        """Run until SIGTERM or a failure. Raises the failure: a sentence for the operator."""
+        worker = faust.Worker(
+            self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
+        )
+        try:
+            worker.execute_from_commandline()
+        except SystemExit as ended:
+            if self.failure is None and ended.code:
+                raise StreamStopped(f"the worker ended with code {ended.code}; the log above says why") from ended
+        finally:
+            self.pipeline.close()
+        if self.failure is not None:
+            raise self.failure
+
+    def fail(self, error: StreamStopped) -> None:
+        """Leave for good: the first failure is the reason that is told."""
+        if self.failure is None:
+            self.failure = error
+            _log.error("the worker stops", reason=str(error))
+            # If leaving in order does not work out, leave all the same: whatever is not acknowledged is counted again.
+            threading.Timer(3 * self.settings.streams_drain_s, os._exit, (1,)).start()
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def _app(self) -> faust.App:
+        settings = self.settings
+        app = faust.App(settings.streams_group, **faust_options(settings))
+        transport = ChunkTransport(app.conf.broker_consumer, app)
+        transport.chunk_bytes_max = settings.streams_fetch_bytes
+        app.transport = transport
+        clicks = app.topic(settings.topic_clicks, value_serializer="raw", key_serializer="raw")
+
+        @app.task
+        async def start() -> None:
+            await self.pipeline.run()
+
+        @app.agent(clicks)
+        async def count(stream: StreamT[Any]) -> None:
+            async for event in stream.noack().events():
+                try:
+                    await self.pipeline.take(
+                        event.message.tp, event.value, lambda event=event: event.message.ack(app.consumer)
+                    )
+                except StreamStopped as error:
+                    self.fail(error)
+
+        self.pipeline = Pipeline(
+            self.warehouse,
+            self.writer,
+            self.rules,
+            clock_from(settings.clock),
+            flush_ms=settings.streams_flush_ms,
+            flush_bytes=settings.streams_flush_bytes,
+            drain_s=settings.streams_drain_s,
+            fail=self.fail,
+        )
+        transport.positions = self.pipeline
+        return app
+
+
+def faust_options(settings: StreamsSettings) -> dict[str, Any]:
+    """Faust's settings: no tables, no leader topic, no web server of its own, our session timeout."""
+    return {
+        "broker": [f"kafka://{address.strip()}" for address in settings.broker.split(",")],
+        "broker_session_timeout": settings.streams_session_timeout_s,
+        "broker_heartbeat_interval": settings.streams_session_timeout_s / 3,
+        "broker_commit_interval": 1.0,
+        "consumer_auto_offset_reset": "earliest",
+        "consumer_max_fetch_size": settings.streams_fetch_bytes,
+        "table_standby_replicas": 0,
+        "topic_disable_leader": True,
+        "topic_allow_declare": False,
+        "web_enabled": False,
+        "stream_buffer_maxsize": 8,
+        "stream_wait_empty": True,
+        "datadir": Path(tempfile.gettempdir()) / f"flattr-streams-{os.getpid()}",
+        "worker_redirect_stdouts": False,
+    }
+
+
+async def partitions_of(settings: StreamsSettings, topic: str) -> int:
+    """How many partitions a topic has. Raises ``StreamStopped`` when there is none of that name."""
+    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker)
+    await consumer.start()
+    try:
+        await consumer.topics()
+        found = consumer.partitions_for_topic(topic)
+    finally:
+        await consumer.stop()
+    if not found:
+        raise StreamStopped(f"no topic {topic!r} at {settings.broker}: make it with `flattr topics create`")
+    return len(found)
+
+
+def create_app(settings: StreamsSettings) -> faust.App:
+    """The Faust app, for whoever wants to run it in another way."""
+    return worker_from(settings).app
+
+
+def worker_from(settings: StreamsSettings, **writer: Any) -> Worker:
+    """A worker for the topic as it stands at the broker."""
+    partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
+    return Worker(settings, partitions, **writer)

@@ -1,0 +1,113 @@
+"""What a click does to its flattr: pure, compiled, the one place where it is decided.
+
+A flattr's state is one word: its version (the last word, largest wins) with bit 63 set
+once a flattr click of it has been counted. It is active when the last word is no undo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from streams.table import I8, U8, U64, Table, claim, compiled
+
+UNDO_BIT: Final = 19
+_UNDO: Final = np.uint64(1 << UNDO_BIT)
+_SEEN: Final = np.uint64(1 << 63)
+_VERSION: Final = np.uint64((1 << 63) - 1)
+#: Times at or past this (the year 2248) would reach the flag's bit; decode refuses them.
+ORDERED_AT_MAX_MS: Final = 1 << 43
+
+COUNTED: Final = 0
+DUPLICATE: Final = 1
+UNDONE: Final = 2
+
+#: Which row of `flattrs` a click writes.
+NO_ROW: Final = 0
+CLICK_ROW: Final = 1  # the counted click itself
+VERSION_ROW: Final = 2  # moves the version, names no click
+
+
+def version_of(ordered_at_ms: int, click_hash: int, *, undo: bool) -> int:
+    """44 bits of the member's own time, 1 of undo (it wins a tie), 19 of the click id's hash."""
+    return ordered_at_ms << (UNDO_BIT + 1) | undo << UNDO_BIT | click_hash & ((1 << UNDO_BIT) - 1)
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What became of each click, as parallel arrays: label, row to write, change of the active count."""
+
+    labels: U8
+    rows: U8
+    deltas: I8
+
+
+def judge(flattrs: Table, high: U64, low: U64, versions: U64) -> Verdicts:
+    """Take clicks into the table in their order and say what became of each."""
+    verdicts = Verdicts(np.empty(len(high), np.uint8), np.empty(len(high), np.uint8), np.empty(len(high), np.int8))
+    flattrs.reserve(len(high))
+    flattrs.size += _judge(
+        flattrs.keys, flattrs.values, high, low, versions, verdicts.labels, verdicts.rows, verdicts.deltas
+    )
+    return verdicts
+
+
+def merge(flattrs: Table, high: U64, low: U64, versions: U64, seen: U8) -> I8:
+    """Take rows of the warehouse into the table, merged or not, in any order; the changes of the active count."""
+    deltas = np.empty(len(high), np.int8)
+    flattrs.reserve(len(high))
+    flattrs.size += _merge(flattrs.keys, flattrs.values, high, low, versions, seen, deltas)
+    return deltas
+
+
+@compiled
+def _active(word: np.uint64) -> int:
+    return 1 if word != 0 and (word & _UNDO) == 0 else 0
+
+
+@compiled
+def _judge(
+    keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8
+) -> int:
+    added = 0
+    capacity = len(words)
+    for i in range(len(high)):
+        slot, new = claim(keys, capacity, high[i], low[i])
+        added += new
+        word = words[slot]
+        version = versions[i]
+        newer = version > (word & _VERSION)
+        seen = word & _SEEN
+        if version & _UNDO:
+            labels[i] = UNDONE
+            rows[i] = VERSION_ROW if newer else NO_ROW
+        elif seen:
+            labels[i] = DUPLICATE
+            rows[i] = VERSION_ROW if newer else NO_ROW
+        else:
+            labels[i] = COUNTED
+            rows[i] = CLICK_ROW
+            seen = _SEEN
+        after = (version if newer else word & _VERSION) | seen
+        words[slot] = after
+        deltas[i] = _active(after) - _active(word)
+    return added
+
+
+@compiled
+def _merge(keys: U64, words: U64, high: U64, low: U64, versions: U64, seen: U8, deltas: I8) -> int:
+    added = 0
+    capacity = len(words)
+    for i in range(len(high)):
+        slot, new = claim(keys, capacity, high[i], low[i])
+        added += new
+        word = words[slot]
+        flag = word & _SEEN
+        if seen[i]:
+            flag = _SEEN
+        after = max(versions[i], word & _VERSION) | flag
+        words[slot] = after
+        deltas[i] = _active(after) - _active(word)
+    return added

@@ -1,0 +1,301 @@
+"""From chunks to acknowledged flushes: decode and count in one thread, write in another.
+
+While a batch is being written the next one is read and counted. One batch at most is being
+written and one waits for it, so memory is bounded: whoever delivers chunks waits in ``take``.
+The state moves when a batch is counted, before it is written; so a batch that was counted is
+either written or ends the worker or, after a revocation, its partition's state is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from faust.types import TP
+
+from streams.batch import Rules, add_progress, count_records
+from streams.errors import LogMismatch, StreamStopped
+from streams.names import Names
+from streams.records import Chunk
+from streams.recovery import Recovery, load_partition
+from streams.rows import Rows
+from streams.state import PartitionState
+from streams.writer import Writer
+from warehouse.client import Warehouse
+from warehouse.errors import WarehouseUnavailable
+
+_log = structlog.get_logger()
+
+
+@dataclass(slots=True, eq=False)
+class Assignment:
+    """One partition while it is this worker's. A new one is made whenever the consumer is set anew."""
+
+    state: PartitionState
+    expected: int
+    alive: bool = True
+    since: float = field(default_factory=time.monotonic)
+
+
+@dataclass(slots=True)
+class _Pending:
+    assignment: Assignment
+    chunk: Chunk
+    acknowledge: Callable[[], object]
+
+
+class Pipeline:
+    """Counts the chunks of all partitions of this worker."""
+
+    def __init__(
+        self,
+        warehouse: Warehouse,
+        writer: Writer,
+        rules: Rules,
+        clock: Callable[[], int],
+        *,
+        flush_ms: int,
+        flush_bytes: int,
+        drain_s: float,
+        fail: Callable[[StreamStopped], None],
+    ) -> None:
+        self._warehouse = warehouse
+        self._writer = writer
+        self._rules = rules
+        self._clock = clock
+        self._flush_s = flush_ms / 1000
+        self._flush_bytes = flush_bytes
+        self._drain_s = drain_s
+        self._fail = fail
+        self._recovery = Recovery(warehouse, rules.partitions, writer.write)
+        self._names = Names(rules.partitions)
+        self.assignments: dict[int, Assignment] = {}
+        self._pending: list[_Pending] = []
+        self._pending_bytes = 0
+        self._changed = asyncio.Condition()
+        self._busy = 0
+        self._stopping = False
+        self._count_thread = ThreadPoolExecutor(1, "count")
+        self._write_thread = ThreadPoolExecutor(1, "write")
+        self._writing: asyncio.Task[None] | None = None
+
+    async def take(self, tp: TP, chunk: Chunk, acknowledge: Callable[[], object]) -> None:
+        """Accept a chunk; waits while too much is waiting. Raises ``StreamStopped`` when one was lost before it."""
+        assignment = self.assignments.get(tp.partition)
+        if assignment is None or not assignment.alive:
+            return
+        if chunk.follows != assignment.expected:
+            raise StreamStopped(
+                f"partition {tp.partition}: a chunk from offset {chunk.follows} came where {assignment.expected} "
+                "was due; the worker stops rather than skip clicks"
+            )
+        assignment.expected = chunk.end
+        async with self._changed:
+            self._pending.append(_Pending(assignment, chunk, acknowledge))
+            self._pending_bytes += chunk.size_bytes
+            self._changed.notify_all()
+            await self._changed.wait_for(lambda: self._pending_bytes < 2 * self._flush_bytes or not assignment.alive)
+
+    async def run(self) -> None:
+        """Count and write until stopped. A failure is reported and ends the worker."""
+        try:
+            while True:
+                batch = await self._next_batch()
+                if batch:
+                    await self._count_and_write(batch)
+        except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
+            self._report(error)
+
+    def _report(self, error: Exception) -> None:
+        if isinstance(error, StreamStopped):
+            self._fail(error)
+        else:
+            _log.exception("counting failed")
+            self._fail(StreamStopped(f"counting failed: {error!r}"))
+
+    async def where(
+        self,
+        partitions: set[TP],
+        starts: Mapping[TP, int],
+        ends: Mapping[TP, int],
+        committed: Callable[[TP], Awaitable[int | None]],
+    ) -> dict[TP, int]:
+        """Take these partitions over and say from which offset each is to be read."""
+        await self.settle()
+        offsets = {}
+        taken: dict[int, Assignment] = {}
+        for tp in sorted(partitions):
+            if tp.topic != self._rules.topic:
+                at = await committed(tp)
+                offsets[tp] = at if at is not None and starts[tp] <= at <= ends[tp] else starts[tp]
+                continue
+            state = await self._in_thread(self._write_thread, self._state_of, tp.partition)
+            try:
+                offset = next_offset(state, self._rules.epoch, tp, starts[tp], ends[tp])
+            except LogMismatch as error:
+                self._fail(error)
+                raise
+            offsets[tp] = offset
+            taken[tp.partition] = Assignment(state, offset)
+        self._drop_all()
+        self.assignments = taken
+        _log.info("partitions assigned", partitions=sorted(taken))
+        return offsets
+
+    async def settle(self) -> None:
+        """Give up what is not counted yet and wait for what is being written, for a bounded time."""
+        async with self._changed:
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._changed.notify_all()
+            try:
+                await asyncio.wait_for(self._changed.wait_for(lambda: self._busy == 0), self._drain_s)
+            except TimeoutError:
+                _log.warning("a write is still under way; its partitions are read from the warehouse anew")
+                self._drop_all()
+
+    async def drain(self) -> None:
+        """Count and write everything that was taken, then take no more: for a worker that leaves."""
+        async with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            try:
+                await asyncio.wait_for(
+                    self._changed.wait_for(lambda: self._busy == 0 and not self._pending), self._drain_s
+                )
+            except TimeoutError:
+                _log.warning("left with a write under way; the next worker counts it again")
+
+    def close(self) -> None:
+        """End the threads. What is being written goes on to its end."""
+        self._drop_all()
+        for thread in (self._count_thread, self._write_thread):
+            thread.submit(self._warehouse.close)
+            thread.shutdown(wait=False)
+
+    def _drop_all(self) -> None:
+        for assignment in self.assignments.values():
+            assignment.alive = False
+        self.assignments = {}
+
+    def _state_of(self, partition: int) -> PartitionState:
+        """The state in memory if it is that of the warehouse's progress; otherwise a new one."""
+        fresh = _patiently(lambda: load_partition(self._warehouse, partition))
+        held = self.assignments.get(partition)
+        if held is not None and held.alive and held.state.position == fresh.position:
+            return held.state
+        return fresh
+
+    async def _next_batch(self) -> list[_Pending]:
+        async with self._changed:
+            await self._changed.wait_for(lambda: bool(self._pending) or self._stopping)
+            deadline = asyncio.get_running_loop().time() + self._flush_s
+            while not self._stopping and self._pending_bytes < self._flush_bytes:
+                try:
+                    await asyncio.wait_for(
+                        self._changed.wait(), max(0, deadline - asyncio.get_running_loop().time())
+                    )
+                except TimeoutError:
+                    break
+            if self._stopping and not self._pending:
+                await self._changed.wait_for(lambda: bool(self._pending))
+            batch, self._pending = self._pending, []
+            self._pending_bytes = 0
+            self._busy += bool(batch)
+            self._changed.notify_all()
+            return batch
+
+    async def _count_and_write(self, batch: list[_Pending]) -> None:
+        try:
+            rows = await self._in_thread(self._count_thread, self._count, batch)
+            if self._writing is not None:
+                await self._writing
+        except BaseException:
+            await self._done()
+            raise
+        self._writing = asyncio.create_task(self._write(batch, rows))
+
+    async def _write(self, batch: list[_Pending], rows: Rows) -> None:
+        try:
+            await self._in_thread(self._write_thread, self._writer.write, rows)
+            for pending in batch:
+                if pending.assignment.alive:
+                    pending.acknowledge()
+        except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
+            self._report(error)
+        finally:
+            await self._done()
+
+    async def _done(self) -> None:
+        async with self._changed:
+            self._busy -= 1
+            self._changed.notify_all()
+
+    def _count(self, batch: list[_Pending]) -> Rows:
+        rows = Rows()
+        by_assignment: dict[Assignment, list[Any]] = {}
+        for pending in batch:
+            if pending.assignment.alive:
+                by_assignment.setdefault(pending.assignment, []).extend(pending.chunk.records)
+        for assignment, records in by_assignment.items():
+            state = assignment.state
+            before = state.position
+            load = self._recovery.loader(state)
+            count_records(
+                state, records, self._rules, self._names, lambda month, load=load: _patiently(lambda: load(month)), rows
+            )
+            if state.position != before:
+                add_progress(state, self._clock(), rows)
+        return rows
+
+    async def _in_thread(self, thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> Any:
+        return await asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
+
+
+def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:
+    """The offset behind the state's position; raises ``LogMismatch`` when the log does not go on from there."""
+    counted_epoch, counted = state.position >> 56, state.position >> 16 & ((1 << 40) - 1)
+    if state.position == 0 or counted_epoch < epoch:
+        return _within(tp, start if state.position else 0, start, end)
+    if counted_epoch > epoch:
+        raise LogMismatch(
+            f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, this worker is set to {epoch}: "
+            f"set FLATTR_LOG_EPOCH={counted_epoch}"
+        )
+    return _within(tp, counted + 1, start, end)
+
+
+def _within(tp: TP, offset: int, start: int, end: int) -> int:
+    if offset > end:
+        raise LogMismatch(
+            f"{tp.topic} partition {tp.partition} is counted up to offset {offset - 1}, but the log ends at {end}: "
+            "if the topic was made anew, raise FLATTR_LOG_EPOCH by one; if this is another broker, point to the right one"
+        )
+    if offset < start:
+        raise LogMismatch(
+            f"{tp.topic} partition {tp.partition} begins at offset {start}, but the next to count is {offset}: records "
+            f"{offset} to {start - 1} were deleted before they were counted. Restore them, or accept the loss by "
+            "raising FLATTR_LOG_EPOCH by one"
+        )
+    return offset
+
+
+def _patiently(call: Callable[[], Any], patience_s: float = 60) -> Any:
+    """Try again while the warehouse is away, for a bounded time."""
+    deadline = time.monotonic() + patience_s
+    pause_s = 0.1
+    while True:
+        try:
+            return call()
+        except WarehouseUnavailable as error:
+            if time.monotonic() > deadline:
+                raise StreamStopped(f"no warehouse for {patience_s:.0f} s: {error}") from error
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 5)
+
+

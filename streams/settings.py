@@ -1,0 +1,65 @@
+"""Settings of the stream worker."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, SecretStr
+from pydantic_settings import SettingsConfigDict
+
+from warehouse.settings import WarehouseSettings
+
+
+class StreamsSettings(WarehouseSettings):
+    """What a worker has to know. Read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    broker: str = Field(default="127.0.0.1:9092", description="Kafka: host:port[,host:port].")
+    broker_security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = Field(
+        default="PLAINTEXT", description="How to speak to Kafka."
+    )
+    broker_ca_file: str | None = Field(default=None, description="Certificates to trust, for SSL and SASL_SSL.")
+    broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="PLAIN", description="SASL mechanism, for SASL_SSL and SASL_PLAINTEXT."
+    )
+    broker_sasl_username: str | None = Field(default=None, description="SASL user.")
+    broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password.")
+    topic_clicks: str = Field(default="clicks", description="Topic of the clicks.")
+    topic_rejected: str = Field(default="rejected", description="Topic of what ingest refused.")
+    log_epoch: int = Field(
+        default=0, ge=0, le=255, description="Raise it by one when the topics were made anew and their offsets start at 0."
+    )
+    grace_s: float = Field(
+        default=3600, ge=0, description="How long after its end a month takes clicks, in s, by the record's timestamp."
+    )
+    clock: str = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
+    streams_host: str = Field(default="127.0.0.1", description="Where /live, /ready and /metrics listen.")
+    streams_port: int = Field(default=8002, ge=0, le=65535, description="Their port.")
+    streams_group: str = Field(default="flattr-streams", description="Consumer group: workers of one group share the log.")
+    streams_flush_ms: int = Field(
+        default=250, ge=1, description="A click waits at most this long before it is written: counts lag by it, inserts get larger."
+    )
+    streams_flush_bytes: int = Field(
+        default=16 << 20, ge=1, description="A batch is written at this size in bytes even if the time is not up; bounds an insert's memory."
+    )
+    streams_fetch_bytes: int = Field(
+        default=4 << 20, ge=1, description="What one fetch takes of one partition, in bytes."
+    )
+    streams_patience_s: float = Field(
+        default=300, gt=0, description="How long the warehouse may be away before the worker gives up with an exit code, in s."
+    )
+    streams_session_timeout_s: float = Field(
+        default=6, ge=1, description="Kafka's session timeout: a killed worker's partitions stand still that long, in s."
+    )
+    streams_stall_s: float = Field(
+        default=60, gt=0, description="A partition with clicks to count whose progress stands still that long fails /ready, in s."
+    )
+    streams_drain_s: float = Field(
+        default=20, gt=0, description="How long a leaving worker or a rebalance waits for the write under way, in s."
+    )
+
+    @property
+    def warehouse_url(self) -> str:
+        """The warehouse's URL with its password."""
+        return self.warehouse.get_secret_value()

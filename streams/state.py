@@ -1,0 +1,64 @@
+"""What a worker remembers of one partition: a function of the partition's log up to ``position``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from streams.table import Table
+
+TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
+#: The current month and the one before it, which its grace keeps open.
+MONTHS_KEPT: Final = 2
+
+
+@dataclass(slots=True)
+class MonthState:
+    """One month of one partition: the flattrs and the counts of those that are active."""
+
+    flattrs: Table = field(default_factory=Table)
+    creators: Table = field(default_factory=Table)
+    things: Table = field(default_factory=Table)
+    pairs: Table = field(default_factory=Table)
+    #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
+    first_positions: dict[tuple[int, int], int] = field(default_factory=dict)
+
+    @property
+    def bytes(self) -> int:
+        """What the tables take."""
+        return self.flattrs.bytes + self.creators.bytes + self.things.bytes + self.pairs.bytes
+
+
+@dataclass(slots=True)
+class PartitionState:
+    """One partition: how far it is counted, what became of the clicks until there, and its open months."""
+
+    number: int
+    position: int = 0
+    record_at_ms: int = 0
+    tallies: dict[int, dict[str, int]] = field(default_factory=dict)
+    months: dict[int, MonthState] = field(default_factory=dict)
+
+    def tally(self, month: int, label: str, clicks: int) -> None:
+        """Add clicks to a month's tallies: under their label and under accepted."""
+        if clicks:
+            of_month = self.tallies.setdefault(month, dict.fromkeys(TALLIES, 0))
+            of_month[label] += clicks
+            of_month["accepted"] += clicks
+
+    def keep_months(self, used: Iterable[int]) -> None:
+        """Forget all months but those just used and the newest; a forgotten one is read again when needed."""
+        keep = set(used) | set(sorted(self.months)[-MONTHS_KEPT:])
+        for month in set(self.months) - keep:
+            del self.months[month]
+
+    @property
+    def flattrs(self) -> int:
+        """Flattrs in memory."""
+        return sum(month.flattrs.size for month in self.months.values())
+
+    @property
+    def bytes(self) -> int:
+        """What the months' tables take."""
+        return sum(month.bytes for month in self.months.values())

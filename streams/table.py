@@ -1,0 +1,103 @@
+"""Open addressing over 128-bit keys, in flat numpy arrays, with loops compiled by numba.
+
+A table holds 16 bytes of key and 8 of value per slot and grows by copying before it is
+more than ``FULL`` full, to ``ROOMY``, so a stored key costs 24/FULL to 24/ROOMY bytes.
+Key (0, 0) marks an empty slot;
+a key that is really zero is stored as (0, 1), which collides with a chance of 2**-128.
+
+The loops release the GIL, so they run beside the event loop and beside an insert.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+U64 = npt.NDArray[np.uint64]
+I64 = npt.NDArray[np.int64]
+I8 = npt.NDArray[np.int8]
+U8 = npt.NDArray[np.uint8]
+
+FULL: Final = 0.8
+ROOMY: Final = 0.65
+BYTES_PER_SLOT: Final = 24
+_CAPACITY_MIN: Final = 256
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
+
+compiled: Any = njit(nogil=True, cache=True, boundscheck=False)
+
+
+@compiled
+def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> int:
+    """Slot of the key, or of the empty slot where it belongs."""
+    # Stirred, for keys need not be random in every bit; then multiply-shift onto any
+    # capacity: no power of two, so growth can be gentle.
+    stirred = (high ^ (low * _ODD)) * _ODD
+    slot = np.int64(((stirred >> np.uint64(32)) * np.uint64(capacity)) >> np.uint64(32))
+    while True:
+        at_high = keys[2 * slot]
+        at_low = keys[2 * slot + 1]
+        if (at_high == high and at_low == low) or (at_high == 0 and at_low == 0):
+            return slot
+        slot += 1
+        if slot == capacity:
+            slot = 0
+
+
+@compiled
+def claim(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> tuple[int, int]:
+    """Slot of the key, taken for it if it was empty, and 1 if it was."""
+    if high == 0 and low == 0:
+        low = np.uint64(1)
+    slot = find(keys, capacity, high, low)
+    if keys[2 * slot] != 0 or keys[2 * slot + 1] != 0:
+        return slot, 0
+    keys[2 * slot] = high
+    keys[2 * slot + 1] = low
+    return slot, 1
+
+
+@compiled
+def _move(keys: U64, values: U64, to_keys: U64, to_values: U64) -> None:
+    capacity = len(to_values)
+    for at in range(len(values)):
+        high = keys[2 * at]
+        low = keys[2 * at + 1]
+        if high == 0 and low == 0:
+            continue
+        slot = find(to_keys, capacity, high, low)
+        to_keys[2 * slot] = high
+        to_keys[2 * slot + 1] = low
+        to_values[slot] = values[at]
+
+
+class Table:
+    """Map of 128-bit keys to 64-bit values that only grows. Not safe between threads."""
+
+    def __init__(self, expected: int = 0) -> None:
+        capacity = max(_CAPACITY_MIN, int(expected / ROOMY) + 1)
+        self.keys: U64 = np.zeros(2 * capacity, np.uint64)
+        self.values: U64 = np.zeros(capacity, np.uint64)
+        self.size = 0
+
+    @property
+    def bytes(self) -> int:
+        """What the arrays take."""
+        return self.keys.nbytes + self.values.nbytes
+
+    def reserve(self, more: int) -> None:
+        """Make room for that many new keys: no loop over the table grows it."""
+        if self.size + more <= FULL * len(self.values):
+            return
+        capacity = int((self.size + more) / ROOMY) + 1
+        keys, values = np.zeros(2 * capacity, np.uint64), np.zeros(capacity, np.uint64)
+        _move(self.keys, self.values, keys, values)
+        self.keys, self.values = keys, values
+
+    def get(self, high: int, low: int) -> int:
+        """Value of one key, 0 when it is not there. For look-ups one at a time."""
+        slot = find(self.keys, len(self.values), np.uint64(high), np.uint64(low))
+        return int(self.values[slot])
