@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from deploy.local import KafkaMissing, PartFailed
 from deploy.topics import TopicError
+from streams.errors import StreamStopped
 from warehouse.errors import WarehouseError
 from warehouse.keys import KeysError
 
@@ -23,6 +24,7 @@ EXPECTED: Final = (
     KafkaMissing,
     KeysError,
     PartFailed,
+    StreamStopped,
     TopicError,
     ValidationError,
     WarehouseError,

@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import os
 import signal
 import tempfile
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import faust
 import structlog
-from aiokafka import AIOKafkaConsumer
-from faust.types import StreamT
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaConnectionError
+from faust.types import TP
 
 from ingest.clock import clock_from
 from streams.batch import Rules
 from streams.consumer import ChunkTransport
 from streams.errors import StreamStopped
+from streams.health import Health
+from streams.lag import Lag
+from streams.metrics import Metrics
 from streams.pipeline import Pipeline
 from streams.settings import StreamsSettings
 from streams.writer import Writer
@@ -27,15 +34,23 @@ from warehouse.client import Warehouse
 _log = structlog.get_logger()
 
 
+def _nothing(_step: str) -> None: ...
+
+
 class Worker:
     """One stream worker: builds the app, runs it, remembers why it had to stop."""
 
-    def __init__(self, settings: StreamsSettings, partitions: int, **writer: Any) -> None:
+    def __init__(
+        self, settings: StreamsSettings, partitions: int, after_step: Callable[[str], None] = _nothing
+    ) -> None:
         self.settings = settings
         self.failure: StreamStopped | None = None
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s)
-        self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, **writer)
+        self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
         self.rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
+        self.metrics = Metrics()
+        self.lag = Lag(settings.streams_stall_s, self.metrics)
+        self.health = Health(settings.streams_host, settings.streams_port, self.metrics, self._missing)
         self.app = self._app()
 
     def run(self) -> None:
@@ -43,6 +58,9 @@ class Worker:
         worker = faust.Worker(
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )
+        worker.spinner = None
+        for noisy in ("faust", "mode", "aiokafka"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
         try:
             worker.execute_from_commandline()
         except SystemExit as ended:
@@ -53,13 +71,22 @@ class Worker:
         if self.failure is not None:
             raise self.failure
 
+    def _missing(self) -> list[str]:
+        if self.failure is not None:
+            return [str(self.failure)]
+        if self.app.rebalancing or not self.pipeline.taken_over:
+            return ["partitions are being assigned"]
+        return self.lag.stalled()
+
     def fail(self, error: StreamStopped) -> None:
         """Leave for good: the first failure is the reason that is told."""
         if self.failure is None:
             self.failure = error
             _log.error("the worker stops", reason=str(error))
             # If leaving in order does not work out, leave all the same: whatever is not acknowledged is counted again.
-            threading.Timer(3 * self.settings.streams_drain_s, os._exit, (1,)).start()
+            last_resort = threading.Timer(3 * self.settings.streams_drain_s, os._exit, (1,))
+            last_resort.daemon = True
+            last_resort.start()
             os.kill(os.getpid(), signal.SIGTERM)
 
     def _app(self) -> faust.App:
@@ -70,17 +97,25 @@ class Worker:
         app.transport = transport
         clicks = app.topic(settings.topic_clicks, value_serializer="raw", key_serializer="raw")
 
-        @app.task
-        async def start() -> None:
+        @app.task  # type: ignore[untyped-decorator]  # Faust's
+        async def run() -> None:
+            await self.health.start()
             await self.pipeline.run()
 
+        @app.timer(interval=1.0)  # type: ignore[untyped-decorator]  # Faust's
+        async def observe() -> None:
+            tps = {TP(settings.topic_clicks, number) for number in self.pipeline.assignments}
+            ends = await app.consumer.highwaters(*tps) if tps else {}
+            self.lag.observe(self.pipeline.counted, {tp.partition: end for tp, end in ends.items()})
+            self.metrics.state_flattrs.set(sum(one.state.flattrs for one in self.pipeline.assignments.values()))
+            self.metrics.state_bytes.set(sum(one.state.bytes for one in self.pipeline.assignments.values()))
+
         @app.agent(clicks)
-        async def count(stream: StreamT[Any]) -> None:
+        async def count(stream: Any) -> None:  # noqa: ANN401 - Faust's interface has no noack
             async for event in stream.noack().events():
+                message = event.message
                 try:
-                    await self.pipeline.take(
-                        event.message.tp, event.value, lambda event=event: event.message.ack(app.consumer)
-                    )
+                    await self.pipeline.take(message.tp, event.value, functools.partial(message.ack, app.consumer))
                 except StreamStopped as error:
                     self.fail(error)
 
@@ -93,6 +128,7 @@ class Worker:
             flush_bytes=settings.streams_flush_bytes,
             drain_s=settings.streams_drain_s,
             fail=self.fail,
+            metrics=self.metrics,
         )
         transport.positions = self.pipeline
         return app
@@ -120,16 +156,17 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
 
 async def partitions_of(settings: StreamsSettings, topic: str) -> int:
     """How many partitions a topic has. Raises ``StreamStopped`` when there is none of that name."""
-    consumer = AIOKafkaConsumer(bootstrap_servers=settings.broker)
-    await consumer.start()
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
     try:
-        await consumer.topics()
-        found = consumer.partitions_for_topic(topic)
+        await admin.start()
+        (description,) = await admin.describe_topics([topic])
+    except KafkaConnectionError as error:
+        raise StreamStopped(f"no broker at {settings.broker}: {error}") from error
     finally:
-        await consumer.stop()
-    if not found:
+        await admin.close()
+    if description["error_code"] or not description["partitions"]:
         raise StreamStopped(f"no topic {topic!r} at {settings.broker}: make it with `flattr topics create`")
-    return len(found)
+    return len(description["partitions"])
 
 
 def create_app(settings: StreamsSettings) -> faust.App:
@@ -137,7 +174,7 @@ def create_app(settings: StreamsSettings) -> faust.App:
     return worker_from(settings).app
 
 
-def worker_from(settings: StreamsSettings, **writer: Any) -> Worker:
+def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _nothing) -> Worker:
     """A worker for the topic as it stands at the broker."""
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
-    return Worker(settings, partitions, **writer)
+    return Worker(settings, partitions, after_step)

@@ -70,7 +70,7 @@ def count_records(
         _count_month(state, month, laid, hashed, which, rows)
     _refuse(state, clicks.refused, rules, rows)
     state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
-    state.record_at_ms = max(state.record_at_ms, max(record.timestamp_ms for record in fresh))
+    state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
     state.keep_months(touched)
     rows.clicks += len(clicks.clicks) + len(clicks.refused)
 
@@ -95,10 +95,10 @@ def _rule(
         if click.member_id == click.creator_id:
             keep[index] = False
             _refuse_click(clicks, laid, index, Reason.OWN_THING, "the member is the creator")
-    for index in np.flatnonzero(keep & (partition != state.number)):
+    for index in np.flatnonzero(keep & (partition != state.number)).tolist():
         keep[index] = False
         detail = f"the member's clicks belong to partition {partition[index]}, not {state.number}"
-        _refuse_click(clicks, laid, int(index), Reason.PARTITION_WRONG, detail)
+        _refuse_click(clicks, laid, index, Reason.PARTITION_WRONG, detail)
     late = np.flatnonzero(keep & (laid.record_at_ms >= ends + rules.grace_ms))
     keep[late] = False
     for index in late.tolist():
@@ -125,9 +125,7 @@ def _months(times_ms: I64) -> tuple[I64, I64]:
     return months, ends
 
 
-def _count_month(
-    state: PartitionState, month: int, laid: Columns, hashed: _Hashed, which: I64, rows: Rows
-) -> None:
+def _count_month(state: PartitionState, month: int, laid: Columns, hashed: _Hashed, which: I64, rows: Rows) -> None:
     of_month = state.months[month]
     thing_high, thing_low = (half[which] for half in laid.things)
     member_high, member_low = hashed.member_high[which], hashed.member_low[which]

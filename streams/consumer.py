@@ -16,7 +16,7 @@ tests/streams/test_faust.py pins what this assumes of Faust.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
@@ -43,13 +43,14 @@ class Positions(Protocol):
         """Count and write all that was taken, in a bounded time, and take no more."""
 
 
-class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no types
+class ChunkConsumer(driver.Consumer):
     """Consumer whose events are chunks."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever Faust passes
         super().__init__(*args, **kwargs)
-        self.positions: Positions = self.transport.positions
-        self.chunk_bytes_max: int = self.transport.chunk_bytes_max
+        transport = cast("ChunkTransport", self.transport)
+        self.positions = transport.positions
+        self.chunk_bytes_max = transport.chunk_bytes_max
         self._next: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
         self._seeks = 0
@@ -71,7 +72,8 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no type
     async def _committed(self, tp: TP) -> int | None:
         """Kafka's committed offset."""
         thread = self._thread
-        committed = await thread.call_thread(thread._ensure_consumer().committed, driver.ensure_aiokafka_TP(tp))
+        client = thread._ensure_consumer()  # noqa: SLF001 - a subclass of its owner
+        committed = await thread.call_thread(client.committed, driver.ensure_aiokafka_TP(tp))
         return None if committed is None else int(committed)
 
     async def wait_empty(self) -> None:
@@ -100,7 +102,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no type
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 self._next[tp] = chunk.end
-                yield tp, self._message(tp, batch[0], chunk, generation)
+                yield tp, _message(tp, batch[0].timestamp_type, chunk, generation)
 
     def _chunks(self, tp: TP, batch: Sequence[Any]) -> Iterator[Chunk]:
         records: list[LogRecord] = []
@@ -116,23 +118,6 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no type
                 records, size, follows = [], 0, record.offset + 1
         if records:
             yield Chunk(follows, tuple(records), size)
-
-    def _message(self, tp: TP, first: Any, chunk: Chunk, generation: int) -> ConsumerMessage:
-        return ConsumerMessage(
-            tp.topic,
-            tp.partition,
-            chunk.end - 1,
-            chunk.records[-1].timestamp_ms / 1000,
-            first.timestamp_type,
-            None,
-            None,
-            chunk,
-            None,
-            0,
-            chunk.size_bytes,
-            tp,
-            generation_id=generation,
-        )
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Nothing to do: offsets between chunks were delivered inside them, or never existed."""
@@ -155,7 +140,7 @@ class ChunkConsumer(driver.Consumer):  # type: ignore[misc]  # Faust has no type
         return self._done.get(tp)
 
 
-class ChunkTransport(driver.Transport):  # type: ignore[misc]  # Faust has no types
+class ChunkTransport(driver.Transport):
     """Faust's Kafka transport with the consumer of chunks. ``positions`` is set before the app starts."""
 
     Consumer: ClassVar[type[ChunkConsumer]] = ChunkConsumer
@@ -165,3 +150,21 @@ class ChunkTransport(driver.Transport):  # type: ignore[misc]  # Faust has no ty
 
 def _plain(offsets: Mapping[Any, int]) -> dict[TP, int]:
     return {TP(tp.topic, tp.partition): offset for tp, offset in offsets.items()}
+
+
+def _message(tp: TP, timestamp_type: int, chunk: Chunk, generation: int | None) -> ConsumerMessage:
+    return ConsumerMessage(
+        tp.topic,
+        tp.partition,
+        chunk.end - 1,
+        chunk.records[-1].timestamp_ms / 1000,
+        timestamp_type,
+        None,
+        None,
+        cast("bytes", chunk),  # the raw serializer hands it on as it is
+        None,
+        0,
+        chunk.size_bytes,
+        tp,
+        generation_id=generation,
+    )

@@ -26,9 +26,7 @@ def count(table: Table, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
 
 
 @compiled
-def _count(
-    keys: U64, counts: U64, high: U64, low: U64, deltas: I8, touching: I64, slots: I64, scratch: I64
-) -> int:
+def _count(keys: U64, counts: U64, high: U64, low: U64, deltas: I8, touching: I64, slots: I64, scratch: I64) -> int:
     # scratch: open addressing from slot to the last click (its index in `touching`) on it.
     added = 0
     capacity = len(counts)

@@ -181,8 +181,11 @@ def _lay_out(clicks: list[Click], positions: U64, record_at_ms: I64) -> Columns 
         return None
     times = np.array([click.ordered_at for click in clicks], np.uint64)
     undos = np.array([click.action == "undo" for click in clicks], np.uint64)
-    hashes = np.fromiter((xxhash.xxh3_64_intdigest(click_ids[at : at + 16]) & _HASH_MASK
-                          for at in range(0, len(click_ids), 16)), np.uint64, len(clicks))
+    hashes = np.fromiter(
+        (xxhash.xxh3_64_intdigest(click_ids[at : at + 16]) & _HASH_MASK for at in range(0, len(click_ids), 16)),
+        np.uint64,
+        len(clicks),
+    )
     versions = times << np.uint64(UNDO_BIT + 1) | undos << np.uint64(UNDO_BIT) | hashes
     return Columns(clicks, positions, record_at_ms, click_ids, thing_ids, versions)
 
@@ -215,7 +218,7 @@ def _unhex(text: str, count: int, *, dashed: bool) -> bytes | None:
         return None
 
 
-def _wrong(click: Click) -> tuple[Reason, str] | None:
+def _wrong(click: Click) -> tuple[Reason, str] | None:  # noqa: PLR0911 - one return per rule
     """Why a click that was read is refused, or None."""
     if click.v != VERSION:
         return Reason.VERSION_UNKNOWN, f"version {click.v}, this reads {VERSION}"
@@ -242,5 +245,3 @@ _LENGTHS: Final = (
     ("site_id", 0, ID_LENGTH_MAX),
     ("thing", 0, THING_LENGTH_MAX),
 )
-
-

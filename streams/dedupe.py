@@ -68,9 +68,7 @@ def _active(word: np.uint64) -> int:
 
 
 @compiled
-def _judge(
-    keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8
-) -> int:
+def _judge(keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8) -> int:
     added = 0
     capacity = len(words)
     for i in range(len(high)):

@@ -32,7 +32,9 @@ class Names(dict[str, int]):
     def __init__(self, partitions: int) -> None:
         super().__init__()
         self._partitions = partitions
-        self._forget()
+        self._high: U64 = np.zeros(1024, np.uint64)
+        self._low: U64 = np.zeros(1024, np.uint64)
+        self._partition: I64 = np.zeros(1024, np.int64)
 
     def __missing__(self, name: str) -> int:
         code = len(self)
@@ -48,12 +50,6 @@ class Names(dict[str, int]):
     def hashes(self, names: Sequence[str]) -> tuple[U64, U64, I64]:
         """High halves, low halves and partitions, one per name."""
         if len(self) > _REMEMBERED_MAX:
-            self._forget()
+            self.clear()
         codes = np.fromiter(map(self.__getitem__, names), np.int64, len(names))
         return self._high[codes], self._low[codes], self._partition[codes]
-
-    def _forget(self) -> None:
-        self.clear()
-        self._high: U64 = np.zeros(1024, np.uint64)
-        self._low: U64 = np.zeros(1024, np.uint64)
-        self._partition: I64 = np.zeros(1024, np.int64)

@@ -9,27 +9,32 @@ either written or ends the worker or, after a revocation, its partition's state 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import ParamSpec, TypeVar
 
 import structlog
 from faust.types import TP
 
 from streams.batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
+from streams.metrics import Metrics
 from streams.names import Names
-from streams.records import Chunk
+from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
 from streams.rows import Rows
-from streams.state import PartitionState
+from streams.state import MonthState, PartitionState
 from streams.writer import Writer
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseUnavailable
 
 _log = structlog.get_logger()
+_PATIENCE_S = 60
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(slots=True, eq=False)
@@ -52,7 +57,7 @@ class _Pending:
 class Pipeline:
     """Counts the chunks of all partitions of this worker."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what it is made of, named
         self,
         warehouse: Warehouse,
         writer: Writer,
@@ -63,6 +68,7 @@ class Pipeline:
         flush_bytes: int,
         drain_s: float,
         fail: Callable[[StreamStopped], None],
+        metrics: Metrics,
     ) -> None:
         self._warehouse = warehouse
         self._writer = writer
@@ -72,6 +78,10 @@ class Pipeline:
         self._flush_bytes = flush_bytes
         self._drain_s = drain_s
         self._fail = fail
+        self._metrics = metrics
+        #: Next offset to count of each partition, as the warehouse's progress says.
+        self.counted: dict[int, int] = {}
+        self.taken_over = False
         self._recovery = Recovery(warehouse, rules.partitions, writer.write)
         self._names = Names(rules.partitions)
         self.assignments: dict[int, Assignment] = {}
@@ -80,6 +90,7 @@ class Pipeline:
         self._changed = asyncio.Condition()
         self._busy = 0
         self._stopping = False
+        self._broken = False
         self._count_thread = ThreadPoolExecutor(1, "count")
         self._write_thread = ThreadPoolExecutor(1, "write")
         self._writing: asyncio.Task[None] | None = None
@@ -104,14 +115,15 @@ class Pipeline:
     async def run(self) -> None:
         """Count and write until stopped. A failure is reported and ends the worker."""
         try:
-            while True:
-                batch = await self._next_batch()
-                if batch:
-                    await self._count_and_write(batch)
+            while not self._broken:
+                await self._count_and_write(await self._next_batch())
         except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
             self._report(error)
 
     def _report(self, error: Exception) -> None:
+        # Nothing may be written any more: progress would pass over the batch that failed.
+        self._broken = True
+        self._drop_all()
         if isinstance(error, StreamStopped):
             self._fail(error)
         else:
@@ -134,7 +146,7 @@ class Pipeline:
                 at = await committed(tp)
                 offsets[tp] = at if at is not None and starts[tp] <= at <= ends[tp] else starts[tp]
                 continue
-            state = await self._in_thread(self._write_thread, self._state_of, tp.partition)
+            state = await _in_thread(self._write_thread, self._state_of, tp.partition)
             try:
                 offset = next_offset(state, self._rules.epoch, tp, starts[tp], ends[tp])
             except LogMismatch as error:
@@ -144,6 +156,8 @@ class Pipeline:
             taken[tp.partition] = Assignment(state, offset)
         self._drop_all()
         self.assignments = taken
+        self.counted = {tp.partition: offsets[tp] for tp in offsets if tp.topic == self._rules.topic}
+        self.taken_over = True
         _log.info("partitions assigned", partitions=sorted(taken))
         return offsets
 
@@ -164,6 +178,8 @@ class Pipeline:
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()
+            if self._broken:
+                return
             try:
                 await asyncio.wait_for(
                     self._changed.wait_for(lambda: self._busy == 0 and not self._pending), self._drain_s
@@ -185,7 +201,7 @@ class Pipeline:
 
     def _state_of(self, partition: int) -> PartitionState:
         """The state in memory if it is that of the warehouse's progress; otherwise a new one."""
-        fresh = _patiently(lambda: load_partition(self._warehouse, partition))
+        fresh = _patiently(load_partition, self._warehouse, partition)
         held = self.assignments.get(partition)
         if held is not None and held.alive and held.state.position == fresh.position:
             return held.state
@@ -197,9 +213,7 @@ class Pipeline:
             deadline = asyncio.get_running_loop().time() + self._flush_s
             while not self._stopping and self._pending_bytes < self._flush_bytes:
                 try:
-                    await asyncio.wait_for(
-                        self._changed.wait(), max(0, deadline - asyncio.get_running_loop().time())
-                    )
+                    await asyncio.wait_for(self._changed.wait(), max(0, deadline - asyncio.get_running_loop().time()))
                 except TimeoutError:
                     break
             if self._stopping and not self._pending:
@@ -212,20 +226,28 @@ class Pipeline:
 
     async def _count_and_write(self, batch: list[_Pending]) -> None:
         try:
-            rows = await self._in_thread(self._count_thread, self._count, batch)
+            rows = await _in_thread(self._count_thread, self._count, batch)
             if self._writing is not None:
                 await self._writing
         except BaseException:
             await self._done()
             raise
+        if self._broken:
+            await self._done()
+            return
         self._writing = asyncio.create_task(self._write(batch, rows))
 
     async def _write(self, batch: list[_Pending], rows: Rows) -> None:
+        started = time.monotonic()
         try:
-            await self._in_thread(self._write_thread, self._writer.write, rows)
+            await _in_thread(self._write_thread, self._writer.write, rows)
             for pending in batch:
                 if pending.assignment.alive:
                     pending.acknowledge()
+                    self.counted[pending.assignment.state.number] = pending.chunk.end
+            self._metrics.flushes.inc()
+            self._metrics.clicks.inc(rows.clicks)
+            self._metrics.flush_s.observe(time.monotonic() - started)
         except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
             self._report(error)
         finally:
@@ -236,25 +258,22 @@ class Pipeline:
             self._busy -= 1
             self._changed.notify_all()
 
+    def _load(self, state: PartitionState, month: int) -> MonthState:
+        return _patiently(self._recovery.load, state, month)
+
     def _count(self, batch: list[_Pending]) -> Rows:
         rows = Rows()
-        by_assignment: dict[Assignment, list[Any]] = {}
+        by_assignment: dict[Assignment, list[LogRecord]] = {}
         for pending in batch:
             if pending.assignment.alive:
                 by_assignment.setdefault(pending.assignment, []).extend(pending.chunk.records)
         for assignment, records in by_assignment.items():
             state = assignment.state
             before = state.position
-            load = self._recovery.loader(state)
-            count_records(
-                state, records, self._rules, self._names, lambda month, load=load: _patiently(lambda: load(month)), rows
-            )
+            count_records(state, records, self._rules, self._names, functools.partial(self._load, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
         return rows
-
-    async def _in_thread(self, thread: ThreadPoolExecutor, call: Callable[..., Any], *arguments: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(thread, call, *arguments)
 
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:
@@ -264,8 +283,8 @@ def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int)
         return _within(tp, start if state.position else 0, start, end)
     if counted_epoch > epoch:
         raise LogMismatch(
-            f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, this worker is set to {epoch}: "
-            f"set FLATTR_LOG_EPOCH={counted_epoch}"
+            f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, "
+            f"this worker is set to {epoch}: set FLATTR_LOG_EPOCH={counted_epoch}"
         )
     return _within(tp, counted + 1, start, end)
 
@@ -274,7 +293,7 @@ def _within(tp: TP, offset: int, start: int, end: int) -> int:
     if offset > end:
         raise LogMismatch(
             f"{tp.topic} partition {tp.partition} is counted up to offset {offset - 1}, but the log ends at {end}: "
-            "if the topic was made anew, raise FLATTR_LOG_EPOCH by one; if this is another broker, point to the right one"
+            "if the topic was made anew, raise FLATTR_LOG_EPOCH by one; if this is another broker, take the right one"
         )
     if offset < start:
         raise LogMismatch(
@@ -285,17 +304,19 @@ def _within(tp: TP, offset: int, start: int, end: int) -> int:
     return offset
 
 
-def _patiently(call: Callable[[], Any], patience_s: float = 60) -> Any:
+async def _in_thread(thread: ThreadPoolExecutor, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+    return await asyncio.get_running_loop().run_in_executor(thread, functools.partial(call, *arguments, **named))
+
+
+def _patiently(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Try again while the warehouse is away, for a bounded time."""
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + _PATIENCE_S
     pause_s = 0.1
     while True:
         try:
-            return call()
+            return call(*arguments, **named)
         except WarehouseUnavailable as error:
             if time.monotonic() > deadline:
-                raise StreamStopped(f"no warehouse for {patience_s:.0f} s: {error}") from error
+                raise StreamStopped(f"no warehouse for {_PATIENCE_S} s: {error}") from error
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, 5)
-
-

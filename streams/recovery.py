@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 import structlog
 
-from streams.batch import PAIR_STIR, MonthLoader
+from streams.batch import PAIR_STIR
 from streams.counting import count
 from streams.dedupe import merge
 from streams.names import name_hash
@@ -46,10 +46,6 @@ class Recovery:
         self._partitions = partitions
         self._write = write
 
-    def loader(self, state: PartitionState) -> MonthLoader:
-        """A loader of months for one partition, as of its position."""
-        return lambda month: self.load(state, month)
-
     def load(self, state: PartitionState, month: int) -> MonthState:
         """Read a month of a partition. Blocks; raises ``WarehouseError``."""
         which = {"month": month, "partition": state.number, "partitions": self._partitions}
@@ -65,9 +61,7 @@ class Recovery:
         newer = self._warehouse.rows(named("flattrs_after"), {**which, "position": state.position})
         if newer:
             self._take_in_newer(state, month, loaded, newer)
-        _log.info(
-            "month recovered", partition=state.number, month=month, flattrs=loaded.flattrs.size, newer=len(newer)
-        )
+        _log.info("month recovered", partition=state.number, month=month, flattrs=loaded.flattrs.size, newer=len(newer))
         return loaded
 
     def _take_in_newer(self, state: PartitionState, month: int, loaded: MonthState, newer: list[Row]) -> None:

@@ -23,7 +23,7 @@ class Rows:
     blocks: dict[tuple[str, int], dict[str, list[Any]]] = field(default_factory=lambda: defaultdict(dict))
     clicks: int = 0
 
-    def add(self, table: str, month: int, **columns: Sequence[Any]) -> None:
+    def add(self, table: str, month: int, /, **columns: Sequence[Any]) -> None:
         """Append columns of equal length."""
         block = self.blocks[table, month]
         for name, values in columns.items():

@@ -28,7 +28,10 @@ class StreamsSettings(WarehouseSettings):
     topic_clicks: str = Field(default="clicks", description="Topic of the clicks.")
     topic_rejected: str = Field(default="rejected", description="Topic of what ingest refused.")
     log_epoch: int = Field(
-        default=0, ge=0, le=255, description="Raise it by one when the topics were made anew and their offsets start at 0."
+        default=0,
+        ge=0,
+        le=255,
+        description="Raise it by one when the topics were made anew and their offsets start at 0.",
     )
     grace_s: float = Field(
         default=3600, ge=0, description="How long after its end a month takes clicks, in s, by the record's timestamp."
@@ -36,24 +39,36 @@ class StreamsSettings(WarehouseSettings):
     clock: str = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
     streams_host: str = Field(default="127.0.0.1", description="Where /live, /ready and /metrics listen.")
     streams_port: int = Field(default=8002, ge=0, le=65535, description="Their port.")
-    streams_group: str = Field(default="flattr-streams", description="Consumer group: workers of one group share the log.")
+    streams_group: str = Field(
+        default="flattr-streams", description="Consumer group: workers of one group share the log."
+    )
     streams_flush_ms: int = Field(
-        default=250, ge=1, description="A click waits at most this long before it is written: counts lag by it, inserts get larger."
+        default=250,
+        ge=1,
+        description="A click waits at most this long before it is written: counts lag by it, inserts get larger.",
     )
     streams_flush_bytes: int = Field(
-        default=16 << 20, ge=1, description="A batch is written at this size in bytes even if the time is not up; bounds an insert's memory."
+        default=16 << 20,
+        ge=1,
+        description="A batch is written at this size in bytes even if the time is not up; bounds an insert's memory.",
     )
     streams_fetch_bytes: int = Field(
         default=4 << 20, ge=1, description="What one fetch takes of one partition, in bytes."
     )
     streams_patience_s: float = Field(
-        default=300, gt=0, description="How long the warehouse may be away before the worker gives up with an exit code, in s."
+        default=300,
+        gt=0,
+        description="How long the warehouse may be away before the worker gives up with an exit code, in s.",
     )
     streams_session_timeout_s: float = Field(
-        default=6, ge=1, description="Kafka's session timeout: a killed worker's partitions stand still that long, in s."
+        default=6,
+        ge=1,
+        description="Kafka's session timeout: a killed worker's partitions stand still that long, in s.",
     )
     streams_stall_s: float = Field(
-        default=60, gt=0, description="A partition with clicks to count whose progress stands still that long fails /ready, in s."
+        default=60,
+        gt=0,
+        description="A partition with clicks to count whose progress stands still that long fails /ready, in s.",
     )
     streams_drain_s: float = Field(
         default=20, gt=0, description="How long a leaving worker or a rebalance waits for the write under way, in s."

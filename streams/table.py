@@ -10,7 +10,8 @@ The loops release the GIL, so they run beside the event loop and beside an inser
 
 from __future__ import annotations
 
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Any, Final, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -27,11 +28,16 @@ BYTES_PER_SLOT: Final = 24
 _CAPACITY_MIN: Final = 256
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 
-compiled: Any = njit(nogil=True, cache=True, boundscheck=False)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def compiled(function: F) -> F:
+    """Compile a loop to machine code, once per machine; it runs without the GIL."""
+    return cast("F", njit(nogil=True, cache=True)(function))
 
 
 @compiled
-def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> int:
+def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
     """Slot of the key, or of the empty slot where it belongs."""
     # Stirred, for keys need not be random in every bit; then multiply-shift onto any
     # capacity: no power of two, so growth can be gentle.
@@ -42,13 +48,13 @@ def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> int:
         at_low = keys[2 * slot + 1]
         if (at_high == high and at_low == low) or (at_high == 0 and at_low == 0):
             return slot
-        slot += 1
+        slot += np.int64(1)
         if slot == capacity:
-            slot = 0
+            slot = np.int64(0)
 
 
 @compiled
-def claim(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> tuple[int, int]:
+def claim(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> tuple[np.int64, int]:
     """Slot of the key, taken for it if it was empty, and 1 if it was."""
     if high == 0 and low == 0:
         low = np.uint64(1)

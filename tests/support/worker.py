@@ -1,0 +1,39 @@
+"""A stream worker as a process of its own, to be asked, stopped and killed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from deploy.local import HOST, ROOT, Part, free_port
+from warehouse.client import Warehouse
+
+
+class StreamWorker(Part):
+    """`flattr streams` on the given broker, database and topic. Ready when it listens."""
+
+    def __init__(
+        self, folder: Path, *, broker: str, warehouse: Warehouse, topic: str, name: str = "streams", **settings: object
+    ) -> None:
+        port = free_port()
+        environment = {
+            "PYTHONPATH": str(ROOT),
+            "FLATTR_BROKER": broker,
+            "FLATTR_WAREHOUSE": warehouse.url,
+            "FLATTR_TOPIC_CLICKS": topic,
+            "FLATTR_TOPIC_REJECTED": f"{topic}-rejected",
+            "FLATTR_STREAMS_PORT": str(port),
+            "FLATTR_STREAMS_GROUP": f"group-{topic}",
+            "FLATTR_STREAMS_SESSION_TIMEOUT_S": "6",
+            "FLATTR_STREAMS_FLUSH_MS": "50",
+            **{f"FLATTR_{key.upper()}": str(value) for key, value in settings.items()},
+        }
+        super().__init__(
+            name, [sys.executable, "-c", "from deploy.cli import main; main()", "streams"],
+            folder=folder, port=port, environment=environment,
+        )  # fmt: skip
+
+    @property
+    def url(self) -> str:
+        """Where its health port is."""
+        return f"http://{HOST}:{self.port}"
