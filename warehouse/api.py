@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -14,9 +15,11 @@ from warehouse import problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
+from warehouse.live import Board
 from warehouse.payout.settings import CloseSettings
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health, lag, lists, months, provisional, receipts, series
+from warehouse.routes import counters, counts, health, lag, lists, live, months, provisional, receipts, series
+from warehouse.watch import Watch
 
 log = structlog.get_logger()
 
@@ -35,18 +38,23 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
     ``rules`` are those of the month's close, for what is provisional; from the environment when not given.
     """
     reads = Reads(settings, rules or CloseSettings())
+    board = Board()
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log.info("api starts", warehouse=masked(reads.warehouse.url), threads=settings.api_threads)
+        watching = asyncio.create_task(Watch(reads, board).run())
         yield
-        reads.close()
+        watching.cancel()
+        await asyncio.wait([watching])
+        await asyncio.to_thread(reads.close)
         log.info("api stopped")
 
     app = FastAPI(title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.reads = reads
+    app.state.board = board
     problems.install(app)
-    for part in (counts, counters, receipts, lists, series, provisional, months, lag, health):
+    for part in (counts, counters, receipts, lists, series, provisional, months, live, lag, health):
         app.include_router(part.router)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, HttpUrl, model_validator
 
 from warehouse.settings import WarehouseSettings
 
@@ -88,6 +88,21 @@ class ApiSettings(WarehouseSettings):
         ge=0,
         description="How long a creator's provisional take and the month's money are kept, in ms: they read every "
         "supporter's ballot and every pledge.",
+    )
+    api_poll_ms: int = Field(
+        default=250,
+        ge=20,
+        description="How often the live stream asks the warehouse while somebody listens, in ms: one poll for all. "
+        "A count reaches its listeners within this and a query's time.",
+    )
+    api_listeners_max: int = Field(
+        default=2000,
+        ge=1,
+        description="Clients of the live stream at a time; each costs about 40 kB. One more is answered 503.",
+    )
+    api_parts: dict[str, HttpUrl] = Field(
+        default={},
+        description='Parts whose health the live page shows: JSON such as {"ingest": "http://127.0.0.1:8001/ready"}.',
     )
 
     @model_validator(mode="after")

@@ -20,6 +20,8 @@ class PartitionLag:
     partition: int
     records: int | None
     as_of_ms: int | None
+    #: of the last click counted; None when none was
+    position: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,9 @@ def partition_lag(
 ) -> PartitionLag:
     """Judge one row of ``lag.sql``: counted position, its record's time, log end, when both were last level."""
     moments = [moment for moment in (record_at_ms, level_at_ms) if moment is not None]
-    return PartitionLag(partition, None if end is None else _behind(position, end), max(moments, default=None))
+    return PartitionLag(
+        partition, None if end is None else _behind(position, end), max(moments, default=None), position
+    )
 
 
 def _behind(position: int | None, end: int) -> int:

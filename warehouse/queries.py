@@ -50,3 +50,22 @@ def counters(warehouse: Warehouse, month: int, thing_ids: Sequence[str]) -> dict
     """Flattrs of things in a month, 0 included: one entry for each id asked for."""
     rows = warehouse.rows(named("counters"), {"month": month, "thing_ids": list(thing_ids)})
     return {**dict.fromkeys(thing_ids, 0), **{thing_id: int(flattrs) for thing_id, flattrs in rows}}
+
+
+def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str]) -> dict[str, int]:
+    """Flattrs of creators in a month, 0 included: one entry for each id asked for."""
+    if not creator_ids:
+        return {}
+    rows = warehouse.rows(named("creator_counts"), {"month": month, "creator_ids": tuple(creator_ids)})
+    return {**dict.fromkeys(creator_ids, 0), **{creator_id: int(flattrs) for creator_id, flattrs in rows}}
+
+
+def server_now_ms(warehouse: Warehouse) -> int:
+    """The server's clock."""
+    return int(warehouse.rows(named("server_now"))[0][0])
+
+
+def changed_creators(warehouse: Warehouse, month: int, since_ms: int) -> set[str]:
+    """Creators whose counts were stored since a moment of the server's clock."""
+    rows = warehouse.rows(named("changed_creators"), {"month": month, "since_ms": since_ms})
+    return {creator_id for (creator_id,) in rows}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import threading
 import urllib.error
@@ -9,7 +10,8 @@ import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import FastAPI
@@ -60,3 +62,35 @@ def ask(
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, {k.lower(): v for k, v in error.headers.items()}, error.read())
+
+
+class Listener:
+    """A client of a stream of server-sent events. Close it, or leave its block."""
+
+    def __init__(self, url: str, *, headers: Mapping[str, str] | None = None) -> None:
+        parts = urlsplit(url)
+        self._connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=10)
+        path = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        self._connection.request("GET", path, headers=dict(headers or {}))
+        self.answer = self._connection.getresponse()
+
+    def next(self) -> tuple[int, str, Any]:
+        """Wait for the next event: id, name, data. Raises ``TimeoutError`` when none comes in 10 s."""
+        fields: dict[str, str] = {}
+        while True:
+            line = self.answer.readline().decode().rstrip("\r\n")
+            name, _, value = line.partition(": ")
+            if line and name:
+                fields[name] = value
+            elif "data" in fields:
+                return int(fields["id"]), fields["event"], json.loads(fields["data"])
+
+    def close(self) -> None:
+        self.answer.close()
+        self._connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,200 @@
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ingest.clock import system_clock
+from tests.api.conftest import NOON_MS, settings_for
+from tests.api.rows import counted_until, put_creator_counts, put_progress, put_thing_counts
+from tests.support.serving import Listener, ask, serving
+from warehouse.api import create_app
+from warehouse.client import Warehouse
+from warehouse.live import Board, Mailbox, encoded
+from warehouse.watch import Rate
+
+ANNA = "/v1/creators/anna/live"
+
+
+@pytest.fixture
+def live_api(warehouse: Warehouse) -> Iterator[str]:
+    with serving(create_app(settings_for(warehouse, api_poll_ms=20, api_money_ttl_ms=0))) as url:
+        yield url
+
+
+def count(warehouse: Warehouse, flattrs: int, position: int, creator: str = "anna", month: int = 202611) -> None:
+    """State a count as the stream does: the count first, then the progress."""
+    put_creator_counts(warehouse, [(month, creator, 0, flattrs, position)])
+    put_progress(warehouse, 0, counted_until(position), NOON_MS)
+
+
+async def take(mailbox: Mailbox) -> list[tuple[int, str]]:
+    return [(event.number, event.topic) for event in await mailbox.take()]
+
+
+async def test_slow_client_is_kept_the_newest_event_of_each_topic_and_no_more() -> None:
+    mailbox = Mailbox({"a", "b"}, last_seen=0)
+    for number in range(1, 1001):
+        mailbox.put(encoded(number, "ab"[number % 2], number))
+    assert await take(mailbox) == [(999, "b"), (1000, "a")]
+
+
+async def test_client_that_comes_back_gets_only_what_is_newer() -> None:
+    board = Board()
+    with board.listen({"a", "b"}) as first:
+        board.say(5, "a", 1)
+        board.say(6, "b", 1)
+        with board.listen({"a", "b"}, last_seen=5) as again:
+            assert await take(again) == [(6, "b")]
+        assert await take(first) == [(5, "a"), (6, "b")]
+
+
+async def test_topic_that_nobody_hears_any_more_is_forgotten() -> None:
+    board = Board()
+    with board.listen({"a"}):
+        board.say(1, "a", 1)
+        assert (board.topics, board.silent(), board.listeners) == ({"a"}, set(), 1)
+    assert (board.topics, board.listeners) == (set(), 0)
+    with board.listen({"a"}):
+        assert board.silent() == {"a"}
+
+
+async def test_board_waits_while_nobody_listens() -> None:
+    board = Board()
+    with board.listen({"a"}):
+        await asyncio.wait_for(board.listened(), 1)
+    waiting = asyncio.create_task(board.listened())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    with board.listen({"b"}):
+        await asyncio.wait_for(waiting, 1)
+
+
+def test_rate_is_over_the_last_seconds_and_starts_over_with_a_month() -> None:
+    rate = Rate(window_s=10)
+    assert rate.add(0, 100) is None
+    assert rate.add(2, 300) == 100
+    for second in range(3, 30):
+        rate.add(second, 300)
+    assert rate.add(30, 300) == 0
+    assert rate.add(31, 5) is None
+
+
+def test_creators_count_comes_first_and_then_each_new_one(warehouse: Warehouse, live_api: str) -> None:
+    count(warehouse, 3, 1)
+    with Listener(live_api + ANNA) as listener:
+        assert listener.answer.headers["Content-Type"].startswith("text/event-stream")
+        number, name, state = listener.next()
+        assert (name, state["creator_id"], state["flattrs"], state["month"]) == ("creator", "anna", 3, "2026-11")
+        count(warehouse, 4, 2)
+        later, _, state = listener.next()
+        assert state["flattrs"] == 4
+        assert later > number
+        assert state["lag"]["records"] is None
+
+
+def test_creator_that_nobody_flattred_starts_at_zero_and_rises(warehouse: Warehouse, live_api: str) -> None:
+    with Listener(f"{live_api}/v1/creators/x/live") as listener:
+        assert listener.next()[2]["flattrs"] == 0
+        count(warehouse, 1, 1, creator="y")
+        count(warehouse, 1, 2, creator="x")
+        assert listener.next()[2]["flattrs"] == 1
+
+
+def test_stream_resumes_after_the_event_that_was_seen_last(warehouse: Warehouse, live_api: str) -> None:
+    count(warehouse, 3, 1)
+    with Listener(live_api + ANNA) as listener:
+        number, _, _ = listener.next()
+        with Listener(live_api + ANNA, headers={"Last-Event-ID": str(number)}) as again:
+            count(warehouse, 9, 2)
+            assert again.next()[2]["flattrs"] == 9
+
+
+def test_event_id_that_is_none_is_the_beginning(warehouse: Warehouse, live_api: str) -> None:
+    count(warehouse, 3, 1)
+    for seen in ("", "x", "-1", "9" * 40, "²"):
+        with Listener(live_api + ANNA, headers={"Last-Event-ID": seen.encode().decode("latin-1")}) as listener:
+            assert listener.next()[2]["flattrs"] == 3
+
+
+def queries_asked(url: str) -> float:
+    text = ask(f"{url}/metrics").body.decode()
+    return sum(float(value) for value in re.findall(r"flattr_api_query_seconds_count\{.*\} (.*)", text))
+
+
+def test_many_clients_cost_no_more_queries_than_one(warehouse: Warehouse) -> None:
+    count(warehouse, 1, 1)
+    with serving(create_app(settings_for(warehouse, api_poll_ms=100))) as url, ExitStack() as clients:
+        listeners = [clients.enter_context(Listener(url + ANNA)) for _ in range(30)]
+        assert {listener.next()[2]["flattrs"] for listener in listeners} == {1}
+        before, started = queries_asked(url), time.monotonic()
+        count(warehouse, 2, 2)
+        assert {listener.next()[2]["flattrs"] for listener in listeners} == {2}
+        polls = (time.monotonic() - started) / 0.1 + 2
+        assert queries_asked(url) - before <= polls * 4
+
+
+def test_nobody_who_listens_is_no_query(live_api: str) -> None:
+    with Listener(live_api + ANNA) as listener:
+        listener.next()
+    deadline = time.monotonic() + 5
+    while True:  # the server sees the client go with its next poll at the latest
+        before = queries_asked(live_api)
+        time.sleep(0.15)
+        if queries_asked(live_api) == before:
+            break
+        assert time.monotonic() < deadline
+
+
+def test_pulse_tells_rate_tallies_money_and_lag_by_partition(warehouse: Warehouse, live_api: str) -> None:
+    count(warehouse, 3, 1)
+    put_thing_counts(warehouse, [(202611, "anna", "1" * 32, 0, 3, 1)])
+    with Listener(f"{live_api}/v1/live") as listener:
+        events = {name: state for _, name, state in (listener.next(), listener.next())}
+        assert [line["creator_id"] for line in events["top"]["creators"]] == ["anna"]
+        assert [line["flattrs"] for line in events["top"]["things"]] == [3]
+        pulse = events["pulse"]
+        assert pulse["month"] == "2026-11"
+        assert [part["partition"] for part in pulse["partitions"]] == [0]
+        assert pulse["money"] == {"currency": "EUR", "members": 0, "pledged_micro": 0, "fee_micro": 0, "pool_micro": 0}
+        assert pulse["tallies"]["accepted"] == 0
+        assert {part["name"]: part["ready"] for part in pulse["parts"]} == {"warehouse": True, "api": True}
+        assert listener.next()[1] == "pulse"
+
+
+def test_part_that_does_not_answer_is_told(warehouse: Warehouse, live_api: str) -> None:
+    parts = {"ingest": f"{live_api}/live", "streams": f"{live_api}/nothing"}
+    with serving(create_app(settings_for(warehouse, api_parts=parts))) as url, Listener(f"{url}/v1/live") as listener:
+        events = {name: state for _, name, state in (listener.next(), listener.next())}
+        ready = {part["name"]: part["ready"] for part in events["pulse"]["parts"]}
+        assert ready == {"ingest": True, "streams": False, "warehouse": True, "api": True}
+
+
+def test_new_month_begins_at_zero_without_reconnecting(warehouse: Warehouse, tmp_path: Path) -> None:
+
+    from ingest.click import month_start_ms
+    from ingest.clock import write_clock_file
+
+    file = tmp_path / "clock"
+    write_clock_file(file, NOON_MS - system_clock())
+    count(warehouse, 7, 1)
+    with (
+        serving(create_app(settings_for(warehouse, api_poll_ms=20, clock=f"file:{file}"))) as url,
+        Listener(url + ANNA) as listener,
+    ):
+        assert listener.next()[2]["flattrs"] == 7
+        write_clock_file(file, month_start_ms(202612) - system_clock())
+        _, _, state = listener.next()
+        assert (state["month"], state["flattrs"]) == ("2026-12", 0)
+
+
+def test_one_client_too_many_is_told_to_come_back(warehouse: Warehouse) -> None:
+    with serving(create_app(settings_for(warehouse, api_listeners_max=1))) as url, Listener(url + ANNA) as listener:
+        listener.next()
+        answer = ask(url + ANNA)
+        assert (answer.status, answer.json["reason"]) == (503, "queue_full")

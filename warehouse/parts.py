@@ -1,0 +1,30 @@
+"""Health of the other parts: what their /ready answers. Blocks, one thread per part."""
+
+from __future__ import annotations
+
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from typing import Final
+
+_TIMEOUT_S: Final = 2
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the system, and whether it is ready."""
+
+    name: str
+    ready: bool
+
+
+def ask(name: str, url: str) -> Part:
+    """Ask one part. Any answer but 200 within two seconds is not ready."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - http(s), checked in the settings
+            return Part(name, answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return Part(name, ready=False)
+    except OSError:
+        return Part(name, ready=False)

@@ -1,0 +1,82 @@
+"""The live stream: server-sent events of absolute values, resumable by event id."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from sse_starlette.sse import EventSourceResponse
+
+from warehouse import access
+from warehouse.keys import Role
+from warehouse.live import PULSE, TOP, Board, creator_topic
+from warehouse.problems import RESPONSES, ReadReason, unavailable
+from warehouse.reads import Here
+from warehouse.routes.public import OPEN
+from warehouse.routes.shapes import CreatorId
+
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "server-sent events; `id` is for Last-Event-ID, `data` is JSON",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+router = APIRouter(prefix="/v1", tags=["live"], responses={**RESPONSES, **_EVENTS})
+
+#: A client that takes nothing for so long is cut off; it comes back with Last-Event-ID.
+_SEND_TIMEOUT_S: Final = 30
+_PING_S: Final = 15
+
+
+def board_of(request: Request) -> Board:
+    """The app's board."""
+    return cast("Board", request.app.state.board)
+
+
+Seen = Annotated[str | None, Header(alias="Last-Event-ID", description="sent by EventSource when it comes back")]
+SeenInQuery = Annotated[
+    str | None, Query(alias="last_event_id", description="the same, for a client that sets no headers")
+]
+
+
+def seen_number(seen: Seen = None, seen_in_query: SeenInQuery = None) -> int:
+    """The number of the last event that the client saw, 0 for none. What is no number is none."""
+    text = seen or seen_in_query or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 17 else 0
+
+
+LastSeen = Annotated[int, Depends(seen_number)]
+TheBoard = Annotated[Board, Depends(board_of)]
+
+
+def _answer(reads: Here, board: Board, topics: set[str], last_seen: int) -> EventSourceResponse:
+    if board.listeners >= reads.settings.api_listeners_max:
+        raise unavailable(ReadReason.QUEUE_FULL, "too many listen already; ask again soon")
+
+    async def events() -> AsyncIterator[bytes]:
+        with board.listen(topics, last_seen) as mailbox:
+            yield b"retry: 2000\n\n"
+            async for chunk in mailbox.chunks():
+                yield chunk
+
+    headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(events(), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
+
+
+@router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
+async def live(reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSourceResponse:
+    """Public. Events `pulse` (once a second) and `top` (when it changed)."""
+    return _answer(reads, board, {PULSE, TOP}, last_seen)
+
+
+@router.get(
+    "/creators/{creator_id}/live",
+    summary="A creator's count as it changes",
+    response_class=EventSourceResponse,
+    dependencies=[access.needs(Role.DASHBOARD)],
+    responses=access.RESPONSES,
+)
+async def creator_live(reads: Here, board: TheBoard, creator_id: CreatorId, last_seen: LastSeen) -> EventSourceResponse:
+    """Event `creator`: the current count first, then each new one within a second of its counting."""
+    return _answer(reads, board, {creator_topic(creator_id)}, last_seen)
