@@ -6,11 +6,13 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
+from deploy.local import EmbeddedWarehouse
 from ingest.clock import system_clock
 from tests.support.serving import serving
 from warehouse.api import create_app
 from warehouse.api_settings import ApiSettings
 from warehouse.client import Warehouse
+from warehouse.migrate import migrate
 
 #: 2026-11-20 12:00:00 UTC, where the tests' clock stands when they start.
 NOON_MS: Final = 1795176000000
@@ -24,6 +26,16 @@ def settings_for(warehouse: Warehouse, **values: object) -> ApiSettings:
         "api_lag_ttl_ms": 0,
     }
     return ApiSettings.model_validate({**defaults, **values})
+
+
+@pytest.fixture(scope="session")
+def idle_api(warehouse_server: EmbeddedWarehouse) -> Iterator[str]:
+    """The read API on an empty database, for what writes nothing and counts nothing."""
+    database = Warehouse(f"{warehouse_server.url}/idle")
+    migrate(database)
+    with serving(create_app(settings_for(database))) as url:
+        yield url
+    database.close()
 
 
 @pytest.fixture

@@ -26,11 +26,13 @@ def test_counters_of_several_things_come_in_one_call_zero_included(warehouse: Wa
     assert body["month"] == "2026-11"
 
 
-def test_counters_are_open_to_every_origin_and_cacheable(api: str) -> None:
-    answer = ask(f"{api}/v1/counters?things={ONE}", headers={"Origin": "https://site.example"})
+def test_counters_are_open_to_every_origin_and_cacheable(idle_api: str) -> None:
+    answer = ask(f"{idle_api}/v1/counters?things={ONE}", headers={"Origin": "https://site.example"})
     assert answer.headers["access-control-allow-origin"] == "*"
     assert answer.headers["cache-control"].startswith("public, max-age=5")
-    assert ask(f"{api}/v1/counters", method="OPTIONS").headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+    assert (
+        ask(f"{idle_api}/v1/counters", method="OPTIONS").headers["access-control-allow-methods"] == "GET, HEAD, OPTIONS"
+    )
 
 
 def test_counters_that_did_not_change_are_304_though_the_pipeline_went_on(warehouse: Warehouse) -> None:
@@ -55,8 +57,8 @@ def test_counters_that_did_not_change_are_304_though_the_pipeline_went_on(wareho
         (",".join(f"{number:032x}" for number in range(101)), "too_many"),
     ],
 )
-def test_list_of_things_that_is_none_is_refused(api: str, things: str, reason: str) -> None:
-    answer = ask(f"{api}/v1/counters?things={things}")
+def test_list_of_things_that_is_none_is_refused(idle_api: str, things: str, reason: str) -> None:
+    answer = ask(f"{idle_api}/v1/counters?things={things}")
     assert (answer.status, answer.json["reason"]) == (422, reason)
 
 
@@ -72,8 +74,8 @@ def test_counter_is_found_by_creator_and_any_spelling_of_the_address(warehouse: 
 @pytest.mark.parametrize(
     "query", ["", "?creator=anna", "?thing=x", "?creator=anna&thing=http://", "?creator=" + "a" * 65 + "&thing=x"]
 )
-def test_counter_of_nothing_in_particular_is_refused(api: str, query: str) -> None:
-    assert ask(f"{api}/v1/counters{query}").json["reason"] == "parameter_invalid"
+def test_counter_of_nothing_in_particular_is_refused(idle_api: str, query: str) -> None:
+    assert ask(f"{idle_api}/v1/counters{query}").json["reason"] == "parameter_invalid"
 
 
 class Shop:

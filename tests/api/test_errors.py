@@ -20,16 +20,16 @@ from warehouse.client import Warehouse
         ("/v1/nothing", 404, "route_unknown"),
     ],
 )
-def test_refused_read_is_a_problem_with_its_reason(api: str, path: str, status: int, reason: str) -> None:
-    answer = ask(api + path)
+def test_refused_read_is_a_problem_with_its_reason(idle_api: str, path: str, status: int, reason: str) -> None:
+    answer = ask(idle_api + path)
     assert answer.status == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert (answer.json["reason"], answer.json["type"]) == (reason, f"urn:flattr:reason:{reason}")
     assert answer.json["detail"]
 
 
-def test_write_to_a_read_address_is_refused_with_what_is_allowed(api: str) -> None:
-    answer = ask(f"{api}/v1/creators/anna/counts", method="POST", body=b"{}")
+def test_write_to_a_read_address_is_refused_with_what_is_allowed(idle_api: str) -> None:
+    answer = ask(f"{idle_api}/v1/creators/anna/counts", method="POST", body=b"{}")
     assert (answer.status, answer.json["reason"], answer.headers["allow"]) == (405, "method_unknown", "GET")
 
 
@@ -52,8 +52,8 @@ def test_database_that_was_never_migrated_is_not_ready(warehouse: Warehouse) -> 
         assert ask(f"{url}/v1/creators/anna/counts").json["reason"] == "internal"
 
 
-def test_ready_when_the_warehouse_answers(api: str) -> None:
-    assert ask(f"{api}/ready").json == {"status": "ready"}
+def test_ready_when_the_warehouse_answers(idle_api: str) -> None:
+    assert ask(f"{idle_api}/ready").json == {"status": "ready"}
 
 
 def test_metrics_count_answers_by_route_and_status_not_by_address(api: str) -> None:

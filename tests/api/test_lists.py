@@ -83,16 +83,16 @@ def test_members_creators_are_paged_too(warehouse: Warehouse, api: str) -> None:
 
 
 @pytest.mark.parametrize("cursor", ["x", "!!", "eyJhIjoxfQ", "WzEsMl0", "é", "AA=="])
-def test_cursor_that_is_none_is_refused(api: str, cursor: str) -> None:
+def test_cursor_that_is_none_is_refused(idle_api: str, cursor: str) -> None:
     from urllib.parse import quote
 
-    answer = ask(f"{api}/v1/top/creators?cursor={quote(cursor)}")
+    answer = ask(f"{idle_api}/v1/top/creators?cursor={quote(cursor)}")
     assert (answer.status, answer.json["reason"]) == (422, "cursor_malformed")
 
 
 @pytest.mark.parametrize("limit", ["0", "1001", "many"])
-def test_limit_has_limits(api: str, limit: str) -> None:
-    assert ask(f"{api}/v1/top/creators?limit={limit}").json["reason"] == "parameter_invalid"
+def test_limit_has_limits(idle_api: str, limit: str) -> None:
+    assert ask(f"{idle_api}/v1/top/creators?limit={limit}").json["reason"] == "parameter_invalid"
 
 
 def test_list_is_asked_once_within_its_time(warehouse: Warehouse) -> None:

@@ -88,12 +88,12 @@ def test_accepted_click_waits_until_progress_has_passed_its_offset(warehouse: Wa
     assert receipt(api, CLICK, "?partition=3&offset=0")["status"] == "accepted"
 
 
-def test_unknown_click_is_404_and_told_how_to_ask_better(api: str) -> None:
-    answer = ask(f"{api}/v1/receipts/{CLICK}")
+def test_unknown_click_is_404_and_told_how_to_ask_better(idle_api: str) -> None:
+    answer = ask(f"{idle_api}/v1/receipts/{CLICK}")
     assert (answer.status, answer.json["reason"]) == (404, "click_unknown")
     assert "partition and offset" in answer.json["detail"]
     assert answer.headers["access-control-allow-origin"] == "*"
 
 
-def test_click_id_that_is_none_is_refused(api: str) -> None:
-    assert ask(f"{api}/v1/receipts/anna").json["reason"] == "parameter_invalid"
+def test_click_id_that_is_none_is_refused(idle_api: str) -> None:
+    assert ask(f"{idle_api}/v1/receipts/anna").json["reason"] == "parameter_invalid"

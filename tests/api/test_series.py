@@ -69,8 +69,8 @@ def test_things_hours_are_its_own(api: str) -> None:
     assert sum(point["flattrs"] for point in points) == 2
 
 
-def test_series_of_what_nobody_flattred_is_flat(api: str) -> None:
-    assert {point["flattrs"] for point in ask(f"{api}/v1/things/{ONE}/series").json["points"]} == {0}
+def test_series_of_what_nobody_flattred_is_flat(idle_api: str) -> None:
+    assert {point["flattrs"] for point in ask(f"{idle_api}/v1/things/{ONE}/series").json["points"]} == {0}
 
 
 def test_lag_is_told_by_partition(warehouse: Warehouse, api: str) -> None:
