@@ -1,0 +1,41 @@
+"""`flattr bench NAME`: the figures, as JSON. One benchmark a module of benchmarks/."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_Json = Annotated[Path | None, typer.Option("--json", help="write the figures to this file, too")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    bench = typer.Typer(help="Measure: each prints its figures as JSON.", no_args_is_help=True)
+    bench.command("ingest")(ingest)
+    app.add_typer(bench, name="bench")
+
+
+def ingest(
+    json: _Json = None,
+    round_s: Annotated[float, typer.Option(min=0.2, help="length of one round")] = 3,
+    rounds: Annotated[int, typer.Option(min=1)] = 5,
+    connections: Annotated[int, typer.Option(min=1)] = 64,
+    broker: Annotated[str, typer.Option(help="HOST:PORT; otherwise Apache Kafka if fetched, else embedded")] = "",
+) -> None:
+    """Clicks a second through one ingest worker, against a bare server and a naive one."""
+    from benchmarks.ingest import run
+
+    _tell(run(round_s=round_s, rounds=rounds, connections=connections, broker=broker), json)
+
+
+def _tell(figures: Mapping[str, Any], path: Path | None) -> None:
+    import json
+
+    text = json.dumps(figures, indent=2)
+    typer.echo(text)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text + "\n")
