@@ -47,7 +47,8 @@ def run(*, round_s: float = 3, rounds: int = 5, connections: int = 64, broker: s
             "FLATTR_BROKER": address,
             "FLATTR_TOKEN_KEYS": str(folder / "keys.json"),
             "FLATTR_INGEST_IDEMPOTENCE": str(kind != "embedded").lower(),
-            "FLATTR_INGEST_SPOOL": "",
+            "FLATTR_INGEST_MEMBER_CLICKS_PER_S": "1000000",
+            "FLATTR_INGEST_MEMBER_BURST_CLICKS": "1000000",
         }
         servers = {
             name: stack.enter_context(_server(name, folder, environment)) for name in ("bare", "ingest", "naive")
@@ -84,7 +85,7 @@ async def _measure(
         "half_load_requests_per_s": round(half.per_s(202)),
         "half_load_p50_ms": round(half.quantile_ms(50), 2),
         "half_load_p99_ms": round(half.quantile_ms(99), 2),
-        "not_202": sum(count for one in [*ours, *batch, half] for status, count in one.statuses.items() if status != 202),
+        "not_202": sum(sum(one.statuses.values()) - one.statuses[202] for one in [*ours, *batch, half]),
         "rounds": [
             {"bare": round(b.per_s(204)), "ingest": round(o.per_s(202)), "naive": round(n.per_s(202)),
              "batch_clicks": round(BATCH_CLICKS * a.per_s(202))}

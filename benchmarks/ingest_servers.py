@@ -78,7 +78,7 @@ def main() -> None:
     """Serve the one that is named on the settings' port."""
     settings = IngestSettings()
     app: Any = bare if sys.argv[1] == "bare" else naive(settings)
-    uvicorn.run(app, host=settings.host, port=settings.port, **server_options(settings))
+    uvicorn.run(app, host=settings.host, port=settings.port, **{**server_options(settings), "http": "httptools"})
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,14 +12,16 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
-from ingest.beacon import Beacon, Parts
+from ingest.admission import Admission
+from ingest.beacon import PATHS, Beacon, Parts
 from ingest.canonical import alias_table
 from ingest.clock import clock_from
 from ingest.metrics import Metrics
 from ingest.openapi import describe_beacon
+from ingest.protocol import BeaconProtocol, sweep
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
-from ingest.tokens import KeyFile, Tokens
+from ingest.tokens import Tokens
 from ingest.validate import Validator
 
 _log = structlog.get_logger(__name__)
@@ -28,39 +31,47 @@ class IngestApp(FastAPI):
     """A FastAPI app whose hot paths are answered before any middleware or router is asked."""
 
     beacon: Beacon
+    settings: IngestSettings
+    connections: set[BeaconProtocol]
+    common_headers: tuple[list[tuple[bytes, bytes]], bytes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one connection."""
-        if scope["type"] == "http" and scope["path"] == "/v1/clicks":
-            await self.beacon(scope, receive, send)
+        if scope["type"] == "http" and scope["path"] in PATHS:
+            await self.beacon.asgi(scope, receive, send)
         else:
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: IngestSettings) -> FastAPI:
-    """The service. Raises ``KeyFileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts."""
+def create_app(settings: IngestSettings) -> IngestApp:
+    """The service. Raises ``FileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts."""
     clock = clock_from(settings.clock)
     metrics = Metrics()
     aliases = alias_table(json.loads(settings.aliases_file.read_bytes())) if settings.aliases_file else {}
-    tokens = Tokens(KeyFile(settings.token_keys), audience=settings.token_audience, clock=clock)
+    tokens = Tokens(settings.token_keys, audience=settings.token_audience, clock=clock)
     publisher = Publisher(settings, clock, metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         _log.info("ingest starts", settings=settings.model_dump(mode="json"))
         await publisher.start()
+        sweeper = asyncio.create_task(sweep(app))
         try:
             yield
         finally:
+            sweeper.cancel()
             await publisher.drain()
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
+    app.settings = settings
+    app.connections = set()
+    app.common_headers = ([], b"")
     app.beacon = Beacon(
         Parts(
             settings=settings,
             publisher=publisher,
-            tokens=tokens,
+            admission=Admission(settings, tokens),
             validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
             clock=clock,
             metrics=metrics,

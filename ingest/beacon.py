@@ -1,7 +1,8 @@
-"""The hot path: POST /v1/clicks as a raw ASGI route, without a framework between socket and queue.
+"""What becomes of a request: read, admitted, validated, published, answered.
 
-What happens to a request: its token is looked up, its body read and decoded, its clicks handed to the
-publisher as one chunk per partition; the answer comes when the broker has them.
+No framework and no task of its own: a request comes in as values, and its answer goes out through a callback
+once the broker has its clicks. ingest/protocol.py calls this straight from the socket; ``asgi`` is the same
+as a raw ASGI route, for servers that know nothing of that.
 """
 
 from __future__ import annotations
@@ -16,30 +17,47 @@ import msgspec
 import structlog
 from aiokafka.partitioner import murmur2
 
+from ingest.admission import Admission
 from ingest.bucket import Bucket
 from ingest.click import Click, Reason, Rejection, encode
 from ingest.clock import Clock
 from ingest.metrics import Metrics
 from ingest.publisher import Placed, Publisher
 from ingest.refusal import Refusal, Refused, problem
+from ingest.request import JSON, Request
 from ingest.settings import IngestSettings
-from ingest.tokens import Tokens
-from ingest.validate import Validator
+from ingest.validate import Caller, Validator
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+#: How an answer leaves: status, headers (without content-length), body.
+Reply = Callable[[int, Headers, bytes], None]
 
-_BEARER: Final = b"bearer "
-_JSON: Final = (b"content-type", b"application/json")
+CLICKS: Final = "/v1/clicks"
+PIXEL: Final = "/v1/click.gif"
+PATHS: Final = frozenset({CLICKS, PIXEL})
+#: A transparent GIF of one pixel.
+GIF: Final = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,"
+    b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
+_METHODS: Final = {CLICKS: "POST", PIXEL: "GET"}
+_JSON_HEADERS: Final[Headers] = ((b"content-type", b"application/json"),)
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
-_RETRY_AFTER: Final = (b"retry-after", b"2")
+_PREFLIGHT: Final[Headers] = (
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-flattr-site"),
+    (b"access-control-max-age", b"86400"),
+)
 _PARTITIONS_REMEMBERED: Final = 200_000
 _DETAILS: Final = {
     Reason.BROKER_UNAVAILABLE: "the broker did not take it in time: send it again with the same click_id",
     Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
     Reason.DRAINING: "this server is stopping: send it again with the same click_id",
 }
+_NOBODY: Final = Caller("")
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger(__name__)
 
@@ -61,161 +79,148 @@ class Taken(msgspec.Struct):
     refused: list[Refusal]
 
 
-class _Disconnected(Exception):
-    """The client went away before its request was whole: there is nobody to answer."""
-
-
-class Request:
-    """What the hot path needs of a request's headers."""
-
-    __slots__ = ("content_type", "encoding", "length", "method", "token")
-
-    def __init__(self, scope: Scope) -> None:
-        self.method: str = scope["method"]
-        self.content_type = b""
-        self.encoding = b""
-        self.length = 0
-        self.token = b""
-        for name, value in scope["headers"]:
-            if name == b"authorization":
-                if value[:7].lower() == _BEARER:
-                    self.token = value[7:].strip()
-            elif name == b"content-type":
-                self.content_type = value.partition(b";")[0].strip().lower()
-            elif name == b"content-length":
-                self.length = int(value)
-            elif name == b"content-encoding":
-                self.encoding = value.strip().lower()
-
-    def check_method(self) -> None:
-        """Raise ``Refused`` unless it is a POST."""
-        if self.method != "POST":
-            raise Refused(Reason.METHOD_NOT_ALLOWED, "clicks are POSTed")
-
-
 @dataclass(frozen=True, slots=True)
 class Parts:
     """What the beacon works with."""
 
     settings: IngestSettings
     publisher: Publisher
-    tokens: Tokens
+    admission: Admission
     validator: Validator
     clock: Clock
     metrics: Metrics
 
 
 class Beacon:
-    """The ASGI app behind /v1/clicks."""
+    """Answers requests for /v1/clicks and /v1/click.gif."""
 
     def __init__(self, parts: Parts) -> None:
         self._settings = settings = parts.settings
         self._publisher = parts.publisher
-        self._tokens = parts.tokens
+        self._admission = parts.admission
         self._validator = parts.validator
         self._clock = parts.clock
         self._metrics = parts.metrics
         self._partitions: dict[str, int] = {}
         self._kept = Bucket(settings.rejected_per_s, settings.rejected_per_s, time.monotonic())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request. Nothing but a bug of ours makes a 500 here."""
-        self._metrics.requests.inc()
-        request = Request(scope)
-        body = bytearray()
-        member_id = ""
+    def take(self, request: Request, body: bytes, reply: Reply) -> None:
+        """Answer a request that is here as a whole, now or when its clicks are kept."""
+        exchange = Exchange(self, request, body, reply)
+        self._metrics.requests += 1
         try:
-            request.check_method()
-            await self._read(request, receive, body)
-            started = time.perf_counter()
-            member_id = self._tokens.member(request.token).member_id
-            verdicts = self._validator.read(bytes(body), request.content_type, member_id, self._clock())
-            taken = await self._publish(verdicts)
+            if request.method == "OPTIONS":
+                exchange.reply(204, _PREFLIGHT, b"")
+                return
+            self._publish(exchange, self._verdicts(exchange))
         except Refused as refused:
-            await self._refuse(send, [refused.refusal], bytes(body), member_id)
+            exchange.refuse(refused)
+        except Exception:  # noqa: BLE001 - the connection is shared with the next request
+            _log.exception("a request found a bug of ours", path=request.path)
+            reply(500, _JSON_HEADERS, b'{"detail":"our mistake; it is in the log"}')
+
+    def refuse(self, request: Request, refused: Refused, body: bytes, reply: Reply) -> None:
+        """Answer a request whose body was never whole."""
+        self._metrics.requests += 1
+        Exchange(self, request, body, reply).refuse(refused)
+
+    def check_length(self, length: int) -> None:
+        """Raise ``Refused`` when a body has grown, or is announced to grow, over the cap."""
+        if length > self._settings.body_max_bytes:
+            raise Refused(Reason.BODY_TOO_LARGE, f"at most {self._settings.body_max_bytes} bytes are taken")
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same as an ASGI app."""
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        answer: asyncio.Future[tuple[int, Headers, bytes]] = asyncio.get_running_loop().create_future()
+
+        def reply(status: int, headers: Headers, body: bytes) -> None:
+            if not answer.done():
+                answer.set_result((status, headers, body))
+
+        body = bytearray()
+        try:
+            await self._read(request, receive, body)
+            self.take(request, bytes(body), reply)
+        except Refused as refused:
+            self.refuse(request, refused, bytes(body), reply)
+        except ConnectionAbortedError:
             return
-        except _Disconnected:
-            return
-        if taken.refused:
-            self._note(taken.refused, request, bytes(body), member_id)
-        if taken.receipts:
-            self._metrics.accepted.inc(len(taken.receipts))
-            await _respond(send, 202, [_JSON], _encoder.encode(taken))
-        else:
-            await _respond_problem(send, taken.refused)
-        self._metrics.answer_seconds.observe(time.perf_counter() - started)
+        status, headers, content = await answer
+        headers = (*headers, (b"content-length", b"%d" % len(content)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
 
     async def _read(self, request: Request, receive: Receive, body: bytearray) -> None:
-        if request.length > self._settings.body_max_bytes:
-            raise Refused(Reason.BODY_TOO_LARGE, f"at most {self._settings.body_max_bytes} bytes are taken")
-        if request.encoding not in (b"", b"identity"):
-            raise Refused(Reason.ENCODING_UNSUPPORTED, "send the body as it is")
+        self.check_length(request.length)
         try:
             async with asyncio.timeout(self._settings.body_timeout_s):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
-                        raise _Disconnected
+                        raise ConnectionAbortedError
                     body += message.get("body", b"")
-                    if len(body) > self._settings.body_max_bytes:
-                        raise Refused(Reason.BODY_TOO_LARGE, f"at most {self._settings.body_max_bytes} bytes are taken")
+                    self.check_length(len(body))
                     if not message.get("more_body", False):
                         return
         except TimeoutError:
             raise Refused(Reason.BODY_TIMEOUT, "the body did not arrive in time") from None
 
-    async def _publish(self, verdicts: list[Click | Refusal]) -> Taken:
-        """Hand the clicks over, chunk by partition, and wait until each has its place."""
-        refused = [verdict for verdict in verdicts if isinstance(verdict, Refusal)]
-        chunks: dict[int, list[tuple[int, Click]]] = {}
+    def _verdicts(self, exchange: Exchange) -> list[Click | Refusal]:
+        request = exchange.request
+        if request.method != _METHODS[request.path]:
+            raise Refused(Reason.METHOD_NOT_ALLOWED, f"this takes {_METHODS[request.path]}")
+        if request.path == PIXEL:
+            exchange.body, exchange.media_type = request.query_as_json(), JSON
+        else:
+            plain = request.unpacked(exchange.body, self._settings.body_max_bytes)
+            exchange.body, exchange.media_type = request.as_json(plain)
+        exchange.caller = self._admission.caller(request, exchange.body, exchange.media_type)
+        verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, self._clock())
+        self._admission.check_rate(exchange.caller, len(verdicts))
+        return verdicts
+
+    def _publish(self, exchange: Exchange, verdicts: list[Click | Refusal]) -> None:
+        """Hand the clicks over: they are one member's, so one chunk of one partition."""
         for item, verdict in enumerate(verdicts):
             if isinstance(verdict, Click):
-                chunks.setdefault(self._partition(verdict.member_id), []).append((item, verdict))
-        answers = [
-            self._publisher.submit(partition, b"\n".join([encode(click) for _, click in clicks]), len(clicks))
-            for partition, clicks in chunks.items()
-        ]
-        receipts: list[Receipt] = []
-        for answer, clicks in zip(answers, chunks.values(), strict=True):
-            place = await answer
-            if isinstance(place, Placed):
-                receipts += [
-                    Receipt(item, click.click_id, place.partition, place.offset, index)
-                    for index, (item, click) in enumerate(clicks, place.index)
-                ]
+                exchange.clicks.append((item, verdict))
             else:
-                refused += [Refusal(place, _DETAILS[place], item) for item, _ in clicks]
-        return Taken(receipts, refused)
+                exchange.refused.append(verdict)
+        if not exchange.clicks:
+            exchange.finish()
+            return
+        lines = b"\n".join([encode(click) for _, click in exchange.clicks])
+        partition = self._partition(exchange.caller.member_id)
+        self._publisher.submit(partition, lines, len(exchange.clicks), exchange.placed)
 
     def _partition(self, member_id: str) -> int:
         """Kafka's own: murmur2 of the key. Remembered, for it is pure Python."""
-        if not self._publisher.partitions:
-            return 0
         known = self._partitions.get(member_id)
         if known is None:
             if len(self._partitions) >= _PARTITIONS_REMEMBERED:
                 self._partitions.clear()
             known = self._partitions[member_id] = murmur2(member_id.encode()) & 0x7FFFFFFF
-        return known % self._publisher.partitions
+        return known % (self._publisher.partitions or 1)
 
-    async def _refuse(self, send: Send, refused: list[Refusal], body: bytes, member_id: str) -> None:
-        for refusal in refused:
-            self._metrics.refused[refusal.reason].inc()
-            self._keep(refusal, body, member_id)
-        await _respond_problem(send, refused)
+    def answered(self, exchange: Exchange, accepted: int) -> None:
+        """Count an answer, and keep what was refused."""
+        metrics = self._metrics
+        metrics.accepted += accepted
+        metrics.answer_seconds.observe(time.perf_counter() - exchange.began)
+        if not exchange.refused:
+            return
+        raws = [exchange.body]
+        if any(refusal.item is not None for refusal in exchange.refused):
+            raws = self._validator.raws(exchange.body, exchange.media_type)
+        for refusal in exchange.refused:
+            metrics.refused[refusal.reason] += 1
+            if refusal.reason not in _DETAILS:  # those are the system's fault: the client sends it again
+                self._keep(refusal, raws[refusal.item or 0], exchange.caller)
 
-    def _note(self, refused: list[Refusal], request: Request, body: bytes, member_id: str) -> None:
-        """Count refused items, and keep each with its own bytes."""
-        raws = self._validator.raws(body, request.content_type)
-        for refusal in refused:
-            self._metrics.refused[refusal.reason].inc()
-            self._keep(refusal, raws[refusal.item or 0], member_id)
-
-    def _keep(self, refusal: Refusal, raw: bytes, member_id: str) -> None:
-        if refusal.reason in _DETAILS:
-            return  # the system's fault, not the input's: the client sends it again
+    def _keep(self, refusal: Refusal, raw: bytes, caller: Caller) -> None:
         if self._kept.take(1, time.monotonic()) > 0:
-            self._metrics.rejections_dropped.inc()
+            self._metrics.rejections_dropped += 1
             return
         self._publisher.reject(
             Rejection(
@@ -225,27 +230,76 @@ class Beacon:
                 raw=raw[: self._settings.rejected_raw_max_bytes],
                 item=refusal.item,
                 field=refusal.field,
-                member_id=member_id,
+                member_id=caller.member_id,
+                site_id=caller.site_id,
             )
         )
 
-
-async def _respond_problem(send: Send, refused: list[Refusal]) -> None:
-    status, body = problem(refused)
-    headers = [_PROBLEM]
-    if status in (429, 503):
-        headers.append(_RETRY_AFTER)
-    elif status == 401:
-        headers.append((b"www-authenticate", b'Bearer realm="flattr"'))
-    elif status == 405:
-        headers.append((b"allow", b"POST, OPTIONS"))
-    elif status in (408, 413):
-        # What is left of the body is not read: the connection cannot be used again.
-        headers.append((b"connection", b"close"))
-    await _respond(send, status, headers, body)
+    def cors(self, request: Request) -> Headers:
+        """What lets a page read the answer."""
+        origin = self._admission.origin_to_answer(request)
+        if not origin:
+            return ()
+        allow = (b"access-control-allow-origin", origin)
+        return (allow,) if origin == b"*" else (
+            allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")
+        )  # fmt: skip
 
 
-async def _respond(send: Send, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-    headers = [*headers, (b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+class Exchange:
+    """One request on its way to its answer."""
+
+    __slots__ = ("_beacon", "_reply", "began", "body", "caller", "clicks", "media_type", "refused", "request")
+
+    def __init__(self, beacon: Beacon, request: Request, body: bytes, reply: Reply) -> None:
+        self._beacon = beacon
+        self._reply = reply
+        self.began = time.perf_counter()
+        self.request = request
+        self.body = body
+        self.media_type = b""
+        self.caller = _NOBODY
+        self.clicks: list[tuple[int, Click]] = []
+        self.refused: list[Refusal] = []
+
+    def placed(self, place: Placed | Reason) -> None:
+        """The publisher's answer for the clicks."""
+        if isinstance(place, Reason):
+            self.refused += [Refusal(place, _DETAILS[place], item) for item, _ in self.clicks]
+            self.clicks = []
+            self.finish()
+            return
+        receipts = [
+            Receipt(item, click.click_id, place.partition, place.offset, index)
+            for index, (item, click) in enumerate(self.clicks, place.index)
+        ]
+        self._beacon.answered(self, len(receipts))
+        if self.request.path == PIXEL:
+            self.reply(200, ((b"content-type", b"image/gif"), (b"cache-control", b"no-store")), GIF)
+        else:
+            self.reply(202, _JSON_HEADERS, _encoder.encode(Taken(receipts, self.refused)))
+
+    def refuse(self, refused: Refused) -> None:
+        """Answer that nothing was taken, for one reason."""
+        self.refused = [refused.refusal]
+        self.finish(refused.retry_after_s)
+
+    def finish(self, retry_after_s: int = 2) -> None:
+        """Answer that nothing was taken."""
+        self._beacon.answered(self, 0)
+        status, body = problem(self.refused)
+        headers = [_PROBLEM]
+        if status in (429, 503):
+            headers.append((b"retry-after", b"%d" % retry_after_s))
+        elif status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="flattr"'))
+        elif status == 405:
+            headers.append((b"allow", b"%s, OPTIONS" % _METHODS[self.request.path].encode()))
+        elif status in (408, 413):
+            # What is left of the body is not read: the connection cannot be used again.
+            headers.append((b"connection", b"close"))
+        self.reply(status, tuple(headers), body)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the answer, with what lets a page read it."""
+        self._reply(status, headers + cors if (cors := self._beacon.cors(self.request)) else headers, body)

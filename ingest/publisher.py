@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,12 +49,16 @@ class Placed:
     index: int
 
 
+#: Told where a chunk's first click is, or why it is nowhere. Must not raise.
+Answer = Callable[[Placed | Reason], None]
+
+
 class Chunk:
-    """One request's clicks of one partition, and the future of their answer: a place, or why there is none."""
+    """One request's clicks of one partition, and who is to be told what became of them."""
 
     __slots__ = ("answer", "clicks", "lines")
 
-    def __init__(self, lines: bytes, clicks: int, answer: asyncio.Future[Placed | Reason]) -> None:
+    def __init__(self, lines: bytes, clicks: int, answer: Answer) -> None:
         self.lines = lines
         self.clicks = clicks
         self.answer = answer
@@ -105,27 +110,31 @@ class Publisher:
                     await self._idle.wait()
                     await self._rejections.join()
 
-    def submit(self, partition: int, lines: bytes, clicks: int) -> asyncio.Future[Placed | Reason]:
-        """Queue a chunk. The answer comes when the broker has it, or when it is certain that it is refused."""
-        answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
+    def submit(self, partition: int, lines: bytes, clicks: int, answer: Answer) -> None:
+        """Queue a chunk. ``answer`` is called when the broker has it, or when it is certain that it is refused."""
         if self._draining:
-            answer.set_result(Reason.DRAINING)
+            answer(Reason.DRAINING)
         elif self._producer is None:
-            answer.set_result(Reason.BROKER_UNAVAILABLE)
+            answer(Reason.BROKER_UNAVAILABLE)
         elif self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
-            answer.set_result(Reason.QUEUE_FULL)
+            answer(Reason.QUEUE_FULL)
         else:
             self._queued_bytes += len(lines)
             self._idle.clear()
             self._lanes[partition].put(Chunk(lines, clicks, answer))
-        return answer
+
+    async def placed(self, partition: int, lines: bytes, clicks: int) -> Placed | Reason:
+        """The same for one who can wait."""
+        answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
+        self.submit(partition, lines, clicks, answer.set_result)
+        return await answer
 
     def reject(self, rejection: Rejection) -> bool:
         """Queue refused input for its topic; False when there is no room: it is counted and forgotten."""
         try:
             self._rejections.put_nowait(encode_rejection(rejection))
         except asyncio.QueueFull:
-            self._metrics.rejections_dropped.inc()
+            self._metrics.rejections_dropped += 1
             return False
         return True
 
@@ -138,8 +147,8 @@ class Publisher:
             self._tasks.append(asyncio.create_task(self._run_lane(len(self._lanes), lane)))
             self._lanes.append(lane)
         self._producer = producer
-        self._metrics.producers.inc()
-        self._metrics.broker_up.set(1)
+        self._metrics.producers += 1
+        self._metrics.broker_up = 1
 
     async def _keep_connected(self) -> None:
         """Replace a producer that failed.
@@ -163,7 +172,7 @@ class Publisher:
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
-        self._metrics.broker_up.set(0)
+        self._metrics.broker_up = 0
         for lane in self._lanes:
             self._answer(lane.empty(), Reason.BROKER_UNAVAILABLE)
         if producer is not None:
@@ -195,7 +204,7 @@ class Publisher:
                 timeout_s=self._settings.produce_timeout_s,
             )
         except BrokerUnavailable as error:
-            self._metrics.blocks_failed.inc()
+            self._metrics.blocks_failed += 1
             _log.warning("block failed", partition=partition, chunks=len(chunks), reason=str(error))
             self._answer(chunks, Reason.BROKER_UNAVAILABLE)
             if producer is self._producer:
@@ -207,22 +216,20 @@ class Publisher:
         index = 0
         for chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
-            if not chunk.answer.done():
-                chunk.answer.set_result(Placed(partition, offset, index))
+            _tell(chunk, Placed(partition, offset, index))
             index += chunk.clicks
-        self._metrics.blocks.inc()
+        self._metrics.blocks += 1
         self._metrics.block_clicks.observe(index)
         self._settle()
 
     def _answer(self, chunks: list[Chunk], reason: Reason) -> None:
         for chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
-            if not chunk.answer.done():
-                chunk.answer.set_result(reason)
+            _tell(chunk, reason)
         self._settle()
 
     def _settle(self) -> None:
-        self._metrics.queued_bytes.set(self._queued_bytes)
+        self._metrics.queued_bytes = self._queued_bytes
         if not self._queued_bytes:
             self._idle.set()
 
@@ -231,7 +238,8 @@ class Publisher:
         while True:
             value = await self._rejections.get()
             kept = self._producer is not None and await self._send_rejection(self._producer, value)
-            (self._metrics.rejections_kept if kept else self._metrics.rejections_dropped).inc()
+            self._metrics.rejections_kept += kept
+            self._metrics.rejections_dropped += not kept
             self._rejections.task_done()
 
     async def _send_rejection(self, producer: Producer, value: bytes) -> bool:
@@ -252,6 +260,14 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._give_up()
+
+
+def _tell(chunk: Chunk, place: Placed | Reason) -> None:
+    """Answer one request; a mistake in its answer is not to take the others of its block along."""
+    try:
+        chunk.answer(place)
+    except Exception:  # noqa: BLE001 - whatever it is, it is that request's alone
+        _log.exception("an answer could not be given")
 
 
 class _Lane:

@@ -11,7 +11,7 @@ from ingest.click import Reason
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why one item, or a whole request (``item`` is None), was not taken. ``raw`` never leaves the house."""
+    """Why one item, or a whole request (``item`` is None), was not taken."""
 
     reason: Reason
     detail: str
@@ -22,9 +22,10 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 class Refused(Exception):
     """A request as a whole is refused."""
 
-    def __init__(self, reason: Reason, detail: str) -> None:
+    def __init__(self, reason: Reason, detail: str, *, retry_after_s: int = 2) -> None:
         super().__init__(detail)
         self.refusal = Refusal(reason, detail)
+        self.retry_after_s = retry_after_s
 
 
 STATUS: Final[dict[Reason, int]] = {

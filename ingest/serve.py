@@ -7,6 +7,7 @@ from typing import Any
 import uvicorn
 
 from ingest.app import create_app
+from ingest.protocol import BeaconProtocol
 from ingest.settings import IngestSettings
 
 
@@ -22,11 +23,11 @@ def server_options(settings: IngestSettings) -> dict[str, Any]:
     """How uvicorn is to behave, besides its address."""
     return {
         "loop": "uvloop",
-        "http": "httptools",
+        "http": BeaconProtocol,
         "ws": "none",
         "access_log": False,
         "log_config": None,
         "server_header": False,
-        "timeout_keep_alive": 30,
+        "proxy_headers": False,
         "timeout_graceful_shutdown": round(settings.drain_timeout_s),
     }

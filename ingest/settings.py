@@ -95,6 +95,31 @@ class IngestSettings(BaseSettings):
         gt=0,
         description="After SIGTERM, requests under way get this long to be answered.",
     )
+    header_max_bytes: int = Field(
+        default=16 * 1024, ge=1024, description="Longest request head: beyond it the connection is closed with 431."
+    )
+    keep_alive_s: float = Field(
+        default=30, gt=0, description="An idle connection is closed then: longer than a reader's next click."
+    )
+    member_clicks_per_s: float = Field(
+        default=100,
+        ge=0,
+        description="Most clicks a second of one member, on average; 0 for no limit. Far above a person, far below "
+        "what would starve the others.",
+    )
+    member_burst_clicks: int = Field(
+        default=2000, ge=1, description="So many of one member's clicks may come at once: two full batches."
+    )
+    sites_file: Path | None = Field(
+        default=None,
+        description="JSON object, site key -> site_id, origins, clicks_per_s: only these sites' pages may send. "
+        "Read anew when it changes. Unset: any page may, with a token in header or body.",
+    )
+    gateway_secret: SecretStr | None = Field(
+        default=None,
+        description="Trust a gateway that has authenticated the member itself: it sends this secret in "
+        "X-Flattr-Gateway and the member in X-Flattr-Member. Unset: no such trust.",
+    )
     rejected_per_s: float = Field(
         default=200,
         ge=0,
@@ -118,4 +143,16 @@ class IngestSettings(BaseSettings):
                 f"FLATTR_BROKER_SECURITY={self.broker_security} needs "
                 "FLATTR_BROKER_SASL_USERNAME and FLATTR_BROKER_SASL_PASSWORD"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _burst_holds_a_batch(self) -> Self:
+        if self.member_clicks_per_s > 0 and self.member_burst_clicks < self.batch_max_clicks:
+            raise ValueError("FLATTR_INGEST_MEMBER_BURST_CLICKS must hold a batch of FLATTR_INGEST_BATCH_MAX_CLICKS")
+        return self
+
+    @model_validator(mode="after")
+    def _gateway_secret_is_one(self) -> Self:
+        if self.gateway_secret is not None and len(self.gateway_secret.get_secret_value()) < 16:
+            raise ValueError("FLATTR_INGEST_GATEWAY_SECRET needs at least 16 characters")
         return self

@@ -12,31 +12,25 @@ import json
 import os
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import jwt
-import structlog
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ingest.click import Reason
 from ingest.clock import Clock
 from ingest.refusal import Refused
 from ingest.validate import IDENTIFIER
+from ingest.watched import FileError, Watched
 
 ALGORITHMS: Final = ("HS256", "EdDSA")
 _TOKEN_MAX_BYTES: Final = 4096
 _CACHE_MAX: Final = 100_000
-_LOOK_AGAIN_S: Final = 1.0
 #: One sentence for whatever is wrong, so that an answer tells nobody which key ids or members exist.
 _INVALID: Final = "the token is not one that we issued"
-_log = structlog.get_logger(__name__)
-
-
-class KeyFileError(ValueError):
-    """The key file is missing or malformed; the message says where and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,72 +41,52 @@ class Member:
     expires_at: int
 
 
-class KeyFile:
-    """The keys of a file, read again when it changes."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._stamp = (0, 0, 0)
-        self.keys: Mapping[str, jwt.PyJWK] = {}
-        self.reload()
-
-    def reload(self) -> bool:
-        """Read the file if it changed. Raises ``KeyFileError``; the keys stay as they were then."""
-        try:
-            found = self._path.stat()
-            stamp = (found.st_ino, found.st_mtime_ns, found.st_size)
-            if stamp == self._stamp:
-                return False
-            keys = read_keys(self._path)
-        except OSError as error:
-            raise KeyFileError(
-                f"no readable token keys in {self._path} ({error.strerror}): "
-                "`flattr token keygen` makes one, FLATTR_TOKEN_KEYS names another file"
-            ) from error
-        self._stamp, self.keys = stamp, keys
-        return True
-
-
 def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
-    """Key id -> key. Raises ``KeyFileError`` or ``OSError``."""
+    """Key id -> key. Raises ``FileError``."""
+    entries = _entries(path)
     try:
-        entries = json.loads(path.read_bytes())
-        if not isinstance(entries, dict) or not entries:
-            raise KeyFileError(f"{path} must be a JSON object, key id -> JWK, with at least one key")
         keys = {kid: jwt.PyJWK(entry, algorithm=entry.get("alg")) for kid, entry in entries.items()}
     except (ValueError, AttributeError, jwt.PyJWTError) as error:
-        if isinstance(error, KeyFileError):
-            raise
-        raise KeyFileError(f"{path} holds no valid token keys: {error}") from error
-    for kid, entry in entries.items():
-        if keys[kid].algorithm_name not in ALGORITHMS:
-            raise KeyFileError(f"{path}: key {kid!r} has alg {entry.get('alg')!r}, which is none of {ALGORITHMS}")
-        if keys[kid].algorithm_name == "HS256" and len(keys[kid].key) < 32:
-            raise KeyFileError(f"{path}: the secret of key {kid!r} is shorter than 32 bytes")
+        raise FileError(f"{path} holds no valid token keys: {error}") from error
+    for kid, key in keys.items():
+        if key.algorithm_name not in ALGORITHMS:
+            raise FileError(f"{path}: key {kid!r} has alg {key.algorithm_name!r}, which is none of {ALGORITHMS}")
+        if key.algorithm_name == "HS256" and len(key.key) < 32:
+            raise FileError(f"{path}: the secret of key {kid!r} is shorter than 32 bytes")
     return keys
+
+
+def _entries(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        entries = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(
+            f"no token keys in {path} ({error.strerror}): "
+            "`flattr token keygen` makes one, FLATTR_TOKEN_KEYS names another file"
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{path} holds no valid token keys: {error}") from error
+    if not isinstance(entries, dict) or not entries:
+        raise FileError(f"{path} must be a JSON object, key id -> JWK, with at least one key")
+    return entries
 
 
 class Tokens:
     """Verifies tokens; each once, then from a cache until it expires or the keys change."""
 
     def __init__(
-        self, keys: KeyFile, *, audience: str, clock: Clock, monotonic: Callable[[], float] = time.monotonic
+        self, path: Path, *, audience: str, clock: Clock, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
-        self._keys = keys
+        """Read the keys. Raises ``FileError``."""
+        self._keys = Watched(path, read_keys, monotonic=monotonic)
         self._audience = audience
         self._clock = clock
-        self._monotonic = monotonic
-        self._look_again_at = 0.0
         self._cache: dict[bytes, Member] = {}
 
-    def member(self, token: bytes) -> Member:
-        """Whose token this is. Raises ``Refused``."""
-        if not token:
-            raise Refused(Reason.TOKEN_MISSING, "send Authorization: Bearer and a member token")
-        now = self._monotonic()
-        if now >= self._look_again_at:
-            self._look_again_at = now + _LOOK_AGAIN_S
-            self._refresh()
+    def member(self, token: bytes) -> str:
+        """The id of the member whose token this is. Raises ``Refused``."""
+        if self._keys.changed():
+            self._cache.clear()
         member = self._cache.get(token)
         if member is None:
             member = self._verified(token)
@@ -122,23 +96,13 @@ class Tokens:
         if member.expires_at <= self._clock():
             self._cache.pop(token, None)
             raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
-        return member
-
-    def _refresh(self) -> None:
-        try:
-            changed = self._keys.reload()
-        except KeyFileError as error:
-            _log.exception("token keys not read again; the old ones stay in force", reason=str(error))
-            return
-        if changed:
-            self._cache.clear()
-            _log.info("token keys read", key_ids=sorted(self._keys.keys))
+        return member.member_id
 
     def _verified(self, token: bytes) -> Member:
         try:
             if len(token) > _TOKEN_MAX_BYTES:
                 raise Refused(Reason.TOKEN_INVALID, _INVALID)
-            key = self._keys.keys[jwt.get_unverified_header(token)["kid"]]
+            key = self._keys.value[jwt.get_unverified_header(token)["kid"]]
             # The times are held against our own clock, below.
             claims = jwt.decode(
                 token,
@@ -169,27 +133,23 @@ def _is_time(value: object) -> bool:
 def issue(  # noqa: PLR0913 - a token has so many parts
     path: Path, member_id: str, *, audience: str, now_ms: int, valid_s: int, kid: str | None = None
 ) -> str:
-    """Sign a token for a member with ``kid``, or with the file's last key that can sign. Raises ``KeyFileError``."""
+    """Sign a token for a member with ``kid``, or with the file's last key that can sign. Raises ``FileError``."""
     if not IDENTIFIER.fullmatch(member_id):
-        raise KeyFileError(f"{member_id!r} is no member id: 1 to 64 visible ASCII characters")
-    try:
-        entries: dict[str, dict[str, str]] = json.loads(path.read_bytes())
-        keys = read_keys(path)
-    except OSError as error:
-        raise KeyFileError(f"no readable token keys in {path}: `flattr token keygen` makes one") from error
+        raise FileError(f"{member_id!r} is no member id: 1 to 64 visible ASCII characters")
+    entries, keys = _entries(path), read_keys(path)
     signing = [name for name, entry in entries.items() if entry.get("kty") == "oct" or "d" in entry]
     if not signing or (kid is not None and kid not in signing):
-        raise KeyFileError(f"{path} has no key {kid or ''} that can sign")
+        raise FileError(f"{path} has no key {kid or ''} that can sign")
     kid = kid or signing[-1]
     claims = {"sub": member_id, "aud": audience, "iat": now_ms // 1000, "exp": now_ms // 1000 + valid_s}
     return jwt.encode(claims, keys[kid].key, algorithm=keys[kid].algorithm_name, headers={"kid": kid})
 
 
 def keygen(path: Path, *, algorithm: str, kid: str) -> None:
-    """Add a key to the file, or make the file, readable by its owner alone. Raises ``KeyFileError``."""
+    """Add a key to the file, or make the file, readable by its owner alone. Raises ``FileError``."""
     entries = json.loads(path.read_bytes()) if path.exists() else {}
     if kid in entries:
-        raise KeyFileError(f"{path} has a key {kid!r} already")
+        raise FileError(f"{path} has a key {kid!r} already")
     entries[kid] = _new_key(algorithm)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")

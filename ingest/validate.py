@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
@@ -20,6 +21,7 @@ from ingest import click as wire
 from ingest.canonical import canonical
 from ingest.click import UNREADABLE, Click, Reason
 from ingest.refusal import Refusal, Refused
+from ingest.request import NDJSON
 
 #: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
 IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}")
@@ -32,7 +34,6 @@ _FIELDS: Final = frozenset(
 )
 _ACTIONS: Final = ("flattr", "undo")
 _THINGS_REMEMBERED: Final = 65_536
-NDJSON_TYPES: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 
 _Id = Annotated[str, msgspec.Meta(pattern=rf"^[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}\Z")]
 
@@ -55,6 +56,14 @@ _one = msgspec.json.Decoder(_Wire)
 _many = msgspec.json.Decoder(list[_Wire])
 _anything = msgspec.json.Decoder()
 _items = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose clicks these are, and from which site (empty: none that has a key)."""
+
+    member_id: str
+    site_id: str = ""
 
 
 class _Bad(Exception):
@@ -90,51 +99,51 @@ class Validator:
 
         self._thing_id = thing_id
 
-    def read(self, body: bytes, content_type: bytes, member_id: str, now_ms: int) -> list[Click | Refusal]:
+    def read(self, body: bytes, media_type: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
         """The verdict on every item of a body, in its order. Raises ``Refused`` when the body as a whole is none."""
         body = body.strip(b" \t\r\n")
         if not body:
             raise Refused(Reason.BODY_EMPTY, "the body is empty")
-        if content_type in NDJSON_TYPES:
-            return self._lines(split_lines(body), member_id, now_ms)
+        if media_type in NDJSON:
+            return self._lines(split_lines(body), caller, now_ms)
         if body[0] == 0x5B:
-            return self._array(body, member_id, now_ms)
-        return [self.item(body, 0, member_id, now_ms)]
+            return self._array(body, caller, now_ms)
+        return [self.item(body, 0, caller, now_ms)]
 
-    def raws(self, body: bytes, content_type: bytes) -> list[bytes]:
+    def raws(self, body: bytes, media_type: bytes) -> list[bytes]:
         """Each item's bytes, in the order of ``read``'s verdicts, of a body that ``read`` took apart."""
         body = body.strip(b" \t\r\n")
-        if content_type in NDJSON_TYPES:
+        if media_type in NDJSON:
             return split_lines(body)
         return split_array(body) if body[0] == 0x5B else [body]
 
-    def item(self, raw: bytes, index: int, member_id: str, now_ms: int) -> Click | Refusal:
+    def item(self, raw: bytes, index: int, caller: Caller, now_ms: int) -> Click | Refusal:
         """The verdict on one item."""
         try:
-            return self._click(_one.decode(raw), member_id, now_ms)
+            return self._click(_one.decode(raw), caller, now_ms)
         except UNREADABLE:
             pass
         except _Bad as bad:
             return Refusal(bad.reason, bad.detail, index, bad.field)
         try:
-            return self._click(_diagnosed(raw), member_id, now_ms)
+            return self._click(_diagnosed(raw), caller, now_ms)
         except _Bad as bad:
             return Refusal(bad.reason, bad.detail, index, bad.field)
 
-    def _lines(self, lines: list[bytes], member_id: str, now_ms: int) -> list[Click | Refusal]:
+    def _lines(self, lines: list[bytes], caller: Caller, now_ms: int) -> list[Click | Refusal]:
         self._check_count(len(lines))
-        return [self.item(line, index, member_id, now_ms) for index, line in enumerate(lines)]
+        return [self.item(line, index, caller, now_ms) for index, line in enumerate(lines)]
 
-    def _array(self, body: bytes, member_id: str, now_ms: int) -> list[Click | Refusal]:
+    def _array(self, body: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
         raws = split_array(body)
         if not raws:
             raise Refused(Reason.BODY_EMPTY, "the array is empty")
         self._check_count(len(raws))
         try:
             wires = _many.decode(body)
-            return [self._click(one, member_id, now_ms) for one in wires]
+            return [self._click(one, caller, now_ms) for one in wires]
         except (*UNREADABLE, _Bad):
-            return [self.item(raw, index, member_id, now_ms) for index, raw in enumerate(raws)]
+            return [self.item(raw, index, caller, now_ms) for index, raw in enumerate(raws)]
 
     def _check_count(self, count: int) -> None:
         if count > self._batch_max_clicks:
@@ -142,11 +151,13 @@ class Validator:
                 Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; at most {self._batch_max_clicks} are taken"
             )
 
-    def _click(self, sent: _Wire, member_id: str, now_ms: int) -> Click:
-        if sent.member_id is not None and sent.member_id != member_id:
+    def _click(self, sent: _Wire, caller: Caller, now_ms: int) -> Click:
+        if sent.member_id is not None and sent.member_id != caller.member_id:
             raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token speaks for another member")
-        if sent.creator_id == member_id:
+        if sent.creator_id == caller.member_id:
             raise _Bad(Reason.OWN_THING, "creator_id", "nobody flattrs a thing of their own")
+        if caller.site_id and sent.site_id not in (None, caller.site_id):
+            raise _Bad(Reason.FIELD_VALUE, "site_id", "the key speaks for another site")
         try:
             thing_id = self._thing_id(sent.creator_id, sent.thing)
         except ValueError as error:
@@ -157,11 +168,11 @@ class Validator:
             v=wire.VERSION,
             click_id=self._click_id(sent.click_id),
             action=sent.action,
-            member_id=member_id,
+            member_id=caller.member_id,
             creator_id=sent.creator_id,
             thing=sent.thing,
             thing_id=thing_id,
-            site_id=sent.site_id or "",
+            site_id=caller.site_id or sent.site_id or "",
             clicked_at=clicked_at,
             received_at=now_ms,
             client_at=None if at_ms == clicked_at else at_ms,

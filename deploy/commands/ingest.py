@@ -27,12 +27,12 @@ def serve() -> None:
     from ingest.canonical import AliasError
     from ingest.serve import serve as run
     from ingest.settings import IngestSettings
-    from ingest.tokens import KeyFileError
+    from ingest.watched import FileError
 
     logs.set_up()
     try:
         run(IngestSettings())
-    except (KeyFileError, AliasError) as error:
+    except (FileError, AliasError) as error:
         raise CommandFailed(str(error)) from error
 
 
@@ -47,14 +47,14 @@ def issue(
     """Print a token that lets MEMBER click."""
     from deploy.failures import CommandFailed
     from ingest.clock import clock_from
-    from ingest.tokens import KeyFileError
     from ingest.tokens import issue as sign
+    from ingest.watched import FileError
 
     try:
         typer.echo(
             sign(keys, member, audience=audience, now_ms=clock_from(clock)(), valid_s=round(days * 86400), kid=kid)
         )
-    except (KeyFileError, ValueError) as error:
+    except (FileError, ValueError) as error:
         raise CommandFailed(str(error)) from error
 
 
@@ -67,14 +67,15 @@ def keygen(
     import secrets
 
     from deploy.failures import CommandFailed
-    from ingest.tokens import ALGORITHMS, KeyFileError
+    from ingest.tokens import ALGORITHMS
     from ingest.tokens import keygen as generate
+    from ingest.watched import FileError
 
     if algorithm not in ALGORITHMS:
         raise CommandFailed(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
     kid = kid or secrets.token_hex(4)
     try:
         generate(keys, algorithm=algorithm, kid=kid)
-    except (KeyFileError, ValueError) as error:
+    except (FileError, ValueError) as error:
         raise CommandFailed(str(error)) from error
     typer.echo(f"{keys}: key {kid} ({algorithm}) added")

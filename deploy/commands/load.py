@@ -54,11 +54,12 @@ def load(
     from deploy.failures import CommandFailed
     from deploy.load.plan import LoadPlan
     from deploy.load.run import LoadFailed, run_load
-    from ingest.tokens import KeyFileError, read_keys
+    from ingest.tokens import read_keys
+    from ingest.watched import FileError
 
     try:
         read_keys(keys)
-    except (KeyFileError, OSError) as error:
+    except FileError as error:
         raise CommandFailed(f"no keys to sign tokens with in {keys}: {error}; --keys names another file") from error
     urls = tuple(one.rstrip("/") + "/v1/clicks" for one in url or ["http://127.0.0.1:8001"])
     plan = LoadPlan(

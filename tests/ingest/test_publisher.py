@@ -89,10 +89,11 @@ async def test_drain_answers_what_is_under_way_and_takes_nothing_more(
     await asyncio.to_thread(make_topics, embedded_broker.address, topic)
     publisher = Publisher(settings_for(embedded_broker, topic, token_keys, linger_ms=100), system_clock, Metrics())
     await publisher.start()
-    under_way = publisher.submit(0, b"a", 1)
+    under_way = asyncio.create_task(publisher.placed(0, b"a", 1))
+    await asyncio.sleep(0)
     draining = asyncio.create_task(publisher.drain())
     await asyncio.sleep(0)
-    assert await publisher.submit(0, b"b", 1) is Reason.DRAINING
+    assert await publisher.placed(0, b"b", 1) is Reason.DRAINING
     assert isinstance(await under_way, Placed)
     await draining
     assert [record.value for record in await asyncio.to_thread(records, embedded_broker.address, topic)] == [b"a"]
@@ -103,9 +104,9 @@ async def test_queue_is_bounded(embedded_broker: EmbeddedBroker, topic: str, tok
     settings = settings_for(embedded_broker, topic, token_keys, linger_ms=50, queue_max_bytes=1024 * 1024)
     publisher = Publisher(settings, system_clock, Metrics())
     await publisher.start()
-    answers = [publisher.submit(0, b"x" * 500_000, 1) for _ in range(3)]
+    answers = [publisher.placed(0, b"x" * 500_000, 1) for _ in range(3)]
     found = await asyncio.gather(*answers)
     assert [isinstance(one, Placed) for one in found] == [True, True, False]
     assert found[2] is Reason.QUEUE_FULL
-    assert isinstance(await publisher.submit(0, b"y", 1), Placed)
+    assert isinstance(await publisher.placed(0, b"y", 1), Placed)
     await publisher.drain()

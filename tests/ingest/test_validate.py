@@ -13,16 +13,17 @@ from hypothesis import strategies as st
 from ingest import validate
 from ingest.click import CLICKED_AT_LAG_MAX_MS, UNREADABLE, Click, Reason, encode
 from ingest.refusal import Refusal
-from ingest.validate import Validator
+from ingest.validate import Caller, Validator
 
 NOW_MS = 1_763_800_000_000
 GOOD = {"creator_id": "bob", "thing": "https://example.org/a"}
+ANN = Caller("ann")
 validator = Validator(new_id=lambda: uuid.UUID(int=7))
 
 
 def verdict(sent: object) -> Click | Refusal:
     raw = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
-    return validator.item(raw, 0, "ann", NOW_MS)
+    return validator.item(raw, 0, ANN, NOW_MS)
 
 
 def accepted(sent: object) -> Click:
@@ -156,9 +157,9 @@ NEARLY = st.fixed_dictionaries(
 @given(NEARLY)
 def test_strict_path_takes_nothing_that_the_careful_path_would_refuse(sent: dict[str, object]) -> None:
     raw = json.dumps(sent).encode()
-    found = validator.item(raw, 0, "ann", NOW_MS)
+    found = validator.item(raw, 0, ANN, NOW_MS)
     try:
-        careful: Click | None = validator._click(validate._diagnosed(raw), "ann", NOW_MS)
+        careful: Click | None = validator._click(validate._diagnosed(raw), ANN, NOW_MS)
     except validate._Bad:
         careful = None
     assert found == careful if isinstance(found, Click) else careful is None
@@ -166,7 +167,7 @@ def test_strict_path_takes_nothing_that_the_careful_path_would_refuse(sent: dict
 
 @given(st.binary(max_size=60) | NEARLY.map(lambda sent: json.dumps(sent).encode()))
 def test_any_bytes_get_a_verdict_and_what_is_accepted_can_be_read_back(raw: bytes) -> None:
-    found = validator.item(raw, 0, "ann", NOW_MS)
+    found = validator.item(raw, 0, ANN, NOW_MS)
     if isinstance(found, Click):
         line = encode(found)
         assert b"\n" not in line

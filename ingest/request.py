@@ -1,0 +1,211 @@
+"""What a beacon's request says, in all the forms in which browsers and servers send one.
+
+Pure: header lists, query strings and bodies in, values out. A body ends up as JSON whatever it came as.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterable
+from typing import Final
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from ingest.click import UNREADABLE, Reason
+from ingest.refusal import Refused
+
+FORM: Final = b"application/x-www-form-urlencoded"
+MULTIPART: Final = b"multipart/form-data"
+NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
+JSON: Final = b"application/json"
+COOKIE: Final = b"flattr_token"
+_KNOWN: Final = frozenset(
+    {
+        b"authorization",
+        b"content-encoding",
+        b"content-length",
+        b"content-type",
+        b"cookie",
+        b"origin",
+        b"referer",
+        b"x-flattr-gateway",
+        b"x-flattr-member",
+        b"x-flattr-site",
+    }
+)
+_FORM_FIELDS_MAX: Final = 32
+_PART_NAME: Final = re.compile(rb'content-disposition:[^\r\n]*?;\s*name="([^"\r\n]{1,64})"', re.IGNORECASE)
+_BOUNDARY: Final = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_encoder = msgspec.json.Encoder()
+
+
+class Request:
+    """Method, path and the headers that matter, read when they are asked for."""
+
+    __slots__ = ("_headers", "method", "path", "query")
+
+    def __init__(self, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self._headers = {name: value for name, value in headers if name in _KNOWN}
+
+    @property
+    def bearer(self) -> bytes:
+        """The token of the Authorization header, or nothing."""
+        value = self._headers.get(b"authorization", b"")
+        return value[7:].strip() if value[:7].lower() == b"bearer " else b""
+
+    @property
+    def cookie(self) -> bytes:
+        """The token that the browser keeps for us, or nothing."""
+        for pair in self._headers.get(b"cookie", b"").split(b";"):
+            name, _, value = pair.strip().partition(b"=")
+            if name == COOKIE:
+                return value.strip(b'"')
+        return b""
+
+    @property
+    def media_type(self) -> bytes:
+        """The content type without its parameters, in lower case."""
+        return self._headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+
+    @property
+    def length(self) -> int:
+        """The announced length of the body; 0 when none was. The server has checked that it is a number."""
+        return int(self._headers.get(b"content-length", b"0"))
+
+    @property
+    def encoding(self) -> bytes:
+        """How the body is packed."""
+        return self._headers.get(b"content-encoding", b"").strip().lower()
+
+    @property
+    def origin(self) -> str:
+        """The page's origin: from Origin, or for an image, which has none, from Referer."""
+        origin = self._headers.get(b"origin")
+        if origin is None and b"referer" in self._headers:
+            parts = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
+            return f"{parts.scheme}://{parts.netloc}".lower()
+        return (origin or b"").decode("latin-1").lower()
+
+    @property
+    def cross_origin(self) -> bool:
+        """Whether the browser wants to be told who may read the answer."""
+        return b"origin" in self._headers
+
+    @property
+    def site_key(self) -> str:
+        """The site's key, from its header or from ``?site=``, since a beacon cannot set headers. Raises ``Refused``."""
+        key = self._headers.get(b"x-flattr-site")
+        if key is None and self.query:
+            return dict(_pairs(self.query)).get("site", "")
+        return (key or b"").decode("latin-1")
+
+    def header(self, name: bytes) -> bytes:
+        """Another of the headers that matter."""
+        return self._headers.get(name, b"")
+
+    def unpacked(self, body: bytes, max_bytes: int) -> bytes:
+        """The body without its gzip, which may not blow up beyond the cap. Raises ``Refused``."""
+        if self.encoding in (b"", b"identity"):
+            return body
+        if self.encoding not in (b"gzip", b"x-gzip"):
+            raise Refused(Reason.ENCODING_UNSUPPORTED, "a body may be packed with gzip, or not at all")
+        unpacker = zlib.decompressobj(wbits=31)
+        try:
+            plain = unpacker.decompress(body, max_bytes)
+        except zlib.error:
+            raise Refused(Reason.ENCODING_BROKEN, "the body is not gzip") from None
+        if unpacker.unconsumed_tail or unpacker.unused_data:
+            raise Refused(Reason.BODY_TOO_LARGE, f"at most {max_bytes} bytes are taken, unpacked")
+        if not unpacker.eof:
+            raise Refused(Reason.ENCODING_BROKEN, "the gzip ends in the middle")
+        return plain
+
+    def as_json(self, body: bytes) -> tuple[bytes, bytes]:
+        """The body and its media type, a form turned into the JSON object that it stands for. Raises ``Refused``."""
+        media_type = self.media_type
+        if media_type == FORM:
+            return _object(_pairs(body)), JSON
+        if media_type == MULTIPART:
+            return _object(_parts(body, self._headers[b"content-type"])), JSON
+        return body, media_type
+
+    def query_as_json(self) -> bytes:
+        """The query of a pixel as a JSON object, without the site's key. Raises ``Refused``."""
+        return _object((name, value) for name, value in _pairs(self.query) if name != "site")
+
+
+class _Carrier(msgspec.Struct, gc=False):
+    token: str | None = None
+
+
+_one = msgspec.json.Decoder(_Carrier)
+_many = msgspec.json.Decoder(list[_Carrier])
+
+
+def body_token(body: bytes, media_type: bytes) -> bytes:
+    """The token inside a JSON body; the same in every item that has one. Raises ``Refused`` when they differ.
+
+    Nothing when there is none, or when the body is too broken to look.
+    """
+    if b'"token"' not in body:
+        return b""
+    try:
+        if media_type in NDJSON:
+            carriers = _one.decode_lines(body)
+        elif body.lstrip()[:1] == b"[":
+            carriers = _many.decode(body)
+        else:
+            carriers = [_one.decode(body)]
+    except UNREADABLE:
+        return b""
+    tokens = {carrier.token for carrier in carriers if carrier.token}
+    if len(tokens) > 1:
+        raise Refused(Reason.TOKEN_INVALID, "one request, one member: its items carry different tokens")
+    return tokens.pop().encode("utf-8", "replace") if tokens else b""
+
+
+def _pairs(text: bytes) -> list[tuple[str, str]]:
+    if text.count(b"&") >= _FORM_FIELDS_MAX:
+        raise Refused(Reason.BODY_TOO_LARGE, f"a form has at most {_FORM_FIELDS_MAX} fields")
+    try:
+        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+    except UnicodeDecodeError:
+        raise Refused(Reason.JSON_MALFORMED, "not UTF-8") from None
+
+
+def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str]]:
+    """The fields of multipart/form-data: no nesting, no files, as FormData of strings sends them."""
+    boundary = _BOUNDARY.search(content_type)
+    if boundary is None:
+        raise Refused(Reason.JSON_MALFORMED, "multipart/form-data needs its boundary")
+    pieces = body.split(b"--" + (boundary[1] or boundary[2]))
+    if len(pieces) > _FORM_FIELDS_MAX + 2:
+        raise Refused(Reason.BODY_TOO_LARGE, f"a form has at most {_FORM_FIELDS_MAX} fields")
+    try:
+        return [_part(*piece.partition(b"\r\n\r\n")) for piece in pieces[1:-1]]
+    except UnicodeDecodeError:
+        raise Refused(Reason.JSON_MALFORMED, "not UTF-8") from None
+
+
+def _part(head: bytes, found: bytes, value: bytes) -> tuple[str, str]:
+    name = _PART_NAME.search(head)
+    if name is None or not found:
+        raise Refused(Reason.JSON_MALFORMED, "a part of the form has no name")
+    return name[1].decode(), value.removesuffix(b"\r\n").decode()
+
+
+def _object(pairs: Iterable[tuple[str, str]]) -> bytes:
+    """A form as a JSON object. Its numbers are numbers; a field that is left empty is not there."""
+    fields: dict[str, str | int] = {}
+    for name, value in pairs:
+        if value:
+            numeric = name in ("v", "clicked_at") and value.isascii() and value.isdigit() and len(value) < 19
+            fields[name] = int(value) if numeric else value
+    if not fields:
+        raise Refused(Reason.BODY_EMPTY, "the form is empty")
+    return _encoder.encode(fields)
