@@ -33,6 +33,10 @@ up: install  ## the stack in the foreground on the embedded broker and warehouse
 kafka:  ## fetch Apache Kafka from Maven Central into .kafka/ (needs Java 17 and Maven)
 	@deploy/kafka/fetch.sh
 
+.PHONY: browser
+browser:  ## Debian's Chromium for the browser tests (needs apt-get and root)
+	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+
 .PHONY: test
 test: install  ## every test; on Apache Kafka too when `make kafka` has fetched it
 	@$(BIN)/pytest $(ARGS)

@@ -4,8 +4,31 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from typing import Final
 
 import structlog
+
+REPEAT_QUIET_S: Final = 10.0
+_REMEMBERED_MAX: Final = 1000
+
+
+class OncePerWhile(logging.Filter):
+    """Lets a library say a thing once per REPEAT_QUIET_S: aiokafka says twenty times a second that a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is new or its last showing long enough ago."""
+        now, text = time.monotonic(), record.getMessage()
+        if now - self._said.get(text, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
+            return False
+        if len(self._said) >= _REMEMBERED_MAX:
+            self._said.clear()
+        self._said[text] = now
+        return True
 
 
 def set_up(level: str = "INFO") -> None:
@@ -36,3 +59,6 @@ def set_up(level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # A filter on a parent logger does not see its children's records; each that repeats itself is named.
+    for name in ("aiokafka.conn", "aiokafka.client", "aiokafka.producer.sender", "aiokafka.cluster", "aiokafka"):
+        logging.getLogger(name).addFilter(OncePerWhile())

@@ -84,13 +84,13 @@ def test_downloaded_csv_has_a_line_per_creator(warehouse: Warehouse, api: str) -
     assert answer.headers["content-disposition"] == 'attachment; filename="payouts-2026-11.csv"'
 
 
-def status_at(warehouse: Warehouse, now_ms: int, month: str = "2026-11") -> Any:  # noqa: ANN401 - JSON
+def status_at(warehouse: Warehouse, now_ms: int, month: str = "2026-11") -> Any:
     clock = f"{(now_ms - system_clock()) / 1000:+.3f}"
     with serving(create_app(settings_for(warehouse, clock=clock), RULES)) as url:
         return ask(f"{url}/v1/months/{month}").json
 
 
-def passed(body: Any) -> dict[str, bool | None]:  # noqa: ANN401 - JSON
+def passed(body: Any) -> dict[str, bool | None]:
     return {check["name"]: check["passed"] for check in body["checks"]}
 
 

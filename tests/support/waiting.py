@@ -9,7 +9,7 @@ from deploy.local import Part
 from warehouse.client import Warehouse
 
 
-def wait_until(true: Callable[[], bool], what: str, *, timeout_s: float = 60, alive: Part | None = None) -> None:
+def wait_until(true: Callable[[], object], what: str, *, timeout_s: float = 60, alive: Part | None = None) -> None:
     """Return when ``true`` is; fail when it takes longer or the part dies."""
     deadline = time.monotonic() + timeout_s
     while not true():

@@ -1,0 +1,81 @@
+"""The documents tell the truth: links lead somewhere, commands exist, figures name their command."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from deploy.cli import app
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+COMMANDS = typer.main.get_command(app)
+
+
+def named(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def anchors(path: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text()):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        found = (path.parent / file) if file else path
+        assert found.exists(), f"{named(path)} links to {target}"
+        if anchor:
+            assert anchor in anchors(found), f"{named(path)} links to {target}"
+
+
+def command_lines(path: Path) -> list[list[str]]:
+    """The words behind every `flattr` that stands in code or in a code block."""
+    text = path.read_text()
+    spans = [*re.findall(r"`([^`\n]+)`", text), *re.findall(r"^(?: {4}|\$ )(.+)$", text, flags=re.MULTILINE)]
+    for block in re.findall(r"```[a-z]*\n(.*?)```", text, flags=re.DOTALL):
+        spans += block.splitlines()
+    found = []
+    for span in spans:
+        matches = re.finditer(r"(?:^|[\s(])flattr ([a-z][^|#;)\n]*)", span)
+        found += [shlex.split(match.group(1).replace("'", "").replace('"', "")) for match in matches]
+    return found
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=named)
+def test_commands_and_options_exist(path: Path) -> None:
+    for words in command_lines(path):
+        command = COMMANDS
+        for word in words:
+            below = getattr(command, "commands", {})
+            if word in below:
+                command = below[word]
+            elif below and not word.startswith("-") and "|" not in word:
+                pytest.fail(f"{named(path)}: flattr {' '.join(words)}: there is no {word!r}")
+            else:
+                break
+        known = {option for parameter in command.params for option in parameter.opts}
+        for word in words:
+            if word.startswith("--"):
+                assert word.partition("=")[0] in known | {"--help"}, f"{named(path)}: flattr {' '.join(words)}"
+
+
+def test_make_targets_in_documents_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for path in DOCUMENTS:
+        for target in re.findall(r"`make ([a-z-]+)", path.read_text()):
+            assert target in targets, f"{named(path)}: make {target}"
+
+
+def test_ci_calls_the_readme_test_command() -> None:
+    readme = (ROOT / "README.md").read_text()
+    assert "    make test" in readme
+    assert re.search(r"^make test$", (ROOT / ".ci/run").read_text(), flags=re.MULTILINE)
