@@ -9,7 +9,7 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,20 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
+from ingest.click import position
 from ingest.clock import clock_from
 from streams.batch import Rules
 from streams.consumer import ChunkTransport
 from streams.errors import StreamStopped
 from streams.health import Health
 from streams.lag import Lag
+from streams.malformed import MalformedWatch
 from streams.metrics import Metrics
 from streams.pipeline import Pipeline
 from streams.settings import StreamsSettings
 from streams.writer import Writer
 from warehouse.client import Warehouse
+from warehouse.errors import WarehouseError
 
 _log = structlog.get_logger()
 
@@ -45,6 +48,7 @@ class Worker:
     ) -> None:
         self.settings = settings
         self.failure: StreamStopped | None = None
+        self.clock = clock_from(settings.clock)
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s)
         self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
         self.rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
@@ -78,6 +82,22 @@ class Worker:
             return ["partitions are being assigned"]
         return self.lag.stalled()
 
+    def _state_log_ends(self, ends: Mapping[int, int]) -> None:
+        """What the read API puts beside every count; a second without it is no reason to stop."""
+        if not ends:
+            return
+        try:
+            self.warehouse.insert(
+                "log_ends",
+                {
+                    "partition": list(ends),
+                    "seen_at": [self.clock()] * len(ends),
+                    "end_position": [position(self.settings.log_epoch, end, 0) for end in ends.values()],
+                },
+            )
+        except WarehouseError as error:
+            _log.warning("the log's ends could not be stated", error=str(error))
+
     def fail(self, error: StreamStopped) -> None:
         """Leave for good: the first failure is the reason that is told."""
         if self.failure is None:
@@ -96,6 +116,7 @@ class Worker:
         transport.chunk_bytes_max = settings.streams_fetch_bytes
         app.transport = transport
         clicks = app.topic(settings.topic_clicks, value_serializer="raw", key_serializer="raw")
+        refused = app.topic(settings.topic_rejected, value_serializer="raw", key_serializer="raw")
 
         @app.task  # type: ignore[untyped-decorator]  # Faust's
         async def run() -> None:
@@ -106,7 +127,9 @@ class Worker:
         async def observe() -> None:
             tps = {TP(settings.topic_clicks, number) for number in self.pipeline.assignments}
             ends = await app.consumer.highwaters(*tps) if tps else {}
-            self.lag.observe(self.pipeline.counted, {tp.partition: end for tp, end in ends.items()})
+            by_partition = {tp.partition: end for tp, end in ends.items()}
+            self.lag.observe(self.pipeline.counted, by_partition)
+            await asyncio.to_thread(self._state_log_ends, by_partition)
             self.metrics.state_flattrs.set(sum(one.state.flattrs for one in self.pipeline.assignments.values()))
             self.metrics.state_bytes.set(sum(one.state.bytes for one in self.pipeline.assignments.values()))
 
@@ -119,15 +142,25 @@ class Worker:
                 except StreamStopped as error:
                     self.fail(error)
 
+        @app.agent(refused)
+        async def keep_rejections(stream: Any) -> None:  # noqa: ANN401 - Faust's interface has no noack
+            async for event in stream.noack().events():
+                try:
+                    await self.pipeline.take_rejections(event.message.tp, event.value)
+                    event.message.ack(app.consumer)
+                except StreamStopped as error:
+                    self.fail(error)
+
         self.pipeline = Pipeline(
             self.warehouse,
             self.writer,
             self.rules,
-            clock_from(settings.clock),
+            self.clock,
             flush_ms=settings.streams_flush_ms,
             flush_bytes=settings.streams_flush_bytes,
             drain_s=settings.streams_drain_s,
             fail=self.fail,
+            malformed=MalformedWatch(settings.streams_malformed_max),
             metrics=self.metrics,
         )
         transport.positions = self.pipeline

@@ -19,13 +19,10 @@ from streams.dedupe import CLICK_ROW, COUNTED, DUPLICATE, NO_ROW, UNDONE, judge
 from streams.names import Names
 from streams.records import LogRecord
 from streams.rows import Rows
-from streams.state import MonthState, PartitionState
+from streams.state import NO_POSITION, PAIR_STIR, MonthState, PartitionState
 from streams.table import I64, U64
 
-#: Keeps (member, creator) apart from (creator, member) when their hashes are combined.
-PAIR_STIR: Final = 0x9E3779B97F4A7C15
 _STIR: Final = np.uint64(PAIR_STIR)
-_NO_POSITION: Final = (1 << 64) - 1
 _NO_CLICK = bytes(16)
 _TIME_MAX_MS = 1 << 43
 _DAY_MS = 24 * 60 * 60 * 1000
@@ -58,6 +55,7 @@ def count_records(
     fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
     clicks = read(fresh, rules.epoch)
     laid = columns(clicks)
+    malformed = len(clicks.refused)
     member_high, member_low, partition = names.hashes([click.member_id for click in laid.clicks])
     creator_high, creator_low, _ = names.hashes([click.creator_id for click in laid.clicks])
     hashed = _Hashed(member_high, member_low, creator_high, creator_low)
@@ -68,11 +66,12 @@ def count_records(
             state.months[month] = load(month)
         which = np.flatnonzero(keep & (months == month))
         _count_month(state, month, laid, hashed, which, rows)
-    _refuse(state, clicks.refused, rules, rows)
+    _refuse(state, clicks.refused, rows)
     state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
     state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
     state.keep_months(touched)
-    rows.clicks += len(clicks.clicks) + len(clicks.refused)
+    rows.clicks += len(laid.clicks) + malformed
+    rows.malformed += malformed
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,7 +211,7 @@ def _flattr_rows(picked: _Picked, kinds: np.ndarray, rows: Rows) -> None:
     for at in np.flatnonzero(kinds[indices] != CLICK_ROW).tolist():
         if first is positions:
             first = list(positions)
-        first[at], click_ids[at], sites[at], times[at] = _NO_POSITION, _NO_CLICK, "", 0
+        first[at], click_ids[at], sites[at], times[at] = NO_POSITION, _NO_CLICK, "", 0
     rows.add(
         "flattrs",
         picked.month,
@@ -273,14 +272,14 @@ def _refuse_click(clicks: Clicks, laid: Columns, index: int, reason: Reason, det
     clicks.refused.append(Refused(at, record_at, reason, detail, encode(laid.clicks[index])))
 
 
-def _refuse(state: PartitionState, refused: list[Refused], rules: Rules, rows: Rows) -> None:
+def _refuse(state: PartitionState, refused: list[Refused], rows: Rows) -> None:
     for one in refused:
         month = month_of(one.record_at_ms)
         rows.add(
             "rejected",
             month,
             month=[month],
-            topic=[rules.topic],
+            topic=["clicks"],
             partition=[state.number],
             position=[one.position],
             rejected_at=[one.record_at_ms],

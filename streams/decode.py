@@ -18,6 +18,7 @@ from ingest.click import (
     BLOCK_CLICKS_MAX,
     ID_LENGTH_MAX,
     THING_LENGTH_MAX,
+    UNREADABLE,
     VERSION,
     Click,
     Reason,
@@ -68,7 +69,7 @@ def read(records: Sequence[LogRecord], epoch: int) -> Clicks:
         try:
             block = decode_block(record.value)
             good = len(block) <= BLOCK_CLICKS_MAX and len(block) > 0
-        except msgspec.DecodeError:
+        except UNREADABLE:
             good = False
         if good:
             positions.append(np.arange(start, start + len(block), dtype=np.uint64))
@@ -100,7 +101,7 @@ def _read_singles(records: Sequence[LogRecord], epoch: int) -> Clicks | None:
         return None
     try:
         clicks = decode_block(joined)
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     if len(clicks) != len(records):
         return None
@@ -127,7 +128,7 @@ def _read_lines(record: LogRecord, start: int, refused: list[Refused]) -> tuple[
         except msgspec.ValidationError as error:
             reason = Reason.FIELD_MISSING if "missing required field" in str(error) else Reason.FIELD_TYPE
             refused.append(Refused(start + index, record.timestamp_ms, reason, str(error), line))
-        except msgspec.DecodeError as error:
+        except UNREADABLE as error:
             refused.append(Refused(start + index, record.timestamp_ms, Reason.JSON_MALFORMED, str(error), line))
     return clicks, indices
 
@@ -146,7 +147,7 @@ class Columns:
     @property
     def things(self) -> tuple[U64, U64]:
         """The thing ids as two columns."""
-        halves = np.frombuffer(self.thing_ids, ">u8").astype(np.uint64)
+        halves = np.frombuffer(self.thing_ids, "<u8")
         return halves[0::2], halves[1::2]
 
 

@@ -15,7 +15,8 @@ from streams.table import I8, U8, U64, Table, claim, compiled
 
 UNDO_BIT: Final = 19
 _UNDO: Final = np.uint64(1 << UNDO_BIT)
-_SEEN: Final = np.uint64(1 << 63)
+SEEN_BIT: Final = 63
+_SEEN: Final = np.uint64(1 << SEEN_BIT)
 _VERSION: Final = np.uint64((1 << 63) - 1)
 #: Times at or past this (the year 2248) would reach the flag's bit; decode refuses them.
 ORDERED_AT_MAX_MS: Final = 1 << 43
@@ -54,11 +55,14 @@ def judge(flattrs: Table, high: U64, low: U64, versions: U64) -> Verdicts:
     return verdicts
 
 
-def merge(flattrs: Table, high: U64, low: U64, versions: U64, seen: U8) -> I8:
-    """Take rows of the warehouse into the table, merged or not, in any order; the changes of the active count."""
+def merge(flattrs: Table, high: U64, low: U64, words: U64) -> I8:
+    """Take rows of the warehouse, as words, into the table, merged or not, in any order.
+
+    Returns the changes of the active count.
+    """
     deltas = np.empty(len(high), np.int8)
     flattrs.reserve(len(high))
-    flattrs.size += _merge(flattrs.keys, flattrs.values, high, low, versions, seen, deltas)
+    flattrs.size += _merge(flattrs.keys, flattrs.values, high, low, words, deltas)
     return deltas
 
 
@@ -95,17 +99,14 @@ def _judge(keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8
 
 
 @compiled
-def _merge(keys: U64, words: U64, high: U64, low: U64, versions: U64, seen: U8, deltas: I8) -> int:
+def _merge(keys: U64, values: U64, high: U64, low: U64, words: U64, deltas: I8) -> int:
     added = 0
-    capacity = len(words)
+    capacity = len(values)
     for i in range(len(high)):
         slot, new = claim(keys, capacity, high[i], low[i])
         added += new
-        word = words[slot]
-        flag = word & _SEEN
-        if seen[i]:
-            flag = _SEEN
-        after = max(versions[i], word & _VERSION) | flag
-        words[slot] = after
+        word = values[slot]
+        after = max(words[i] & _VERSION, word & _VERSION) | ((words[i] | word) & _SEEN)
+        values[slot] = after
         deltas[i] = _active(after) - _active(word)
     return added

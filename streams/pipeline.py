@@ -21,12 +21,15 @@ from faust.types import TP
 
 from streams.batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
+from streams.malformed import MalformedWatch
 from streams.metrics import Metrics
 from streams.names import Names
 from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
+from streams.rejected import rejections
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
+from streams.warm import warm_up
 from streams.writer import Writer
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseUnavailable
@@ -68,6 +71,7 @@ class Pipeline:
         flush_bytes: int,
         drain_s: float,
         fail: Callable[[StreamStopped], None],
+        malformed: MalformedWatch,
         metrics: Metrics,
     ) -> None:
         self._warehouse = warehouse
@@ -78,6 +82,7 @@ class Pipeline:
         self._flush_bytes = flush_bytes
         self._drain_s = drain_s
         self._fail = fail
+        self._malformed = malformed
         self._metrics = metrics
         #: Next offset to count of each partition, as the warehouse's progress says.
         self.counted: dict[int, int] = {}
@@ -112,8 +117,14 @@ class Pipeline:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._pending_bytes < 2 * self._flush_bytes or not assignment.alive)
 
+    async def take_rejections(self, tp: TP, chunk: Chunk) -> None:
+        """Write a chunk of the topic of what ingest refused. Raises ``StreamStopped``."""
+        rows = rejections(tp.partition, chunk, self._rules.epoch)
+        await _in_thread(self._write_thread, self._writer.write, rows)
+
     async def run(self) -> None:
         """Count and write until stopped. A failure is reported and ends the worker."""
+        await _in_thread(self._count_thread, warm_up)
         try:
             while not self._broken:
                 await self._count_and_write(await self._next_batch())
@@ -273,14 +284,17 @@ class Pipeline:
             count_records(state, records, self._rules, self._names, functools.partial(self._load, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
+        self._malformed.watch(rows.clicks, rows.malformed)
         return rows
 
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:
     """The offset behind the state's position; raises ``LogMismatch`` when the log does not go on from there."""
     counted_epoch, counted = state.position >> 56, state.position >> 16 & ((1 << 40) - 1)
-    if state.position == 0 or counted_epoch < epoch:
-        return _within(tp, start if state.position else 0, start, end)
+    if state.position < 0:
+        return _within(tp, 0, start, end)
+    if counted_epoch < epoch:
+        return start
     if counted_epoch > epoch:
         raise LogMismatch(
             f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, "

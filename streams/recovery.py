@@ -7,24 +7,24 @@ counted clicks are kept, so that their replay is not taken for a duplicate.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final
 
 import numpy as np
 import structlog
 
-from streams.batch import PAIR_STIR
 from streams.counting import count
-from streams.dedupe import merge
+from streams.dedupe import SEEN_BIT, merge
 from streams.names import name_hash
 from streams.rows import Rows
-from streams.state import TALLIES, MonthState, PartitionState
+from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
 from warehouse.client import Row, Warehouse, named
 
 _log = structlog.get_logger()
-_NO_POSITION = (1 << 64) - 1
-_ROWS_AT_ONCE = 50_000
-_MASK = (1 << 64) - 1
+#: Words of 64 bits in a packed row of flattrs_of_partition.sql.
+_PACKED_WORDS: Final = 7
+_PROGRESS_EVERY: Final = 1_000_000
+_MASK: Final = (1 << 64) - 1
 
 
 def load_partition(warehouse: Warehouse, partition: int) -> PartitionState:
@@ -49,52 +49,71 @@ class Recovery:
     def load(self, state: PartitionState, month: int) -> MonthState:
         """Read a month of a partition. Blocks; raises ``WarehouseError``."""
         which = {"month": month, "partition": state.number, "partitions": self._partitions}
-        loaded = MonthState()
-        stream = self._warehouse.stream(named("flattrs_of_partition"), which)
-        read = 0
-        while rows := list(itertools.islice(stream, _ROWS_AT_ONCE)):
-            _take_in(loaded, rows)
-            read += len(rows)
-            if read % (10 * _ROWS_AT_ONCE) == 0:
-                _log.info("recovering", partition=state.number, month=month, flattrs=loaded.flattrs.size)
+        blocks = self._warehouse.blocks(named("flattrs_of_partition"), which, {"strings_as_bytes": True})
+        loaded = month_from((b"".join(packed) for (packed,) in blocks), say=f"partition {state.number}, month {month}")
         # After the bulk, so that nothing newer is in the one and missed by the other.
         newer = self._warehouse.rows(named("flattrs_after"), {**which, "position": state.position})
         if newer:
-            self._take_in_newer(state, month, loaded, newer)
-        _log.info("month recovered", partition=state.number, month=month, flattrs=loaded.flattrs.size, newer=len(newer))
+            self._write(take_in_newer(loaded, state.number, month, state.position, newer))
         return loaded
 
-    def _take_in_newer(self, state: PartitionState, month: int, loaded: MonthState, newer: list[Row]) -> None:
-        _take_in(loaded, [_hashed(row) for row in newer])
-        for row, hashed in zip(newer, map(_hashed, newer), strict=True):
-            if state.position < row[4] != _NO_POSITION:
-                pair = ((hashed[0] ^ hashed[2] * PAIR_STIR) & _MASK, (hashed[1] ^ hashed[3] * PAIR_STIR) & _MASK)
-                loaded.first_positions[pair[0] ^ hashed[4], pair[1] ^ hashed[5]] = row[4]
-        self._write(_counts_of(state.number, month, loaded, newer))
+
+def month_from(packed: Iterable[bytes], say: str = "") -> MonthState:
+    """Build a month from packed rows (flattrs_of_partition.sql), merged or not, in any order."""
+    loaded = MonthState()
+    said = 0
+    for block in packed:
+        _take_in(loaded, np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS))
+        if loaded.flattrs.size - said >= _PROGRESS_EVERY:
+            said = loaded.flattrs.size
+            _log.info(f"recovering {say}: {said:,} flattrs")
+    if said:
+        _log.info(f"recovered {say}: {loaded.flattrs.size:,} flattrs")
+    return loaded
 
 
-def _hashed(row: Row) -> Row:
-    """A row with names, as the row with hashes that ``flattrs_of_partition`` gives."""
+def take_in_newer(loaded: MonthState, partition: int, month: int, counted_until: int, newer: Sequence[Row]) -> Rows:
+    """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
+    packed = [_pack(row) for row in newer]
+    _take_in(loaded, np.array(packed, np.uint64))
+    for row, words in zip(newer, packed, strict=True):
+        first_position = row[4]
+        if counted_until < first_position != NO_POSITION:
+            high, low = _pair(words)
+            thing_high, thing_low = _thing(row[2])
+            loaded.first_positions[high ^ thing_high, low ^ thing_low] = first_position
+    return _counts_of(partition, month, loaded, newer)
+
+
+def _pack(row: Row) -> tuple[int, ...]:
+    """A row with names, as flattrs_of_partition.sql packs it."""
     member_id, creator_id, thing_id, version, first_position, _ = row
-    things = int.from_bytes(thing_id[:8], "big"), int.from_bytes(thing_id[8:], "big")
-    return (*name_hash(member_id), *name_hash(creator_id), *things, version, first_position)
+    things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
+    seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
+    return (*name_hash(member_id), *name_hash(creator_id), *things, version | seen)
 
 
-def _take_in(loaded: MonthState, rows: list[Row]) -> None:
-    grid = np.array(rows, np.uint64)
-    member_high, member_low, creator_high, creator_low, thing_high, thing_low, versions, first = (
-        np.ascontiguousarray(column) for column in grid.T
-    )
+def _pair(words: Sequence[int]) -> tuple[int, int]:
+    """Key of (member, creator) from their hashes."""
+    return (words[0] ^ words[2] * PAIR_STIR) & _MASK, (words[1] ^ words[3] * PAIR_STIR) & _MASK
+
+
+def _thing(thing_id: bytes) -> tuple[int, int]:
+    return int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
+
+
+def _take_in(loaded: MonthState, grid: np.ndarray) -> None:
+    columns = np.array(grid.T, np.uint64, order="C")
+    member_high, member_low, creator_high, creator_low, thing_high, thing_low, words = columns
     stir = np.uint64(PAIR_STIR)
     pair_high, pair_low = member_high ^ creator_high * stir, member_low ^ creator_low * stir
-    seen = (first != np.uint64(_NO_POSITION)).astype(np.uint8)
-    deltas = merge(loaded.flattrs, pair_high ^ thing_high, pair_low ^ thing_low, versions, seen)
+    deltas = merge(loaded.flattrs, pair_high ^ thing_high, pair_low ^ thing_low, words)
     count(loaded.creators, creator_high, creator_low, deltas)
     count(loaded.things, thing_high, thing_low, deltas)
     count(loaded.pairs, pair_high, pair_low, deltas)
 
 
-def _counts_of(partition: int, month: int, loaded: MonthState, newer: list[Row]) -> Rows:
+def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row]) -> Rows:
     """Counts of all creators, things and pairs that the rows are of, as of the last that changed each."""
     creators: dict[str, int] = {}
     things: dict[tuple[str, bytes], int] = {}
@@ -111,16 +130,15 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: list[Row])
             flattrs=[flattrs], position=[at],
         )  # fmt: skip
     for (creator_id, thing_id), at in things.items():
-        flattrs = loaded.things.get(int.from_bytes(thing_id[:8], "big"), int.from_bytes(thing_id[8:], "big"))
+        flattrs = loaded.things.get(*_thing(thing_id))
         rows.add(
             "counts_by_thing", month, month=[month], creator_id=[creator_id], thing_id=[thing_id],
             partition=[partition], flattrs=[flattrs], position=[at],
         )  # fmt: skip
     for (member_id, creator_id), at in pairs.items():
-        member, creator = name_hash(member_id), name_hash(creator_id)
-        key = ((member[half] ^ creator[half] * PAIR_STIR) & _MASK for half in (0, 1))
+        flattrs = loaded.pairs.get(*_pair((*name_hash(member_id), *name_hash(creator_id))))
         rows.add(
             "counts_by_member", month, month=[month], member_id=[member_id], creator_id=[creator_id],
-            flattrs=[loaded.pairs.get(*key)], position=[at],
+            flattrs=[flattrs], position=[at],
         )  # fmt: skip
     return rows

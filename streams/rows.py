@@ -22,6 +22,8 @@ class Rows:
 
     blocks: dict[tuple[str, int], dict[str, list[Any]]] = field(default_factory=lambda: defaultdict(dict))
     clicks: int = 0
+    #: Of these clicks, those that could not be read.
+    malformed: int = 0
 
     def add(self, table: str, month: int, /, **columns: Sequence[Any]) -> None:
         """Append columns of equal length."""

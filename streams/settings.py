@@ -70,6 +70,13 @@ class StreamsSettings(WarehouseSettings):
         gt=0,
         description="A partition with clicks to count whose progress stands still that long fails /ready, in s.",
     )
+    streams_malformed_max: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="A worker stops when more than this share of a minute's clicks (of 1000 at least) cannot be read: "
+        "a producer writes something else. 1 counts on whatever comes.",
+    )
     streams_drain_s: float = Field(
         default=20, gt=0, description="How long a leaving worker or a rebalance waits for the write under way, in s."
     )

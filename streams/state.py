@@ -9,6 +9,10 @@ from typing import Final
 from streams.table import Table
 
 TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
+#: Keeps (member, creator) apart from (creator, member) when their hashes are combined.
+PAIR_STIR: Final = 0x9E3779B97F4A7C15
+#: `first_position` of a flattr that no click was counted for.
+NO_POSITION: Final = (1 << 64) - 1
 #: The current month and the one before it, which its grace keeps open.
 MONTHS_KEPT: Final = 2
 
@@ -35,7 +39,8 @@ class PartitionState:
     """One partition: how far it is counted, what became of the clicks until there, and its open months."""
 
     number: int
-    position: int = 0
+    #: Of the last click counted in; -1 is before the first, whose position is 0.
+    position: int = -1
     record_at_ms: int = 0
     tallies: dict[int, dict[str, int]] = field(default_factory=dict)
     months: dict[int, MonthState] = field(default_factory=dict)

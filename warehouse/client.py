@@ -15,6 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 from clickhouse_driver import Client, errors
+from clickhouse_driver.result import IterQueryResult
 
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
 
@@ -74,6 +75,18 @@ class Warehouse:
             finally:
                 client.disconnect()
 
+    def blocks(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[list[Sequence[Any]]]:
+        """Run a query and yield its blocks as they arrive, as columns, on a connection of its own."""
+        with _translated(self):
+            client = self._connect()
+            client.iter_query_result_cls = _Blocks
+            try:
+                yield from client.execute_iter(sql, params, settings=settings)
+            finally:
+                client.disconnect()
+
     def command(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
@@ -125,6 +138,14 @@ class Warehouse:
                 if not isinstance(error, errors.ServerException):
                     self.close()
                 raise
+
+
+class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
+    """The driver's iterator over packets, which would take blocks apart into rows, keeping their columns."""
+
+    def __next__(self) -> list[list[Sequence[Any]]]:
+        block = getattr(next(self.packet_generator), "block", None)
+        return [block.get_columns()] if block is not None and block.num_rows else []
 
 
 def masked(url: str) -> str:

@@ -1,0 +1,37 @@
+"""What ingest refused at the door: from the topic `rejected` into the table, with its bytes.
+
+Rows are keyed by where they stand in the log, so writing one twice changes nothing, and
+Kafka's committed offset is enough to go on from.
+"""
+
+from __future__ import annotations
+
+from ingest.click import UNREADABLE, Reason, decode_rejection, month_of, position
+from streams.records import Chunk
+from streams.rows import Rows
+
+
+def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
+    """One row per record. A record that cannot be read is kept as it is."""
+    rows = Rows()
+    for record in chunk.records:
+        record_at_ms = max(record.timestamp_ms, 0)
+        month = month_of(record_at_ms)
+        try:
+            rejection = decode_rejection(record.value)
+            reason, detail, raw, at_ms = rejection.reason, rejection.detail, rejection.raw, rejection.rejected_at
+        except UNREADABLE as error:
+            reason, detail, raw, at_ms = Reason.JSON_MALFORMED, str(error), record.value, record_at_ms
+        rows.add(
+            "rejected",
+            month,
+            month=[month],
+            topic=["rejected"],
+            partition=[partition],
+            position=[position(epoch, record.offset, 0)],
+            rejected_at=[at_ms],
+            reason=[str(reason)],
+            detail=[detail],
+            raw=[raw],
+        )
+    return rows

@@ -1,0 +1,19 @@
+"""Compiled loops, ready before the first click."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.counting import count
+from streams.dedupe import judge, merge
+from streams.state import MonthState
+
+
+def warm_up() -> None:
+    """Load the compiled loops, or compile them on a machine's first start: that takes some seconds."""
+    zeros, month = np.zeros(1, np.uint64), MonthState()
+    verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
+    merge(month.flattrs, zeros, zeros, zeros)
+    count(month.things, zeros, zeros, verdicts.deltas)
+    month.flattrs.reserve(1000)
+    month.flattrs.get(0, 0)

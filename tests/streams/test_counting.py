@@ -1,0 +1,196 @@
+"""Histories of clicks with crashes in them, against an oracle that counts from the definition."""
+
+from __future__ import annotations
+
+import functools
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ingest.click import Click, encode
+from streams.batch import Rules, add_progress, count_records
+from streams.names import Names
+from streams.records import LogRecord
+from streams.recovery import month_from, take_in_newer
+from streams.rows import STEPS, Rows
+from streams.state import TALLIES, MonthState, PartitionState
+from tests.support.clicks import NOVEMBER_MS, make_click, partition_of
+from tests.support.ledger import Ledger
+from tests.support.recount import recount
+
+PARTITIONS = 2
+RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
+
+
+class Mark(Enum):
+    """What stands between clicks in a history."""
+
+    BLOCK = "the record ends here"
+    FLUSH = "what was read is written"
+    CRASH = "the worker dies before it writes"
+    CRASH_AFTER_1 = "the worker dies after the first step"
+    CRASH_AFTER_2 = "the worker dies after the second step"
+    CRASH_AFTER_3 = "the worker dies after the third step"
+    CRASH_AFTER_4 = "the worker dies after the last step, before it acknowledges"
+    ZOMBIE = "a worker that lost its partitions goes on and writes two steps of all there is"
+
+    @property
+    def steps(self) -> int:
+        """Steps of the flush that are done when the worker dies."""
+        return int(self.name[-1]) if self.name[-1].isdigit() else 0
+
+
+History = list[Click | Mark]
+
+
+@dataclass
+class Worker:
+    """One worker on all partitions; the ledger and the log outlive it."""
+
+    ledger: Ledger
+    log: dict[int, list[LogRecord]]
+
+    def __post_init__(self) -> None:
+        self.names = Names(PARTITIONS)
+        self.states = [self._recovered(number) for number in range(PARTITIONS)]
+
+    def _recovered(self, number: int) -> PartitionState:
+        state = PartitionState(number)
+        row = self.ledger.progress(number)
+        if row is not None:
+            state.position, state.record_at_ms = row["position"], row["record_at"]
+            state.tallies = {
+                month: {name: row[f"tallies.{name}"][index] for name in TALLIES}
+                for index, month in enumerate(row["tallies.month"])
+            }
+        return state
+
+    def flush(self, steps: int = len(STEPS)) -> None:
+        """Count what the log has beyond each state, and write it in one flush."""
+        rows = Rows()
+        for state in self.states:
+            before = state.position
+            load = functools.partial(self._load, state)
+            count_records(state, self.log[state.number], RULES, self.names, load, rows)
+            if state.position != before:
+                add_progress(state, 0, rows)
+        self.ledger.write(rows, steps)
+
+    def _load(self, state: PartitionState, month: int) -> MonthState:
+        own = [row for row in self.ledger.raw_flattrs if partition_of(row["member_id"], PARTITIONS) == state.number]
+        ledger = Ledger()
+        ledger.raw_flattrs = own
+        loaded = month_from([ledger.packed(month)])
+        newer = ledger.newer(month, state.position)
+        if newer:
+            self.ledger.write(take_in_newer(loaded, state.number, month, state.position, newer))
+        return loaded
+
+
+def run(history: Iterable[Click | Mark]) -> tuple[Ledger, list[Click]]:
+    """Play a history to its end; the log keeps what a crash interrupts. All its clicks are counted at the end."""
+    ledger = Ledger()
+    log: dict[int, list[LogRecord]] = {number: [] for number in range(PARTITIONS)}
+    open_blocks: dict[int, list[Click]] = {number: [] for number in range(PARTITIONS)}
+    clicks: list[Click] = []
+    worker = Worker(ledger, log)
+
+    def close_blocks() -> None:
+        for number, block in open_blocks.items():
+            if block:
+                value = b"\n".join(map(encode, block))
+                log[number].append(LogRecord(len(log[number]), block[-1].received_at, value))
+                block.clear()
+
+    for item in history:
+        if isinstance(item, Click):
+            clicks.append(item)
+            open_blocks[partition_of(item.member_id, PARTITIONS)].append(item)
+            continue
+        close_blocks()
+        if item is Mark.FLUSH:
+            worker.flush()
+        elif item is Mark.ZOMBIE:
+            zombie, worker = worker, Worker(ledger, log)
+            zombie.flush(2)
+        elif item is not Mark.BLOCK:
+            if item is not Mark.CRASH:
+                worker.flush(item.steps)
+            worker = Worker(ledger, log)
+    close_blocks()
+    worker.flush()
+    return ledger, clicks
+
+
+def assert_right(ledger: Ledger, clicks: list[Click]) -> None:
+    expected, found = recount(clicks), ledger.counted()
+    assert found.flattrs == expected.flattrs
+    assert found.tallies == expected.tallies
+    assert ledger.counts("counts_by_creator", "month", "creator_id") == expected.counts(0, 2)
+    assert ledger.counts("counts_by_thing", "month", "creator_id", "thing_id") == expected.counts(0, 2, 3)
+    assert ledger.counts("counts_by_member", "month", "member_id", "creator_id") == expected.counts(0, 1, 2)
+    labels = {"duplicates": "duplicate", "undos": "undo"}
+    for table, label in labels.items():
+        rows = sum(1 for name, *_ in ledger.labelled if name == table)
+        assert rows == sum(number for (_, name), number in expected.tallies.items() if name == label)
+
+
+CLICKS = st.builds(
+    lambda member, thing, at, undo, number: make_click(
+        member,
+        "creator-a" if thing < 2 else "creator-b",
+        str(thing),
+        at_ms=NOVEMBER_MS + at,
+        action="undo" if undo else "flattr",
+        click_id=str(uuid.UUID(int=number)),
+    ),
+    member=st.sampled_from(["anna", "bert", "carl"]),
+    thing=st.integers(0, 3),
+    at=st.integers(0, 4) | st.sampled_from([-1, -2]),  # few moments, so that ties and late news are many; two months
+    undo=st.booleans(),
+    number=st.integers(0, 20),
+)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(st.lists(st.one_of(CLICKS, CLICKS, st.sampled_from(Mark)), max_size=40))
+def test_any_history_of_flattr_undo_replay_crash_and_zombie_is_counted_as_defined(history: History) -> None:
+    assert_right(*run(history))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(CLICKS, max_size=20), st.randoms(use_true_random=False))
+def test_flattrs_do_not_depend_on_the_order_in_which_clicks_arrive(clicks: list[Click], random: object) -> None:
+    shuffled = list(clicks)
+    random.shuffle(shuffled)  # type: ignore[attr-defined]
+    assert run(clicks)[0].counted().flattrs == run(shuffled)[0].counted().flattrs
+
+
+A = make_click("anna", "bert", "a", at_ms=NOVEMBER_MS + 1)
+A_AGAIN = make_click("anna", "bert", "a", at_ms=NOVEMBER_MS + 5)
+UNDO_A = make_click("anna", "bert", "a", at_ms=NOVEMBER_MS + 2, action="undo")
+B = make_click("bob", "bert", "a", at_ms=NOVEMBER_MS + 1)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        pytest.param([A, Mark.CRASH, A], id="crash before the write"),
+        pytest.param([A, Mark.CRASH_AFTER_1], id="crash after the labels"),
+        pytest.param([A, Mark.CRASH_AFTER_2], id="crash after the flattrs"),
+        pytest.param([A, Mark.CRASH_AFTER_2, A], id="crash after the flattrs, then a retry of the click"),
+        pytest.param([A, Mark.CRASH_AFTER_3, A, Mark.CRASH_AFTER_2, B], id="crashes in a row"),
+        pytest.param([A, Mark.CRASH_AFTER_4, A], id="crash before the acknowledgement"),
+        pytest.param([A, Mark.FLUSH, UNDO_A, Mark.CRASH_AFTER_2, A], id="undo, crash, late retry of the flattr"),
+        pytest.param([UNDO_A, Mark.CRASH_AFTER_2, A, Mark.CRASH_AFTER_2], id="undo overtakes its flattr"),
+        pytest.param([A, Mark.FLUSH, UNDO_A, Mark.FLUSH, A_AGAIN, Mark.CRASH_AFTER_2], id="flattred once more"),
+        pytest.param([A, Mark.ZOMBIE, A, Mark.FLUSH, B, Mark.ZOMBIE], id="zombies"),
+    ],
+)
+def test_crash_between_any_two_steps_changes_no_number(history: History) -> None:
+    assert_right(*run(history))
