@@ -91,10 +91,9 @@ def _add_operating_routes(app: FastAPI, publisher: Publisher, metrics: Metrics) 
     @app.get("/ready", tags=["operating"], responses={503: {"description": "A part is missing."}})
     async def ready(response: Response) -> dict[str, str | dict[str, str]]:
         """Whether clicks can be taken, part by part."""
-        parts = {"broker": "connected" if publisher.connected else "away"}
-        if not publisher.connected:
+        if not publisher.ready:
             response.status_code = 503
-        return {"status": "ready" if publisher.connected else "not ready", "parts": parts}
+        return {"status": "ready" if publisher.ready else "not ready", "parts": publisher.state()}
 
     @app.get("/metrics", tags=["operating"], response_class=Response)
     async def read_metrics() -> Response:

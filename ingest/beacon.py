@@ -18,11 +18,12 @@ import structlog
 from aiokafka.partitioner import murmur2
 
 from ingest.admission import Admission
+from ingest.block import Placed
 from ingest.bucket import Bucket
 from ingest.click import Click, Reason, Rejection, encode
 from ingest.clock import Clock
 from ingest.metrics import Metrics
-from ingest.publisher import Placed, Publisher
+from ingest.publisher import Publisher
 from ingest.refusal import Refusal, Refused, problem
 from ingest.request import JSON, Request
 from ingest.settings import IngestSettings
@@ -51,7 +52,7 @@ _PREFLIGHT: Final[Headers] = (
     (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-flattr-site"),
     (b"access-control-max-age", b"86400"),
 )
-_PARTITIONS_REMEMBERED: Final = 200_000
+_HASHES_REMEMBERED: Final = 200_000
 _DETAILS: Final = {
     Reason.BROKER_UNAVAILABLE: "the broker did not take it in time: send it again with the same click_id",
     Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
@@ -63,13 +64,13 @@ _log = structlog.get_logger(__name__)
 
 
 class Receipt(msgspec.Struct, gc=False):
-    """Where an accepted click is: the position of its record, and its line in it."""
+    """Where an accepted click is: the position of its record, and its line in it; all None in the spool."""
 
     item: int
     click_id: str
-    partition: int
+    partition: int | None
     offset: int | None
-    index: int
+    index: int | None
 
 
 class Taken(msgspec.Struct):
@@ -101,7 +102,7 @@ class Beacon:
         self._validator = parts.validator
         self._clock = parts.clock
         self._metrics = parts.metrics
-        self._partitions: dict[str, int] = {}
+        self._hashes: dict[str, int] = {}
         self._kept = Bucket(settings.rejected_per_s, settings.rejected_per_s, time.monotonic())
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
@@ -191,17 +192,16 @@ class Beacon:
             exchange.finish()
             return
         lines = b"\n".join([encode(click) for _, click in exchange.clicks])
-        partition = self._partition(exchange.caller.member_id)
-        self._publisher.submit(partition, lines, len(exchange.clicks), exchange.placed)
+        self._publisher.submit(self._hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
 
-    def _partition(self, member_id: str) -> int:
-        """Kafka's own: murmur2 of the key. Remembered, for it is pure Python."""
-        known = self._partitions.get(member_id)
+    def _hash(self, member_id: str) -> int:
+        """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""
+        known = self._hashes.get(member_id)
         if known is None:
-            if len(self._partitions) >= _PARTITIONS_REMEMBERED:
-                self._partitions.clear()
-            known = self._partitions[member_id] = murmur2(member_id.encode()) & 0x7FFFFFFF
-        return known % (self._publisher.partitions or 1)
+            if len(self._hashes) >= _HASHES_REMEMBERED:
+                self._hashes.clear()
+            known = self._hashes[member_id] = murmur2(member_id.encode()) & 0x7FFFFFFF
+        return known
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
         """Count an answer, and keep what was refused."""
@@ -270,8 +270,10 @@ class Exchange:
             self.finish()
             return
         receipts = [
-            Receipt(item, click.click_id, place.partition, place.offset, index)
-            for index, (item, click) in enumerate(self.clicks, place.index)
+            Receipt(
+                item, click.click_id, place.partition, place.offset, None if place.index is None else place.index + line
+            )
+            for line, (item, click) in enumerate(self.clicks)
         ]
         self._beacon.answered(self, len(receipts))
         if self.request.path == PIXEL:

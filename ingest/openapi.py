@@ -72,9 +72,9 @@ _RECEIPT: dict[str, Any] = {
     "properties": {
         "item": {"type": "integer"},
         "click_id": {"type": "string", "format": "uuid"},
-        "partition": {"type": "integer"},
+        "partition": {"type": ["integer", "null"], "description": "Null while the click waits in the spool."},
         "offset": {"type": ["integer", "null"]},
-        "index": {"type": "integer"},
+        "index": {"type": ["integer", "null"], "description": "Line in the record."},
     },
 }
 _TAKEN: dict[str, Any] = {

@@ -1,67 +1,42 @@
 """Blocks: clicks of many requests travel to Kafka together, one record per partition and moment.
 
-A request hands over a *chunk*: its clicks of one partition, already encoded. One batcher per partition
-takes what has gathered, waits a moment for company (``linger_ms``, counted from the first chunk, so under
-load, when the previous block's flight took longer, not at all), sends one block, and answers every chunk in
-it. Nothing is done per click but to append its bytes.
+A request hands over a *chunk*: its member's clicks, already encoded. One batcher per partition takes what has
+gathered, waits a moment for company (``linger_ms``, counted from the first chunk, so under load, when the
+previous block's flight took longer, not at all), sends one block, and answers every chunk in it. Nothing is
+done per click but to append its bytes.
 
 What a crash costs at each step:
 1. submit: nothing was promised; the client has no answer and sends again, with the same click ids.
 2. the block is sent and not acknowledged: the same; what Kafka has of it is deduplicated by the stream.
 3. acknowledged and not answered: the same.
-4. answered: nothing; every in-sync replica has the block.
+4. answered: nothing; every in-sync replica has the block, or the spool has the chunk.
+
+With a spool, a chunk that the broker does not take goes there, and so does every chunk that comes until the
+spool is empty again, so that they keep their order.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 import structlog
 
+from ingest.block import Chunk, Lane, Placed
 from ingest.broker import BrokerUnavailable, Producer, TopicMissing
-from ingest.click import BLOCK_CLICKS_MAX, Reason, Rejection, encode_rejection
+from ingest.click import Reason, Rejection, encode_rejection
 from ingest.clock import Clock
+from ingest.keeper import Keeper, blocks_of
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
+from ingest.spool import Record
 
-#: Kafka takes 1,048,588 bytes a record batch unless told otherwise.
-BLOCK_MAX_BYTES: Final = 900_000
 _RECONNECT_MIN_S: Final = 0.1
 _RECONNECT_MAX_S: Final = 2.0
 _REJECTIONS_WAITING_MAX: Final = 1000
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a chunk's first click stands in the log; the others follow it.
-
-    ``offset`` is None when Kafka, asked again, knew the block but not where.
-    """
-
-    partition: int
-    offset: int | None
-    index: int
-
-
-#: Told where a chunk's first click is, or why it is nowhere. Must not raise.
-Answer = Callable[[Placed | Reason], None]
-
-
-class Chunk:
-    """One request's clicks of one partition, and who is to be told what became of them."""
-
-    __slots__ = ("answer", "clicks", "lines")
-
-    def __init__(self, lines: bytes, clicks: int, answer: Answer) -> None:
-        self.lines = lines
-        self.clicks = clicks
-        self.answer = answer
 
 
 class Publisher:
@@ -72,61 +47,83 @@ class Publisher:
         self._clock = clock
         self._metrics = metrics
         self._producer: Producer | None = None
-        self._lanes: list[_Lane] = []
+        self._lanes: list[Lane] = []
         self._queued_bytes = 0
+        self._connected = asyncio.Event()
         self._broken = asyncio.Event()
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._rejections: asyncio.Queue[bytes] = asyncio.Queue(_REJECTIONS_WAITING_MAX)
         self._tasks: list[asyncio.Task[None]] = []
-
-    @property
-    def partitions(self) -> int:
-        """Of the topic of clicks; 0 until the broker was seen."""
-        return len(self._lanes)
+        self._keeper: Keeper | None = None
+        #: Whether chunks go straight to their lane: the broker is there and nothing older waits in the spool.
+        self._direct = False
 
     @property
     def connected(self) -> bool:
         """Whether blocks can be sent now."""
         return self._producer is not None
 
+    def state(self) -> dict[str, str]:
+        """What can be said of each part, for /ready: every part that can take clicks is enough."""
+        parts = {"broker": "connected" if self.connected else "away"}
+        if self._keeper is not None:
+            filling = f"{self._metrics.spool_clicks} clicks" if self._keeper.busy else "empty"
+            parts["spool"] = "full" if self._keeper.full else filling
+        return parts
+
+    @property
+    def ready(self) -> bool:
+        """Whether clicks can be taken now."""
+        return not self._draining and (self.connected or (self._keeper is not None and not self._keeper.full))
+
     async def start(self) -> None:
         """Connect. A broker that is away is waited for in the background; raises ``TopicMissing``."""
         try:
             await self._connect()
         except BrokerUnavailable as error:
-            _log.warning("the broker is away; clicks are refused until it is back", reason=str(error))
+            _log.warning("the broker is away", reason=str(error), spool=self._settings.spool is not None)
             self._broken.set()
-        self._tasks = [asyncio.create_task(self._keep_connected()), asyncio.create_task(self._send_rejections())]
+        jobs = [self._keep_connected(), self._send_rejections()]
+        if self._settings.spool is not None:
+            self._keeper = Keeper(self._settings, self._metrics, changed=self._choose_way)
+            jobs += [self._keeper.write(), self._keeper.replay(self._send_records, self._connected)]
+        self._tasks += [asyncio.create_task(job) for job in jobs]
+        self._choose_way()
 
     async def drain(self) -> None:
-        """Take nothing more, answer what is under way, stop."""
+        """Take nothing more, answer what is under way, stop. What is in the spool stays there."""
         self._draining = True
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._stop)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_timeout_s):
                     await self._idle.wait()
+                    if self._keeper is not None:
+                        await self._keeper.idle.wait()
                     await self._rejections.join()
 
-    def submit(self, partition: int, lines: bytes, clicks: int, answer: Answer) -> None:
-        """Queue a chunk. ``answer`` is called when the broker has it, or when it is certain that it is refused."""
+    def submit(self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
+        """Queue a chunk. ``answer`` is called when it is kept, or when it is certain that it is refused."""
         if self._draining:
             answer(Reason.DRAINING)
-        elif self._producer is None:
-            answer(Reason.BROKER_UNAVAILABLE)
-        elif self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
-            answer(Reason.QUEUE_FULL)
-        else:
+        elif self._direct:
+            if self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
+                answer(Reason.QUEUE_FULL)
+                return
             self._queued_bytes += len(lines)
             self._idle.clear()
-            self._lanes[partition].put(Chunk(lines, clicks, answer))
+            self._lanes[member_hash % len(self._lanes)].put(member_hash, Chunk(lines, clicks, answer))
+        elif self._keeper is not None:
+            self._keeper.put(member_hash, Chunk(lines, clicks, answer))
+        else:
+            answer(Reason.BROKER_UNAVAILABLE)
 
-    async def placed(self, partition: int, lines: bytes, clicks: int) -> Placed | Reason:
+    async def placed(self, member_hash: int, lines: bytes, clicks: int) -> Placed | Reason:
         """The same for one who can wait."""
         answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
-        self.submit(partition, lines, clicks, answer.set_result)
+        self.submit(member_hash, lines, clicks, answer.set_result)
         return await answer
 
     def reject(self, rejection: Rejection) -> bool:
@@ -138,15 +135,20 @@ class Publisher:
             return False
         return True
 
+    def _choose_way(self) -> None:
+        self._direct = self._producer is not None and (self._keeper is None or not self._keeper.busy)
+
     async def _connect(self) -> None:
         producer = Producer(self._settings)
         await producer.start()
         self._broken.clear()
         while len(self._lanes) < producer.partitions:
-            lane = _Lane()
+            lane = Lane()
             self._tasks.append(asyncio.create_task(self._run_lane(len(self._lanes), lane)))
             self._lanes.append(lane)
         self._producer = producer
+        self._connected.set()
+        self._choose_way()
         self._metrics.producers += 1
         self._metrics.broker_up = 1
 
@@ -172,13 +174,15 @@ class Publisher:
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
+        self._connected.clear()
+        self._choose_way()
         self._metrics.broker_up = 0
         for lane in self._lanes:
-            self._answer(lane.empty(), Reason.BROKER_UNAVAILABLE)
+            self._not_taken(lane.empty())
         if producer is not None:
             await producer.stop()
 
-    async def _run_lane(self, partition: int, lane: _Lane) -> None:
+    async def _run_lane(self, partition: int, lane: Lane) -> None:
         linger_s = self._settings.linger_ms / 1000
         now = asyncio.get_running_loop().time
         while True:
@@ -190,42 +194,64 @@ class Publisher:
             if chunks:
                 await self._send_block(partition, chunks)
 
-    async def _send_block(self, partition: int, chunks: list[Chunk]) -> None:
-        producer = self._producer
-        if producer is None:
-            self._answer(chunks, Reason.BROKER_UNAVAILABLE)
-            return
+    async def _send_block(self, partition: int, chunks: list[tuple[int, Chunk]]) -> None:
         try:
-            offset = await producer.send(
-                self._settings.topic_clicks,
-                b"\n".join([chunk.lines for chunk in chunks]),
-                partition=partition,
-                timestamp_ms=self._clock(),
-                timeout_s=self._settings.produce_timeout_s,
-            )
+            offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
         except BrokerUnavailable as error:
-            self._metrics.blocks_failed += 1
             _log.warning("block failed", partition=partition, chunks=len(chunks), reason=str(error))
-            self._answer(chunks, Reason.BROKER_UNAVAILABLE)
-            if producer is self._producer:
-                self._broken.set()
+            self._not_taken(chunks)
             return
-        self._placed(chunks, partition, offset if offset >= 0 else None)
-
-    def _placed(self, chunks: list[Chunk], partition: int, offset: int | None) -> None:
         index = 0
-        for chunk in chunks:
+        for _, chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
-            _tell(chunk, Placed(partition, offset, index))
+            chunk.tell(Placed(partition, offset if offset >= 0 else None, index))
             index += chunk.clicks
         self._metrics.blocks += 1
         self._metrics.block_clicks.observe(index)
         self._settle()
 
-    def _answer(self, chunks: list[Chunk], reason: Reason) -> None:
-        for chunk in chunks:
+    async def _send(self, partition: int, block: bytes) -> int:
+        """Send one block, stamped with the moment of sending. Raises ``BrokerUnavailable``.
+
+        The stamp decides what is late: a click that waited in the spool until its month was closed must not
+        look as if it had come before.
+        """
+        producer = self._producer
+        if producer is None:
+            raise BrokerUnavailable("the broker is away")
+        try:
+            return await producer.send(
+                self._settings.topic_clicks,
+                block,
+                partition=partition,
+                timestamp_ms=self._clock(),
+                timeout_s=self._settings.produce_timeout_s,
+            )
+        except BrokerUnavailable:
+            self._metrics.blocks_failed += 1
+            if producer is self._producer:
+                self._connected.clear()
+                self._broken.set()
+            raise
+
+    async def _send_records(self, records: list[Record]) -> None:
+        """Take records of the spool to the broker, each partition's in their order."""
+        for blocks in blocks_of(records, len(self._lanes)):
+            sent = await asyncio.gather(
+                *(self._send(partition, block) for partition, block in blocks), return_exceptions=True
+            )
+            for outcome in sent:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+
+    def _not_taken(self, chunks: list[tuple[int, Chunk]]) -> None:
+        """The broker did not take them: to the spool, or back to the client."""
+        for member_hash, chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
-            _tell(chunk, reason)
+            if self._keeper is not None:
+                self._keeper.put(member_hash, chunk)
+            else:
+                chunk.tell(Reason.BROKER_UNAVAILABLE)
         self._settle()
 
     def _settle(self) -> None:
@@ -260,48 +286,5 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._give_up()
-
-
-def _tell(chunk: Chunk, place: Placed | Reason) -> None:
-    """Answer one request; a mistake in its answer is not to take the others of its block along."""
-    try:
-        chunk.answer(place)
-    except Exception:  # noqa: BLE001 - whatever it is, it is that request's alone
-        _log.exception("an answer could not be given")
-
-
-class _Lane:
-    """What waits for one partition's next block."""
-
-    __slots__ = ("_chunks", "filled", "first_at")
-
-    def __init__(self) -> None:
-        self._chunks: deque[Chunk] = deque()
-        self.filled = asyncio.Event()
-        self.first_at = 0.0
-
-    def put(self, chunk: Chunk) -> None:
-        if not self._chunks:
-            self.first_at = asyncio.get_running_loop().time()
-            self.filled.set()
-        self._chunks.append(chunk)
-
-    def take(self) -> list[Chunk]:
-        """The next block's chunks: as many as one record holds."""
-        block: list[Chunk] = []
-        length = clicks = 0
-        while self._chunks:
-            length += len(self._chunks[0].lines) + 1
-            clicks += self._chunks[0].clicks
-            if block and (length > BLOCK_MAX_BYTES or clicks > BLOCK_CLICKS_MAX):
-                return block
-            block.append(self._chunks.popleft())
-        self.filled.clear()
-        return block
-
-    def empty(self) -> list[Chunk]:
-        """Everything, at once."""
-        chunks = list(self._chunks)
-        self._chunks.clear()
-        self.filled.clear()
-        return chunks
+        if self._keeper is not None:
+            self._keeper.close()

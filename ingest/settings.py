@@ -78,6 +78,25 @@ class IngestSettings(BaseSettings):
         ge=1024 * 1024,
         description="Clicks waiting for the broker, in memory; beyond it the answer is 503. Some 250,000 clicks.",
     )
+    spool: Path | None = Field(
+        default=None,
+        description="Folder that takes clicks while the broker is away, so that they are answered 202; a local disk "
+        "that outlives the process. Unset: no spool, the answer is then 503.",
+    )
+    spool_max_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes in the spool of one worker, some 4 million clicks; when it is full the answer is 503.",
+    )
+    spool_segment_bytes: int = Field(
+        default=8 * 1024 * 1024,
+        ge=4096,
+        description="Length of a segment of the spool: so much is sent twice, harmlessly, after a crash in its replay.",
+    )
+    spool_fsync: bool = Field(
+        default=True,
+        description="Wait for the disk before answering: survives a power cut. Off, it survives kill -9 only.",
+    )
     body_max_bytes: int = Field(
         default=512 * 1024,
         ge=1024,

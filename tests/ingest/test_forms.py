@@ -58,6 +58,10 @@ def test_form_is_a_click(ingest: Ingest, embedded_broker: EmbeddedBroker) -> Non
     assert (click.click_id, click.client_at, click.thing) == (click_id, 1, CLICK["thing"])
 
 
+def test_json_that_curl_calls_a_form_is_json(ingest: Ingest) -> None:
+    assert ingest.post(CLICK, content_type="application/x-www-form-urlencoded").status == 202
+
+
 def test_form_data_of_send_beacon_is_a_click(ingest: Ingest) -> None:
     parts = [
         f'--XyZ\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local import EmbeddedBroker
+from ingest.block import Placed
 from ingest.broker import TopicMissing
 from ingest.click import Reason, decode_block
 from ingest.clock import system_clock
 from ingest.metrics import Metrics
-from ingest.publisher import Placed, Publisher
+from ingest.publisher import Publisher
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}

@@ -1,0 +1,149 @@
+"""Keeps clicks in the spool while the broker is away, and takes them to it, in order, when it is back.
+
+Chunks that come while one write is under way are written, and waited for, together in the next: one fsync
+answers many requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from ingest.block import BLOCK_MAX_BYTES, Chunk, Placed
+from ingest.broker import BrokerUnavailable
+from ingest.click import Reason
+from ingest.metrics import Metrics
+from ingest.settings import IngestSettings
+from ingest.spool import Record, SpoolFull, open_slots
+
+#: Sends one block of a member hash's partition; raises ``BrokerUnavailable``.
+SendBlocks = Callable[[list[Record]], Awaitable[None]]
+
+_IN_SPOOL: Final = Placed(None, None, None)
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Writes to this process's slot, and empties it and those that dead processes left."""
+
+    def __init__(self, settings: IngestSettings, metrics: Metrics, *, changed: Callable[[], None]) -> None:
+        """Open the spool. ``changed`` is called when it has become empty or not."""
+        if settings.spool is None:
+            raise ValueError("FLATTR_INGEST_SPOOL is not set")
+        self._own, self._left = open_slots(
+            settings.spool,
+            max_bytes=settings.spool_max_bytes,
+            segment_max_bytes=settings.spool_segment_bytes,
+            fsync=settings.spool_fsync,
+        )
+        self._max_bytes = settings.spool_max_bytes
+        self._pending_max_bytes = settings.queue_max_bytes
+        self._metrics = metrics
+        self._changed = changed
+        self._pending: list[tuple[int, Chunk]] = []
+        self._pending_bytes = 0
+        self._wanted = asyncio.Event()
+        self._filled = asyncio.Event()
+        self.idle = asyncio.Event()
+        self.idle.set()
+        metrics.spool_damaged_bytes += sum(slot.damaged_bytes for slot in (self._own, *self._left))
+        self._note()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is in the spool or on its way there: newer clicks queue behind it."""
+        return not self.idle.is_set() or self._filled.is_set()
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._own.waiting_bytes + self._pending_bytes >= self._max_bytes
+
+    def put(self, member_hash: int, chunk: Chunk) -> None:
+        """Keep a chunk; its answer comes when the disk has it, or that there is no room."""
+        length = len(chunk.lines)
+        if self._own.waiting_bytes + self._pending_bytes + length > self._max_bytes or (
+            self._pending_bytes + length > self._pending_max_bytes
+        ):
+            chunk.tell(Reason.QUEUE_FULL)
+            return
+        self._pending.append((member_hash, chunk))
+        self._pending_bytes += length
+        self.idle.clear()
+        self._wanted.set()
+        self._changed()
+
+    async def write(self) -> None:
+        """Write what was put, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            batch, self._pending = self._pending, []
+            records = [Record(member_hash, chunk.clicks, chunk.lines) for member_hash, chunk in batch]
+            try:
+                await asyncio.to_thread(self._own.append, records)
+                place: Placed | Reason = _IN_SPOOL
+                self._metrics.spooled += sum(record.clicks for record in records)
+            except SpoolFull as error:
+                _log.error("clicks could not be spooled", reason=str(error))
+                place = Reason.QUEUE_FULL
+            self._pending_bytes -= sum(len(record.lines) for record in records)
+            self._note()
+            for _, chunk in batch:
+                chunk.tell(place)
+            if not self._pending:
+                self.idle.set()
+            self._changed()
+
+    async def replay(self, send: SendBlocks, connected: asyncio.Event) -> None:
+        """Take what is in the spool to the broker whenever it is there, for ever."""
+        while True:
+            await self._filled.wait()
+            await connected.wait()
+            slot = next((slot for slot in (*self._left, self._own) if not slot.empty), self._own)
+            records = await asyncio.to_thread(slot.read)
+            try:
+                await send(records)
+            except BrokerUnavailable:
+                # `connected` is cleared by whoever noticed; until then, do not spin.
+                await asyncio.sleep(0.05)
+                continue
+            await asyncio.to_thread(slot.release)
+            self._metrics.replayed += sum(record.clicks for record in records)
+            self._note()
+            self._changed()
+
+    def close(self) -> None:
+        """Leave what is in the spool to the next start."""
+        self._own.close()
+        for slot in self._left:
+            slot.remove()
+
+    def _note(self) -> None:
+        slots = (self._own, *self._left)
+        self._metrics.spool_bytes = sum(slot.waiting_bytes for slot in slots)
+        self._metrics.spool_clicks = sum(slot.waiting_clicks for slot in slots)
+        if all(slot.empty for slot in slots):
+            self._filled.clear()
+        else:
+            self._filled.set()
+
+
+def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:
+    """Records as rounds of blocks, one block per partition and round, in the partition's order."""
+    lines: dict[int, list[list[bytes]]] = {}
+    for record in records:
+        blocks = lines.setdefault(record.member_hash % partitions, [[]])
+        if sum(map(len, blocks[-1])) + len(record.lines) + len(blocks[-1]) > BLOCK_MAX_BYTES and blocks[-1]:
+            blocks.append([])
+        blocks[-1].append(record.lines)
+    rounds: list[list[tuple[int, bytes]]] = []
+    for partition, blocks in lines.items():
+        for number, block in enumerate(blocks):
+            if number == len(rounds):
+                rounds.append([])
+            rounds[number].append((partition, b"\n".join(block)))
+    return rounds
