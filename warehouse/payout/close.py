@@ -7,7 +7,6 @@ did not die.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
@@ -20,6 +19,7 @@ from warehouse.payout.lock import Lock, locked
 from warehouse.payout.log_ends import LogEnds
 from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
+from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
 
@@ -28,8 +28,7 @@ Progress = Callable[[str, int], None]
 
 LOCK: Final = "month-close"
 _PERCENT_DONE: Final = {
-    "gate": 15, "ballots": 30, "pools": 35, "shares": 55, "payouts": 60, "ledger": 65,
-    "compute": 65, "check": 75, "publish": 80, "seal": 100,
+    "gate": 2, "pools": 50, "payouts": 60, "ledger": 62, "compute": 65, "check": 90, "publish": 95, "seal": 100,
 }  # fmt: skip
 
 
@@ -73,7 +72,7 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
         try:
             tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
             progress("gate", _PERCENT_DONE["gate"])
-            run.compute()
+            run.compute(tallies)
             return run.prove(tallies)
         finally:
             compute.drop_staging(warehouse, month)
@@ -107,10 +106,9 @@ class _Run:
         """Do the stages that are not done."""
         done = stages_done(self._warehouse, self._month, self._name)
         tallies = gate.pass_gate(self._warehouse, self._month, clock=clock, log_ends=log_ends, settings=self._settings)
-        if Stage.GATE not in done:
-            self._done(Stage.GATE, json.dumps(tallies.as_dict()))
+        self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
-            self.compute()
+            self.compute(tallies)
             self._done(Stage.COMPUTE)
         statement = self.prove(tallies)
         self._done(Stage.CHECK)
@@ -123,15 +121,20 @@ class _Run:
         compute.drop_staging(self._warehouse, self._month)
         return statement
 
-    def compute(self) -> None:
-        """Fill the staging tables."""
+    def compute(self, tallies: gate.Tallies) -> None:
+        """Fill the staging tables; empty them again when the recount differs from what the stream stated."""
         compute.compute(
             self._warehouse, self._month, self._settings, lambda table: self._progress(table, _PERCENT_DONE[table])
         )
+        try:
+            check_recount(self._warehouse, self._month, tallies, self._settings)
+        except PayoutRefused:
+            compute.drop_staging(self._warehouse, self._month)
+            raise
 
     def prove(self, tallies: gate.Tallies) -> Proof:
         """Check the staged month and state it. Raises ``NotConserved``."""
-        totals = checks.check(self._warehouse, self._month, self._settings, tallies)
+        totals = checks.check(self._warehouse, self._month, self._settings)
         moved = checks.movements(self._warehouse, self._month, self._settings)
         statement = proof.build(
             self._warehouse, self._month, self._settings, totals=totals, tallies=tallies, moved=moved
@@ -153,6 +156,6 @@ class _Run:
             },
         )
 
-    def _done(self, stage: Stage, detail: str = "") -> None:
-        log_stage(self._warehouse, self._month, self._name, stage, detail)
+    def _done(self, stage: Stage) -> None:
+        log_stage(self._warehouse, self._month, self._name, stage)
         self._progress(stage, _PERCENT_DONE[stage])

@@ -1,4 +1,4 @@
-"""Stage compute: from flattrs and pledges to ballots, pools, shares, payouts and ledger, in staging tables.
+"""Stage compute: from flattrs and pledges to pools, payouts and ledger, in staging tables.
 
 Steps, each a DROP PARTITION and one INSERT ... SELECT inside the warehouse. A crash after
 any of them costs the stage: it starts over, and drops what is there first.
@@ -14,9 +14,7 @@ from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
 
 #: In this order: each reads the ones before it.
-STAGED: Final = ("ballots", "pools", "shares", "payouts", "ledger")
-#: What is published; the ballots are the snapshot that the shares repeat.
-PUBLISHED: Final = ("pools", "shares", "payouts", "ledger")
+STAGED: Final = ("pools", "payouts", "ledger")
 
 
 def parameters(month: int, settings: CloseSettings) -> dict[str, Any]:
@@ -55,9 +53,9 @@ def publish(warehouse: Warehouse, month: int) -> None:
     """Stage publish: one atomic REPLACE PARTITION per table.
 
     A crash between two leaves tables of one run beside tables of none; nobody reads a month
-    without its seal, and a rerun replaces all four again.
+    without its seal, and a rerun replaces all three again.
     """
-    for table in PUBLISHED:
+    for table in STAGED:
         ((staged,),) = warehouse.rows(f"SELECT count() FROM {table}_staging WHERE month = {month:d}")  # noqa: S608 - our names
         if staged:
             warehouse.command(f"ALTER TABLE {table} REPLACE PARTITION {month:d} FROM {table}_staging")

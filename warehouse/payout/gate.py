@@ -2,8 +2,9 @@
 
 The gate reads and never writes. It passes when the month and its grace are over by the
 injected clock, every earlier month is sealed, every partition is counted past the cut-off,
-every accepted click has become exactly one of counted, duplicate, undo, rejected and late,
-and the flattrs recounted from the table equal what the stream stated.
+and every accepted click has become exactly one of counted, duplicate, undo, rejected and
+late. That the flattrs, recounted, equal what the stream stated is asked of the snapshot
+(``recount.py``), before anything is published.
 """
 
 from __future__ import annotations
@@ -115,31 +116,6 @@ def check_tallies(month: int, tallies: Tallies) -> None:
         )
 
 
-def check_recount(warehouse: Warehouse, month: int, tallies: Tallies, settings: CloseSettings) -> None:
-    """Raise ``PayoutRefused`` unless the flattrs, counted anew, equal the stream's own counts."""
-    names = ("counted", "active", "pairs", "by_member", "by_creator", "by_thing")
-    (row,) = warehouse.rows(named("payout_recount"), {"month": month}, settings.clickhouse)
-    found = dict(zip(names, row, strict=True))
-    if found["counted"] != tallies.counted:
-        raise PayoutRefused(
-            f"{month_text(month)} has {found['counted']} counted flattrs and the stream tallied {tallies.counted}: "
-            "find the difference with `flattr replay` before money is divided."
-        )
-    for name in ("by_member", "by_creator", "by_thing"):
-        if found[name] != found["active"]:
-            raise PayoutRefused(
-                f"{month_text(month)} has {found['active']} flattrs, and the stream's counts {name} say {found[name]}: "
-                "find the difference with `flattr replay` before money is divided."
-            )
-    lines = warehouse.rows(named("payout_recount_lines"), {"month": month}, settings.clickhouse)
-    if lines:
-        member, creator, recounted, stated = lines[0]
-        raise PayoutRefused(
-            f"Member {member} has {recounted} flattrs of creator {creator} in {month_text(month)}, and the stream "
-            f"stated {stated}: find the difference with `flattr replay` before money is divided."
-        )
-
-
 def _spelled(numbers: Mapping[str, int]) -> str:
     return ", ".join(f"{name} {number}" for name, number in numbers.items())
 
@@ -151,5 +127,4 @@ def pass_gate(warehouse: Warehouse, month: int, *, clock: Clock, log_ends: LogEn
     check_drained(warehouse, month, log_ends, settings)
     tallies = read_tallies(warehouse, month)
     check_tallies(month, tallies)
-    check_recount(warehouse, month, tallies, settings)
     return tallies

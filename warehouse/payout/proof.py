@@ -115,7 +115,7 @@ def build(  # noqa: PLR0913 - the six things that a proof is made of
         kept_micro=moved.get("kept", 0),
         paid_micro=moved.get("payable", 0),
         held_micro=moved.get("held", 0),
-        carried_micro=moved.get("creator", 0) + moved.get("member", 0),
+        carried_micro=moved.get("creator", 0) + moved.get("members", 0),
         charity_micro=moved.get("charity", 0),
         carried_balance_micro=totals.creators_carried_out + totals.members_carried_out,
         held_balance_micro=totals.held_out,

@@ -106,6 +106,7 @@ class CloseSettings(BaseSettings):
             "max_bytes_before_external_group_by": spill,
             "max_bytes_before_external_sort": spill,
             "optimize_aggregation_in_order": 1,
+            "max_insert_threads": 2,
             "do_not_merge_across_partitions_select_final": 1,
             # sum(flattrs) AS flattrs means the column, as in every other database
             "prefer_column_name_to_alias": 1,

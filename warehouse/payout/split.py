@@ -1,6 +1,6 @@
 """The split of one pool: largest remainder, ties by a written hash. The reference of the SQL.
 
-Pure: values in, values out. ``warehouse/queries/payout_shares.sql`` does the same for
+Pure: values in, values out. ``warehouse/queries/payout_pools.sql`` does the same for
 millions of members; ``tests/payout`` compares the two to the micro-unit.
 """
 
@@ -10,13 +10,19 @@ from collections.abc import Mapping
 
 import xxhash
 
+_MASK = (1 << 64) - 1
+
 
 def tie_hash(month: int, member_id: str, creator_id: str) -> int:
-    """XXH3 (64 bits) of ``month|member|creator``; the same function in ClickHouse is ``xxh3``.
+    """20 bits that order equal remainders: they change with month and member, so nobody wins every tie.
 
-    It changes with month and member, so whoever comes first in one tie does not in the next.
+    ``intHash64(xxh3(creator) xor xxh3('month|member')) >> 44``, functions that ClickHouse has too.
     """
-    return xxhash.xxh3_64_intdigest(f"{month}|{member_id}|{creator_id}".encode())
+    salt = xxhash.xxh3_64_intdigest(f"{month}|{member_id}".encode())
+    mixed = xxhash.xxh3_64_intdigest(creator_id.encode()) ^ salt ^ 0x4CF2D2BAAE6DA887
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        mixed = (mixed ^ mixed >> 33) * factor & _MASK
+    return (mixed ^ mixed >> 33) >> 44
 
 
 def split(pool_micro: int, flattrs_by_creator: Mapping[str, int], *, month: int, member_id: str) -> dict[str, int]:

@@ -13,7 +13,10 @@ from warehouse.payout.settings import CloseSettings
 
 
 class Stage(StrEnum):
-    """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md."""
+    """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md.
+
+    The gate leaves nothing behind and is asked again by every run; the others are noted.
+    """
 
     GATE = "gate"
     COMPUTE = "compute"
@@ -40,11 +43,11 @@ def run_name(month: int, settings: CloseSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage, detail: str = "") -> None:
+def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage) -> None:
     """Note that a stage is done."""
     warehouse.insert(
         "close_log",
-        {"month": [month], "run": [run], "stage": [stage.value], "detail": [detail], "done_at": [datetime.now(UTC)]},
+        {"month": [month], "run": [run], "stage": [stage.value], "done_at": [datetime.now(UTC)]},
     )
 
 

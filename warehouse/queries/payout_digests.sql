@@ -1,12 +1,9 @@
--- SHA-256 of the staged tables and of the inputs: lines of tab-separated fields, sorted, hashed
--- by member (creator, owner); then the sorted digests, hashed. Two levels, so that no
--- statement holds a month of lines at once.
+-- SHA-256 of the inputs and of the staged tables: each line (tab-separated fields) hashed, then
+-- the sorted hashes, hashed. Two levels, so that the order in which a server reads is no matter.
 SELECT name, lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(digest))))))
 FROM
 (
-    SELECT 'flattrs' AS name, digest FROM ballots_staging WHERE month = %(month)s
-    UNION ALL
-    SELECT 'pledges', SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n'))
+    SELECT 'pledges' AS name, SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n')) AS digest
     FROM pledges
     WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
     GROUP BY member_id
@@ -17,17 +14,12 @@ FROM
     WHERE month = %(month)s
     UNION ALL
     SELECT 'pools', SHA256(concat(member_id, '\t', toString(pledge_micro), '\t', toString(fee_micro), '\t',
-        toString(carried_in_micro), '\t', toString(pool_micro), '\t', toString(flattrs), '\t', rule, '\t',
-        toString(charity_micro), '\t', toString(kept_micro), '\t', toString(carried_out_micro), '\t',
-        arrayStringConcat(arrayMap((origin, lot) -> concat(toString(origin), ':', toString(lot)), lots_month, lots_micro), ','), '\n'))
+        toString(carried_in_micro), '\t', toString(pool_micro), '\t', toString(counted), '\t', rule, '\t', toString(charity_micro), '\t',
+        toString(kept_micro), '\t', toString(carried_out_micro), '\t', toString(lots_month), '\t', toString(lots_micro), '\t',
+        toString(things), '\t', arrayStringConcat(creators, '\t'), '\t', toString(creator_flattrs), '\t',
+        toString(creator_micro), '\n'))
     FROM pools_staging
     WHERE month = %(month)s
-    UNION ALL
-    SELECT 'shares', SHA256(arrayStringConcat(arraySort(groupArray(
-        concat(member_id, '\t', creator_id, '\t', toString(flattrs), '\t', toString(share_micro), '\n')))))
-    FROM shares_staging
-    WHERE month = %(month)s
-    GROUP BY member_id
     UNION ALL
     SELECT 'payouts', SHA256(concat(creator_id, '\t', toString(members), '\t', toString(flattrs), '\t', toString(earned_micro), '\t',
         toString(carried_in_micro), '\t', toString(held_in_micro), '\t', toString(adjusted_micro), '\t', toString(paid_micro), '\t',

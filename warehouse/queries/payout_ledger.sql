@@ -1,18 +1,19 @@
--- Stage compute, step 5: the books. Each row moves amount_micro from its debit account to
--- its credit account. The account `pool` collects what is to be shared and ends at zero.
+-- Stage compute, step 3: the books. Each row moves amount_micro from its debit account to
+-- its credit account. Members are one account, with the pools as its lines; the account
+-- `pool` collects what is to be shared and ends at zero.
 INSERT INTO ledger_staging
 (month, kind, owner, debit_class, debit_owner, credit_class, credit_owner, amount_micro, currency, cites)
 SELECT month, entry.1, owner, entry.2, entry.3, entry.4, entry.5, entry.6, currency, cites
 FROM
 (
     SELECT
-        month, member_id AS owner, currency, '' AS cites,
+        %(month)s AS month, '' AS owner, %(currency)s AS currency, '' AS cites,
         [
-            ('charge', 'cash', '', 'member', member_id, pledge_micro),
-            ('fee', 'member', member_id, 'fee', '', fee_micro),
-            ('fund', 'member', member_id, 'pool', '', if(rule = 'split', pool_micro, 0)),
-            ('charity', 'member', member_id, 'charity', '', charity_micro),
-            ('keep', 'member', member_id, 'kept', '', kept_micro)
+            ('charge', 'cash', '', 'members', '', sum(pledge_micro)),
+            ('fee', 'members', '', 'fee', '', sum(fee_micro)),
+            ('fund', 'members', '', 'pool', '', sumIf(pool_micro, rule = 'split')),
+            ('charity', 'members', '', 'charity', '', sum(charity_micro)),
+            ('keep', 'members', '', 'kept', '', sum(kept_micro))
         ] AS entries
     FROM pools_staging
     WHERE month = %(month)s

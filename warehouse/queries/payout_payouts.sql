@@ -1,4 +1,4 @@
--- Stage compute, step 4: what each creator is due and what becomes of it.
+-- Stage compute, step 2: what each creator is due and what becomes of it.
 -- Openings are balances of the ledger; nothing is kept twice. A due amount is held (a hold,
 -- or nobody has claimed it), or floored to the minor unit and paid when it reaches the
 -- minimum; the rest is carried.
@@ -49,11 +49,12 @@ FROM
     FROM
     (
         SELECT
-            creator_id, count() AS members, sum(flattrs) AS flattrs, sum(share_micro) AS earned,
+            share.1 AS creator_id, count() AS members, sum(share.2) AS flattrs, sum(share.3) AS earned,
             toInt64(0) AS carried_in, toInt64(0) AS held_in, toInt64(0) AS adjusted
-        FROM shares_staging
+        FROM pools_staging
+        ARRAY JOIN arrayZip(creators, creator_flattrs, creator_micro) AS share
         WHERE month = %(month)s
-        GROUP BY creator_id
+        GROUP BY share.1
         UNION ALL
         SELECT credit_owner, 0, 0, 0,
             if(credit_class = 'creator', toInt64(amount_micro), 0), if(credit_class = 'held', toInt64(amount_micro), 0), 0

@@ -1,23 +1,53 @@
--- Stage compute, step 2: every member's pool and the rule that decides on it.
--- pool = paid pledge - fee + what is carried from months without flattrs. Carried lots keep
--- their month of origin; the oldest fall to the charity when they expire.
+-- Stage compute, step 1: every member's pool, the rule that decides on it, and the split.
+--
+-- A flattr counts when its last word is not an undo and the log really flattrs it (a row
+-- whose first_position is the largest number only moved a version); FINAL merges what was
+-- written more than once. pool = paid pledge - fee + what is carried from months without
+-- flattrs; carried lots keep their month of origin, and fall to the charity when they expire.
+--
+-- The split is by largest remainder: shares round down, and what is left goes one micro-unit
+-- each to the largest remainders, ties by 20 bits of intHash64(xxh3(creator) xor
+-- xxh3('month|member')), smallest first, then by creator. One number orders all three:
+-- remainder (24 bits, inverted), hash (20), place in the alphabet (20).
+-- warehouse/payout/split.py is its reference.
 INSERT INTO pools_staging
 (
-    month, member_id, currency, pledge_micro, fee_micro, carried_in_micro, pool_micro, flattrs, rule,
-    charity_micro, kept_micro, carried_out_micro, lots_month, lots_micro, flattrs_digest
+    month, member_id, currency, pledge_micro, fee_micro, carried_in_micro, pool_micro, counted, flattrs, rule,
+    charity_micro, kept_micro, carried_out_micro, lots_month, lots_micro, things,
+    creators, creator_flattrs, creator_micro
 )
 WITH
     intDiv(pledge * %(fee_bps)s, 10000) AS fee,
     arraySum(micros) AS carried_in,
     pledge - fee + carried_in AS pool,
-    multiIf(pool = 0, 'unfunded', flattrs > 0, 'split', %(noclick)s) AS rule,
+    length(names) AS total,
+    multiIf(pool = 0, 'unfunded', total > 0, 'split', %(noclick)s) AS rule,
+
     -- the lots that this month's carry would leave: the earlier ones and this month's own
-    arrayFilter(l -> l.2 > 0, arrayPushBack(arrayZip(origins, micros), (toUInt32(%(month)s), toUInt64(pledge - fee)))) AS lots,
+    arrayPushBack(arrayZip(origins, micros), (toUInt32(%(month)s), toUInt64(pledge - fee))) AS lots,
     arrayFilter(
-        l -> intDiv(%(month)s, 100) * 12 + modulo(%(month)s, 100) - intDiv(l.1, 100) * 12 - modulo(l.1, 100)
-             < %(noclick_expiry_months)s, lots) AS fresh,
-    if(rule = 'carry', fresh, []) AS kept_lots,
-    arraySum(l -> l.2, kept_lots) AS carried_out
+        lot -> lot.2 > 0
+            AND intDiv(%(month)s, 100) * 12 + modulo(%(month)s, 100) - intDiv(lot.1, 100) * 12 - modulo(lot.1, 100)
+                < %(noclick_expiry_months)s,
+        if(rule = 'carry', lots, [])) AS kept_lots,
+    arraySum(lot -> lot.2, kept_lots) AS carried_out,
+
+    -- names is sorted and repeats a creator for each of its things
+    arrayCompact(names) AS own_creators,
+    arrayFilter((place, nth) -> nth = 1, arrayEnumerate(names), arrayEnumerateUniq(names)) AS begins,
+    arrayResize(arrayPushBack(arrayPopFront(begins), total + 1), length(begins)) AS ends,
+    arrayMap((begin, end) -> toUInt64(end - begin), begins, ends) AS own_flattrs,
+
+    arrayMap(n -> pool * n, own_flattrs) AS products,
+    arrayMap(product -> intDiv(product, total), products) AS floors,
+    pool - arraySum(floors) AS left,
+    xxh3(concat(toString(%(month)s), '|', member_id)) AS salt,
+    arrayMap(
+        (creator, product, place) -> bitOr(
+            bitShiftLeft(toUInt64(total - modulo(product, total)), 40),
+            bitOr(bitShiftLeft(bitShiftRight(intHash64(bitXor(xxh3(creator), salt)), 44), 20), toUInt64(place))),
+        own_creators, products, arrayEnumerate(own_creators)) AS claims,
+    if(left = 0, toUInt64(0), arraySort(claims)[left]) AS last_claim
 SELECT
     %(month)s,
     member_id,
@@ -26,41 +56,47 @@ SELECT
     fee,
     carried_in,
     pool,
-    flattrs,
+    counted,
+    total,
     rule,
     multiIf(rule = 'charity', pool, rule = 'carry', pool - carried_out, 0),
     if(rule = 'keep', pool, 0),
     carried_out,
-    arrayMap(l -> l.1, kept_lots),
-    arrayMap(l -> l.2, kept_lots),
-    digest
+    arrayMap(lot -> lot.1, kept_lots),
+    arrayMap(lot -> lot.2, kept_lots),
+    things,
+    own_creators,
+    own_flattrs,
+    arrayMap((floor, claim) -> floor + (claim <= last_claim), floors, claims)
 FROM
 (
     SELECT
         member_id,
-        sum(amount) AS pledge,
-        sum(ballot) AS flattrs,
-        groupArrayArray(lot_origins) AS origins,
-        groupArrayArray(lot_micros) AS micros,
-        max(ballot_digest) AS digest
+        count() AS counted,
+        arraySort(groupArrayIf(creator_id, NOT bitTest(version, 19))) AS names,
+        sumIf(reinterpretAsUInt128(thing_id), NOT bitTest(version, 19)) AS things
+    FROM flattrs FINAL
+    WHERE month = %(month)s AND first_position != 18446744073709551615
+    GROUP BY member_id
+) AS ballots
+FULL OUTER JOIN
+(
+    SELECT
+        member_id, sum(amount) AS pledge, groupArrayArray(lot_origins) AS origins, groupArrayArray(lot_micros) AS micros
     FROM
     (
         SELECT
             member_id,
             argMax(if(paid, amount_micro, 0), version) AS amount,
-            toUInt64(0) AS ballot,
             CAST([], 'Array(UInt32)') AS lot_origins,
-            CAST([], 'Array(UInt64)') AS lot_micros,
-            toFixedString('', 32) AS ballot_digest
+            CAST([], 'Array(UInt64)') AS lot_micros
         FROM pledges
         WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
         GROUP BY member_id
         UNION ALL
-        SELECT member_id, 0, arraySum(flattrs), [], [], digest FROM ballots_staging WHERE month = %(month)s
-        UNION ALL
-        SELECT member_id, 0, 0, lots_month, lots_micro, toFixedString('', 32)
+        SELECT member_id, 0, lots_month, lots_micro
         FROM pools
         WHERE month = %(previous_month)s AND notEmpty(lots_month)
     )
     GROUP BY member_id
-)
+) AS funds USING (member_id)

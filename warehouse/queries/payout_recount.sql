@@ -1,20 +1,25 @@
--- The month's flattrs counted anew, and the sums of the stream's own counts:
--- counted clicks, active flattrs, (member, creator) pairs, and three sums that equal the active.
-SELECT counted, active, pairs, by_member, by_creator, by_thing
+-- The close's count of the month's flattrs beside the stream's own. Sums, and a fingerprint of
+-- (member, creator, flattrs) that differs when any line does (but for one chance in 2^64).
+SELECT
+    pools.counted, pools.flattrs, members.flattrs, creators.flattrs, things.flattrs,
+    pools.fingerprint = members.fingerprint
 FROM
 (
     SELECT
-        countIf(first_position != 18446744073709551615) AS counted,
-        countIf(first_position != 18446744073709551615 AND NOT bitTest(version, 19)) AS active
-    FROM flattrs FINAL
+        sum(counted) AS counted,
+        sum(flattrs) AS flattrs,
+        sum(xxh3(member_id) * arraySum((creator, n) -> xxh3(creator) * n, creators, creator_flattrs)) AS fingerprint
+    FROM pools_staging
     WHERE month = %(month)s
-) AS recount,
+) AS pools,
 (
-    SELECT countIf(flattrs > 0) AS pairs, sum(flattrs) AS by_member FROM counts_by_member FINAL WHERE month = %(month)s
+    SELECT sum(flattrs) AS flattrs, sum(xxh3(member_id) * xxh3(creator_id) * flattrs) AS fingerprint
+    FROM counts_by_member FINAL
+    WHERE month = %(month)s
 ) AS members,
 (
-    SELECT sum(flattrs) AS by_creator FROM counts_by_creator FINAL WHERE month = %(month)s
+    SELECT sum(flattrs) AS flattrs FROM counts_by_creator FINAL WHERE month = %(month)s
 ) AS creators,
 (
-    SELECT sum(flattrs) AS by_thing FROM counts_by_thing FINAL WHERE month = %(month)s
+    SELECT sum(flattrs) AS flattrs FROM counts_by_thing FINAL WHERE month = %(month)s
 ) AS things

@@ -2,10 +2,10 @@
 SELECT member_id, creator_id, sum(recounted) AS recounted_sum, sum(stated) AS stated_sum
 FROM
 (
-    SELECT member_id, creator_id, count() AS recounted, toUInt64(0) AS stated
-    FROM flattrs FINAL
-    WHERE month = %(month)s AND first_position != 18446744073709551615 AND NOT bitTest(version, 19)
-    GROUP BY member_id, creator_id
+    SELECT member_id, share.1 AS creator_id, share.2 AS recounted, toUInt64(0) AS stated
+    FROM pools_staging
+    ARRAY JOIN arrayZip(creators, creator_flattrs) AS share
+    WHERE month = %(month)s
     UNION ALL
     SELECT member_id, creator_id, 0, flattrs
     FROM counts_by_member FINAL

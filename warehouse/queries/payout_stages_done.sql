@@ -1,7 +1,6 @@
--- The stages that the newest run of a month has done, provided it is this run: another run
--- in between has overwritten the staging tables.
+-- The stages that this run of a month has done, unless another run has filled the staging
+-- tables since.
 SELECT DISTINCT stage
 FROM close_log
 WHERE month = %(month)s AND run = %(run)s
-  AND done_at >= (SELECT max(done_at) FROM close_log WHERE month = %(month)s AND stage = 'gate')
-  AND %(run)s = (SELECT argMax(run, done_at) FROM close_log WHERE month = %(month)s)
+  AND run = (SELECT argMax(run, done_at) FROM close_log WHERE month = %(month)s)

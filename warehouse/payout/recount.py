@@ -1,0 +1,41 @@
+"""The recount: the close's own count of the flattrs against what the stream stated, before anything is paid."""
+
+from __future__ import annotations
+
+from warehouse.client import Warehouse, named
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.gate import Tallies
+from warehouse.payout.months import month_text
+from warehouse.payout.settings import CloseSettings
+
+_REMEDY = "find the difference with `flattr replay` before money is divided."
+
+
+def check_recount(warehouse: Warehouse, month: int, tallies: Tallies, settings: CloseSettings) -> None:
+    """Raise ``PayoutRefused`` unless the staged pools hold exactly the flattrs that the stream counted.
+
+    Compared are the counted clicks with the tallies, the sums of all three count tables, and every
+    (member, creator) line of ``counts_by_member`` by a fingerprint; a line that differs is named.
+    """
+    (row,) = warehouse.rows(named("payout_recount"), {"month": month}, settings.clickhouse)
+    counted, active, *stated, lines_equal = row
+    if counted != tallies.counted:
+        raise PayoutRefused(
+            f"{month_text(month)} has {counted} counted flattrs and the stream tallied {tallies.counted}: {_REMEDY}"
+        )
+    for name, flattrs in zip(("by_member", "by_creator", "by_thing"), stated, strict=True):
+        if flattrs != active:
+            raise PayoutRefused(
+                f"{month_text(month)} has {active} flattrs, and the stream's counts {name} say {flattrs}: {_REMEDY}"
+            )
+    if not lines_equal:
+        raise PayoutRefused(_first_difference(warehouse, month, settings))
+
+
+def _first_difference(warehouse: Warehouse, month: int, settings: CloseSettings) -> str:
+    lines = warehouse.rows(named("payout_recount_lines"), {"month": month}, settings.clickhouse)
+    member, creator, recounted, stated = lines[0]
+    return (
+        f"Member {member} has {recounted} flattrs of creator {creator} in {month_text(month)}, and the stream "
+        f"stated {stated}: {_REMEDY}"
+    )
