@@ -54,7 +54,9 @@ _COUNTS = {
     "pledges": "INSERT INTO pledges SELECT {month}, member_id, 1, 2000000, 'EUR', 1 FROM flattrs "
     "WHERE month = {month} GROUP BY member_id",
 }
-_SCAN = "SELECT member_id, creator_id, count() FROM flattrs WHERE month = {month} GROUP BY member_id, creator_id FORMAT Null"
+_SCAN = """
+SELECT member_id, creator_id, count() FROM flattrs WHERE month = {month} GROUP BY member_id, creator_id FORMAT Null
+"""
 
 
 def fill(warehouse: Warehouse, pairs: int) -> int:
