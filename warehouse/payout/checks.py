@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 from warehouse.client import Warehouse, named
 from warehouse.payout.compute import parameters
 from warehouse.payout.errors import NotConserved
 from warehouse.payout.months import month_text
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,16 @@ class Totals:
     earned_fingerprint: int
 
 
-def check(warehouse: Warehouse, month: int, settings: CloseSettings) -> Totals:
+def check(warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot) -> Totals:
     """Raise ``NotConserved`` naming the first line that is wrong; return the totals."""
-    values = parameters(month, settings)
+    values = parameters(month, settings, snapshot)
     for what, query in {"pool of member": "payout_wrong_pools", "payout of creator": "payout_wrong_payouts"}.items():
         for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
             raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} against {found}")
     (row,) = warehouse.rows(named("payout_totals"), values, settings.clickhouse)
     totals = Totals(**dict(zip((field.name for field in fields(Totals)), row, strict=True)))
     _check_totals(month, totals)
-    _check_ledger(warehouse, month, totals, settings)
+    _check_ledger(month, totals, movements(warehouse, month, settings), _adjusted_by_class(warehouse, values))
     return totals
 
 
@@ -70,13 +72,11 @@ def _check_totals(month: int, totals: Totals) -> None:
             raise NotConserved(f"{month_text(month)}: {equation} is wrong by {difference}")
 
 
-def _check_ledger(warehouse: Warehouse, month: int, totals: Totals, settings: CloseSettings) -> None:
-    moved = movements(warehouse, month, settings)
+def _check_ledger(month: int, totals: Totals, moved: dict[str, int], adjustments: dict[str, int]) -> None:
     if moved.get("pool", 0):
         raise NotConserved(f"{month_text(month)}: the account `pool` ends at {moved['pool']} instead of 0")
     if sum(moved.values()):
         raise NotConserved(f"{month_text(month)}: the ledger's movements sum to {sum(moved.values())} instead of 0")
-    adjustments = _adjusted_by_class(warehouse, month)
     expected = {
         "fee": totals.fee,
         "kept": totals.kept,
@@ -96,8 +96,8 @@ def _check_ledger(warehouse: Warehouse, month: int, totals: Totals, settings: Cl
             )
 
 
-def _adjusted_by_class(warehouse: Warehouse, month: int) -> dict[str, int]:
-    return dict(warehouse.rows(named("payout_adjusted"), {"month": month}))
+def _adjusted_by_class(warehouse: Warehouse, values: dict[str, Any]) -> dict[str, int]:
+    return dict(warehouse.rows(named("payout_adjusted"), values))
 
 
 def movements(warehouse: Warehouse, month: int, settings: CloseSettings) -> dict[str, int]:

@@ -21,6 +21,7 @@ from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import take_snapshot
 from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
@@ -100,7 +101,8 @@ class _Run:
         self._settings = settings
         self._lock = lock
         self._progress = progress
-        self._name = run_name(month, settings)
+        self._snapshot = take_snapshot(warehouse, month)
+        self._name = run_name(month, settings, self._snapshot)
 
     def finish(self, clock: Clock, log_ends: LogEnds) -> Proof:
         """Do the stages that are not done."""
@@ -124,7 +126,11 @@ class _Run:
     def compute(self, tallies: gate.Tallies) -> None:
         """Fill the staging tables; empty them again when the recount differs from what the stream stated."""
         compute.compute(
-            self._warehouse, self._month, self._settings, lambda table: self._progress(table, _PERCENT_DONE[table])
+            self._warehouse,
+            self._month,
+            self._settings,
+            self._snapshot,
+            lambda table: self._progress(table, _PERCENT_DONE[table]),
         )
         try:
             check_recount(self._warehouse, self._month, tallies, self._settings)
@@ -134,10 +140,10 @@ class _Run:
 
     def prove(self, tallies: gate.Tallies) -> Proof:
         """Check the staged month and state it. Raises ``NotConserved``."""
-        totals = checks.check(self._warehouse, self._month, self._settings)
+        totals = checks.check(self._warehouse, self._month, self._settings, self._snapshot)
         moved = checks.movements(self._warehouse, self._month, self._settings)
         statement = proof.build(
-            self._warehouse, self._month, self._settings, totals=totals, tallies=tallies, moved=moved
+            self._warehouse, self._month, self._settings, self._snapshot, totals=totals, tallies=tallies, moved=moved
         )
         if not statement.balanced:
             raise NotConserved(f"{month_text(self._month)}: charged is not paid + fee + held + carried + charity")

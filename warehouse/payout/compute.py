@@ -12,14 +12,16 @@ from typing import Any, Final
 from warehouse.client import Warehouse, named
 from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import Snapshot
 
 #: In this order: each reads the ones before it.
 STAGED: Final = ("pools", "payouts", "ledger")
 
 
-def parameters(month: int, settings: CloseSettings) -> dict[str, Any]:
+def parameters(month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[str, Any]:
     """What the statements of the close take."""
     return {
+        **snapshot.as_dict(),
         "month": month,
         "previous_month": month_before(month),
         "currency": settings.close_currency,
@@ -33,10 +35,14 @@ def parameters(month: int, settings: CloseSettings) -> dict[str, Any]:
 
 
 def compute(
-    warehouse: Warehouse, month: int, settings: CloseSettings, step_done: Callable[[str], None] = lambda _: None
+    warehouse: Warehouse,
+    month: int,
+    settings: CloseSettings,
+    snapshot: Snapshot,
+    step_done: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Fill the staging tables for a month, dropping what they held of it."""
-    values = parameters(month, settings)
+    values = parameters(month, settings, snapshot)
     drop_staging(warehouse, month)
     for table in STAGED:
         warehouse.command(named(f"payout_{table}"), values, settings.clickhouse)

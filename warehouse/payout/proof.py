@@ -15,8 +15,10 @@ from typing import Any, Self
 from warehouse import __version__
 from warehouse.client import Warehouse, named
 from warehouse.payout.checks import Totals
+from warehouse.payout.compute import parameters
 from warehouse.payout.gate import Tallies
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import Snapshot
 from warehouse.payout.stages import code_sha256
 
 FORMAT = 1
@@ -62,6 +64,7 @@ class Proof:
     rejected: int
     late: int
     rules: dict[str, str | int | bool]
+    snapshot: dict[str, int]
     version: str
     code_sha256: str
     digests: dict[str, str]
@@ -95,17 +98,20 @@ class Proof:
             raise ValueError(f"not a proof of format {FORMAT}: {error}") from None
 
 
-def build(  # noqa: PLR0913 - the six things that a proof is made of
+def build(  # noqa: PLR0913 - the seven things that a proof is made of
     warehouse: Warehouse,
     month: int,
     settings: CloseSettings,
+    snapshot: Snapshot,
     *,
     totals: Totals,
     tallies: Tallies,
     moved: dict[str, int],
 ) -> Proof:
     """State the staged month, chained to the newest seal before it."""
-    digests: dict[str, str] = dict(warehouse.rows(named("payout_digests"), {"month": month}, settings.clickhouse))
+    digests: dict[str, str] = dict(
+        warehouse.rows(named("payout_digests"), parameters(month, settings, snapshot), settings.clickhouse)
+    )
     return Proof(
         format=FORMAT,
         month=month,
@@ -132,6 +138,7 @@ def build(  # noqa: PLR0913 - the six things that a proof is made of
         rejected=tallies.rejected,
         late=tallies.late,
         rules=settings.rules,
+        snapshot=snapshot.as_dict(),
         version=__version__,
         code_sha256=code_sha256(),
         digests=digests,

@@ -10,6 +10,7 @@ from importlib import resources
 
 from warehouse.client import Warehouse, named
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import Snapshot
 
 
 class Stage(StrEnum):
@@ -37,9 +38,9 @@ def code_sha256() -> str:
     return digest.hexdigest()
 
 
-def run_name(month: int, settings: CloseSettings) -> str:
-    """A run's name: the same for the same month, rules and code, so that it can be resumed."""
-    text = f"{month}|{settings.rules_sha256}|{code_sha256()}"
+def run_name(month: int, settings: CloseSettings, snapshot: Snapshot) -> str:
+    """A run's name: the same for the same month, inputs, rules and code, so that it can be resumed."""
+    text = f"{month}|{snapshot}|{settings.rules_sha256}|{code_sha256()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -5,13 +5,13 @@ FROM
 (
     SELECT 'pledges' AS name, SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n')) AS digest
     FROM pledges
-    WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
+    WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
     GROUP BY member_id
     UNION ALL
     SELECT 'adjustments', SHA256(concat(id, '\t', kind, '\t', debit_class, '\t', debit_owner, '\t', credit_class, '\t',
         credit_owner, '\t', toString(amount_micro), '\t', cites, '\n'))
-    FROM adjustments FINAL
-    WHERE month = %(month)s
+    FROM adjustments
+    WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s
     UNION ALL
     SELECT 'pools', SHA256(concat(member_id, '\t', toString(pledge_micro), '\t', toString(fee_micro), '\t',
         toString(carried_in_micro), '\t', toString(pool_micro), '\t', toString(counted), '\t', rule, '\t', toString(charity_micro), '\t',

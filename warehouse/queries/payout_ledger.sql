@@ -30,10 +30,10 @@ FROM
     WHERE month = %(month)s
     UNION ALL
     SELECT
-        month, id, currency, cites,
+        %(month)s, id, currency, cites,
         [(toString(kind), toString(debit_class), debit_owner, toString(credit_class), credit_owner, amount_micro)]
-    FROM adjustments FINAL
-    WHERE month = %(month)s
+    FROM adjustments
+    WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s
 )
 ARRAY JOIN entries AS entry
 WHERE entry.6 > 0

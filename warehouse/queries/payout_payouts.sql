@@ -65,10 +65,10 @@ FROM
         FROM ledger WHERE month < %(month)s AND debit_class IN ('creator', 'held')
         UNION ALL
         SELECT credit_owner, 0, 0, 0, 0, 0, toInt64(amount_micro)
-        FROM adjustments FINAL WHERE month = %(month)s AND credit_class = 'creator'
+        FROM adjustments WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s AND credit_class = 'creator'
         UNION ALL
         SELECT debit_owner, 0, 0, 0, 0, 0, -toInt64(amount_micro)
-        FROM adjustments FINAL WHERE month = %(month)s AND debit_class = 'creator'
+        FROM adjustments WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s AND debit_class = 'creator'
     )
     GROUP BY creator_id
 ) AS dues
@@ -76,6 +76,7 @@ LEFT JOIN
 (
     SELECT creator_id, argMax(claimed, version) AS claimed, argMax(held, version) AS held
     FROM creators
+    WHERE version <= %(creators_version)s
     GROUP BY creator_id
 ) AS registry USING (creator_id)
 -- not those whose balance came to rest in an earlier month

@@ -91,7 +91,7 @@ FULL OUTER JOIN
             CAST([], 'Array(UInt32)') AS lot_origins,
             CAST([], 'Array(UInt64)') AS lot_micros
         FROM pledges
-        WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
+        WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
         GROUP BY member_id
         UNION ALL
         SELECT member_id, 0, lots_month, lots_micro

@@ -14,7 +14,7 @@ FROM
     (
         SELECT argMax(if(paid, amount_micro, 0), version) AS amount
         FROM pledges
-        WHERE month = %(month)s AND version IN (SELECT version FROM pledge_imports)
+        WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
         GROUP BY member_id
     )
 ) AS pledges,

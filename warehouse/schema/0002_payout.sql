@@ -49,11 +49,12 @@ CREATE TABLE IF NOT EXISTS creators
 ENGINE = MergeTree
 ORDER BY (creator_id, version);
 
--- Corrections and returned payments: entries that the close of `month` takes into its
--- ledger, each citing the line of a sealed month that it corrects.
+-- Corrections and returned payments: entries that the next close takes into its ledger, each
+-- citing the line of a sealed month that it corrects. A close takes the versions above those
+-- that the close before it took.
 CREATE TABLE IF NOT EXISTS adjustments
 (
-    month        UInt32,
+    version      UInt64,
     id           String,
     kind         LowCardinality(String),
     debit_class  LowCardinality(String),
@@ -66,9 +67,8 @@ CREATE TABLE IF NOT EXISTS adjustments
     reason       String,
     made_at      DateTime64(3, 'UTC')
 )
-ENGINE = ReplacingMergeTree
-PARTITION BY month
-ORDER BY (month, id);
+ENGINE = MergeTree
+ORDER BY version;
 
 -- One line per member who pledged, flattred, or has something carried: the members' books,
 -- with what each creator gets of the pool in three parallel arrays. A row per member instead
