@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 
+from deploy.local import EmbeddedWarehouse
 from tests.payout.build import Flattr, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from warehouse.client import Warehouse
+from warehouse.migrate import migrate
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.verify import verify_month
 
 MONTH = 202611
 
 
-@pytest.fixture
-def closed(warehouse: Warehouse) -> Warehouse:
-    """A closed month with a bit of everything, and the one before it."""
+@pytest.fixture(scope="module")
+def closed(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+    """A closed month with a bit of everything, and the one before it. Tests leave it as it was."""
+    warehouse = Warehouse(f"{warehouse_server.url}/test_verify")
+    migrate(warehouse)
     state_month(warehouse, 202610, flattrs_of("mia ada 3\nnil bob 1"))
     pledge(warehouse, 202610, {"mia": 2_000_000, "nil": 3_330_000})
     close(warehouse, 202610)
@@ -29,7 +36,20 @@ def closed(warehouse: Warehouse) -> Warehouse:
     )
     pledge(warehouse, MONTH, {"mia": 2_000_000, "nil": 5_550_000, "nix": 2_000_000, "oda": 2_000_000}, unpaid=["nix"])
     close(warehouse)
-    return warehouse
+    yield warehouse
+    warehouse.command("DROP DATABASE test_verify SYNC")
+    warehouse.close()
+
+
+@contextmanager
+def tampered(warehouse: Warehouse, table: str, change: str) -> Iterator[None]:
+    """Change a table, and put it back at the end."""
+    warehouse.command(f"CREATE TABLE was AS {table}")
+    warehouse.command(f"INSERT INTO was SELECT * FROM {table}")
+    warehouse.command(f"ALTER TABLE {table} {change} SETTINGS mutations_sync = 1")
+    yield
+    warehouse.command(f"EXCHANGE TABLES {table} AND was")
+    warehouse.command("DROP TABLE was SYNC")
 
 
 def test_closed_months_verify_line_by_line_and_hash_by_hash(closed: Warehouse) -> None:
@@ -66,8 +86,8 @@ def test_closed_months_verify_line_by_line_and_hash_by_hash(closed: Warehouse) -
 )
 def test_tampered_table_is_named_with_its_line(closed: Warehouse, table: str, change: str, named: str) -> None:
     where = "" if table == "seals" else " AND month = 202611"
-    closed.command(f"ALTER TABLE {table} {change}{where} SETTINGS mutations_sync = 1")
-    problems = verify_month(closed, MONTH).problems
+    with tampered(closed, table, change + where):
+        problems = verify_month(closed, MONTH).problems
     assert any(problem.startswith(named) for problem in problems), problems
 
 
