@@ -111,6 +111,7 @@ class _Run:
         self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
             self.compute(tallies)
+            log_stage(self._warehouse, self._month, self._name, Stage.GATE)
             self._done(Stage.COMPUTE)
         statement = self.prove(tallies)
         self._done(Stage.CHECK)

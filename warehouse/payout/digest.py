@@ -10,15 +10,15 @@ class Digest:
     """SHA-256 over the sorted SHA-256 of lines: the proof's digest of a table."""
 
     def __init__(self) -> None:
-        self._leaves: list[bytes] = []
+        self._leaves: list[str] = []
 
     def add(self, line: str) -> None:
         """One line, with its newline."""
-        self._leaves.append(hashlib.sha256(line.encode()).digest())
+        self._leaves.append(hashlib.sha256(line.encode()).hexdigest())
 
     def hexdigest(self) -> str:
         """The digest of all lines."""
-        return hashlib.sha256(b"".join(sorted(self._leaves))).hexdigest()
+        return hashlib.sha256("".join(sorted(self._leaves)).encode()).hexdigest()
 
 
 def text_line(values: Iterable[object]) -> str:

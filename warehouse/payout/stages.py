@@ -16,7 +16,8 @@ from warehouse.payout.snapshot import Snapshot
 class Stage(StrEnum):
     """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md.
 
-    The gate leaves nothing behind and is asked again by every run; the others are noted.
+    The gate leaves nothing behind and is asked again by every run; it is noted with ``compute``,
+    whose recount is its last word.
     """
 
     GATE = "gate"

@@ -1,6 +1,7 @@
 -- SHA-256 of the inputs and of the staged tables: each line (tab-separated fields) hashed, then
--- the sorted hashes, hashed. Two levels, so that the order in which a server reads is no matter.
-SELECT name, lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(digest))))))
+-- the sorted hashes in hexadecimal, hashed. Two levels, so that the order in which a server reads
+-- is no matter; hexadecimal, since strings of fixed length lose zero bytes at their end.
+SELECT name, lower(hex(SHA256(arrayStringConcat(arraySort(groupArray(lower(hex(digest))))))))
 FROM
 (
     SELECT 'pledges' AS name, SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n')) AS digest
