@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import cache
 from http import HTTPStatus
 from typing import Any, Final
 
@@ -46,11 +47,16 @@ def check(request: Request, reads: Here, needed: Role) -> Key | None:
     return key
 
 
-def needs(role: Role) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency has no public type
-    """For ``dependencies=`` of a route: it answers to keys of this role."""
+@cache
+def checker(role: Role) -> Callable[..., Awaitable[Key | None]]:
+    """The dependency that asks for a role: always the same one, so that a route can tell its role."""
 
     async def checked(request: Request, reads: Here) -> Key | None:
         return check(request, reads, role)
 
-    dependency: Callable[..., Awaitable[Key | None]] = checked
-    return Depends(dependency)
+    return checked
+
+
+def needs(role: Role) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency has no public type
+    """For ``dependencies=`` of a route: it answers to keys of this role."""
+    return Depends(checker(role))

@@ -8,17 +8,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import structlog
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI
+from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from warehouse import problems
+from warehouse import access, problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
+from warehouse.keys import Role
 from warehouse.live import Board
 from warehouse.payout.settings import CloseSettings
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health, lag, lists, live, months, provisional, receipts, series
+from warehouse.routes import counters, counts, health, lag, lists, live, months, pages, provisional, receipts, series
 from warehouse.watch import Watch
 
 log = structlog.get_logger()
@@ -50,14 +52,28 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
         await asyncio.to_thread(reads.close)
         log.info("api stopped")
 
-    app = FastAPI(title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPI(
+        title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+    )
     app.state.reads = reads
     app.state.board = board
     problems.install(app)
     for part in (counts, counters, receipts, lists, series, provisional, months, live, lag, health):
+        _name_roles(part.router)
         app.include_router(part.router)
+    pages.install(app)
+    app.include_router(pages.router)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app
+
+
+def _name_roles(router: APIRouter) -> None:
+    """State in the OpenAPI document which role each route asks for."""
+    roles = {access.checker(role): role for role in Role}
+    for route in router.routes:
+        if isinstance(route, APIRoute):
+            asked = [roles[one.dependency] for one in route.dependencies if one.dependency in roles]
+            route.openapi_extra = {"x-role": asked[0].value if asked else "public"}
 
 
 class Measured:

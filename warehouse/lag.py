@@ -53,6 +53,10 @@ class Lag:
         """Age of ``as_of_ms``."""
         return None if self.as_of_ms is None else seconds_between(self.as_of_ms, self.now_ms)
 
+    def seconds_of(self, part: PartitionLag) -> float | None:
+        """Age of one partition's ``as_of_ms``."""
+        return None if part.as_of_ms is None else seconds_between(part.as_of_ms, self.now_ms)
+
 
 def seconds_between(earlier_ms: int, later_ms: int) -> float:
     """Never negative: two machines' clocks may differ by a little."""

@@ -17,7 +17,7 @@ import structlog
 from ingest.click import month_of
 from warehouse import lists, parts, provisional, queries
 from warehouse.errors import WarehouseError
-from warehouse.lag import Lag, read_lag, seconds_between
+from warehouse.lag import Lag, read_lag
 from warehouse.live import PULSE, TOP, Board, creator_of, creator_topic
 from warehouse.payout.gate import Tallies, read_tallies
 from warehouse.reads import Reads
@@ -168,7 +168,7 @@ class Watch:
                 {
                     "partition": part.partition,
                     "records": part.records,
-                    "seconds": None if part.as_of_ms is None else seconds_between(part.as_of_ms, lag.now_ms),
+                    "seconds": lag.seconds_of(part),
                 }
                 for part in lag.partitions
             ],

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 
 from warehouse import access
 from warehouse.keys import Role
-from warehouse.lag import seconds_between
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
 from warehouse.routes.shapes import AsOf, moment
@@ -40,7 +39,7 @@ async def lag_by_partition(reads: Here) -> LagByPartition:
         PartitionBody(
             partition=part.partition,
             records=part.records,
-            seconds=None if part.as_of_ms is None else seconds_between(part.as_of_ms, lag.now_ms),
+            seconds=lag.seconds_of(part),
             as_of=moment(part.as_of_ms),
         )
         for part in lag.partitions

@@ -1,0 +1,21 @@
+// A month that is open or closing: its state comes from the server every two seconds until it is closed.
+const box = document.getElementById("status");
+let last = box.innerHTML;
+
+async function refresh() {
+  try {
+    const answer = await fetch(`${location.pathname}?part=status`, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return;
+    const text = await answer.text();
+    if (text !== last) {
+      last = text;
+      box.innerHTML = text;
+    }
+    box.dataset.state = answer.headers.get("X-State");
+    if (box.dataset.state === "closed") clearInterval(timer);
+  } catch {
+    // The next one may get through.
+  }
+}
+
+const timer = setInterval(refresh, 2000);
