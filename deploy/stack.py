@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import json
 import sys
 import time
 import urllib.error
@@ -241,7 +242,10 @@ class Stack:
         return {name: port or free_port() for name, port in wanted.items()}
 
     def _addresses(self) -> dict[str, str]:
-        return {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
+        ports = {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
+        # The live page shows whether the others are ready.
+        others = {name: f"{service.url}/ready" for name, service in self.services.items() if name != "api"}
+        return {**ports, "FLATTR_API_PARTS": json.dumps(others)}
 
     def _make_keys(self) -> None:
         if not self.token_keys.exists():

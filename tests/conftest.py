@@ -3,17 +3,20 @@
 ``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka
 from ``make kafka``; tests parametrised over ``broker`` run on both. Where Kafka was not
 fetched those tests are deselected with a line in the report's header, unless
-FLATTR_REQUIRE_KAFKA=1, which makes its absence an error.
+FLATTR_REQUIRE_KAFKA=1, which makes its absence an error. The same goes for tests that use
+``browser`` (Chromium from ``make browser``) and FLATTR_REQUIRE_BROWSER=1.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from deploy.local import KAFKA_HOME, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part
 from warehouse.client import Warehouse
@@ -21,24 +24,29 @@ from warehouse.migrate import migrate
 
 KAFKA_FETCHED = any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar"))
 KAFKA_REQUIRED = os.environ.get("FLATTR_REQUIRE_KAFKA") == "1"
+CHROMIUM = shutil.which("chromium")
+BROWSER_REQUIRED = os.environ.get("FLATTR_REQUIRE_BROWSER") == "1"
 _numbers = itertools.count(1)
 
 
 def pytest_report_header() -> str:
     """Say which brokers the suite runs on."""
-    return (
-        "brokers: embedded, Apache Kafka" if KAFKA_FETCHED else "brokers: embedded only; `make kafka` adds Apache Kafka"
-    )
+    brokers = "embedded, Apache Kafka" if KAFKA_FETCHED else "embedded only; `make kafka` adds Apache Kafka"
+    return f"brokers: {brokers}; browser: {CHROMIUM or 'none; `make browser` adds Chromium'}"
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect Apache Kafka's tests where it is neither fetched nor required."""
-    if KAFKA_FETCHED or KAFKA_REQUIRED:
-        return
-    needing = [item for item in items if _needs_kafka(item)]
+    """Deselect the tests of what is neither there nor required."""
+    needing = [item for item in items if _misses(item)]
     if needing:
         config.hook.pytest_deselected(items=needing)
-        items[:] = [item for item in items if not _needs_kafka(item)]
+        items[:] = [item for item in items if item not in needing]
+
+
+def _misses(item: pytest.Item) -> bool:
+    if "browser" in getattr(item, "fixturenames", ()) and not (CHROMIUM or BROWSER_REQUIRED):
+        return True
+    return _needs_kafka(item) and not (KAFKA_FETCHED or KAFKA_REQUIRED)
 
 
 def _needs_kafka(item: pytest.Item) -> bool:
@@ -59,6 +67,15 @@ def warehouse_server(parts_folder: Path) -> Iterator[EmbeddedWarehouse]:
     """One ClickHouse for the session."""
     with EmbeddedWarehouse(parts_folder / "warehouse") as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Headless Chromium. Of a module, not the session: its event loop must be gone when others want one."""
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture

@@ -93,7 +93,7 @@ class Measured:
         async def watched(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # The route's template, never the address as asked: labels stay few.
-                route = getattr(scope.get("route"), "path", "unknown")
+                route = getattr(scope.get("route"), "path_format", "unknown")
                 self._metrics.requests.labels(route, str(message["status"])).inc()
                 self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
             await send(message)

@@ -64,6 +64,7 @@ class Watch:
         self._positions: tuple[int | None, ...] = ()
         self._counts: dict[str, int] = {}
         self._rate = Rate()
+        self._top_is_old = False
         self._pulse_at_s = self._top_at_s = self._parts_at_s = 0.0
         self._parts: list[parts.Part] = []
         self._away = False
@@ -123,8 +124,10 @@ class Watch:
 
     async def _tell_top(self, number: int, lag: Lag, *, moved: bool) -> None:
         started = time.monotonic()
-        wanted = TOP in self._board.silent() or (moved and TOP in self._board.topics)
-        if not wanted or (started < self._top_at_s and TOP not in self._board.silent()):
+        # A move that comes too soon after the last list is told with the next one.
+        self._top_is_old |= moved
+        due = self._top_is_old and started >= self._top_at_s
+        if TOP not in self._board.topics or not (due or TOP in self._board.silent()):
             return
         creators = await self._reads.run(lists.top_creators, self._month, TOP_LINES)
         things = await self._reads.run(lists.top_things, self._month, TOP_LINES)
@@ -135,6 +138,7 @@ class Watch:
             **AsOf.plain(lag),
         }
         self._board.say(number, TOP, state)
+        self._top_is_old = False
         took_s = time.monotonic() - started
         self._top_at_s = started + max(_PULSE_S / 2, took_s / _TOP_SHARE)
 

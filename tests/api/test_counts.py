@@ -51,6 +51,11 @@ def test_month_is_the_clocks_when_none_is_given(warehouse: Warehouse, api: str) 
     assert (body["month"], body["flattrs"]) == ("2026-11", 5)
 
 
+def test_identifier_may_look_like_an_address(warehouse: Warehouse, api: str) -> None:
+    put_creator_counts(warehouse, [(202611, "github.com/anna?x#y", 0, 5, 1)])
+    assert ask(f"{api}/v1/creators/github.com%2Fanna%3Fx%23y/counts").json["flattrs"] == 5
+
+
 def test_identifier_with_quotes_and_slashes_is_only_a_value(warehouse: Warehouse, api: str) -> None:
     put_creator_counts(warehouse, [(202611, "an'n\\a% --", 0, 5, 1), (202611, "bob", 0, 7, 1)])
     body = ask(f"{api}/v1/creators/an'n%5Ca%25%20--/counts").json

@@ -167,6 +167,20 @@ def test_pulse_tells_rate_tallies_money_and_lag_by_partition(warehouse: Warehous
         assert listener.next()[1] == "pulse"
 
 
+def test_top_list_that_moves_twice_at_once_ends_with_the_newest(warehouse: Warehouse, live_api: str) -> None:
+    count(warehouse, 1, 1)
+    with Listener(f"{live_api}/v1/live") as listener:
+        shown = 0
+        while shown != 1:
+            _, name, state = listener.next()
+            shown = state["creators"][0]["flattrs"] if name == "top" else shown
+        for flattrs in (2, 3, 4):
+            count(warehouse, flattrs, flattrs)
+        while shown != 4:
+            _, name, state = listener.next()
+            shown = state["creators"][0]["flattrs"] if name == "top" else shown
+
+
 def test_part_that_does_not_answer_is_told(warehouse: Warehouse, live_api: str) -> None:
     parts = {"ingest": f"{live_api}/live", "streams": f"{live_api}/nothing"}
     with serving(create_app(settings_for(warehouse, api_parts=parts))) as url, Listener(f"{url}/v1/live") as listener:

@@ -33,9 +33,9 @@ class Answer:
 
 
 @contextmanager
-def serving(app: FastAPI) -> Iterator[str]:
+def serving(app: FastAPI, *, port: int | None = None) -> Iterator[str]:
     """Run the app until the block ends; yields its URL."""
-    port = free_port()
+    port = port or free_port()
     config = uvicorn.Config(app, host=HOST, port=port, log_config=None, access_log=False, timeout_graceful_shutdown=2)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, daemon=True)
@@ -51,13 +51,26 @@ def serving(app: FastAPI) -> Iterator[str]:
         thread.join(20)
 
 
+class _Stay(urllib.request.HTTPRedirectHandler):
+    """A redirect is the answer."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
 def ask(
-    url: str, *, method: str = "GET", headers: Mapping[str, str] | None = None, body: bytes | None = None
+    url: str,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    body: bytes | None = None,
+    follow: bool = True,
 ) -> Answer:
-    """One request. An error status is an answer too."""
+    """One request. An error status is an answer too, and so is a redirect unless ``follow``."""
     request = urllib.request.Request(url, method=method, headers=dict(headers or {}), data=body)
+    opener = urllib.request.build_opener() if follow else urllib.request.build_opener(_Stay)
     try:
-        with urllib.request.urlopen(request, timeout=15) as answer:
+        with opener.open(request, timeout=15) as answer:
             return Answer(answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read())
     except urllib.error.HTTPError as error:
         with error:

@@ -42,7 +42,7 @@ class MemberCounts(AsOf):
 
 
 @router.get(
-    "/creators/{creator_id}/counts",
+    "/creators/{creator_id:path}/counts",
     summary="Flattrs of a creator in a month",
     dependencies=[access.needs(Role.DASHBOARD)],
 )
@@ -72,7 +72,9 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Thi
 
 
 @router.get(
-    "/members/{member_id}/counts", summary="Flattrs of a member in a month", dependencies=[access.needs(Role.FINANCE)]
+    "/members/{member_id:path}/counts",
+    summary="Flattrs of a member in a month",
+    dependencies=[access.needs(Role.FINANCE)],
 )
 async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberCounts:
     """What the member's pool would be divided by, were the month over."""

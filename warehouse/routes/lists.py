@@ -91,7 +91,9 @@ async def top_things(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: 
     return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
 
 
-@router.get("/creators/{creator_id}/things", summary="A creator's things", dependencies=[access.needs(Role.DASHBOARD)])
+@router.get(
+    "/creators/{creator_id:path}/things", summary="A creator's things", dependencies=[access.needs(Role.DASHBOARD)]
+)
 async def creator_things(
     reads: Here, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
 ) -> ThingPage:
@@ -101,7 +103,9 @@ async def creator_things(
 
 
 @router.get(
-    "/members/{member_id}/creators", summary="Where a member's flattrs go", dependencies=[access.needs(Role.FINANCE)]
+    "/members/{member_id:path}/creators",
+    summary="Where a member's flattrs go",
+    dependencies=[access.needs(Role.FINANCE)],
 )
 async def member_creators(
     reads: Here, member_id: MemberId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None

@@ -71,7 +71,7 @@ async def live(reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSource
 
 
 @router.get(
-    "/creators/{creator_id}/live",
+    "/creators/{creator_id:path}/live",
     summary="A creator's count as it changes",
     response_class=EventSourceResponse,
     dependencies=[access.needs(Role.DASHBOARD)],

@@ -89,7 +89,7 @@ async def live(reads: Here) -> Response:
     )
 
 
-@router.get("/creators/{creator_id}")
+@router.get("/creators/{creator_id:path}")
 async def creator(request: Request, reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
     """A creator's month, with a chart of its days."""
     enter(request, reads, Role.DASHBOARD)
@@ -120,7 +120,7 @@ async def creator(request: Request, reads: Here, creator_id: CreatorId, month: Q
     )
 
 
-@router.get("/members/{member_id}")
+@router.get("/members/{member_id:path}")
 async def member(request: Request, reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
     """A member's provisional split."""
     enter(request, reads, Role.FINANCE)

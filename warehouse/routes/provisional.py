@@ -50,7 +50,7 @@ class CreatorProvisional(Provisional):
 
 
 @router.get(
-    "/members/{member_id}/provisional",
+    "/members/{member_id:path}/provisional",
     summary="A member's split if the month ended now",
     dependencies=[access.needs(Role.FINANCE)],
 )
@@ -71,7 +71,7 @@ async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth
 
 
 @router.get(
-    "/creators/{creator_id}/provisional",
+    "/creators/{creator_id:path}/provisional",
     summary="A creator's take if the month ended now",
     dependencies=[access.needs(Role.DASHBOARD)],
 )

@@ -40,7 +40,9 @@ def bodies(points: list[Point]) -> list[dict[str, object]]:
     return [{"at": moment(point.at_ms), "flattrs": point.flattrs} for point in points]
 
 
-@router.get("/creators/{creator_id}/series", summary="A creator's month", dependencies=[access.needs(Role.DASHBOARD)])
+@router.get(
+    "/creators/{creator_id:path}/series", summary="A creator's month", dependencies=[access.needs(Role.DASHBOARD)]
+)
 async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, by: By = Step.DAY) -> Series:
     """Flattrs that stand, by hour or day of the click."""
     lag, rows = await reads.keep(series.creator_hours, month, creator_id)
