@@ -18,6 +18,7 @@ from ingest.canonical import alias_table
 from ingest.clock import clock_from
 from ingest.metrics import Metrics
 from ingest.openapi import describe_beacon
+from ingest.pages import add_pages
 from ingest.protocol import BeaconProtocol, sweep
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
@@ -78,6 +79,7 @@ def create_app(settings: IngestSettings) -> IngestApp:
         )
     )
     describe_beacon(app)
+    add_pages(app)
     _add_operating_routes(app, publisher, metrics)
     return app
 
