@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from deploy import commands
+from deploy.running import adopt_running_stack
 
 app = typer.Typer(
     name="flattr",
@@ -29,6 +30,7 @@ def main() -> None:
     """Run the command line. An expected failure is one sentence and exit code 1, never a traceback."""
     from deploy.failures import EXPECTED
 
+    adopt_running_stack(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
     except EXPECTED as error:

@@ -71,7 +71,12 @@ class Part:
         return f"{HOST}:{self.port}"
 
     def launch(self) -> None:
-        """Start the process and do not wait for it. Call from a thread that lives as long as the part shall."""
+        """Start the process and do not wait for it. Call from a thread that lives as long as the part shall.
+
+        Raises ``PartFailed`` when somebody else listens on its port: that would look ready and be another's.
+        """
+        if self.listens():
+            raise PartFailed(f"{self.name} cannot start: something else listens on {self.address}; choose another port")
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command line

@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from deploy.local import HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port
+from deploy.running import remove_environment, write_environment
 from deploy.topics import ANY_TIME, HOUR_MS, TopicPlan, create_topics
 from ingest.tokens import keygen
 from warehouse.client import Warehouse, masked
@@ -50,6 +51,8 @@ class StackPlan:
     topic_rejected: str = "rejected"
     clock: str = "system"
     grace_s: int = 3600
+    broker_port: int = 0
+    warehouse_port: int = 0
     ingest_port: int = 0
     streams_port: int = 0
     api_port: int = 0
@@ -149,6 +152,7 @@ class Stack:
         for service in self.services.values():
             service.wait_ready()
             self.say(f"{service.name:<10} {service.url}   log {self._shown(service.log)}")
+        write_environment(self.folder, self.environment() | self._addresses())
 
     def environment(self) -> dict[str, str]:
         """What every service is told, by the names that settings know."""
@@ -189,6 +193,7 @@ class Stack:
             if embedded is not None:
                 embedded.stop()
         if self._lock is not None:
+            remove_environment(self.folder)
             self._lock.close()
             self._lock = None
 
@@ -204,7 +209,7 @@ class Stack:
         if self.plan.broker:
             self.say(f"broker     {self.broker_address} (yours)")
             return
-        self.broker = EmbeddedBroker(self.folder / "broker").start()
+        self.broker = EmbeddedBroker(self.folder / "broker", port=self.plan.broker_port or None).start()
         self.broker_address = self.broker.address
         self.say(f"broker     {self.broker_address} (embedded, in memory)")
 
@@ -212,7 +217,7 @@ class Stack:
         if self.plan.warehouse:
             self.say(f"warehouse  {masked(self.warehouse_url)} (yours)")
             return
-        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse").start()
+        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", port=self.plan.warehouse_port or None).start()
         self.warehouse_url = f"{self.warehouse.url}/flattr"
         self.say(f"warehouse  {self.warehouse_url} (embedded), HTTP http://{HOST}:{self.warehouse.http_port}")
 

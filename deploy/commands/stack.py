@@ -26,9 +26,11 @@ def up(
     ] = None,
     partitions: Annotated[int, typer.Option(min=1, help="of the topic of clicks, when it is made")] = 4,
     clock: Annotated[str, typer.Option(help="system, +SECONDS, -SECONDS or file:PATH")] = "system",
-    ingest_port: int = 8001,
-    streams_port: int = 8002,
-    api_port: int = 8003,
+    broker_port: Annotated[int, typer.Option(help="of the embedded broker; 0 takes a free one")] = 9092,
+    warehouse_port: Annotated[int, typer.Option(help="of the embedded warehouse; 0 takes a free one")] = 9000,
+    ingest_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8001,
+    streams_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8002,
+    api_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8003,
 ) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops it."""
     from deploy.stack import Stack, StackPlan
@@ -39,11 +41,13 @@ def up(
         warehouse=warehouse,
         partitions=partitions,
         clock=clock,
+        broker_port=broker_port,
+        warehouse_port=warehouse_port,
         ingest_port=ingest_port,
         streams_port=streams_port,
         api_port=api_port,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _stop_on_signals()
     with Stack(plan, typer.echo) as stack:
         typer.echo(f"ready      POST {stack.ingest.url}/v1/clicks   (Ctrl-C stops everything)")
         try:
@@ -87,9 +91,15 @@ def demo(
 
     traffic = Traffic(members=members, creators=creators, clicks=clicks, seed=seed)
     plan = DemoPlan(traffic=traffic, source=source, folder=data, minimum_minor=minimum_minor, broker=broker)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _stop_on_signals()
     found = Demo(plan, Console()).run()
     if figures is not None:
         figures.write_text(json.dumps(found, indent=2) + "\n")
     if not found["balanced"]:
         raise typer.Exit(1)
+
+
+def _stop_on_signals() -> None:
+    # SIGINT too: a shell starts background jobs with it ignored, and Python leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)

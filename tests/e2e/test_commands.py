@@ -99,7 +99,7 @@ def test_demo_takes_clicks_from_a_file(tmp_path: Path) -> None:
 @pytest.mark.timeout(120)
 def test_up_names_a_crashed_part_brings_it_back_and_stops_on_ctrl_c(tmp_path: Path) -> None:
     out = tmp_path / "out.txt"
-    ports = ["--ingest-port", "0", "--streams-port", "0", "--api-port", "0"]
+    ports = [word for name in ("broker", "warehouse", "ingest", "streams", "api") for word in (f"--{name}-port", "0")]
     with out.open("wb") as sink:
         process = subprocess.Popen(
             flattr("up", "--data", str(tmp_path / "data"), *ports), cwd=ROOT, stdout=sink, stderr=sink
@@ -108,6 +108,8 @@ def test_up_names_a_crashed_part_brings_it_back_and_stops_on_ctrl_c(tmp_path: Pa
         wait_until(lambda: "ready " in out.read_text() or process.poll() is not None, "flattr up", timeout_s=60)
         pids = {path.stem: int(path.read_text()) for path in (tmp_path / "data").glob("*/*.pid")}
         assert set(pids) == {"broker", "warehouse", "ingest", "streams", "api"}
+        said = (tmp_path / "data" / "env").read_text()
+        assert "FLATTR_BROKER=127.0.0.1:" in said
         os.kill(pids["api"], signal.SIGKILL)
         wait_until(lambda: "api is back" in out.read_text(), "api to come back", timeout_s=30)
         assert "api died (code -9)" in out.read_text()
@@ -115,5 +117,6 @@ def test_up_names_a_crashed_part_brings_it_back_and_stops_on_ctrl_c(tmp_path: Pa
         process.send_signal(signal.SIGINT)
         assert process.wait(60) == 0, out.read_text()
     assert out.read_text().endswith("stopped\n")
+    assert not (tmp_path / "data" / "env").exists()
     for name, pid in pids.items():
         assert not Path(f"/proc/{pid}").exists(), f"{name} is still there"
