@@ -83,14 +83,15 @@ class Demo:
         self.run_id = system_clock()
         self.clock_file = (plan.folder / "clock").resolve()
 
-    def run(self) -> dict[str, Any]:
-        """Everything, from start to the figures that ``--json`` writes."""
+    def run(self, at_end: Callable[[Stack, dict[str, Any]], None] = lambda _stack, _figures: None) -> dict[str, Any]:
+        """Everything, from start to the figures, which are returned; ``at_end`` gets them while the stack still runs."""
         started = time.monotonic()
         todo = self.plan.requests()
         self._empty_folder()
         self._set_clock(self.month_end_ms - BEFORE_MONTH_END_MS)
         self.console.rule("[bold]1  The stack starts, an hour before the month ends", align="left")
         with Stack(self._stack_plan(), self._say) as stack:
+            self.console.print(f"[bold]live page  {stack.api.url}/[/]", highlight=False)
             warehouse = Warehouse(stack.warehouse_url)
             self._take_pledges(warehouse, self.plan.members(todo))
             self.console.rule("[bold]2  Clicks come in over HTTP and are counted", align="left")
@@ -101,7 +102,9 @@ class Demo:
             tallies = read_tallies(warehouse, self.month)
             report.show(self.console, warehouse, answers, tallies, proof)
             warehouse.close()
-        return report.figures(answers, tallies, proof, seconds=time.monotonic() - started)
+            figures = report.figures(answers, tallies, proof, seconds=time.monotonic() - started)
+            at_end(stack, figures)
+        return figures
 
     def _stack_plan(self) -> StackPlan:
         return StackPlan(

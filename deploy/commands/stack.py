@@ -5,9 +5,12 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from deploy.stack import Stack
 
 
 def register(app: typer.Typer) -> None:
@@ -80,6 +83,7 @@ def demo(
         str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
     ] = None,
     minimum_minor: Annotated[int, typer.Option(min=0, help="least payout in cents; the real one is 1000")] = 100,
+    exit_at_end: Annotated[bool, typer.Option("--exit", help="end by itself on a terminal too")] = False,
 ) -> None:
     """Run the whole pipeline once: clicks in, the month closed, a payout table out, every cent explained."""
     import json
@@ -87,15 +91,22 @@ def demo(
     from rich.console import Console
 
     from deploy.demo import Demo, DemoPlan
+    from deploy.terminal import at_terminal, wait_for_key
     from deploy.traffic import Traffic
 
     traffic = Traffic(members=members, creators=creators, clicks=clicks, seed=seed)
     plan = DemoPlan(traffic=traffic, source=source, folder=data, minimum_minor=minimum_minor, broker=broker)
+    console = Console()
+
+    def at_end(stack: Stack, found: dict[str, object]) -> None:
+        if figures is not None:
+            figures.write_text(json.dumps(found, indent=2) + "\n")
+        if at_terminal() and not exit_at_end:
+            console.print(f"The stack stays up: [bold]{stack.api.url}/[/] is its live page. Press any key to end.")
+            wait_for_key(lambda: list(stack.watch()))
+
     _stop_on_signals()
-    found = Demo(plan, Console()).run()
-    if figures is not None:
-        figures.write_text(json.dumps(found, indent=2) + "\n")
-    if not found["balanced"]:
+    if not Demo(plan, console).run(at_end)["balanced"]:
         raise typer.Exit(1)
 
 
