@@ -84,7 +84,7 @@ class Demo:
         self.clock_file = (plan.folder / "clock").resolve()
 
     def run(self, at_end: Callable[[Stack, dict[str, Any]], None] = lambda _stack, _figures: None) -> dict[str, Any]:
-        """Everything, from start to the figures, which are returned; ``at_end`` gets them while the stack still runs."""
+        """Do everything and return the figures; ``at_end`` gets them while the stack still runs."""
         started = time.monotonic()
         todo = self.plan.requests()
         self._empty_folder()

@@ -83,7 +83,9 @@ def demo(
         str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
     ] = None,
     minimum_minor: Annotated[int, typer.Option(min=0, help="least payout in cents; the real one is 1000")] = 100,
-    exit_at_end: Annotated[bool, typer.Option("--exit", help="end by itself on a terminal too")] = False,
+    exit_at_end: Annotated[  # noqa: FBT002 - an option, always named
+        bool, typer.Option("--exit", help="end by itself on a terminal too")
+    ] = False,
 ) -> None:
     """Run the whole pipeline once: clicks in, the month closed, a payout table out, every cent explained."""
     import json
@@ -102,7 +104,7 @@ def demo(
         if figures is not None:
             figures.write_text(json.dumps(found, indent=2) + "\n")
         if at_terminal() and not exit_at_end:
-            console.print(f"The stack stays up: [bold]{stack.api.url}/[/] is its live page. Press any key to end.")
+            console.print(f"The closed month: [bold]{stack.api.url}/months/{found['month']}[/]   Press any key to end.")
             wait_for_key(lambda: list(stack.watch()))
 
     _stop_on_signals()
