@@ -8,6 +8,7 @@ as a raw ASGI route, for servers that know nothing of that.
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -58,6 +59,8 @@ _DETAILS: Final = {
     Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
     Reason.DRAINING: "this server is stopping: send it again with the same click_id",
 }
+#: What was refused is kept and shown; whose token it carried is not.
+_TOKEN: Final = re.compile(rb'("token"\s*:\s*")[^"]*')
 _NOBODY: Final = Caller("")
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger(__name__)
@@ -124,6 +127,11 @@ class Beacon:
         """Answer a request whose body was never whole."""
         self._metrics.requests += 1
         Exchange(self, request, body, reply).refuse(refused)
+
+    def refuse_head(self, refused: Refused) -> tuple[int, bytes]:
+        """Status and body for what never became a request."""
+        self._metrics.refused[refused.refusal.reason] += 1
+        return problem([refused.refusal])
 
     def check_length(self, length: int) -> None:
         """Raise ``Refused`` when a body has grown, or is announced to grow, over the cap."""
@@ -227,7 +235,7 @@ class Beacon:
                 reason=refusal.reason.value,
                 detail=refusal.detail,
                 rejected_at=self._clock(),
-                raw=raw[: self._settings.rejected_raw_max_bytes],
+                raw=_TOKEN.sub(rb"\1...", raw[: self._settings.rejected_raw_max_bytes]),
                 item=refusal.item,
                 field=refusal.field,
                 member_id=caller.member_id,

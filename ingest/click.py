@@ -64,6 +64,9 @@ class Reason(StrEnum):
     ENCODING_UNSUPPORTED = "encoding_unsupported"
     ENCODING_BROKEN = "encoding_broken"
     METHOD_NOT_ALLOWED = "method_not_allowed"
+    HTTP_MALFORMED = "http_malformed"
+    HEAD_TOO_LARGE = "head_too_large"
+    HEAD_TIMEOUT = "head_timeout"
     # who asks
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason code, not a secret
     TOKEN_INVALID = "token_invalid"  # noqa: S105 - the same

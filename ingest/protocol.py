@@ -25,7 +25,8 @@ from ingest.request import Request
 from ingest.settings import IngestSettings
 
 _SWEEP_S: Final = 0.5
-_BODY_PIECE_MAX: Final = 65_536
+#: Of a body that is refused before its end, so much is read and dropped, so that its sender gets to see why.
+_DROPPED_MAX: Final = 4 * 1024 * 1024
 
 
 class HasBeacon(Protocol):
@@ -67,6 +68,7 @@ class _BeaconCycle:
         self.disconnected = False
         self.keep_alive = keep_alive
         self.response_complete = False
+        self.dropped = request.length
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Write the answer, at once and once."""
@@ -112,11 +114,11 @@ class BeaconProtocol(HttpToolsProtocol):
         elif waited_s > self._settings.body_timeout_s:
             self._waiting_since = 0.0
             cycle = self._beacon_cycle
-            if cycle is not None and cycle.more_body:
+            if cycle is not None and cycle.more_body and not cycle.response_complete:
                 refused = Refused(Reason.BODY_TIMEOUT, "the body did not arrive in time")
                 self._beacon.refuse(cycle.request, refused, bytes(cycle.pieces or cycle.body), cycle.reply)
-            else:
-                self._write_close(408)
+            elif cycle is None or not cycle.response_complete:
+                self._refuse_head(Reason.HEAD_TIMEOUT, "the request did not arrive in time")
             self.transport.close()
 
     def data_received(self, data: bytes) -> None:
@@ -129,7 +131,7 @@ class BeaconProtocol(HttpToolsProtocol):
             self._head_bytes += len(data)
         super().data_received(data)
         if self._head_bytes > self._settings.header_max_bytes and not self.transport.is_closing():
-            self._write_close(431)
+            self._refuse_head(Reason.HEAD_TOO_LARGE, f"at most {self._settings.header_max_bytes} bytes of headers")
             self.transport.close()
 
     def on_message_begin(self) -> None:
@@ -165,6 +167,9 @@ class BeaconProtocol(HttpToolsProtocol):
             super().on_body(body)
             return
         if cycle.response_complete:
+            cycle.dropped += len(body)
+            if cycle.dropped > _DROPPED_MAX:
+                self.transport.close()
             return
         if not cycle.body:
             cycle.body = body
@@ -186,7 +191,9 @@ class BeaconProtocol(HttpToolsProtocol):
             super().on_message_complete()
             return
         cycle.more_body = False
-        if not cycle.response_complete:
+        if cycle.response_complete:
+            self.transport.close()
+        else:
             self._beacon.take(cycle.request, cycle.body if cycle.pieces is None else bytes(cycle.pieces), cycle.reply)
 
     def on_response_complete(self) -> None:
@@ -215,6 +222,8 @@ class BeaconProtocol(HttpToolsProtocol):
                 b"" if cycle.request.method == "HEAD" else body,
             )
         )
+        if cycle.more_body and cycle.dropped <= _DROPPED_MAX:
+            return  # closed by the end of the body, by too much of it, or by time
         if closing:
             self.transport.close()
         self.on_response_complete()
@@ -234,9 +243,15 @@ class BeaconProtocol(HttpToolsProtocol):
         self.headers = self.scope["headers"] = headers
         super().on_headers_complete()
 
-    def _write_close(self, status: int) -> None:
-        phrase = HTTPStatus(status).phrase.encode()
-        self.transport.write(b"HTTP/1.1 %d %s\r\nconnection: close\r\ncontent-length: 0\r\n\r\n" % (status, phrase))
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP, and close: nobody knows where the next request would begin."""
+        self._refuse_head(Reason.HTTP_MALFORMED, msg)
+        self.transport.close()
+
+    def _refuse_head(self, reason: Reason, detail: str) -> None:
+        status, body = self._beacon.refuse_head(Refused(reason, detail))
+        head = _head(status, ((b"content-type", b"application/problem+json"), (b"connection", b"close")))
+        self.transport.write(b"%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
 
 
 @lru_cache(1024)

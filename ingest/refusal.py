@@ -36,6 +36,9 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.ENCODING_UNSUPPORTED: 415,
     Reason.ENCODING_BROKEN: 400,
     Reason.METHOD_NOT_ALLOWED: 405,
+    Reason.HTTP_MALFORMED: 400,
+    Reason.HEAD_TOO_LARGE: 431,
+    Reason.HEAD_TIMEOUT: 408,
     Reason.TOKEN_MISSING: 401,
     Reason.TOKEN_INVALID: 401,
     Reason.TOKEN_EXPIRED: 401,
@@ -66,6 +69,7 @@ _TITLES: Final = {
     415: "Unknown encoding",
     422: "Not a click",
     429: "Too many",
+    431: "Too large a head",
     503: "Try again",
 }
 #: What a client should try again, unchanged, with the same click id.

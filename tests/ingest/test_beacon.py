@@ -121,3 +121,11 @@ def test_service_says_that_it_lives_and_is_ready(ingest: Ingest) -> None:
     ready = ingest.get("/ready")
     assert (ready.status, ready.json["parts"]) == (200, {"broker": "connected"})
     assert "/v1/clicks" in ingest.get("/openapi.json").json["paths"]
+
+
+def test_token_is_not_kept_with_what_was_refused(ingest: Ingest, embedded_broker: Part) -> None:
+    token = ingest.token()
+    assert ingest.post({"thing": "x", "token": token}).status == 422
+    wait_until(lambda: ingest.metric("flattr_ingest_rejections_kept_total") == 1)
+    (kept,) = records(embedded_broker.address, ingest.settings.topic_rejected)
+    assert decode_rejection(kept.value).raw == b'{"thing": "x", "token": "..."}'
