@@ -21,7 +21,7 @@ from ingest.click import ID_LENGTH_MAX
 from warehouse.client import Warehouse, named
 from warehouse.money import AmountError, parse_amount
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.lock import locked
+from warehouse.payout.lock import CLOSE, locked
 from warehouse.payout.months import month_text, parse_month
 
 COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
@@ -124,7 +124,7 @@ def import_pledges(warehouse: Warehouse, path: Path, currency: str) -> Imported:
         raise PayoutRefused(f"{path} cannot be read: {error.strerror}. Check the path.") from None
     except UnicodeDecodeError as error:
         raise PledgesRefused(path.name, [f"byte {error.start}: not UTF-8; save the file as UTF-8"]) from None
-    with locked(warehouse, "month-close"):
+    with locked(warehouse, CLOSE):
         return _import(warehouse, path.name, text, hashlib.sha256(content).hexdigest(), currency)
 
 

@@ -14,9 +14,9 @@ from deploy.topics import TopicPlan, create_topics
 from ingest.clock import system_clock
 from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattrs_of, partition_of, pledge, state_month
 from warehouse.client import Warehouse
-from warehouse.payout.close import LOCK, close_month
+from warehouse.payout.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.lock import locked
+from warehouse.payout.lock import CLOSE, locked
 from warehouse.payout.log_ends import KafkaLogEnds
 from warehouse.payout.months import cutoff_ms, parse_month
 
@@ -117,7 +117,7 @@ def test_count_that_differs_from_the_recount_is_named_by_member_and_creator(mont
 
 
 def test_second_close_is_refused_while_the_first_runs_and_passes_after_it(month: Warehouse) -> None:
-    with locked(month, LOCK), pytest.raises(MonthLocked, match="Another close is running"):
+    with locked(month, CLOSE), pytest.raises(MonthLocked, match="Another close is running"):
         close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)
     assert close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS).balanced
 
@@ -142,7 +142,7 @@ async def test_log_ends_are_the_first_record_past_the_cutoff_or_the_end(broker: 
 
 def test_lock_of_a_killed_holder_is_free_within_seconds(warehouse: Warehouse) -> None:
     script = (
-        "import sys, time\nfrom warehouse.client import Warehouse\nfrom warehouse.payout.lock import locked\n"
+        "import sys, time\nfrom warehouse.client import Warehouse\nfrom warehouse.payout.lock import CLOSE, locked\n"
         "with locked(Warehouse(sys.argv[1]), 'l'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, warehouse.url], stdout=subprocess.PIPE, env=os.environ)

@@ -15,10 +15,11 @@ from ingest.clock import Clock
 from warehouse.client import Warehouse
 from warehouse.payout import checks, compute, gate, proof
 from warehouse.payout.errors import NotConserved, PayoutRefused
-from warehouse.payout.lock import Lock, locked
+from warehouse.payout.lock import CLOSE, Lock, locked
 from warehouse.payout.log_ends import LogEnds
 from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
+from warehouse.payout.provisional import keep_run
 from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import take_snapshot
@@ -27,7 +28,6 @@ from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
 Progress = Callable[[str, int], None]
 
-LOCK: Final = "month-close"
 _PERCENT_DONE: Final = {
     "gate": 2, "pools": 50, "payouts": 60, "ledger": 62, "compute": 65, "check": 90, "publish": 95, "seal": 100,
 }  # fmt: skip
@@ -50,7 +50,7 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
     before = _closed_already(warehouse, month, settings)
     if before is not None:
         return before
-    with locked(warehouse, LOCK) as lock:
+    with locked(warehouse, CLOSE) as lock:
         before = _closed_already(warehouse, month, settings)
         if before is not None:
             return before
@@ -66,15 +66,22 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     log_ends: LogEnds,
     settings: CloseSettings,
     progress: Progress = lambda _step, _percent: None,
+    keep: bool = False,
 ) -> Proof:
-    """Do everything but publish and seal, then empty the staging tables: what the close would state."""
-    with locked(warehouse, LOCK) as lock:
+    """Do everything but publish and seal, then empty the staging tables: what the close would state.
+
+    ``keep`` keeps the payouts as a provisional run, to be held against the final month.
+    """
+    with locked(warehouse, CLOSE) as lock:
         run = _Run(warehouse, month, settings, lock, progress)
         try:
             tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
             progress("gate", _PERCENT_DONE["gate"])
             run.compute(tallies)
-            return run.prove(tallies)
+            statement = run.prove(tallies)
+            if keep:
+                keep_run(warehouse, statement)
+            return statement
         finally:
             compute.drop_staging(warehouse, month)
 

@@ -15,6 +15,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError, WarehouseRefused
@@ -26,6 +27,10 @@ _HOLD = """
 SELECT sleepEachRow(0.02) FROM numbers(1000000000)
 SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0, max_execution_time = 0
 """
+
+
+#: Who closes a month, or changes what a close reads, holds this one.
+CLOSE: Final = "month-close"
 
 
 class Lock:

@@ -58,6 +58,15 @@ class CloseSettings(BaseSettings):
         description="Whether a creator must have signed up before money is paid; until then it is held. "
         "False pays everybody, which suits a trial without a register of creators.",
     )
+    close_outlier_factor: int = Field(
+        default=5, ge=1, description="A name stands out when it has this many times the flattrs of last month."
+    )
+    close_outlier_flattrs_min: int = Field(
+        default=100, ge=1, description="Below this many flattrs nothing stands out: small numbers jump."
+    )
+    close_debtor_name: str = Field(default="", max_length=70, description="Whose account pays, as the bank knows it.")
+    close_debtor_iban: str = Field(default="", description="The account that pays, as IBAN without blanks.")
+    close_debtor_bic: str = Field(default="", description="The bank of the account that pays.")
     close_memory_max_bytes: int = Field(
         default=4_000_000_000,
         ge=200_000_000,

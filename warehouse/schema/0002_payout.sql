@@ -64,8 +64,7 @@ CREATE TABLE IF NOT EXISTS adjustments
     amount_micro UInt64,
     currency     LowCardinality(String),
     cites        String,
-    reason       String,
-    made_at      DateTime64(3, 'UTC')
+    reason       String
 )
 ENGINE = MergeTree
 ORDER BY version;

@@ -1,0 +1,6 @@
+-- A provisional run's number and proof; the newest one for number 0.
+SELECT run, proof
+FROM provisional_runs
+WHERE month = %(month)s AND (%(run)s = 0 OR run = %(run)s)
+ORDER BY run DESC
+LIMIT 1
