@@ -18,6 +18,7 @@ from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
 from warehouse.keys import Role
 from warehouse.live import Board
+from warehouse.payout import api as finance
 from warehouse.payout.settings import CloseSettings
 from warehouse.reads import Reads
 from warehouse.routes import counters, counts, health, lag, lists, live, months, pages, provisional, receipts, series
@@ -58,7 +59,7 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
     app.state.reads = reads
     app.state.board = board
     problems.install(app)
-    for part in (counts, counters, receipts, lists, series, provisional, months, live, lag, health):
+    for part in (counts, counters, receipts, lists, series, provisional, months, finance, live, lag, health):
         _name_roles(part.router)
         app.include_router(part.router)
     pages.install(app)

@@ -26,6 +26,7 @@ class ReadReason(StrEnum):
 
     MONTH_MALFORMED = "month_malformed"
     MONTH_NOT_CLOSED = "month_not_closed"
+    LINE_UNKNOWN = "line_unknown"
     PARAMETER_INVALID = "parameter_invalid"
     TOO_MANY = "too_many"
     KEY_MISSING = "key_missing"

@@ -1,20 +1,14 @@
-"""`flattr pledges`, `flattr month`, `flattr payouts`: what finance does at the month's end."""
+"""`flattr pledges`, `creators`, `month`: what finance does at the month's end. `payouts`: see payouts.py."""
 
 from __future__ import annotations
 
-import csv
-import sys
+import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from ingest.clock import Clock
-    from warehouse.client import Warehouse
-    from warehouse.payout.log_ends import LogEnds
-    from warehouse.payout.proof import Proof
-    from warehouse.payout.settings import CloseSettings
+from deploy.month import clock, closed, log_ends, print_proof, settings, warehouse
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 
@@ -24,176 +18,170 @@ def register(app: typer.Typer) -> None:
     pledges = typer.Typer(help="What members pay.", no_args_is_help=True)
     pledges.command("import")(import_pledges)
     app.add_typer(pledges, name="pledges")
+    creators = typer.Typer(help="Who is paid, and whose money waits.", no_args_is_help=True)
+    creators.command("import")(import_creators)
+    creators.command("hold")(hold)
+    creators.command("release")(release)
+    app.add_typer(creators, name="creators")
     month = typer.Typer(help="The month's close.", no_args_is_help=True)
-    month.command("close")(close)
-    month.command("status")(status)
+    for command in (close, status, verify, proof, approve, outliers, compare):
+        month.command(command.__name__)(command)
     app.add_typer(month, name="month")
-    payouts = typer.Typer(help="What creators are paid.", no_args_is_help=True)
-    payouts.command("show")(show)
-    payouts.command("export")(export)
-    app.add_typer(payouts, name="payouts")
 
 
 def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,month,amount,currency,paid")]) -> None:
     """Import pledges from a CSV file: all rows, or none and every bad row named."""
     from warehouse.pledges import import_pledges as read
 
-    done = read(_warehouse(), file, _settings().close_currency)
+    done = read(warehouse(), file, settings().close_currency)
     if done.version == 0:
         typer.echo(f"{file.name} is the newest import already: nothing to do")
     else:
         typer.echo(f"{done.rows} pledges imported as version {done.version}")
 
 
+def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,name,iban,bic")]) -> None:
+    """Import creators who have signed up, with their accounts: all rows or none."""
+    from warehouse.payout.creators import import_creators as read
+
+    typer.echo(f"{read(warehouse(), file)} creators imported")
+
+
+def hold(creator_id: str, reason: Annotated[str, typer.Option(help="what the creator will be told")]) -> None:
+    """Keep a creator's money back from the next close on."""
+    from warehouse.payout.creators import hold as keep_back
+
+    keep_back(warehouse(), creator_id, reason)
+    typer.echo(f"{creator_id} is held: {reason}")
+
+
+def release(creator_id: str) -> None:
+    """Lift a hold: what waited is paid with the next close."""
+    from warehouse.payout.creators import release as let_go
+
+    let_go(warehouse(), creator_id)
+    typer.echo(f"{creator_id} is released")
+
+
 def close(
     month: Month,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, write nothing")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, publish nothing")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="keep a dry run, to compare the final month with")] = False,
 ) -> None:
     """Close a month: check that all is in, divide every cent, publish and seal."""
     from rich.console import Console
     from rich.progress import Progress
 
-    from deploy.logs import set_up
+    from deploy.failures import CommandFailed
     from warehouse.payout.close import close_month, rehearse_month
     from warehouse.payout.months import parse_month
 
-    set_up("WARNING")
+    if keep and not dry_run:
+        raise CommandFailed("--keep keeps a dry run: give --dry-run with it.")
     number = parse_month(month)
-    work = rehearse_month if dry_run else close_month
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task(f"closing {month}", total=100)
-        proof = work(
-            _warehouse(),
-            number,
-            clock=_clock(),
-            log_ends=_log_ends(),
-            settings=_settings(),
-            progress=lambda step, percent: bars.update(bar, completed=percent, description=f"{month}: {step}"),
-        )
-    typer.echo(f"{month} would be closed like this (dry run, nothing written):" if dry_run else f"{month} is closed.")
-    _print_proof(proof)
+
+        def step_done(step: str, percent: int) -> None:
+            bars.update(bar, completed=percent, description=f"{month}: {step}")
+
+        work = functools.partial(rehearse_month, keep=keep) if dry_run else close_month
+        stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
+    typer.echo(f"{month} would be closed like this (dry run):" if dry_run else f"{month} is closed.")
+    print_proof(stated)
 
 
 def status(month: Month) -> None:
     """Say whether a month is closed, and if not, what is missing."""
     from warehouse.errors import WarehouseError
+    from warehouse.payout.approval import approvers
     from warehouse.payout.gate import pass_gate
     from warehouse.payout.months import parse_month
     from warehouse.payout.proof import stored
 
     number = parse_month(month)
-    warehouse = _warehouse()
-    proof = stored(warehouse, number)
-    if proof is not None:
-        typer.echo(f"{month} is closed.")
-        _print_proof(proof)
+    sealed = stored(warehouse(), number)
+    if sealed is not None:
+        names = approvers(warehouse(), sealed)
+        typer.echo(f"{month} is closed, approved by {' and '.join(names) or 'nobody yet'}.")
+        print_proof(sealed)
         return
     try:
-        tallies = pass_gate(warehouse, number, clock=_clock(), log_ends=_log_ends(), settings=_settings())
+        tallies = pass_gate(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings())
     except WarehouseError as missing:
         typer.echo(f"{month} is open. {missing}")
     else:
         typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are in.")
 
 
-def show(month: Month, top: Annotated[int, typer.Option(min=1, help="how many creators")] = 20) -> None:
-    """Print the payouts of a closed month, largest first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from warehouse.money import as_text
-    from warehouse.payout.queries import top_payouts
-
-    warehouse = _warehouse()
-    proof = _closed(warehouse, month)
-    table = Table("creator", "members", "flattrs", "earned", "paid", "carried", "held", "why", title=f"payouts {month}")
-    for line in top_payouts(warehouse, proof.month, top):
-        amounts = (line.earned_micro, line.paid_micro, line.carried_out_micro, line.held_out_micro)
-        table.add_row(
-            line.creator_id,
-            str(line.members),
-            str(line.flattrs),
-            *(as_text(amount, proof.currency) for amount in amounts),
-            line.reason,
-        )
-    Console().print(table)
-
-
-def export(
-    month: Month,
-    form: Annotated[str, typer.Option("--format", help="csv")] = "csv",
-    output: Annotated[Path | None, typer.Option(help="a file; standard output without it")] = None,
-) -> None:
-    """Write the payouts of a closed month."""
-    from dataclasses import astuple, fields
-
-    from deploy.failures import CommandFailed
-    from warehouse.payout.queries import Payout, all_payouts
-
-    if form != "csv":
-        raise CommandFailed(f"format {form!r} is not known: csv")
-    warehouse = _warehouse()
-    proof = _closed(warehouse, month)
-    with output.open("w", newline="") if output else sys.stdout as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow([field.name for field in fields(Payout)])
-        writer.writerows(astuple(line) for line in all_payouts(warehouse, proof.month))
-
-
-def _closed(warehouse: Warehouse, month: str) -> Proof:
+def verify(month: Month) -> None:
+    """Compute a closed month again in plain Python and compare line by line and hash by hash."""
     from deploy.failures import CommandFailed
     from warehouse.payout.months import parse_month
-    from warehouse.payout.proof import stored
+    from warehouse.payout.verify import verify_month
 
-    proof = stored(warehouse, parse_month(month))
-    if proof is None:
-        raise CommandFailed(f"{month} is not closed: `flattr month status {month}` says what is missing.")
-    return proof
-
-
-def _print_proof(proof: Proof) -> None:
-    from warehouse.money import as_text
-
-    lines = {
-        "charged": proof.pledged_micro,
-        "= paid": proof.paid_micro,
-        "+ fee": proof.fee_micro,
-        "+ held": proof.held_micro,
-        "+ carried": proof.carried_micro,
-        "+ charity": proof.charity_micro,
-    }
-    for name, amount in lines.items():
-        typer.echo(f"  {name:<10} {as_text(amount):>20} {proof.currency}")
-    typer.echo(
-        f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
-        f"+ {proof.rejected} rejected + {proof.late} late"
-    )
-    typer.echo(f"  {proof.members_unfunded} of {proof.members} members unfunded; seal {proof.seal}")
+    findings = verify_month(warehouse(), parse_month(month))
+    if not findings.clean:
+        lines = "\n".join(f"  {problem}" for problem in findings.problems)
+        raise CommandFailed(f"{month} does not verify:\n{lines}")
+    typer.echo(f"{month} verifies: {findings.lines} lines, every hash and the chain of seals agree.")
 
 
-def _settings() -> CloseSettings:
-    from warehouse.payout.settings import CloseSettings
-
-    return CloseSettings()
-
-
-def _warehouse() -> Warehouse:
-    from warehouse.client import Warehouse
-    from warehouse.settings import WarehouseSettings
-
-    return Warehouse(WarehouseSettings().warehouse.get_secret_value(), timeout_s=_settings().close_timeout_s)
+def proof(
+    month: Month, output: Annotated[Path | None, typer.Option(help="a file; standard output without it")] = None
+) -> None:
+    """Write the published proof of a closed month: the text whose SHA-256 is the seal."""
+    text = closed(month).text()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text)
 
 
-def _clock() -> Clock:
-    import os
+def approve(
+    month: Month,
+    keys: Annotated[Path, typer.Option(envvar="FLATTR_API_KEYS", help="the file of API keys")],
+    key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="of the role finance")],
+) -> None:
+    """Approve a closed month's seal; payments need two different keys."""
+    from deploy.failures import CommandFailed
+    from warehouse.keys import KeyRing
+    from warehouse.payout.approval import APPROVERS_NEEDED
+    from warehouse.payout.approval import approve as note
 
-    from ingest.clock import clock_from
+    holder = KeyRing(keys).holder(key)
+    if holder is None:
+        raise CommandFailed(f"This key is not in {keys}: issue one with `flattr keys issue`.")
+    sealed = closed(month)
+    names = note(warehouse(), sealed, holder)
+    missing = max(0, APPROVERS_NEEDED - len(names))
+    typer.echo(f"{month} ({sealed.seal[:16]}) is approved by {' and '.join(names)}; {missing} more needed")
 
-    return clock_from(os.environ.get("FLATTR_CLOCK", "system"))
+
+def outliers(month: Month) -> None:
+    """Name creators, members and sites that grew beyond the set bounds since last month."""
+    from warehouse.payout.months import parse_month
+    from warehouse.payout.outliers import find_outliers
+
+    found = find_outliers(warehouse(), parse_month(month), settings())
+    for line in found:
+        typer.echo(f"{line.kind} {line.name}: {line.flattrs} flattrs, {line.flattrs_before} the month before")
+    typer.echo(f"{len(found)} stand out in {month}")
 
 
-def _log_ends() -> LogEnds:
-    from warehouse.payout.log_ends import LogSettings
+def compare(
+    month: Month, run: Annotated[int | None, typer.Option(help="a kept dry run's number; the newest without it")] = None
+) -> None:
+    """Explain what changed from a kept dry run to the final month."""
+    from warehouse.payout.provisional import compare_run
 
-    return LogSettings().log_ends()
+    compared = compare_run(warehouse(), closed(month), run)
+    for name, (before, after) in {**compared.totals, **compared.rules}.items():
+        typer.echo(f"{name}: {before} became {after}")
+    for line in compared.lines:
+        typer.echo(
+            f"creator {line.creator_id}: earned {line.earned_before_micro} became {line.earned_micro}, "
+            f"paid {line.paid_before_micro} became {line.paid_micro}"
+        )
+    typer.echo(f"{len(compared.lines)} payout lines differ")

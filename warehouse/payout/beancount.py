@@ -1,7 +1,7 @@
 """The ledger in Beancount's syntax: a second tool, written by others, checks that the books balance.
 
 One transaction per entry on the last day of its month, amounts exact to six decimals, and at
-the end of each month a balance assertion per class of account, taken from the sealed proof.
+the end of each month the balances that the sealed proofs state, asserted.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from warehouse.payout.proof import Proof
 
 _ROOTS: Final = {
     "cash": "Assets:Cash",
-    "members": "Liabilities:Members",
+    "members": "Liabilities:Carried:Members",
     "pool": "Liabilities:Pool",
-    "creator": "Liabilities:Creators",
+    "creator": "Liabilities:Carried:Creators",
     "held": "Liabilities:Held",
     "payable": "Liabilities:Payable",
     "charity": "Liabilities:Charity",
@@ -31,7 +31,7 @@ _ROOTS: Final = {
 
 
 def account_name(kind: str, owner: str) -> str:
-    """An account as Beancount writes it. An owner's sign that it does not allow becomes -, its code in hexadecimal, -."""
+    """An account as Beancount writes it; a sign of the owner that it does not allow becomes -CODE-, in hexadecimal."""
     if not owner:
         return _ROOTS[kind]
     return f"{_ROOTS[kind]}:C-{re.sub(r'[^A-Za-z0-9]', lambda sign: f'-{ord(sign[0]):X}-', owner)}"
@@ -45,27 +45,40 @@ def beancount_text(warehouse: Warehouse, proofs: list[Proof]) -> Iterator[str]:
     yield f'option "title" "Flattr"\noption "operating_currency" "{currency}"\n\n'
     begin = _days(proofs[0].month)[0]
     opened: set[str] = set()
-    balances: dict[str, int] = defaultdict(int)
+
+    def opening(*accounts: str) -> Iterator[str]:
+        for account in accounts:
+            if account not in opened:
+                opened.add(account)
+                yield f"{begin} open {account} {currency}\n"
+
+    stated: dict[str, int] = defaultdict(int)
     for proof in proofs:
         last = _days(proof.month)[1]
         for line in warehouse.stream(named("payout_entries"), {"month": proof.month}):
             _, kind, owner, debit_class, debit_owner, credit_class, credit_owner, amount, _, cites = line
             debit = account_name(debit_class, debit_owner)
             credit = account_name(credit_class, credit_owner)
-            for account in (debit, credit):
-                if account not in opened:
-                    opened.add(account)
-                    yield f"{begin} open {account} {currency}\n"
-            balances[debit_class] += amount
-            balances[credit_class] -= amount
+            yield from opening(debit, credit)
             text = as_text(amount)
             what = " ".join(part for part in (kind, owner, cites) if part)
             yield f"{last} * {_quoted(what)}\n  {debit}  {text} {currency}\n  {credit}  -{text} {currency}\n"
-        for kind, balance in sorted(balances.items()):
-            if _ROOTS[kind] not in opened:
-                opened.add(_ROOTS[kind])
-                yield f"{begin} open {_ROOTS[kind]} {currency}\n"
-            yield f"{last + timedelta(days=1)} balance {_ROOTS[kind]}  {as_text(balance)} ~ 0 {currency}\n"
+        for account, micro in _stated(proof, stated).items():
+            yield from opening(account)
+            yield f"{last + timedelta(days=1)} balance {account}  {as_text(micro)} ~ 0 {currency}\n"
+
+
+def _stated(proof: Proof, sums: dict[str, int]) -> dict[str, int]:
+    """The balances after a month, as its proof and those before it have them; ``sums`` runs on."""
+    sums["Assets:Cash"] += proof.pledged_micro
+    sums["Liabilities:Payable"] -= proof.paid_micro
+    sums["Liabilities:Charity"] -= proof.charity_micro
+    sums["Income:Kept"] -= proof.kept_micro
+    sums["Income:Fee"] -= proof.fee_micro - proof.kept_micro
+    sums["Liabilities:Held"] = -proof.held_balance_micro
+    sums["Liabilities:Carried"] = -proof.carried_balance_micro
+    sums["Liabilities:Pool"] = 0
+    return sums
 
 
 def _quoted(text: str) -> str:

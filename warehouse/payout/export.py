@@ -128,6 +128,7 @@ def _payees(warehouse: Warehouse, payments: list[Payout]) -> dict[str, Creator]:
     if missing:
         more = f" and {len(missing) - _SHOWN_MAX} more" if len(missing) > _SHOWN_MAX else ""
         raise PayoutRefused(
-            f"No account is known of {', '.join(missing[:_SHOWN_MAX])}{more}: import them with `flattr creators import`."
+            f"No account is known of {', '.join(missing[:_SHOWN_MAX])}{more}: "
+            "import them with `flattr creators import`."
         )
     return register

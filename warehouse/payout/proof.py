@@ -156,3 +156,8 @@ def stored(warehouse: Warehouse, month: int) -> Proof | None:
     """The proof of a closed month; None while it is open."""
     rows = warehouse.rows(named("payout_proof"), {"month": month})
     return Proof.read(rows[0][0]) if rows else None
+
+
+def stored_until(warehouse: Warehouse, month: int) -> list[Proof]:
+    """The proofs of the closed months up to one, oldest first."""
+    return [Proof.read(text) for (text,) in warehouse.rows(named("payout_proofs"), {"month": month})]

@@ -55,7 +55,8 @@ def compare_run(warehouse: Warehouse, final: Proof, run: int | None = None) -> C
     rows = warehouse.rows(named("payout_run"), {"month": final.month, "run": run or 0})
     if not rows:
         raise PayoutRefused(
-            f"No provisional run of {month_text(final.month)} was kept: `flattr month close --dry-run --keep` keeps one."
+            f"No provisional run of {month_text(final.month)} was kept: "
+            "`flattr month close --dry-run --keep` keeps one."
         )
     number, text = rows[0]
     before = Proof.read(text)

@@ -1,0 +1,80 @@
+"""What the commands of the month's end share: the parts from the environment, and the proof on the terminal."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ingest.clock import Clock
+    from warehouse.client import Warehouse
+    from warehouse.payout.log_ends import LogEnds
+    from warehouse.payout.proof import Proof
+    from warehouse.payout.settings import CloseSettings
+
+
+@functools.cache
+def settings() -> CloseSettings:
+    """The rules of the close."""
+    from warehouse.payout.settings import CloseSettings
+
+    return CloseSettings()
+
+
+@functools.cache
+def warehouse() -> Warehouse:
+    """The database, with the close's patience."""
+    from warehouse.client import Warehouse
+    from warehouse.settings import WarehouseSettings
+
+    return Warehouse(WarehouseSettings().warehouse.get_secret_value(), timeout_s=settings().close_timeout_s)
+
+
+def clock() -> Clock:
+    """The clock that FLATTR_CLOCK names."""
+    from ingest.clock import clock_from
+
+    return clock_from(os.environ.get("FLATTR_CLOCK", "system"))
+
+
+def log_ends() -> LogEnds:
+    """The log of clicks."""
+    from warehouse.payout.log_ends import LogSettings
+
+    return LogSettings().log_ends()
+
+
+def closed(month: str) -> Proof:
+    """The proof of a closed month. Raises ``CommandFailed`` while it is open."""
+    from deploy.failures import CommandFailed
+    from warehouse.payout.months import parse_month
+    from warehouse.payout.proof import stored
+
+    proof = stored(warehouse(), parse_month(month))
+    if proof is None:
+        raise CommandFailed(f"{month} is not closed: `flattr month status {month}` says what is missing.")
+    return proof
+
+
+def print_proof(proof: Proof) -> None:
+    """Where every cent and every click went."""
+    from warehouse.money import as_text
+
+    lines = {
+        "charged": proof.pledged_micro,
+        "= paid": proof.paid_micro,
+        "+ fee": proof.fee_micro,
+        "+ held": proof.held_micro,
+        "+ carried": proof.carried_micro,
+        "+ charity": proof.charity_micro,
+    }
+    for name, amount in lines.items():
+        typer.echo(f"  {name:<10} {as_text(amount):>20} {proof.currency}")
+    typer.echo(
+        f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
+        f"+ {proof.rejected} rejected + {proof.late} late"
+    )
+    typer.echo(f"  {proof.members_unfunded} of {proof.members} members unfunded; seal {proof.seal}")

@@ -1,0 +1,287 @@
+"""Holds, claims, corrections, returns, approval, exports, provisional runs: money that does not go straight through."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
+from tests.payout.test_close import close, payouts
+from warehouse.client import Warehouse
+from warehouse.keys import Role, issue
+from warehouse.payout import adjust, creators, export, outliers, provisional
+from warehouse.payout.approval import approve
+from warehouse.payout.beancount import beancount_text
+from warehouse.payout.close import rehearse_month
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.proof import Proof, stored_until
+from warehouse.payout.queries import all_payouts
+from warehouse.payout.verify import verify_month
+
+EUR = 1_000_000
+NOVEMBER, DECEMBER, JANUARY = 202611, 202612, 202701
+DEBTOR = export.Debtor("Flattr", "DE89370400440532013000", "COBADEFF")
+REGISTER = (
+    "creator_id,name,iban,bic\n"
+    "ada,Ada Lovelace,GB29NWBK60161331926819,\n"
+    "bob,Bob Böhm,DE02120300000000202051,BYLADEM1001\n"
+)
+
+
+def november(warehouse: Warehouse) -> None:
+    state_month(warehouse, NOVEMBER, flattrs_of("mia ada 2\nmia bob 1\nnil bob 3\nnil cat 1"))
+    pledge(warehouse, NOVEMBER, {"mia": 2 * EUR, "nil": 5 * EUR})
+
+
+def following(warehouse: Warehouse, month: int) -> None:
+    state_month(warehouse, month, flattrs_of("mia ada 1"))
+    pledge(warehouse, month, {"mia": 2 * EUR})
+
+
+def register(warehouse: Warehouse, folder: Path, text: str = REGISTER) -> None:
+    path = folder / "creators.csv"
+    path.write_text(text)
+    creators.import_creators(warehouse, path)
+
+
+def everything_verifies(warehouse: Warehouse) -> None:
+    proofs = stored_until(warehouse, 209912)
+    assert all(proof.balanced for proof in proofs)
+    assert [verify_month(warehouse, proof.month).problems for proof in proofs] == [[]] * len(proofs)
+
+
+def test_money_of_an_unclaimed_creator_waits_and_is_paid_when_they_sign_up(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    rules = closing(close_claim_required=True)
+    november(warehouse)
+    first = close(warehouse, NOVEMBER, rules)
+    assert (first.paid_micro, first.held_micro) == (0, 6_300_000)
+    assert payouts(warehouse)["ada"] == (0, 0, 1_200_000, "unclaimed")
+    register(warehouse, tmp_path)
+    following(warehouse, DECEMBER)
+    second = close(warehouse, DECEMBER, rules)
+    assert payouts(warehouse, DECEMBER)["ada"] == (3_000_000, 0, 0, "paid")
+    assert payouts(warehouse, DECEMBER)["bob"] == (600_000 + 3_370_000, 5_000, 0, "paid")
+    assert second.held_micro == -1_200_000 - 600_000 - 3_375_000
+    everything_verifies(warehouse)
+
+
+def test_held_creator_is_not_paid_until_released_and_an_import_leaves_the_hold(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    november(warehouse)
+    creators.hold(warehouse, "bob", "account under review")
+    register(warehouse, tmp_path)
+    close(warehouse, NOVEMBER)
+    assert payouts(warehouse)["bob"] == (0, 0, 3_975_000, "held")
+    creators.release(warehouse, "bob")
+    following(warehouse, DECEMBER)
+    close(warehouse, DECEMBER)
+    assert payouts(warehouse, DECEMBER)["bob"] == (3_970_000, 5_000, 0, "paid")
+    everything_verifies(warehouse)
+
+
+def test_hold_without_a_reason_is_refused(warehouse: Warehouse) -> None:
+    with pytest.raises(PayoutRefused, match="needs a reason"):
+        creators.hold(warehouse, "bob", " ")
+
+
+def test_register_with_a_bad_row_is_not_imported(warehouse: Warehouse, tmp_path: Path) -> None:
+    bad = REGISTER + "cat,Cat,DE02120300000000202052,\nada,Ada,GB29NWBK60161331926819,\ndan,,DE02120300000000202051,x\n"
+    with pytest.raises(PayoutRefused) as refused:
+        register(warehouse, tmp_path, bad)
+    assert re.findall(r"line (\d+): (\w+)", str(refused.value)) == [("4", "iban"), ("5", "it"), ("6", "name")]
+    assert creators.read_register(warehouse) == {}
+
+
+def test_correction_is_an_entry_of_the_next_month_that_cites_the_closed_line(warehouse: Warehouse) -> None:
+    november(warehouse)
+    close(warehouse, NOVEMBER)
+    adjust.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="flattrs lost on 3 November")
+    adjust.correct(warehouse, "bob", -100_000, against="charity", month=NOVEMBER, reason="counted twice")
+    again = adjust.correct(
+        warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="flattrs lost on 3 November"
+    )
+    following(warehouse, DECEMBER)
+    second = close(warehouse, DECEMBER)
+    assert payouts(warehouse, DECEMBER)["ada"] == (2_050_000, 0, 0, "paid")
+    assert payouts(warehouse, DECEMBER)["bob"] == (0, 5_000 - 100_000, 0, "debt")
+    assert (second.fee_micro, second.charity_micro) == (200_000 - 250_000, 100_000)
+    cites = warehouse.rows(f"SELECT cites FROM ledger WHERE month = {DECEMBER} AND owner = '{again.id}'")
+    assert cites == [("payouts 2026-11 ada",)]
+    following(warehouse, JANUARY)
+    assert close(warehouse, JANUARY).adjusted_micro == 0
+    everything_verifies(warehouse)
+
+
+def test_correction_of_an_open_month_or_without_reason_is_refused(warehouse: Warehouse) -> None:
+    november(warehouse)
+    with pytest.raises(PayoutRefused, match="no closed payout line"):
+        adjust.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="x")
+    with pytest.raises(PayoutRefused, match="a reason"):
+        adjust.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="")
+
+
+def test_returned_payment_is_credited_again_once_and_paid_with_the_next_close(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    november(warehouse)
+    close(warehouse, NOVEMBER)
+    ((payment, paid),) = warehouse.rows("SELECT payment_id, paid_micro FROM payouts WHERE creator_id = 'cat'")
+    assert paid == 1_120_000
+    path = tmp_path / "returns.csv"
+    path.write_text(f"payment_id,amount,reason\n{payment},1.12,account closed\n")
+    assert len(adjust.import_returns(warehouse, path)) == 1
+    assert adjust.import_returns(warehouse, path) == []
+    following(warehouse, DECEMBER)
+    close(warehouse, DECEMBER)
+    assert payouts(warehouse, DECEMBER)["cat"] == (1_120_000, 5_000, 0, "paid")
+    ids = warehouse.rows("SELECT DISTINCT payment_id FROM payouts WHERE creator_id = 'cat'")
+    assert len(ids) == 2
+    everything_verifies(warehouse)
+
+
+def test_return_that_fits_no_payment_is_refused_with_all_others(warehouse: Warehouse, tmp_path: Path) -> None:
+    november(warehouse)
+    close(warehouse, NOVEMBER)
+    ((payment,),) = warehouse.rows("SELECT payment_id FROM payouts WHERE creator_id = 'cat'")
+    path = tmp_path / "returns.csv"
+    path.write_text(f"payment_id,amount,reason\n{payment},1.12,x\nFL-1,1.00,x\n{payment},1.13,x\n")
+    with pytest.raises(PayoutRefused, match=r"line 3: payment 'FL-1' is not one of ours\n  line 4: .* was 1\.12"):
+        adjust.import_returns(warehouse, path)
+    assert warehouse.rows("SELECT count() FROM adjustments") == [(0,)]
+
+
+def test_every_creator_due_is_paid_or_has_a_reason(warehouse: Warehouse) -> None:
+    november(warehouse)
+    close(warehouse, NOVEMBER, closing(close_minimum_minor=120))
+    assert {row[3] for row in payouts(warehouse).values()} == {"paid", "below_minimum"}
+    for line in all_payouts(warehouse, NOVEMBER):
+        assert (line.paid_micro > 0) == (line.reason == "paid") == (line.payment_id != "")
+        assert len(line.payment_id) <= 35
+
+
+def approved(warehouse: Warehouse, tmp_path: Path) -> Proof:
+    november(warehouse)
+    register(warehouse, tmp_path, REGISTER + "cat,Cat Stevens,FR1420041010050500013M02606,\n")
+    proof = close(warehouse, NOVEMBER)
+    for name in ("eve", "fay"):
+        approve(warehouse, proof, issue(name, Role.FINANCE)[1])
+    return proof
+
+
+def test_payments_need_two_different_keys(warehouse: Warehouse, tmp_path: Path) -> None:
+    november(warehouse)
+    register(warehouse, tmp_path, REGISTER + "cat,Cat Stevens,FR1420041010050500013M02606,\n")
+    proof = close(warehouse, NOVEMBER)
+    on = date(2026, 12, 3)
+    with pytest.raises(PayoutRefused, match="approved by nobody: payments need 2 different keys"):
+        export.pain001(warehouse, proof, DEBTOR, on)
+    eve = issue("eve", Role.FINANCE)[1]
+    assert approve(warehouse, proof, eve) == ["eve"]
+    assert approve(warehouse, proof, eve) == ["eve"]
+    with pytest.raises(PayoutRefused, match="approved by eve:"):
+        export.pain001(warehouse, proof, DEBTOR, on)
+    with pytest.raises(PayoutRefused, match="role dashboard"):
+        approve(warehouse, proof, issue("mal", Role.DASHBOARD)[1])
+    approve(warehouse, proof, issue("fay", Role.OPERATOR)[1])
+    assert export.pain001(warehouse, proof, DEBTOR, on)
+
+
+def test_payments_carry_the_payment_id_and_sum_to_what_is_paid_and_repeat_byte_for_byte(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    proof = approved(warehouse, tmp_path)
+    xml = export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
+    assert xml == export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
+    text = xml.decode()
+    ids = {line.payment_id for line in all_payouts(warehouse, NOVEMBER) if line.paid_micro}
+    assert set(re.findall("<EndToEndId>([^<]*)</EndToEndId>", text)) == ids
+    cents = [int(amount.replace(".", "")) for amount in re.findall(r'<InstdAmt Ccy="EUR">([^<]*)<', text)]
+    assert sum(cents) * 10_000 == proof.paid_micro
+
+
+def test_payments_that_are_not_what_was_sealed_are_refused(warehouse: Warehouse, tmp_path: Path) -> None:
+    proof = approved(warehouse, tmp_path)
+    change = "UPDATE paid_micro = paid_micro + 10000 WHERE creator_id = 'ada'"
+    warehouse.command(f"ALTER TABLE payouts {change} SETTINGS mutations_sync = 1")
+    with pytest.raises(PayoutRefused, match="not what was sealed"):
+        export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
+
+
+def test_payee_without_an_account_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
+    november(warehouse)
+    register(warehouse, tmp_path)
+    with pytest.raises(PayoutRefused, match="No account is known of cat"):
+        export.pain001(warehouse, close(warehouse, NOVEMBER), DEBTOR, date(2026, 12, 3), draft=True)
+
+
+def test_csv_and_parquet_hold_the_same_lines(warehouse: Warehouse, tmp_path: Path) -> None:
+    november(warehouse)
+    close(warehouse, NOVEMBER)
+    rows = list(csv.DictReader(io.StringIO("".join(export.csv_text(all_payouts(warehouse, NOVEMBER))))))
+    export.write_parquet(all_payouts(warehouse, NOVEMBER), tmp_path / "payouts.parquet")
+    table = pq.read_table(tmp_path / "payouts.parquet").to_pylist()
+    assert [{name: str(value) for name, value in row.items()} for row in table] == rows
+    assert len(rows) == 3
+
+
+def test_bean_check_accepts_the_books_and_refuses_a_changed_entry(warehouse: Warehouse, tmp_path: Path) -> None:
+    rules = closing(close_noclick="carry", close_minimum_minor=200)
+    november(warehouse)
+    pledge(warehouse, NOVEMBER, {"oda": 2 * EUR})
+    close(warehouse, NOVEMBER, rules)
+    creators.hold(warehouse, "bob", "review")
+    adjust.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="lost")
+    following(warehouse, DECEMBER)
+    close(warehouse, DECEMBER, rules)
+    text = "".join(beancount_text(warehouse, stored_until(warehouse, DECEMBER)))
+    assert bean_check(text, tmp_path) == 0
+    amount = next(line.split()[1] for line in text.splitlines() if "Payable:" in line and "open" not in line)
+    assert bean_check(text.replace(f" {amount} EUR", f" {amount[:-1]}1 EUR", 1), tmp_path) != 0
+    one_cent_more = text.replace(f"  {amount} EUR", f"  {amount[:-1]}1 EUR").replace(amount[1:], f"{amount[1:-1]}1")
+    assert bean_check(one_cent_more, tmp_path) != 0, "a changed entry that balances in itself contradicts the proof"
+
+
+def bean_check(text: str, folder: Path) -> int:
+    path = folder / "books.beancount"
+    path.write_text(text)
+    check = Path(sys.executable).with_name("bean-check")
+    return subprocess.run([check, path], capture_output=True, check=False).returncode
+
+
+def test_provisional_run_is_kept_and_its_difference_to_the_final_explained(warehouse: Warehouse) -> None:
+    november(warehouse)
+    rules = closing()
+    rehearse_month(warehouse, NOVEMBER, clock=clock_after(NOVEMBER, rules), log_ends=drained, settings=rules, keep=True)
+    pledge(warehouse, NOVEMBER, {"mia": 4 * EUR})
+    final = close(warehouse, NOVEMBER)
+    compared = provisional.compare_run(warehouse, final)
+    assert compared.totals["pledged_micro"] == (7 * EUR, 9 * EUR)
+    assert compared.rules == {}
+    assert compared.lines == [
+        provisional.Difference("ada", 1_200_000, 2_400_000, 1_200_000, 2_400_000),
+        provisional.Difference("bob", 3_975_000, 4_575_000, 3_970_000, 4_570_000),
+    ]
+    with pytest.raises(PayoutRefused, match="No provisional run"):
+        provisional.compare_run(warehouse, final, 2)
+
+
+def test_creator_member_and_site_that_jumped_stand_out(warehouse: Warehouse) -> None:
+    state_month(warehouse, NOVEMBER, flattrs_of("mia ada 2\nnil bob 30"))
+    state_month(warehouse, DECEMBER, flattrs_of("mia ada 40\nnil bob 31"))
+    rules = closing(close_outlier_factor=5, close_outlier_flattrs_min=10)
+    found = outliers.find_outliers(warehouse, DECEMBER, rules)
+    assert [(line.kind, line.name, line.flattrs, line.flattrs_before) for line in found] == [
+        ("creator", "ada", 40, 2),
+        ("member", "mia", 40, 2),
+    ]

@@ -1,0 +1,11 @@
+-- The clicks behind one member's flattrs, by time.
+SELECT creator_id, thing, toString(UUIDNumToString(click_id)), toString(clicked_at)
+FROM
+(
+    SELECT creator_id, thing_id, click_id, clicked_at
+    FROM flattrs FINAL
+    WHERE month = %(month)s AND member_id = %(member_id)s
+      AND NOT bitTest(version, 19) AND first_position != 18446744073709551615
+) AS own
+LEFT JOIN (SELECT thing_id, min(thing) AS thing FROM things GROUP BY thing_id) AS named USING (thing_id)
+ORDER BY clicked_at, click_id

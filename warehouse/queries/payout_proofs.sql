@@ -1,0 +1,2 @@
+-- The proofs of the closed months up to one, oldest first.
+SELECT proof FROM seals FINAL WHERE month <= %(month)s ORDER BY month
