@@ -1,0 +1,120 @@
+"""Statements, over HTTP as finance reads them, re-derived by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+
+import pytest
+
+from tests.api.conftest import settings_for
+from tests.payout.build import closing, flattrs_of, pledge, state_month
+from tests.payout.test_close import close
+from tests.support.serving import ask, serving
+from warehouse.api import create_app
+from warehouse.client import Warehouse
+from warehouse.payout.proof import Proof
+
+NOVEMBER = "2026-11"
+
+
+@pytest.fixture
+def api(warehouse: Warehouse) -> Iterator[str]:
+    with serving(create_app(settings_for(warehouse))) as url:
+        yield url
+
+
+@pytest.fixture
+def proof(warehouse: Warehouse) -> Proof:
+    """mia: 7 flattrs on 1.80, which 7 does not divide; nil: everything to bob; oda: nothing."""
+    state_month(warehouse, 202611, flattrs_of("mia ada 3\nmia bob 2\nmia cat 2\nnil bob 1"))
+    pledge(warehouse, 202611, {"mia": 2_000_000, "nil": 2_000_000, "oda": 2_000_000})
+    return close(warehouse, 202611)
+
+
+def test_member_statement_re_derives_to_the_micro_unit_and_to_clicks(proof: Proof, api: str) -> None:
+    body = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement").json
+    assert body["pledge_micro"] - body["fee_micro"] + body["carried_in_micro"] == body["pool_micro"] == 1_800_000
+    left = 1_800_000
+    for line in body["shares"]:
+        down, remainder = divmod(1_800_000 * line["flattrs"], 7)
+        assert (line["rounded_down_micro"], line["remainder"]) == (down, remainder)
+        assert line["share_micro"] - down in {0, 1}
+        left -= line["share_micro"]
+    assert left == 0
+    up = {line["creator_id"] for line in body["shares"] if line["share_micro"] > line["rounded_down_micro"]}
+    # Rounded down they leave 2 micro-units; 5,400,000 over 7 leaves 4 and 3,600,000 over 7 leaves 5.
+    assert {line["creator_id"]: line["remainder"] for line in body["shares"]} == {"ada": 4, "bob": 5, "cat": 5}
+    assert up == {"bob", "cat"}
+    assert len(body["clicks"]) == body["flattrs"] == 7
+    assert len({click["click_id"] for click in body["clicks"]}) == 7
+    assert body["seal"] == proof.seal
+
+
+@pytest.mark.usefixtures("proof")
+def test_creator_statement_is_the_sum_of_its_shares(api: str) -> None:
+    body = ask(f"{api}/v1/months/{NOVEMBER}/creators/bob/statement").json
+    assert sum(line["share_micro"] for line in body["shares"]) == body["payout"]["earned_micro"]
+    assert [line["member_id"] for line in body["shares"]] == ["mia", "nil"]
+    payout = body["payout"]
+    assert payout["earned_micro"] == payout["paid_micro"] + payout["carried_out_micro"]
+
+
+@pytest.mark.usefixtures("proof")
+def test_statement_of_a_member_without_flattrs_says_where_the_pool_went(api: str) -> None:
+    body = ask(f"{api}/v1/months/{NOVEMBER}/members/oda/statement").json
+    assert (body["rule"], body["charity_micro"], body["shares"], body["clicks"]) == ("charity", 1_800_000, [], [])
+
+
+@pytest.mark.usefixtures("proof")
+def test_statement_comes_as_csv_and_as_a_page_that_escapes_names(warehouse: Warehouse, api: str) -> None:
+    table = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement?form=csv")
+    rows = list(csv.DictReader(io.StringIO(table.body.decode())))
+    assert sum(int(row["share_micro"]) for row in rows) == 1_800_000
+    page = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement?form=html").body.decode()
+    assert "0.514286" in page
+    assert "5/7" in page
+    state_month(warehouse, 202612, flattrs_of("<b>x</b> ada 1"))
+    close(warehouse, 202612, closing())
+    page = ask(f"{api}/v1/months/2026-12/creators/ada/statement?form=html").body.decode()
+    assert "&lt;b&gt;x&lt;/b&gt;" in page
+    assert "<b>x" not in page
+
+
+@pytest.mark.usefixtures("proof")
+def test_ledger_pages_hold_every_entry_once_and_balance(warehouse: Warehouse, api: str) -> None:
+    entries, after = [], ""
+    while True:
+        body = ask(f"{api}/v1/months/{NOVEMBER}/ledger?limit=4&after={after}").json
+        entries += body["entries"]
+        if body["next"] is None:
+            break
+        after = body["next"]
+    assert [(len(entries),)] == warehouse.rows("SELECT count() FROM ledger")
+    into = sum(entry["amount_micro"] for entry in entries if entry["credit_class"] == "pool")
+    out = sum(entry["amount_micro"] for entry in entries if entry["debit_class"] == "pool")
+    assert into == out == 3_600_000
+
+
+def test_closed_month_is_not_sent_twice(proof: Proof, api: str) -> None:
+    url = f"{api}/v1/months/{NOVEMBER}/ledger"
+    tag = ask(url).headers["etag"]
+    assert tag == f'"{proof.seal}"'
+    again = ask(url, headers={"If-None-Match": tag})
+    assert (again.status, again.body) == (304, b"")
+
+
+@pytest.mark.usefixtures("proof")
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("2026-12/ledger", "month_not_closed"),
+        ("2026-12/members/mia/statement", "month_not_closed"),
+        ("2026-11/members/nobody/statement", "line_unknown"),
+        ("2026-11/creators/nobody/statement", "line_unknown"),
+    ],
+)
+def test_what_is_not_there_is_said(api: str, path: str, reason: str) -> None:
+    answer = ask(f"{api}/v1/months/{path}")
+    assert (answer.status, answer.json["reason"]) == (404, reason)
