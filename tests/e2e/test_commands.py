@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +97,24 @@ def test_demo_takes_clicks_from_a_file(tmp_path: Path) -> None:
     found = json.loads(figures.read_text())
     assert (found["clicks_sent"], found["accepted"], found["flattrs"], found["duplicates"]) == (5, 4, 3, 1)
     assert found["refused_by_reason"] == {"json_malformed": 1}
+
+
+@pytest.mark.timeout(120)
+def test_demo_at_a_terminal_keeps_its_pages_up_until_a_key_is_pressed(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    command = flattr("demo", "--members", "20", "--clicks", "100", "--data", str(tmp_path / "data"))
+    process = subprocess.Popen(command, cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    shown = b""
+    while b"Press any key" not in shown:
+        shown += os.read(ours, 65536)
+    assert b"live page" in shown[: shown.index(b"Clicks come in")]
+    (address,) = re.findall(rb"(http://[\d.:]+/months/\d{4}-\d\d)", shown)
+    with urllib.request.urlopen(address.decode(), timeout=10) as page:
+        assert "Closed and sealed" in page.read().decode()
+    os.write(ours, b"q")
+    assert process.wait(60) == 0
+    os.close(ours)
 
 
 @pytest.mark.timeout(120)
