@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,8 +105,12 @@ def test_lock_files_name_no_download_address() -> None:
         assert not [line for line in lines if "://" in line or line.startswith("-")]
 
 
-def test_lock_files_agree() -> None:
+def test_lock_of_the_image_holds_what_the_project_needs_at_the_versions_that_are_tested() -> None:
     def versions(lock: Path) -> set[str]:
         return set(re.findall(r"^([\w.-]+==\S+)", lock.read_text(), flags=re.MULTILINE))
 
-    assert versions(ROOT / "deploy/requirements.lock") <= versions(ROOT / "requirements.lock")
+    image = versions(ROOT / "deploy/requirements.lock")
+    assert image <= versions(ROOT / "requirements.lock")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[\[>=<]", dependency)[0] for dependency in project["dependencies"]}
+    assert needed <= {pin.partition("==")[0] for pin in image}
