@@ -24,32 +24,23 @@ class MemberCount:
     creators: int
 
 
-def creator_count(warehouse: Warehouse, month: int, creator_id: str) -> int:
-    """Flattrs of a creator in a month such as 202611; 0 for one that nobody flattred."""
-    return int(warehouse.rows(named("creator_count"), {"month": month, "creator_id": creator_id})[0][0])
-
-
-def thing_count(warehouse: Warehouse, month: int, thing_id: str) -> int:
-    """Flattrs of a thing (32 hexadecimal digits) in a month."""
-    return int(warehouse.rows(named("thing_count"), {"month": month, "thing_id": thing_id})[0][0])
-
-
 def thing(warehouse: Warehouse, thing_id: str) -> Thing | None:
     """Whose a thing is and where; None when nobody ever flattred it."""
     rows = warehouse.rows(named("thing"), {"thing_id": thing_id})
     return Thing(*rows[0]) if rows else None
 
 
-def member_count(warehouse: Warehouse, month: int, member_id: str) -> MemberCount:
-    """A member's flattrs in a month."""
-    flattrs, creators = warehouse.rows(named("member_count"), {"month": month, "member_id": member_id})[0]
-    return MemberCount(int(flattrs), int(creators))
-
-
-def counters(warehouse: Warehouse, month: int, thing_ids: Sequence[str]) -> dict[str, int]:
-    """Flattrs of things in a month, 0 included: one entry for each id asked for."""
-    rows = warehouse.rows(named("counters"), {"month": month, "thing_ids": list(thing_ids)})
+def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str]) -> dict[str, int]:
+    """Flattrs of things (32 hexadecimal digits each) in a month, 0 included: one entry for each id asked for."""
+    rows = warehouse.rows(named("thing_counts"), {"month": month, "thing_ids": list(thing_ids)})
     return {**dict.fromkeys(thing_ids, 0), **{thing_id: int(flattrs) for thing_id, flattrs in rows}}
+
+
+def member_counts(warehouse: Warehouse, month: int, member_ids: Sequence[str]) -> dict[str, MemberCount]:
+    """Flattrs of members in a month: one entry for each id asked for."""
+    rows = warehouse.rows(named("member_counts"), {"month": month, "member_ids": tuple(member_ids)})
+    found = {member_id: MemberCount(int(flattrs), int(creators)) for member_id, flattrs, creators in rows}
+    return {**dict.fromkeys(member_ids, MemberCount(0, 0)), **found}
 
 
 def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str]) -> dict[str, int]:

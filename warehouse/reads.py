@@ -19,8 +19,8 @@ from ingest.clock import clock_from
 from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
+from warehouse.batched import Batched
 from warehouse.client import Warehouse
-from warehouse.counters import CounterCache
 from warehouse.errors import WarehouseError
 from warehouse.kept import Kept
 from warehouse.keys import KeyRing
@@ -33,8 +33,10 @@ T = TypeVar("T")
 #: by query and parameters: the lag that was read first, and the answer
 Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
 
-#: Things in one query: each may cost a granule of 8,192 rows, and a second's misses fit in a few.
-_COUNTERS_PER_QUERY: Final = 500
+#: Ids in one query: each may cost a granule of 8,192 rows, so one query reads 4 million at most.
+_IDS_PER_QUERY: Final = 500
+_ADDRESSES_KEPT: Final = 50_000
+_ADDRESS_TTL_S: Final = 60
 _LISTS_KEPT: Final = 500
 
 
@@ -64,12 +66,15 @@ class Reads:
         self._money: Answers = Kept(
             ttl_s=settings.api_money_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
         )
-        self.counters = CounterCache(
-            self._fetch_counters,
-            ttl_s=settings.api_counters_ttl_ms / 1000,
-            size_max=settings.api_counters_kept,
-            batch_max=_COUNTERS_PER_QUERY,
-            monotonic=time.monotonic,
+        #: for pages with buttons; kept, unlike the three below
+        self.counters = self._batched(
+            queries.thing_counts, ttl_s=settings.api_counters_ttl_ms / 1000, size_max=settings.api_counters_kept
+        )
+        self.creators = self._batched(queries.creator_counts)
+        self.things = self._batched(queries.thing_counts)
+        self.members = self._batched(queries.member_counts)
+        self._addresses: Kept[str, queries.Thing | None] = Kept(
+            ttl_s=_ADDRESS_TTL_S, size_max=_ADDRESSES_KEPT, monotonic=time.monotonic
         )
 
     async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -124,9 +129,18 @@ class Reads:
         lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
         return replace(lag, now_ms=self.clock()), answer
 
-    async def _fetch_counters(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, dict[str, int]]:
-        lag = await self.lag()
-        return lag, await self.run(queries.counters, month, thing_ids)
+    async def thing(self, thing_id: str) -> queries.Thing | None:
+        """Whose a thing is and where: that never changes, so it is kept for a minute."""
+        return await self._addresses.get(thing_id, lambda: self.run(queries.thing, thing_id))
+
+    def _batched(
+        self, query: Callable[[Warehouse, int, Sequence[str]], dict[str, T]], *, ttl_s: float = 0, size_max: int = 0
+    ) -> Batched[T]:
+        async def fetch(month: int, ids: Sequence[str]) -> tuple[Lag, dict[str, T]]:
+            lag = await self.lag()
+            return lag, await self.run(query, month, ids)
+
+        return Batched(fetch, ttl_s=ttl_s, size_max=size_max, batch_max=_IDS_PER_QUERY, monotonic=time.monotonic)
 
     def close(self) -> None:
         """Wait for what runs and close every thread's connection."""

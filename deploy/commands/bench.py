@@ -15,6 +15,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     bench = typer.Typer(help="Measure: each prints its figures as JSON.", no_args_is_help=True)
     bench.command("ingest")(ingest)
+    bench.command("reads")(reads)
     app.add_typer(bench, name="bench")
 
 
@@ -29,6 +30,18 @@ def ingest(
     from benchmarks.ingest import run
 
     _tell(run(round_s=round_s, rounds=rounds, connections=connections, broker=broker), json)
+
+
+def reads(
+    json: _Json = None,
+    flattrs: Annotated[int, typer.Option(min=1000, help="in the month that is read")] = 10_000_000,
+    seconds: Annotated[float, typer.Option(min=0.2, help="for each figure")] = 5,
+    subscribers: Annotated[int, typer.Option(min=1, help="of the live stream")] = 1000,
+) -> None:
+    """Reads a second and their latency over a full month, while writes go on."""
+    from benchmarks.reads import run
+
+    _tell(run(flattrs=flattrs, seconds=seconds, subscribers=subscribers), json)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:

@@ -11,8 +11,8 @@ from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_progress, put_thing_counts
 from tests.support.serving import ask, serving
 from warehouse.api import create_app
+from warehouse.batched import Batched
 from warehouse.client import Warehouse
-from warehouse.counters import CounterCache
 from warehouse.errors import WarehouseUnavailable
 from warehouse.lag import Lag
 
@@ -87,7 +87,7 @@ class Shop:
         self.open.set()
         self.broken = False
         self.now_s = 0.0
-        self.cache = CounterCache(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=lambda: self.now_s)
+        self.cache = Batched(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=lambda: self.now_s)
 
     async def fetch(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, Mapping[str, int]]:
         self.asked.append((month, list(thing_ids)))
@@ -97,7 +97,7 @@ class Shop:
         return Lag(0, ()), {thing_id: len(self.asked) for thing_id in thing_ids}
 
     async def get(self, *thing_ids: str, month: int = 202611) -> dict[str, int]:
-        return {key: counter.flattrs for key, counter in (await self.cache.get(month, thing_ids)).items()}
+        return {key: counted.count for key, counted in (await self.cache.get(month, thing_ids)).items()}
 
 
 async def test_young_counter_is_answered_without_a_query_and_an_old_one_is_asked_anew() -> None:

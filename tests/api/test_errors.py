@@ -64,5 +64,5 @@ def test_metrics_count_answers_by_route_and_status_not_by_address(api: str) -> N
     assert 'flattr_api_requests_total{route="/v1/creators/{creator_id}/counts",status="200"} 1.0' in text
     assert 'flattr_api_requests_total{route="/v1/creators/{creator_id}/counts",status="422"} 1.0' in text
     assert 'route="unknown",status="404"' in text
-    assert 'flattr_api_query_seconds_count{query="creator_count"} 1.0' in text
+    assert 'flattr_api_query_seconds_count{query="creator_counts"} 1.0' in text
     assert "anna" not in text

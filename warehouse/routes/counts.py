@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import Field
 
-from warehouse import access, queries
+from warehouse import access
 from warehouse.keys import Role
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
@@ -48,9 +48,8 @@ class MemberCounts(AsOf):
 )
 async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorCounts:
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
-    lag = await reads.lag()
-    flattrs = await reads.run(queries.creator_count, month, creator_id)
-    return CreatorCounts.with_lag(lag, creator_id=creator_id, month=show_month(month), flattrs=flattrs)
+    counted = (await reads.creators.get(month, [creator_id]))[creator_id]
+    return CreatorCounts.with_lag(counted.lag, creator_id=creator_id, month=show_month(month), flattrs=counted.count)
 
 
 @router.get(
@@ -58,16 +57,15 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
 )
 async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> ThingCounts:
     """The thing's id is in the receipt of each of its clicks."""
-    lag = await reads.lag()
-    flattrs = await reads.run(queries.thing_count, month, thing_id)
-    known = await reads.run(queries.thing, thing_id)
+    counted = (await reads.things.get(month, [thing_id]))[thing_id]
+    known = await reads.thing(thing_id)
     return ThingCounts.with_lag(
-        lag,
+        counted.lag,
         thing_id=thing_id,
         creator_id=known and known.creator_id,
         thing=known and known.thing,
         month=show_month(month),
-        flattrs=flattrs,
+        flattrs=counted.count,
     )
 
 
@@ -78,8 +76,11 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Thi
 )
 async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberCounts:
     """What the member's pool would be divided by, were the month over."""
-    lag = await reads.lag()
-    count = await reads.run(queries.member_count, month, member_id)
+    counted = (await reads.members.get(month, [member_id]))[member_id]
     return MemberCounts.with_lag(
-        lag, member_id=member_id, month=show_month(month), flattrs=count.flattrs, creators=count.creators
+        counted.lag,
+        member_id=member_id,
+        month=show_month(month),
+        flattrs=counted.count.flattrs,
+        creators=counted.count.creators,
     )

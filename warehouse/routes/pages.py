@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ingest.click import month_of
-from warehouse import access, display, lists, monthend, pages, provisional, queries, series
+from warehouse import access, display, lists, monthend, pages, provisional, series
 from warehouse.keys import Role
 from warehouse.monthend import MonthFacts, State
 from warehouse.payout.gate import Tallies, read_tallies
@@ -93,11 +93,11 @@ async def live(reads: Here) -> Response:
 async def creator(request: Request, reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
     """A creator's month, with a chart of its days."""
     enter(request, reads, Role.DASHBOARD)
-    (lag, hours), (_, things), (_, take), flattrs = await asyncio.gather(
+    (lag, hours), (_, things), (_, take), counted = await asyncio.gather(
         reads.keep(series.creator_hours, month, creator_id),
         reads.keep(lists.creator_things, month, creator_id, _THINGS),
         reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules),
-        reads.run(queries.creator_count, month, creator_id),
+        reads.creators.get(month, [creator_id]),
     )
     now_ms = reads.clock()
     points = series.fill(hours, month, Step.DAY, now_ms)
@@ -110,7 +110,7 @@ async def creator(request: Request, reads: Here, creator_id: CreatorId, month: Q
         month_name=display.month_name(month),
         current=month == month_of(now_ms),
         lag=lag,
-        flattrs=flattrs,
+        flattrs=counted[creator_id].count,
         take=take,
         things=things,
         points=points,

@@ -1,7 +1,8 @@
-"""Button counters: many readers, few queries.
+"""Many readers, few queries: counts of creators, things and members, asked for together.
 
-Every page view with buttons asks for counters, so they are kept for a second or two, and all
-that is missing at one moment is asked for in one query, however many requests miss it.
+A query costs a millisecond or two however few rows it reads, so all that is wanted at one moment
+goes into one query: while one runs, the next collects. Button counters, which every page view
+asks for, are kept for a second on top.
 """
 
 from __future__ import annotations
@@ -10,32 +11,34 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from warehouse.lag import Lag
 
-#: (month, thing id in hex)
+V = TypeVar("V")
+#: (month, id)
 Key = tuple[int, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Counter:
-    """One thing's count, with the lag that was read before it."""
+class Counted(Generic[V]):
+    """One count, with the lag that was read before it."""
 
-    flattrs: int
+    count: V
     lag: Lag
     read_at_s: float
 
 
-class CounterCache:
-    """Counters by (month, thing), at most ``ttl_s`` old. Lives in one event loop.
+class Batched(Generic[V]):
+    """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
 
-    ``fetch(month, thing_ids)`` asks the warehouse; its errors reach everybody who waited for
+    ``fetch(month, ids)`` asks the warehouse for some; its errors reach everybody who waited for
     that query and are not kept. ``monotonic`` is the clock of age, in seconds.
     """
 
     def __init__(
         self,
-        fetch: Callable[[int, Sequence[str]], Awaitable[tuple[Lag, Mapping[str, int]]]],
+        fetch: Callable[[int, Sequence[str]], Awaitable[tuple[Lag, Mapping[str, V]]]],
         *,
         ttl_s: float,
         size_max: int,
@@ -47,27 +50,27 @@ class CounterCache:
         self._size_max = size_max
         self._batch_max = batch_max
         self._monotonic = monotonic
-        self._kept: OrderedDict[Key, Counter] = OrderedDict()
-        self._awaited: dict[Key, asyncio.Future[Counter]] = {}
+        self._kept: OrderedDict[Key, Counted[V]] = OrderedDict()
+        self._awaited: dict[Key, asyncio.Future[Counted[V]]] = {}
         self._queue: list[Key] = []
         self._fetcher: asyncio.Task[None] | None = None
 
-    async def get(self, month: int, thing_ids: Iterable[str]) -> dict[str, Counter]:
-        """The counters asked for, from memory where they are young enough."""
+    async def get(self, month: int, ids: Iterable[str]) -> dict[str, Counted[V]]:
+        """The counts asked for, from memory where they are young enough."""
         oldest = self._monotonic() - self._ttl_s
-        found: dict[str, Counter] = {}
-        missing: dict[str, asyncio.Future[Counter]] = {}
-        for thing_id in thing_ids:
-            kept = self._kept.get((month, thing_id))
+        found: dict[str, Counted[V]] = {}
+        missing: dict[str, asyncio.Future[Counted[V]]] = {}
+        for name in ids:
+            kept = self._kept.get((month, name))
             if kept is not None and kept.read_at_s >= oldest:
-                found[thing_id] = kept
+                found[name] = kept
             else:
-                missing[thing_id] = self._await((month, thing_id))
+                missing[name] = self._await((month, name))
         if missing:
             found.update(zip(missing, await asyncio.gather(*missing.values()), strict=True))
         return found
 
-    def _await(self, key: Key) -> asyncio.Future[Counter]:
+    def _await(self, key: Key) -> asyncio.Future[Counted[V]]:
         future = self._awaited.get(key)
         if future is None:
             future = self._awaited[key] = asyncio.get_running_loop().create_future()
@@ -92,7 +95,7 @@ class CounterCache:
     async def _fetch_batch(self, month: int, batch: Sequence[Key]) -> None:
         read_at_s = self._monotonic()
         try:
-            lag, counts = await self._fetch(month, [thing_id for _, thing_id in batch])
+            lag, counts = await self._fetch(month, [name for _, name in batch])
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
             for key in batch:
                 future = self._awaited.pop(key)
@@ -101,8 +104,10 @@ class CounterCache:
                 future.exception()
             return
         for key in batch:
-            counter = self._kept[key] = Counter(counts[key[1]], lag, read_at_s)
-            self._kept.move_to_end(key)
-            self._awaited.pop(key).set_result(counter)
+            counted = Counted(counts[key[1]], lag, read_at_s)
+            self._awaited.pop(key).set_result(counted)
+            if self._ttl_s > 0:
+                self._kept[key] = counted
+                self._kept.move_to_end(key)
         while len(self._kept) > self._size_max:
             self._kept.popitem(last=False)

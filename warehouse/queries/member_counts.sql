@@ -1,0 +1,12 @@
+-- Flattrs of several members in a month and the creators that they go to:
+-- (member_id, flattrs, creators), members without any left out.
+-- All rows of a member come from one partition; the newest position of each creator wins.
+SELECT member_id, sum(newest), countIf(newest > 0)
+FROM
+(
+    SELECT member_id, argMax(flattrs, position) AS newest
+    FROM counts_by_member
+    WHERE month = %(month)s AND member_id IN %(member_ids)s
+    GROUP BY member_id, creator_id
+)
+GROUP BY member_id
