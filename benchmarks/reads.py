@@ -55,8 +55,8 @@ _COUNTS = (
     ),
     (
         "INSERT INTO counts_by_thing (month, creator_id, thing_id, partition, flattrs, position) "
-        "SELECT month, creator_id, thing_id, modulo(murmurHash3_32(member_id), 12) AS p, count(), max(position) FROM flattrs "
-        "GROUP BY month, creator_id, thing_id, p"
+        "SELECT month, creator_id, thing_id, modulo(murmurHash3_32(member_id), 12) AS p, count(), max(position) "
+        "FROM flattrs GROUP BY month, creator_id, thing_id, p"
     ),
     (
         "INSERT INTO counts_by_member (month, member_id, creator_id, flattrs, position) SELECT month, member_id, "

@@ -20,6 +20,7 @@ from warehouse.keys import Role
 from warehouse.live import Board
 from warehouse.payout import api as finance
 from warehouse.payout.settings import CloseSettings
+from warehouse.quick import QuickCounters
 from warehouse.reads import Reads
 from warehouse.routes import counters, counts, health, lag, lists, live, months, pages, provisional, receipts, series
 from warehouse.watch import Watch
@@ -64,6 +65,7 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
         app.include_router(part.router)
     pages.install(app)
     app.include_router(pages.router)
+    app.add_middleware(QuickCounters, ttl_s=settings.api_counters_ttl_ms / 1000, monotonic=time.monotonic)
     app.add_middleware(Measured, metrics=reads.metrics)
     return app
 

@@ -63,8 +63,8 @@ class ApiSettings(WarehouseSettings):
     api_counters_ttl_ms: int = Field(
         default=1000,
         ge=0,
-        description="How long a button counter is kept in memory, in ms. The number of queries hangs on it, "
-        "not on the number of page views.",
+        description="How long a button counter is kept in memory, in ms, and again the whole answer to a page. The "
+        "number of queries hangs on it, not on the number of page views.",
     )
     api_counters_kept: int = Field(
         default=200_000,

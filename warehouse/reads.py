@@ -160,7 +160,7 @@ def _aliases(file: Path | None) -> dict[str, str]:
     return {} if file is None else alias_table(msgspec.json.decode(file.read_bytes(), type=dict[str, str]))
 
 
-def reads_of(request: Request) -> Reads:
+async def reads_of(request: Request) -> Reads:
     """The app's ``Reads``."""
     return cast("Reads", request.app.state.reads)
 

@@ -78,6 +78,21 @@ def test_counter_of_nothing_in_particular_is_refused(idle_api: str, query: str) 
     assert ask(f"{idle_api}/v1/counters{query}").json["reason"] == "parameter_invalid"
 
 
+def test_popular_page_is_answered_without_a_query(warehouse: Warehouse) -> None:
+    put_thing_counts(warehouse, [(202611, "a", ONE, 0, 4, 1)])
+    with serving(create_app(settings_for(warehouse, api_counters_ttl_ms=60_000))) as api:
+        first = ask(f"{api}/v1/counters?things={ONE}")
+        again = ask(f"{api}/v1/counters?things={ONE}")
+        assert (again.body, again.headers["etag"]) == (first.body, first.headers["etag"])
+        assert again.headers["access-control-allow-origin"] == "*"
+        known = ask(f"{api}/v1/counters?things={ONE}", headers={"If-None-Match": first.headers["etag"]})
+        assert (known.status, known.body) == (304, b"")
+        assert ask(f"{api}/v1/counters?things=x").status == 422
+        metrics = ask(f"{api}/metrics").body.decode()
+        assert 'query_seconds_count{query="thing_counts"} 1.0' in metrics
+        assert 'flattr_api_requests_total{route="/v1/counters",status="200"} 2.0' in metrics
+
+
 class Shop:
     """A warehouse of counters that notes what it was asked and answers when it is told to."""
 

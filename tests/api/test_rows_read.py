@@ -38,7 +38,8 @@ def filled(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
         (
             f"INSERT INTO flattrs (month, member_id, creator_id, thing_id, first_position, position, version, "
             f"click_id, site_id, clicked_at) SELECT 202611, {member}, {creator}, MD5(toString(number)), number, "
-            f"number, number, MD5(toString(number)), '', toDateTime64('2026-11-05 00:00:00', 3, 'UTC') FROM numbers(800000)"
+            f"number, number, MD5(toString(number)), '', "
+            f"toDateTime64('2026-11-05 00:00:00', 3, 'UTC') FROM numbers(800000)"
         ),
         (
             f"INSERT INTO duplicates (month, partition, position, click_id, member_id, thing_id) "

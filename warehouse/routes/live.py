@@ -29,7 +29,7 @@ _SEND_TIMEOUT_S: Final = 30
 _PING_S: Final = 15
 
 
-def board_of(request: Request) -> Board:
+async def board_of(request: Request) -> Board:
     """The app's board."""
     return cast("Board", request.app.state.board)
 
@@ -40,7 +40,7 @@ SeenInQuery = Annotated[
 ]
 
 
-def seen_number(seen: Seen = None, seen_in_query: SeenInQuery = None) -> int:
+async def seen_number(seen: Seen = None, seen_in_query: SeenInQuery = None) -> int:
     """The number of the last event that the client saw, 0 for none. What is no number is none."""
     text = seen or seen_in_query or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 17 else 0

@@ -35,14 +35,14 @@ def show_month(month: int) -> str:
     return f"{month // 100}-{month % 100:02}"
 
 
-def month_in_query(
+async def month_in_query(
     reads: Here, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
 ) -> int:
     """The parameter ``month``, the current month when it is not given."""
     return month_of(reads.clock()) if month is None else parse_month(month)
 
 
-def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
+async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
     """The month in the address."""
     return parse_month(month)
 
