@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, cast
 
+import msgspec
 import numpy as np
 
-from ingest.click import Click, Reason, encode, month_after, month_of, month_start_ms, position
+from ingest.click import Reason, month_after, month_of, month_start_ms, position
 from streams.counting import count
-from streams.decode import Clicks, Columns, Refused, columns, read
+from streams.decode import Columns, Line, Refused, read
 from streams.dedupe import CLICK_ROW, COUNTED, DUPLICATE, NO_ROW, UNDONE, judge
-from streams.names import Names
+from streams.names import name_hashes, partitions_of
 from streams.records import LogRecord
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, MonthState, PartitionState
@@ -42,7 +43,7 @@ class Rules:
 
 
 def count_records(
-    state: PartitionState, records: Sequence[LogRecord], rules: Rules, names: Names, load: MonthLoader, rows: Rows
+    state: PartitionState, records: Sequence[LogRecord], rules: Rules, load: MonthLoader, rows: Rows
 ) -> None:
     """Count the records into the state and add to ``rows`` what the warehouse has to be told.
 
@@ -52,21 +53,23 @@ def count_records(
     fresh = [record for record in records if position(rules.epoch, record.offset, 0xFFFF) > state.position]
     if not fresh:
         return
-    fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
-    clicks = read(fresh, rules.epoch)
-    laid = columns(clicks)
-    malformed = len(clicks.refused)
-    member_high, member_low, partition = names.hashes([click.member_id for click in laid.clicks])
-    creator_high, creator_low, _ = names.hashes([click.creator_id for click in laid.clicks])
+    if not all(0 <= record.timestamp_ms <= _TIME_MAX_MS for record in fresh):
+        fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
+    laid = read(fresh, rules.epoch)
+    malformed = len(laid.refused)
+    members = [click.member_id for click in laid.clicks]
+    member_high, member_low = name_hashes(members)
+    creator_high, creator_low = name_hashes([click.creator_id for click in laid.clicks])
+    partition = partitions_of(members, rules.partitions)
     hashed = _Hashed(member_high, member_low, creator_high, creator_low)
-    months, keep = _rule(state, laid, partition, clicks, rules, rows)
+    months, keep = _rule(state, laid, hashed, partition, rules, rows)
     touched = np.unique(months[keep]).tolist()
     for month in touched:
         if month not in state.months:
             state.months[month] = load(month)
         which = np.flatnonzero(keep & (months == month))
         _count_month(state, month, laid, hashed, which, rows)
-    _refuse(state, clicks.refused, rows)
+    _refuse(state, laid.refused, rows)
     state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
     state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
     state.keep_months(touched)
@@ -85,19 +88,19 @@ class _Hashed:
 
 
 def _rule(
-    state: PartitionState, laid: Columns, partition: I64, clicks: Clicks, rules: Rules, rows: Rows
+    state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64, rules: Rules, rows: Rows
 ) -> tuple[I64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """Refuse wrong partitions, own things and times to come; set late clicks aside. The months, and which to count."""
     months, ends = _months(np.fromiter((click.clicked_at for click in laid.clicks), np.int64, len(laid.clicks)))
     keep = np.ones(len(laid.clicks), np.bool_)
-    for index, click in enumerate(laid.clicks):
-        if click.member_id == click.creator_id:
-            keep[index] = False
-            _refuse_click(clicks, laid, index, Reason.OWN_THING, "the member is the creator")
+    own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
+    for index in np.flatnonzero(own).tolist():
+        keep[index] = False
+        _refuse_click(laid, index, Reason.OWN_THING, "the member is the creator")
     for index in np.flatnonzero(keep & (partition != state.number)).tolist():
         keep[index] = False
         detail = f"the member's clicks belong to partition {partition[index]}, not {state.number}"
-        _refuse_click(clicks, laid, index, Reason.PARTITION_WRONG, detail)
+        _refuse_click(laid, index, Reason.PARTITION_WRONG, detail)
     late = np.flatnonzero(keep & (laid.record_at_ms >= ends + rules.grace_ms))
     keep[late] = False
     for index in late.tolist():
@@ -105,7 +108,7 @@ def _rule(
         click = laid.clicks[index]
         rows.add(
             "late", month, month=[month], partition=[state.number], position=[int(laid.positions[index])],
-            click=[encode(click)],
+            click=[msgspec.json.encode(click)],
         )  # fmt: skip
         state.tally(month, "late", 1)
     return months, keep
@@ -158,7 +161,7 @@ class _Picked:
 
     month: int
     partition: int
-    clicks: list[Click]
+    clicks: list[Line]
     positions: U64
     laid: Columns
     which: I64
@@ -171,7 +174,7 @@ class _Picked:
 
 
 def _sixteens(data: bytes, indices: I64) -> list[bytes]:
-    return [data[at : at + 16] for at in (indices * 16).tolist()]
+    return cast("list[bytes]", np.frombuffer(data, "V16")[indices].tolist())
 
 
 def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, positions: U64) -> None:
@@ -267,9 +270,9 @@ def _thing_rows(picked: _Picked, indices: I64, rows: Rows) -> None:
     )
 
 
-def _refuse_click(clicks: Clicks, laid: Columns, index: int, reason: Reason, detail: str) -> None:
+def _refuse_click(laid: Columns, index: int, reason: Reason, detail: str) -> None:
     at, record_at = int(laid.positions[index]), int(laid.record_at_ms[index])
-    clicks.refused.append(Refused(at, record_at, reason, detail, encode(laid.clicks[index])))
+    laid.refused.append(Refused(at, record_at, reason, detail, msgspec.json.encode(laid.clicks[index])))
 
 
 def _refuse(state: PartitionState, refused: list[Refused], rows: Rows) -> None:

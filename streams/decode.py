@@ -1,18 +1,22 @@
 """Records to columns: read the lines, refuse what is wrong with a reason, keep all else.
 
 Everything here is a function of the records alone, so a replay refuses the same clicks.
+
+The fast way reads whole blocks into ``Line``, whose limits msgspec checks while it reads. A
+block with anything wrong in it is read again line by line by the click format itself, which
+finds the wrong lines, says why, and keeps the others.
 """
 
 from __future__ import annotations
 
 import binascii
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass
+from typing import Annotated, Final, Literal
 
 import msgspec
 import numpy as np
-import xxhash
+from msgspec import Meta
 
 from ingest.click import (
     BLOCK_CLICKS_MAX,
@@ -23,15 +27,38 @@ from ingest.click import (
     Click,
     Reason,
     decode,
-    decode_block,
     position,
 )
 from streams.dedupe import ORDERED_AT_MAX_MS, UNDO_BIT
 from streams.records import LogRecord
 from streams.table import I64, U64
 
-_HASH_MASK: Final = (1 << UNDO_BIT) - 1
 _DASHES: Final = [8, 13, 18, 23]
+_UUID_LENGTH: Final = 36
+_HEX_LENGTH: Final = 32
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+
+Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
+Time = Annotated[int, Meta(gt=0, lt=ORDERED_AT_MAX_MS)]
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A click (ingest/click.py), with its limits as types. Unknown fields pass."""
+
+    v: Literal[1]
+    click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]
+    action: Literal["flattr", "undo"]
+    member_id: Id
+    creator_id: Id
+    thing: Annotated[str, Meta(max_length=THING_LENGTH_MAX)]
+    thing_id: Annotated[str, Meta(min_length=_HEX_LENGTH, max_length=_HEX_LENGTH)]
+    site_id: Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
+    clicked_at: Time
+    received_at: int
+    client_at: Time | None = None
+
+
+_lines = msgspec.json.Decoder(Line)
 
 
 @dataclass(slots=True)
@@ -46,103 +73,16 @@ class Refused:
 
 
 @dataclass(slots=True)
-class Clicks:
-    """Readable clicks of one partition in log order, with where each stands and when its record is from."""
-
-    clicks: list[Click]
-    positions: U64
-    record_at_ms: I64
-    refused: list[Refused] = field(default_factory=list)
-
-
-def read(records: Sequence[LogRecord], epoch: int) -> Clicks:
-    """Read all clicks of the records. What cannot be read is in ``refused``."""
-    singles = _read_singles(records, epoch)
-    if singles is not None:
-        return singles
-    clicks: list[Click] = []
-    positions: list[U64] = []
-    counts = []
-    refused: list[Refused] = []
-    for record in records:
-        start = position(epoch, record.offset, 0)
-        try:
-            block = decode_block(record.value)
-            good = len(block) <= BLOCK_CLICKS_MAX and len(block) > 0
-        except UNREADABLE:
-            good = False
-        if good:
-            positions.append(np.arange(start, start + len(block), dtype=np.uint64))
-        else:
-            block, indices = _read_lines(record, start, refused)
-            positions.append(np.array(indices, np.uint64) + np.uint64(start))
-        clicks += block
-        counts.append(len(block))
-    times = np.array([record.timestamp_ms for record in records], np.int64)
-    return Clicks(
-        clicks,
-        np.concatenate(positions) if positions else np.empty(0, np.uint64),
-        np.repeat(times, counts),
-        refused,
-    )
-
-
-def _read_singles(records: Sequence[LogRecord], epoch: int) -> Clicks | None:
-    """All records in one call when each is a single object on a single line, as most single-click producers write.
-
-    Objects cannot run over the joint of two records: after a closing brace JSON wants a comma
-    or an end, never an opening brace. So as many clicks as records means one each.
-    """
-    if len(records) < 2:
-        return None
-    joined = b"\n".join([record.value for record in records])
-    joints = len(records) - 1
-    if joined.count(b"}\n{") != joints or joined.count(b"\n") != joints or joined[:1] != b"{" or joined[-1:] != b"}":
-        return None
-    try:
-        clicks = decode_block(joined)
-    except UNREADABLE:
-        return None
-    if len(clicks) != len(records):
-        return None
-    offsets = np.array([record.offset for record in records], np.uint64)
-    times = np.array([record.timestamp_ms for record in records], np.int64)
-    return Clicks(clicks, (offsets << np.uint64(16)) + np.uint64(position(epoch, 0, 0)), times)
-
-
-def _read_lines(record: LogRecord, start: int, refused: list[Refused]) -> tuple[list[Click], list[int]]:
-    """Line by line: one wrong line takes none of the others with it."""
-    clicks: list[Click] = []
-    indices: list[int] = []
-    lines = [line for line in record.value.split(b"\n") if line.strip()]
-    if len(lines) > BLOCK_CLICKS_MAX:
-        detail = f"{len(lines)} clicks in a block, {BLOCK_CLICKS_MAX} are the most"
-        refused.append(Refused(start, record.timestamp_ms, Reason.BLOCK_TOO_LONG, detail, record.value))
-        return clicks, indices
-    if not lines:
-        refused.append(Refused(start, record.timestamp_ms, Reason.BODY_EMPTY, "a record without a click", record.value))
-    for index, line in enumerate(lines):
-        try:
-            clicks.append(decode(line))
-            indices.append(index)
-        except msgspec.ValidationError as error:
-            reason = Reason.FIELD_MISSING if "missing required field" in str(error) else Reason.FIELD_TYPE
-            refused.append(Refused(start + index, record.timestamp_ms, reason, str(error), line))
-        except UNREADABLE as error:
-            refused.append(Refused(start + index, record.timestamp_ms, Reason.JSON_MALFORMED, str(error), line))
-    return clicks, indices
-
-
-@dataclass(slots=True)
 class Columns:
-    """Well-formed clicks as columns. 128-bit names are pairs of columns, high half first."""
+    """Well-formed clicks of one partition in log order, as columns, and what was refused on the way."""
 
-    clicks: list[Click]
+    clicks: list[Line]
     positions: U64
     record_at_ms: I64
     click_ids: bytes  # 16 each
     thing_ids: bytes  # 16 each
     versions: U64
+    refused: list[Refused]
 
     @property
     def things(self) -> tuple[U64, U64]:
@@ -151,58 +91,71 @@ class Columns:
         return halves[0::2], halves[1::2]
 
 
-def columns(read_clicks: Clicks) -> Columns:
-    """Check every click's fields and lay the good ones out; the others move to ``refused``."""
-    laid = _lay_out(read_clicks.clicks, read_clicks.positions, read_clicks.record_at_ms)
-    if laid is not None:
-        return laid
-    keep = []
-    for index, click in enumerate(read_clicks.clicks):
-        wrong = _wrong(click)
-        if wrong is None:
-            keep.append(index)
-        else:
-            at, record_at = int(read_clicks.positions[index]), int(read_clicks.record_at_ms[index])
-            read_clicks.refused.append(Refused(at, record_at, *wrong, msgspec.json.encode(click)))
-    laid = _lay_out(
-        [read_clicks.clicks[index] for index in keep], read_clicks.positions[keep], read_clicks.record_at_ms[keep]
-    )
-    if laid is None:
-        raise AssertionError("a click that was found well-formed cannot be laid out")
-    return laid
+def read(records: Sequence[LogRecord], epoch: int) -> Columns:
+    """Read all clicks of the records."""
+    clicks = _read_singles(records)
+    if clicks is not None:
+        counts = np.ones(len(records), np.int64)
+    else:
+        clicks, counts = _read_blocks(records)
+    starts = np.array([record.offset for record in records], np.uint64) << np.uint64(16)
+    times = np.array([record.timestamp_ms for record in records], np.int64)
+    if (counts > 0).all() and (counts <= BLOCK_CLICKS_MAX).all():
+        first = np.cumsum(counts) - counts
+        indices = np.arange(len(clicks)) - np.repeat(first, counts)
+        positions = np.repeat(starts, counts) + indices.astype(np.uint64) + np.uint64(position(epoch, 0, 0))
+        laid = _lay_out(clicks, positions, np.repeat(times, counts), [])
+        if laid is not None:
+            return laid
+    return _read_slowly(records, epoch)
 
 
-def _lay_out(clicks: list[Click], positions: U64, record_at_ms: I64) -> Columns | None:
-    """Lay out clicks that are all well-formed, checked column by column; None when any is not."""
-    if not all(map(_within_limits, clicks)):
+def _read_singles(records: Sequence[LogRecord]) -> list[Line] | None:
+    """All records in one call when each is a single object on a single line, as single-click producers write.
+
+    Objects cannot run over the joint of two records: after a closing brace JSON wants a comma
+    or an end, never an opening brace. So as many clicks as records means one each.
+    """
+    if b"\n" in records[0].value:
         return None
+    joined = b"\n".join([record.value for record in records])
+    joints = len(records) - 1
+    if joined.count(b"}\n{") != joints or joined.count(b"\n") != joints or joined[:1] != b"{" or joined[-1:] != b"}":
+        return None
+    try:
+        clicks = _lines.decode_lines(joined)
+    except UNREADABLE:
+        return None
+    return clicks if len(clicks) == len(records) else None
+
+
+def _read_blocks(records: Sequence[LogRecord]) -> tuple[list[Line], I64]:
+    """Clicks and how many each record holds; -1 where anything is wrong."""
+    clicks: list[Line] = []
+    counts = np.empty(len(records), np.int64)
+    for at, record in enumerate(records):
+        try:
+            block = _lines.decode_lines(record.value)
+        except UNREADABLE:
+            counts[at] = -1
+        else:
+            clicks += block
+            counts[at] = len(block)
+    return clicks, counts
+
+
+def _lay_out(clicks: list[Line], positions: U64, record_at_ms: I64, refused: list[Refused]) -> Columns | None:
+    """Columns of clicks whose fields are within limits; None when a hexadecimal one is malformed."""
     click_ids = _unhex("".join([click.click_id for click in clicks]), len(clicks), dashed=True)
     thing_ids = _unhex("".join([click.thing_id for click in clicks]), len(clicks), dashed=False)
     if click_ids is None or thing_ids is None:
         return None
-    times = np.array([click.ordered_at for click in clicks], np.uint64)
+    times = np.array([click.clicked_at if click.client_at is None else click.client_at for click in clicks], np.uint64)
     undos = np.array([click.action == "undo" for click in clicks], np.uint64)
-    hashes = np.fromiter(
-        (xxhash.xxh3_64_intdigest(click_ids[at : at + 16]) & _HASH_MASK for at in range(0, len(click_ids), 16)),
-        np.uint64,
-        len(clicks),
-    )
+    halves = np.frombuffer(click_ids, "<u8")
+    hashes = ((halves[0::2] ^ halves[1::2] * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
     versions = times << np.uint64(UNDO_BIT + 1) | undos << np.uint64(UNDO_BIT) | hashes
-    return Columns(clicks, positions, record_at_ms, click_ids, thing_ids, versions)
-
-
-def _within_limits(click: Click) -> bool:
-    return (
-        click.v == VERSION
-        and 0 < len(click.member_id) <= ID_LENGTH_MAX
-        and 0 < len(click.creator_id) <= ID_LENGTH_MAX
-        and len(click.site_id) <= ID_LENGTH_MAX
-        and len(click.thing) <= THING_LENGTH_MAX
-        and len(click.click_id) == 36
-        and len(click.thing_id) == 32
-        and 0 < click.clicked_at < ORDERED_AT_MAX_MS
-        and (click.client_at is None or 0 < click.client_at < ORDERED_AT_MAX_MS)
-    )
+    return Columns(clicks, positions, record_at_ms, click_ids, thing_ids, versions, refused)
 
 
 def _unhex(text: str, count: int, *, dashed: bool) -> bytes | None:
@@ -210,13 +163,58 @@ def _unhex(text: str, count: int, *, dashed: bool) -> bytes | None:
     try:
         data = text.encode("ascii")
         if dashed:
-            grid = np.frombuffer(data, np.uint8).reshape(count, 36)
+            grid = np.frombuffer(data, np.uint8).reshape(count, _UUID_LENGTH)
             if not (grid[:, _DASHES] == ord("-")).all():
                 return None
             data = np.delete(grid, _DASHES, axis=1).tobytes()
         return binascii.unhexlify(data)
     except ValueError:
         return None
+
+
+def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
+    """Line by line: one wrong line takes none of the others with it."""
+    good: list[Line] = []
+    positions: list[int] = []
+    times: list[int] = []
+    refused: list[Refused] = []
+    for record in records:
+        start = position(epoch, record.offset, 0)
+        for index, line in enumerate(_split(record, start, refused)):
+            verdict = _read_line(line)
+            if isinstance(verdict, Line):
+                good.append(verdict)
+                positions.append(start + index)
+                times.append(record.timestamp_ms)
+            else:
+                refused.append(Refused(start + index, record.timestamp_ms, *verdict, line))
+    laid = _lay_out(good, np.array(positions, np.uint64), np.array(times, np.int64), refused)
+    if laid is None:
+        raise AssertionError("a click that was found well-formed cannot be laid out")
+    return laid
+
+
+def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]:
+    lines = [line for line in record.value.split(b"\n") if line.strip()]
+    if 0 < len(lines) <= BLOCK_CLICKS_MAX:
+        return lines
+    if lines:
+        reason, detail = Reason.BLOCK_TOO_LONG, f"{len(lines)} clicks in a block, {BLOCK_CLICKS_MAX} are the most"
+    else:
+        reason, detail = Reason.BODY_EMPTY, "a record without a click"
+    refused.append(Refused(start, record.timestamp_ms, reason, detail, record.value))
+    return []
+
+
+def _read_line(line: bytes) -> Line | tuple[Reason, str]:
+    """One click, or why it is refused."""
+    try:
+        click = decode(line)
+    except msgspec.ValidationError as error:
+        return (Reason.FIELD_MISSING if "missing required field" in str(error) else Reason.FIELD_TYPE), str(error)
+    except UNREADABLE as error:
+        return Reason.JSON_MALFORMED, str(error)
+    return _wrong(click) or _lines.decode(line)
 
 
 def _wrong(click: Click) -> tuple[Reason, str] | None:  # noqa: PLR0911 - one return per rule
@@ -233,9 +231,9 @@ def _wrong(click: Click) -> tuple[Reason, str] | None:  # noqa: PLR0911 - one re
         at = getattr(click, name)
         if at is not None and not 0 < at < ORDERED_AT_MAX_MS:
             return Reason.FIELD_VALUE, f"{name} is {at}, not a time in ms"
-    if len(click.click_id) != 36 or _unhex(click.click_id, 1, dashed=True) is None:
+    if len(click.click_id) != _UUID_LENGTH or _unhex(click.click_id, 1, dashed=True) is None:
         return Reason.FIELD_VALUE, "click_id is not a UUID"
-    if len(click.thing_id) != 32 or _unhex(click.thing_id, 1, dashed=False) is None:
+    if len(click.thing_id) != _HEX_LENGTH or _unhex(click.thing_id, 1, dashed=False) is None:
         return Reason.FIELD_VALUE, "thing_id is not 32 hexadecimal digits"
     return None
 

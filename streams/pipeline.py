@@ -19,11 +19,11 @@ from typing import ParamSpec, TypeVar
 import structlog
 from faust.types import TP
 
+from ingest.click import month_of
 from streams.batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
 from streams.malformed import MalformedWatch
 from streams.metrics import Metrics
-from streams.names import Names
 from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
 from streams.rejected import rejections
@@ -88,7 +88,6 @@ class Pipeline:
         self.counted: dict[int, int] = {}
         self.taken_over = False
         self._recovery = Recovery(warehouse, rules.partitions, writer.write)
-        self._names = Names(rules.partitions)
         self.assignments: dict[int, Assignment] = {}
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
@@ -169,6 +168,7 @@ class Pipeline:
         self.assignments = taken
         self.counted = {tp.partition: offsets[tp] for tp in offsets if tp.topic == self._rules.topic}
         self.taken_over = True
+        self._count_thread.submit(self._preload, list(taken.values()))
         _log.info("partitions assigned", partitions=sorted(taken))
         return offsets
 
@@ -269,6 +269,24 @@ class Pipeline:
             self._busy -= 1
             self._changed.notify_all()
 
+    def _preload(self, assignments: list[Assignment]) -> None:
+        """Read the months that clicks are likely to need before the first of them waits for it."""
+        began = time.monotonic()
+        try:
+            for assignment in assignments:
+                state = assignment.state
+                if not assignment.alive or state.position < 0:
+                    continue
+                month = month_of(state.record_at_ms)
+                for needed in (month_before(month), month):
+                    if needed not in state.months:
+                        state.months[needed] = self._load(state, needed)
+        except Exception as error:  # noqa: BLE001 - whatever it is, counting without the state would be wrong
+            self._report(error)
+            return
+        flattrs = sum(assignment.state.flattrs for assignment in assignments)
+        _log.info("state recovered", flattrs=flattrs, seconds=round(time.monotonic() - began, 3))
+
     def _load(self, state: PartitionState, month: int) -> MonthState:
         return _patiently(self._recovery.load, state, month)
 
@@ -281,11 +299,16 @@ class Pipeline:
         for assignment, records in by_assignment.items():
             state = assignment.state
             before = state.position
-            count_records(state, records, self._rules, self._names, functools.partial(self._load, state), rows)
+            count_records(state, records, self._rules, functools.partial(self._load, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
         self._malformed.watch(rows.clicks, rows.malformed)
         return rows
+
+
+def month_before(month: int) -> int:
+    """202701 follows 202612."""
+    return month - 1 if month % 100 > 1 else month - 89
 
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:

@@ -61,12 +61,16 @@ class Recovery:
 def month_from(packed: Iterable[bytes], say: str = "") -> MonthState:
     """Build a month from packed rows (flattrs_of_partition.sql), merged or not, in any order."""
     loaded = MonthState()
+    for table in loaded.tables:
+        table.spare = 2.0
     said = 0
     for block in packed:
         _take_in(loaded, np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS))
         if loaded.flattrs.size - said >= _PROGRESS_EVERY:
             said = loaded.flattrs.size
             _log.info(f"recovering {say}: {said:,} flattrs")
+    for table in loaded.tables:
+        table.fit()
     if said:
         _log.info(f"recovered {say}: {loaded.flattrs.size:,} flattrs")
     return loaded

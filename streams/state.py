@@ -29,9 +29,14 @@ class MonthState:
     first_positions: dict[tuple[int, int], int] = field(default_factory=dict)
 
     @property
+    def tables(self) -> tuple[Table, ...]:
+        """All its tables."""
+        return self.flattrs, self.creators, self.things, self.pairs
+
+    @property
     def bytes(self) -> int:
         """What the tables take."""
-        return self.flattrs.bytes + self.creators.bytes + self.things.bytes + self.pairs.bytes
+        return sum(table.bytes for table in self.tables)
 
 
 @dataclass(slots=True)

@@ -88,6 +88,8 @@ class Table:
         self.keys: U64 = np.zeros(2 * capacity, np.uint64)
         self.values: U64 = np.zeros(capacity, np.uint64)
         self.size = 0
+        #: While a table is filled in one go, room for twice as many saves copying; ``fit`` gives it back.
+        self.spare = 1.0
 
     @property
     def bytes(self) -> int:
@@ -98,7 +100,15 @@ class Table:
         """Make room for that many new keys: no loop over the table grows it."""
         if self.size + more <= FULL * len(self.values):
             return
-        capacity = int((self.size + more) / ROOMY) + 1
+        self._resize(int((self.size + more) * self.spare / ROOMY) + 1)
+
+    def fit(self) -> None:
+        """Give back what is spare."""
+        self.spare = 1.0
+        if self.size < ROOMY * len(self.values) and len(self.values) > _CAPACITY_MIN:
+            self._resize(max(_CAPACITY_MIN, int(self.size / ROOMY) + 1))
+
+    def _resize(self, capacity: int) -> None:
         keys, values = np.zeros(2 * capacity, np.uint64), np.zeros(capacity, np.uint64)
         _move(self.keys, self.values, keys, values)
         self.keys, self.values = keys, values

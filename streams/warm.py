@@ -6,6 +6,7 @@ import numpy as np
 
 from streams.counting import count
 from streams.dedupe import judge, merge
+from streams.names import name_hashes, partitions_of
 from streams.state import MonthState
 
 
@@ -16,4 +17,6 @@ def warm_up() -> None:
     merge(month.flattrs, zeros, zeros, zeros)
     count(month.things, zeros, zeros, verdicts.deltas)
     month.flattrs.reserve(1000)
+    name_hashes([""])
+    partitions_of([""], 1)
     month.flattrs.get(0, 0)

@@ -16,6 +16,7 @@ def register(app: typer.Typer) -> None:
     bench = typer.Typer(help="Measure: each prints its figures as JSON.", no_args_is_help=True)
     bench.command("ingest")(ingest)
     bench.command("reads")(reads)
+    bench.command("streams")(streams)
     app.add_typer(bench, name="bench")
 
 
@@ -42,6 +43,22 @@ def reads(
     from benchmarks.reads import run
 
     _tell(run(flattrs=flattrs, seconds=seconds, subscribers=subscribers), json)
+
+
+def streams(
+    json: _Json = None,
+    clicks: Annotated[int, typer.Option(min=1000, help="in blocks, per round")] = 400_000,
+    singles: Annotated[int, typer.Option(min=1000, help="one to a record")] = 150_000,
+    plain: Annotated[int, typer.Option(min=100, help="for plain Faust")] = 8_000,
+    state: Annotated[int, typer.Option(min=1000, help="flattrs in memory for ratio_at_10m")] = 10_000_000,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    visible_s: Annotated[float, typer.Option(min=1, help="how long to measure visibility")] = 10,
+) -> None:
+    """Clicks a second through one stream worker, against a bare loop and plain Faust; recovery; visibility."""
+    from benchmarks.streams import run
+
+    figures = run(clicks=clicks, singles=singles, plain=plain, state=state, rounds=rounds, visible_s=visible_s)
+    _tell(figures, json)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:

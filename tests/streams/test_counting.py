@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
-from streams.names import Names
 from streams.records import LogRecord
 from streams.recovery import month_from, take_in_newer
 from streams.rows import STEPS, Rows
@@ -56,7 +55,6 @@ class Worker:
     log: dict[int, list[LogRecord]]
 
     def __post_init__(self) -> None:
-        self.names = Names(PARTITIONS)
         self.states = [self._recovered(number) for number in range(PARTITIONS)]
 
     def _recovered(self, number: int) -> PartitionState:
@@ -76,7 +74,7 @@ class Worker:
         for state in self.states:
             before = state.position
             load = functools.partial(self._load, state)
-            count_records(state, self.log[state.number], RULES, self.names, load, rows)
+            count_records(state, self.log[state.number], RULES, load, rows)
             if state.position != before:
                 add_progress(state, 0, rows)
         self.ledger.write(rows, steps)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
-from streams.names import Names
 from streams.records import LogRecord
 from streams.recovery import Recovery, load_partition, month_from, take_in_newer
 from streams.rows import Rows
@@ -21,11 +20,11 @@ RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
 
 def count_all(states: list[PartitionState], clicks: list[Click], first_offset: int = 0) -> Rows:
     """One click per record, in the order given; months start empty."""
-    rows, names = Rows(), Names(PARTITIONS)
+    rows = Rows()
     for state in states:
         own = [click for click in clicks if partition_of(click.member_id, PARTITIONS) == state.number]
         records = [LogRecord(first_offset + at, click.received_at, encode(click)) for at, click in enumerate(own)]
-        count_records(state, records, RULES, names, lambda _month: MonthState(), rows)
+        count_records(state, records, RULES, lambda _month: MonthState(), rows)
         add_progress(state, 0, rows)
     return rows
 

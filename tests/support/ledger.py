@@ -9,8 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-import xxhash
-
+from streams.names import name_hash
 from streams.rows import STEPS, Rows
 from tests.support.recount import Counted
 
@@ -50,7 +49,7 @@ class Ledger:
     def packed(self, month: int) -> bytes:
         """What flattrs_of_partition.sql gives."""
         return b"".join(
-            struct.pack("<QQQQ", *_hashes(row["member_id"]), *_hashes(row["creator_id"]))
+            struct.pack("<QQQQ", *name_hash(row["member_id"]), *name_hash(row["creator_id"]))
             + row["thing_id"]
             + struct.pack("<Q", row["version"] | (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63))
             for row in self.raw_flattrs
@@ -100,7 +99,3 @@ class Ledger:
                 group = tuple(row[name].hex() if name == "thing_id" else row[name] for name in names)
                 sums[group] = sums.get(group, 0) + row["flattrs"]
         return {group: count for group, count in sums.items() if count}
-
-
-def _hashes(name: str) -> tuple[int, int]:
-    return xxhash.xxh3_64_intdigest(name.encode()), xxhash.xxh64_intdigest(name.encode())
