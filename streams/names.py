@@ -33,6 +33,11 @@ def name_hashes(names: Sequence[str]) -> tuple[U64, U64]:
     return high, low
 
 
+def partition_of(name: str, partitions: int) -> int:
+    """Kafka's default partition of one key."""
+    return int(partitions_of([name], partitions)[0])
+
+
 def partitions_of(names: Sequence[str], partitions: int) -> I64:
     """Kafka's default partition of each key: its murmur2, without the sign, modulo the partitions."""
     data, ends = _joined(names)
