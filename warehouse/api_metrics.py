@@ -37,3 +37,19 @@ class ApiMetrics:
         self.queries_failed = Counter(
             "flattr_api_queries_failed", "Warehouse calls that failed.", ["query"], registry=self.registry
         )
+        self.listeners = Gauge("flattr_api_listeners", "Clients of the live stream.", registry=self.registry)
+        # Of the pipeline, as the warehouse knows it: true even when the workers are gone.
+        self.lag_records = Gauge(
+            "flattr_pipeline_lag_records", "Records not yet counted.", ["partition"], registry=self.registry
+        )
+        self.lag_seconds = Gauge(
+            "flattr_pipeline_lag_seconds",
+            "Age of the moment until which every accepted click is counted.",
+            ["partition"],
+            registry=self.registry,
+        )
+        self.close_overdue_seconds = Gauge(
+            "flattr_pipeline_close_overdue_seconds",
+            "Since when the oldest open month could have been closed; 0 when none could.",
+            registry=self.registry,
+        )

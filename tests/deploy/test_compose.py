@@ -70,7 +70,7 @@ def test_health_checks_ask_the_port_that_the_service_listens_on() -> None:
 
 
 def test_published_ports_do_not_collide() -> None:
-    published = [port.split(":")[0] for service in SERVICES.values() for port in service.get("ports", [])]
+    published = [port.split(":")[-2] for service in SERVICES.values() for port in service.get("ports", [])]
     assert len(published) == len(set(published))
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from warehouse import monthend
 from warehouse.client import Warehouse
-from warehouse.errors import WarehouseRefused
-from warehouse.problems import RESPONSES, ReadReason, unavailable
-from warehouse.reads import Here
+from warehouse.errors import WarehouseError, WarehouseRefused
+from warehouse.payout.months import cutoff_ms
+from warehouse.problems import RESPONSES, Problem, ReadReason, unavailable
+from warehouse.reads import Here, Reads
+from warehouse.routes.live import TheBoard
 
 router = APIRouter(tags=["health"])
 
@@ -36,7 +42,23 @@ async def ready(reads: Here) -> dict[str, str]:
     return {"status": "ready"}
 
 
+async def look_at_pipeline(reads: Reads) -> None:
+    """Set the figures of the pipeline. Raises ``WarehouseError``."""
+    lag, known = await reads.keep(monthend.months)
+    for part in lag.partitions:
+        label = str(part.partition)
+        reads.metrics.lag_records.labels(label).set(math.nan if part.records is None else part.records)
+        seconds = lag.seconds_of(part)
+        reads.metrics.lag_seconds.labels(label).set(math.nan if seconds is None else seconds)
+    rules, now_ms = reads.rules, reads.clock()
+    due_ms = [cutoff_ms(month, rules.grace_s) + rules.close_settle_s * 1000 for month, closed in known if not closed]
+    reads.metrics.close_overdue_seconds.set(max((now_ms - due for due in due_ms if due < now_ms), default=0) / 1000)
+
+
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-async def metrics(reads: Here) -> Response:
-    """In the text format."""
+async def metrics(reads: Here, board: TheBoard) -> Response:
+    """In the text format. While the warehouse is away, the pipeline's are the last known."""
+    reads.metrics.listeners.set(board.listeners)
+    with contextlib.suppress(WarehouseError, Problem):
+        await look_at_pipeline(reads)
     return Response(generate_latest(reads.metrics.registry), media_type=CONTENT_TYPE_LATEST)

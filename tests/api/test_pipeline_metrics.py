@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import re
+
+from ingest.click import month_start_ms
+from ingest.clock import system_clock
+from tests.api.conftest import NOON_MS, settings_for
+from tests.api.rows import counted_until, put_log_end, put_progress
+from tests.payout.build import flattrs_of, state_month
+from tests.support.serving import ask, serving
+from warehouse.api import create_app
+from warehouse.client import Warehouse
+
+GRACE_AND_SETTLE_S = 3660
+
+
+def metric(url: str, name: str) -> float:
+    found = re.search(rf"^{re.escape(name)} (.+)$", ask(f"{url}/metrics").body.decode(), flags=re.MULTILINE)
+    assert found, name
+    return float(found[1])
+
+
+def test_lag_is_measured_from_the_warehouse_by_partition(warehouse: Warehouse, api: str) -> None:
+    put_progress(warehouse, 3, counted_until(9), NOON_MS - 60_000)
+    put_log_end(warehouse, 3, NOON_MS, 14)
+    assert metric(api, 'flattr_pipeline_lag_records{partition="3"}') == 4
+    assert 60 <= metric(api, 'flattr_pipeline_lag_seconds{partition="3"}') < 90
+
+
+def test_close_is_overdue_from_when_the_oldest_open_month_could_be_closed(warehouse: Warehouse) -> None:
+    state_month(warehouse, 202610, flattrs_of("mia ada 1"))
+    state_month(warehouse, 202611, flattrs_of("mia ada 1"))
+    now_ms = month_start_ms(202611) + (GRACE_AND_SETTLE_S + 500) * 1000
+    with serving(create_app(settings_for(warehouse, clock=f"{(now_ms - system_clock()) / 1000:+.3f}"))) as url:
+        assert 500 <= metric(url, "flattr_pipeline_close_overdue_seconds") < 530
+
+
+def test_no_close_is_overdue_while_the_month_runs(warehouse: Warehouse, api: str) -> None:
+    state_month(warehouse, 202611, flattrs_of("mia ada 1"))
+    assert metric(api, "flattr_pipeline_close_overdue_seconds") == 0

@@ -1,0 +1,87 @@
+"""Alerts and dashboards ask only for metrics that there are and queries that run; every alert has its runbook."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prometheus_client import CollectorRegistry
+
+from ingest.metrics import Metrics as IngestMetrics
+from streams.metrics import Metrics as StreamsMetrics
+from warehouse.api_metrics import ApiMetrics
+from warehouse.client import Warehouse
+
+ROOT = Path(__file__).resolve().parents[2]
+ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARDS = {path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
+PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items() for panel in dashboard["panels"]]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+
+
+def names_of(registry: CollectorRegistry) -> set[str]:
+    """Every name under which a metric is scraped, with the suffix that its type adds."""
+    suffixes = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"], "gauge": [""]}
+    return {metric.name + suffix for metric in registry.collect() for suffix in suffixes[metric.type]}
+
+
+KNOWN = set().union(*(names_of(part().registry) for part in (IngestMetrics, StreamsMetrics, ApiMetrics)))
+
+
+def asked(expression: str) -> set[str]:
+    return set(re.findall(r"\bflattr_[a-z_]+", expression))
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(alert["alert"]))
+def test_alert_asks_for_metrics_that_are_measured_and_names_its_runbook(alert: dict[str, Any]) -> None:
+    names = asked(alert["expr"])
+    assert names <= KNOWN, names - KNOWN
+    assert names or "up{" in alert["expr"]
+    file, _, anchor = alert["annotations"]["runbook"].partition("#")
+    headings = re.findall(r"^## (.+)$", (ROOT / file).read_text(), flags=re.MULTILINE)
+    assert anchor in {heading.lower() for heading in headings}
+    assert anchor == alert["alert"].lower()
+
+
+def test_lag_rejections_spool_and_close_have_their_alerts() -> None:
+    names = {str(alert["alert"]) for alert in ALERTS}
+    assert {"CountsBehind", "PartitionStuck", "ManyRejected", "SpoolFilling", "CloseOverdue"} <= names
+
+
+@pytest.mark.parametrize(
+    ("name", "panel"), PANELS, ids=lambda value: value if isinstance(value, str) else value["title"]
+)
+def test_panel_asks_for_metrics_that_are_measured(name: str, panel: dict[str, Any]) -> None:
+    for target in panel["targets"]:
+        names = asked(target.get("expr", ""))
+        assert names <= KNOWN, f"{name}: {names - KNOWN}"
+        assert names or target["rawSql"]
+
+
+def test_sql_of_the_dashboards_runs_on_the_schema(warehouse: Warehouse) -> None:
+    statements = [target["rawSql"] for _, panel in PANELS for target in panel["targets"] if "rawSql" in target]
+    assert len(statements) >= 4
+    for statement in statements:
+        warehouse.rows(statement)
+
+
+def test_dashboards_use_the_provisioned_sources() -> None:
+    file = ROOT / "deploy/grafana/provisioning/datasources/datasources.yml"
+    provisioned = {source["uid"]: source["type"] for source in yaml.safe_load(file.read_text())["datasources"]}
+    for name, panel in PANELS:
+        source = panel["datasource"]
+        assert provisioned[source["uid"]] == source["type"], name
+    assert len({dashboard["uid"] for dashboard in DASHBOARDS.values()}) == len(DASHBOARDS)
+
+
+def test_prometheus_scrapes_the_ports_that_the_services_listen_on() -> None:
+    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    for job in config["scrape_configs"]:
+        name = job["job_name"]
+        port = COMPOSE["services"][name]["environment"][f"FLATTR_{name.upper()}_PORT"]
+        assert job["static_configs"] == [{"targets": [f"{name}:{port}"]}]
+    assert config["rule_files"] == ["alerts.yml"]
