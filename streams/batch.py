@@ -289,6 +289,8 @@ def _refuse(state: PartitionState, refused: list[Refused], rows: Rows) -> None:
             reason=[str(one.reason)],
             detail=[one.detail],
             raw=[one.raw],
+            member_id=[""],
+            site_id=[""],
         )
         state.tally(month, "rejected", 1)
 

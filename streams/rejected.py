@@ -6,7 +6,7 @@ Kafka's committed offset is enough to go on from.
 
 from __future__ import annotations
 
-from ingest.click import UNREADABLE, Reason, decode_rejection, month_of, position
+from ingest.click import UNREADABLE, Reason, Rejection, decode_rejection, month_of, position
 from streams.records import Chunk
 from streams.rows import Rows
 
@@ -19,9 +19,8 @@ def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
         month = month_of(record_at_ms)
         try:
             rejection = decode_rejection(record.value)
-            reason, detail, raw, at_ms = rejection.reason, rejection.detail, rejection.raw, rejection.rejected_at
         except UNREADABLE as error:
-            reason, detail, raw, at_ms = Reason.JSON_MALFORMED, str(error), record.value, record_at_ms
+            rejection = Rejection(Reason.JSON_MALFORMED, str(error), record_at_ms, record.value)
         rows.add(
             "rejected",
             month,
@@ -29,9 +28,11 @@ def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
             topic=["rejected"],
             partition=[partition],
             position=[position(epoch, record.offset, 0)],
-            rejected_at=[at_ms],
-            reason=[str(reason)],
-            detail=[detail],
-            raw=[raw],
+            rejected_at=[rejection.rejected_at],
+            reason=[str(rejection.reason)],
+            detail=[rejection.detail],
+            raw=[rejection.raw],
+            member_id=[rejection.member_id],
+            site_id=[rejection.site_id],
         )
     return rows

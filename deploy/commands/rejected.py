@@ -1,0 +1,166 @@
+"""`flattr rejected`: what was refused, why, and in again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.rejected import Door, Repair
+    from warehouse.client import Warehouse
+    from warehouse.rejected import Rejected, RejectedId
+
+_Warehouse = Annotated[str, typer.Option("--warehouse", envvar="FLATTR_WAREHOUSE", help="clickhouse://...")]
+_URL = "clickhouse://127.0.0.1:9000/flattr"
+_Month = Annotated[str, typer.Option(help="only of this month, YYYY-MM")]
+_Reason = Annotated[str, typer.Option(help="only for this reason code")]
+_Limit = Annotated[int, typer.Option(min=1, help="at most so many, newest first")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    rejected = typer.Typer(help="Input that was refused: kept with its reason and bytes.", no_args_is_help=True)
+    rejected.command("list")(list_rejected)
+    rejected.command("show")(show)
+    rejected.command("replay")(replay)
+    app.add_typer(rejected, name="rejected")
+
+
+def list_rejected(month: _Month = "", reason: _Reason = "", limit: _Limit = 20, warehouse: _Warehouse = _URL) -> None:
+    """List refused input, newest first."""
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from warehouse.rejected import rejected
+
+    database = _opened(warehouse)
+    found = rejected(database, month=_month(month), reason=reason, limit=limit)
+    database.close()
+    table = Table("id", "time (UTC)", "reason", "member", "detail", box=None)
+    for one in found:
+        at = datetime.fromtimestamp(one.rejected_at_ms / 1000, UTC)
+        table.add_row(str(one.id), f"{at:%Y-%m-%d %H:%M:%S}", one.reason, one.member_id or "-", one.detail)
+    Console(soft_wrap=True).print(table if found else "Nothing was refused.")
+
+
+def show(
+    record: Annotated[str, typer.Argument(help="its id, as `flattr rejected list` shows it")],
+    warehouse: _Warehouse = _URL,
+) -> None:
+    """Show one refused input as it came."""
+    from rich.console import Console
+
+    database = _opened(warehouse)
+    (one,) = _of(database, [record])
+    database.close()
+    console = Console(soft_wrap=True, highlight=False)
+    for name in ("id", "rejected_at_ms", "reason", "detail", "member_id", "site_id"):
+        console.print(f"{name}: {getattr(one, name)}", markup=False)
+    # repr of what is no text: control characters must not reach the terminal.
+    text = one.raw.decode("utf-8", "backslashreplace")
+    console.print("".join(char if char.isprintable() else repr(char)[1:-1] for char in text), markup=False)
+
+
+def replay(
+    records: Annotated[
+        list[str] | None, typer.Argument(help="ids; otherwise all that --reason and --month name")
+    ] = None,
+    month: _Month = "",
+    reason: _Reason = "",
+    limit: _Limit = 1000,
+    drop: Annotated[list[str] | None, typer.Option(help="field to take out; may be repeated")] = None,
+    put: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE to put in; may be repeated")] = None,
+    member: Annotated[str, typer.Option(help="whose clicks they are, where nobody had proved it")] = "",
+    url: Annotated[str, typer.Option(help="where ingest listens")] = "http://127.0.0.1:8001",
+    keys: Annotated[Path, typer.Option(envvar="FLATTR_TOKEN_KEYS")] = Path(".flattr/token-keys.json"),
+    audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
+    clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
+    warehouse: _Warehouse = _URL,
+) -> None:
+    """Send refused input again, repaired. Safe to repeat: a click keeps its id."""
+    from deploy.failures import CommandFailed
+    from deploy.rejected import Door, Repair
+    from ingest.clock import clock_from
+    from ingest.watched import FileError
+    from warehouse.rejected import rejected
+
+    if not records and not reason:
+        raise CommandFailed("name what to replay: ids, or --reason and perhaps --month")
+    database = _opened(warehouse)
+    found = _of(database, records) if records else rejected(database, month=_month(month), reason=reason, limit=limit)
+    database.close()
+    repair = Repair(drop or (), dict(_assignment(one) for one in put or ()), member)
+    try:
+        failed = _send(found, repair, Door(url, keys, audience=audience, clock=clock_from(clock)))
+    except (FileError, OSError) as error:
+        raise CommandFailed(f"could not send to {url}: {error}") from error
+    typer.echo(f"{len(found) - failed} of {len(found)} taken")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _send(found: list[Rejected], repair: Repair, door: Door) -> int:
+    from deploy.rejected import NotReplayable, repaired
+
+    failed = 0
+    for record in found:
+        try:
+            outcome = door.send(*repaired(record, repair))
+        except NotReplayable as error:
+            typer.echo(f"{record.id}: not sent: {error}")
+            failed += 1
+            continue
+        if outcome.status != 202:
+            typer.echo(f"{record.id}: refused again: {outcome.status} {outcome.reason}")
+            failed += 1
+    return failed
+
+
+def _opened(url: str) -> Warehouse:
+    from warehouse.client import Warehouse
+
+    return Warehouse(url)
+
+
+def _of(database: Warehouse, records: list[str]) -> list[Rejected]:
+    from deploy.failures import CommandFailed
+    from warehouse.rejected import RejectedId, rejected
+
+    try:
+        ids: list[RejectedId] = [RejectedId.parse(record) for record in records]
+    except ValueError:
+        raise CommandFailed("an id looks like rejected:0:65536; `flattr rejected list` shows them") from None
+    found = {one.id: one for one in rejected(database, ids=ids, limit=len(ids))}
+    missing = [str(one) for one in ids if one not in found]
+    if missing:
+        raise CommandFailed(f"nothing refused is called {', '.join(missing)}")
+    return [found[one] for one in ids]
+
+
+def _month(text: str) -> int:
+    from deploy.failures import CommandFailed
+
+    year, _, month = text.partition("-")
+    if not text:
+        return 0
+    if not (year.isdigit() and month.isdigit() and len(year) == 4 and 1 <= int(month) <= 12):
+        raise CommandFailed(f"{text!r} is no month such as 2026-11")
+    return int(year) * 100 + int(month)
+
+
+def _assignment(text: str) -> tuple[str, object]:
+    import json
+
+    from deploy.failures import CommandFailed
+
+    name, found, value = text.partition("=")
+    if not found or not name:
+        raise CommandFailed(f"--set {text!r}: FIELD=VALUE")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
