@@ -56,12 +56,14 @@ def create_app(settings: IngestSettings) -> IngestApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         _log.info("ingest starts", settings=settings.model_dump(mode="json"))
         await publisher.start()
-        sweeper = asyncio.create_task(sweep(app))
+        regular = [asyncio.create_task(sweep(app)), asyncio.create_task(_share(metrics))]
         try:
             yield
         finally:
-            sweeper.cancel()
+            for task in regular:
+                task.cancel()
             await publisher.drain()
+            metrics.share()
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
@@ -82,6 +84,12 @@ def create_app(settings: IngestSettings) -> IngestApp:
     add_pages(app)
     _add_operating_routes(app, publisher, metrics)
     return app
+
+
+async def _share(metrics: Metrics) -> None:
+    while True:
+        metrics.share()
+        await asyncio.sleep(1)
 
 
 def _add_operating_routes(app: FastAPI, publisher: Publisher, metrics: Metrics) -> None:

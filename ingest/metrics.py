@@ -6,15 +6,20 @@ prometheus_client's own counters take a lock and a microsecond each time.
 
 from __future__ import annotations
 
+import os
+import pickle
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import Final
+from pathlib import Path
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from ingest.click import Reason
 
+#: Where workers put their numbers, so that any of them can answer for all. Set by ingest/serve.py, never by hand.
+METRICS_FOLDER: Final = "FLATTR_INGEST_METRICS_FOLDER"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _CLICKS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
@@ -39,7 +44,7 @@ COUNTERS: Final = {
 }
 GAUGES: Final = {
     "queued_bytes": ("flattr_ingest_queued_bytes", "Clicks in memory, waiting for the broker."),
-    "broker_up": ("flattr_ingest_broker_up", "1 while blocks can be sent."),
+    "broker_up": ("flattr_ingest_broker_up", "Workers that can send blocks: 1, or 0, where there is one."),
     "spool_bytes": ("flattr_ingest_spool_bytes", "Length of the spool: what the broker has yet to get."),
     "spool_clicks": ("flattr_ingest_spool_clicks", "Clicks in the spool."),
 }
@@ -52,30 +57,39 @@ NAMES: Final = tuple(name for name, _ in (*COUNTERS.values(), *GAUGES.values(), 
 class Buckets:
     """A histogram: counts by upper bound, and the sum."""
 
-    __slots__ = ("_bounds", "_counts", "_sum")
+    __slots__ = ("_bounds", "counts", "sum")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self._sum = 0.0
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
 
     def observe(self, value: float) -> None:
         """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        self.counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def add(self, other: Buckets) -> None:
+        """Add another process's."""
+        self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
+        self.sum += other.sum
 
     def family(self, name: str, text: str) -> HistogramMetricFamily:
         """As Prometheus wants it: cumulative."""
         total = 0
         buckets: list[tuple[str, float]] = []
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self.counts, strict=True):
             total += count
             buckets.append((bound, total))
-        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self._sum)
+        return HistogramMetricFamily(name, text, buckets=buckets, sum_value=self.sum)
 
 
 class Metrics:
-    """One service's metrics, in a registry of their own: two apps in one process do not add up."""
+    """One service's metrics, in a registry of their own: two apps in one process do not add up.
+
+    Of several workers each writes its own to a folder every second, and whoever is asked adds them up. What a
+    worker that is gone has counted stays in the sum; its gauges do not.
+    """
 
     def __init__(self) -> None:
         self.accepted = self.requests = self.blocks = self.blocks_failed = self.producers = 0
@@ -88,9 +102,44 @@ class Metrics:
         self.block_clicks = Buckets(_CLICKS)
         self.registry = CollectorRegistry()
         self.registry.register(self)
+        folder = os.environ.get(METRICS_FOLDER)
+        self._folder = Path(folder) if folder else None
+
+    def share(self) -> None:
+        """Let the other workers know."""
+        if self._folder is not None:
+            fresh = self._folder / f"{os.getpid()}.new"
+            fresh.write_bytes(pickle.dumps(self.__getstate__()))
+            fresh.replace(self._folder / str(os.getpid()))
 
     def collect(self) -> Iterator[Metric]:
-        """All samples as of now."""
+        """All samples of all workers, as of now, or a second ago."""
+        total = Metrics.__new__(Metrics)
+        total.__dict__.update(pickle.loads(pickle.dumps(self.__getstate__())))  # noqa: S301 - our own
+        for other in self._others():
+            total._add(other)  # noqa: SLF001 - of the same class
+        return total._samples()  # noqa: SLF001 - of the same class
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name not in ("registry", "_folder")}
+
+    def _others(self) -> Iterator[dict[str, Any]]:
+        for path in self._folder.iterdir() if self._folder else ():
+            if path.name.isdigit() and int(path.name) != os.getpid():
+                found: dict[str, Any] = pickle.loads(path.read_bytes())  # noqa: S301 - our own workers wrote it
+                if not Path(f"/proc/{path.name}").exists():
+                    found |= dict.fromkeys(GAUGES, 0)
+                yield found
+
+    def _add(self, other: dict[str, Any]) -> None:
+        for name in (*COUNTERS, *GAUGES):
+            setattr(self, name, getattr(self, name) + other[name])
+        for reason, count in other["refused"].items():
+            self.refused[reason] += count
+        self.answer_seconds.add(other["answer_seconds"])
+        self.block_clicks.add(other["block_clicks"])
+
+    def _samples(self) -> Iterator[Metric]:
         for attribute, (name, text) in COUNTERS.items():
             yield CounterMetricFamily(name, text, value=getattr(self, attribute))
         for attribute, (name, text) in GAUGES.items():

@@ -1,22 +1,37 @@
-"""Run the service under uvicorn."""
+"""Run the service under uvicorn: in this process, or in several workers that share the port."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+import tempfile
 from typing import Any
 
 import uvicorn
 
 from ingest.app import create_app
+from ingest.broker import BrokerUnavailable, Producer
+from ingest.metrics import METRICS_FOLDER
 from ingest.protocol import BeaconProtocol
 from ingest.settings import IngestSettings
 
 
-def serve(settings: IngestSettings) -> None:
+def serve(settings: IngestSettings, *, worker: str) -> None:
     """Serve until SIGTERM: then nothing new is accepted, what is under way is answered, and the call returns.
 
-    Raises ``SystemExit`` when the service could not start.
+    With several workers, each runs what ``worker`` names ("module:function", which makes the app), and SIGHUP
+    restarts them one after the other, each drained, with the port open all the while. Raises ``TopicMissing``,
+    ``FileError`` or ``AliasError`` when it is clear that it cannot start.
     """
-    uvicorn.run(create_app(settings), host=settings.host, port=settings.port, **server_options(settings))
+    options = {**server_options(settings), "host": settings.host, "port": settings.port}
+    app = create_app(settings)
+    asyncio.run(_check_topics(settings))
+    if settings.workers == 1:
+        uvicorn.run(app, **options)
+        return
+    with tempfile.TemporaryDirectory(prefix="flattr-ingest-") as folder:
+        os.environ[METRICS_FOLDER] = folder
+        uvicorn.run(worker, factory=True, workers=settings.workers, **options)
 
 
 def server_options(settings: IngestSettings) -> dict[str, Any]:
@@ -31,3 +46,13 @@ def server_options(settings: IngestSettings) -> dict[str, Any]:
         "proxy_headers": False,
         "timeout_graceful_shutdown": round(settings.drain_timeout_s),
     }
+
+
+async def _check_topics(settings: IngestSettings) -> None:
+    """Say that a topic is missing before anything listens. A broker that is away may come later."""
+    producer = Producer(settings)
+    try:
+        await producer.start()
+    except BrokerUnavailable:
+        return
+    await producer.stop()

@@ -58,6 +58,12 @@ class IngestSettings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(default=8001, ge=0, le=65535)
+    workers: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Processes that share the port, one core each. Each has a spool slot and rate limits of its own.",
+    )
     linger_ms: float = Field(
         default=3,
         ge=0,

@@ -32,7 +32,11 @@ class Watched(Generic[T]):
         self._parse = parse
         self._monotonic = monotonic
         self._look_again_at = monotonic() + _LOOK_AGAIN_S
-        self._stamp = self._stamped()
+        try:
+            self._stamp = self._stamped()
+        except FileError:
+            parse(path)  # which knows better what to do about it
+            raise
         self.value = parse(path)
 
     def changed(self) -> bool:

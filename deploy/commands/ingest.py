@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _KeyFile = Annotated[Path, typer.Option("--keys", envvar="FLATTR_TOKEN_KEYS", help="the file of token keys")]
 _KEYS = Path(".flattr/token-keys.json")
@@ -24,6 +27,7 @@ def serve() -> None:
     """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/settings.md)."""
     from deploy import logs
     from deploy.failures import CommandFailed
+    from ingest.broker import TopicMissing
     from ingest.canonical import AliasError
     from ingest.serve import serve as run
     from ingest.settings import IngestSettings
@@ -31,9 +35,22 @@ def serve() -> None:
 
     logs.set_up()
     try:
-        run(IngestSettings())
-    except (FileError, AliasError) as error:
+        run(IngestSettings(), worker="deploy.commands.ingest:worker")
+    except (AliasError, FileError, TopicMissing) as error:
         raise CommandFailed(str(error)) from error
+
+
+def worker() -> FastAPI:
+    """The app of one of several workers."""
+    from deploy import logs
+    from deploy.local import die_with_parent
+    from ingest.app import create_app
+    from ingest.settings import IngestSettings
+
+    # Killed -9, the parent would leave its workers behind, with the port.
+    die_with_parent()
+    logs.set_up()
+    return create_app(IngestSettings())
 
 
 def issue(
