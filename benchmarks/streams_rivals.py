@@ -38,7 +38,7 @@ async def floor(broker: str, topic: str, clicks: int, url: str) -> dict[str, flo
     while not (numbers := consumer.partitions_for_topic(topic)):
         await consumer._client.force_metadata_update()  # noqa: SLF001 - there is no other way
         await consumer.topics()
-        consumer._client.add_topic(topic)  # noqa: SLF001
+        consumer._client.add_topic(topic)  # noqa: SLF001 - aiokafka has no public way
     consumer.assign([TopicPartition(topic, number) for number in numbers])
     done, batch = 0, []
     began = 0.0
@@ -88,7 +88,7 @@ def plain(broker: str, topic: str, clicks: int) -> None:
     done = 0
 
     @app.agent(app.topic(topic, value_serializer="json", key_serializer="raw"))
-    async def count(stream: Any) -> None:  # noqa: ANN401
+    async def count(stream: Any) -> None:  # noqa: ANN401 - Faust has no types
         nonlocal began, done
         async for click in stream:
             began = began or time.perf_counter()
