@@ -12,8 +12,16 @@ from warehouse.client import Warehouse
 class StreamWorker(Part):
     """`flattr streams` on the given broker, database and topic. Ready when it listens."""
 
-    def __init__(
-        self, folder: Path, *, broker: str, warehouse: Warehouse, topic: str, name: str = "streams", **settings: object
+    def __init__(  # noqa: PLR0913 - a test says what it means
+        self,
+        folder: Path,
+        *,
+        broker: str,
+        warehouse: Warehouse,
+        topic: str,
+        name: str = "streams",
+        die_after: str = "",
+        **settings: object,
     ) -> None:
         port = free_port()
         environment = {
@@ -28,10 +36,9 @@ class StreamWorker(Part):
             "FLATTR_STREAMS_FLUSH_MS": "50",
             **{f"FLATTR_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        super().__init__(
-            name, [sys.executable, "-c", "from deploy.cli import main; main()", "streams"],
-            folder=folder, port=port, environment=environment,
-        )  # fmt: skip
+        flattr = ["-c", "from deploy.cli import main; main()", "streams"]
+        command = ["-m", "tests.support.crashing_worker", die_after] if die_after else flattr
+        super().__init__(name, [sys.executable, *command], folder=folder, port=port, environment=environment)
 
     @property
     def url(self) -> str:
