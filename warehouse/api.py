@@ -46,7 +46,8 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        log.info("api starts", warehouse=masked(reads.warehouse.url), threads=settings.api_threads)
+        changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"warehouse"})
+        log.info("api starts", warehouse=masked(reads.warehouse.url), **changed)
         watching = asyncio.create_task(Watch(reads, board).run())
         yield
         watching.cancel()

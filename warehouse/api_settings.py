@@ -69,7 +69,7 @@ class ApiSettings(WarehouseSettings):
     api_counters_kept: int = Field(
         default=200_000,
         ge=100,
-        description="Button counters kept in memory, about 300 bytes each; the oldest go first.",
+        description="Button counters kept in memory; the oldest go first.",
     )
     api_counters_max_age_s: int = Field(
         default=5,
@@ -98,7 +98,7 @@ class ApiSettings(WarehouseSettings):
     api_listeners_max: int = Field(
         default=2000,
         ge=1,
-        description="Clients of the live stream at a time; each costs about 40 kB. One more is answered 503.",
+        description="Clients of the live stream at a time; each costs a write per event. One more is answered 503.",
     )
     api_parts: dict[str, HttpUrl] = Field(
         default={},
