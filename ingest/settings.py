@@ -32,8 +32,12 @@ class IngestSettings(BaseSettings):
         validation_alias="FLATTR_BROKER_CA_FILE",
         description="Certificate authority that signed the broker's certificate (PEM); unset: the system's.",
     )
-    broker_sasl_username: str | None = Field(default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME")
-    broker_sasl_password: SecretStr | None = Field(default=None, validation_alias="FLATTR_BROKER_SASL_PASSWORD")
+    broker_sasl_username: str | None = Field(
+        default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME", description="Needed with SASL."
+    )
+    broker_sasl_password: SecretStr | None = Field(
+        default=None, validation_alias="FLATTR_BROKER_SASL_PASSWORD", description="Needed with SASL; masked in logs."
+    )
     broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="SCRAM-SHA-512",
         validation_alias="FLATTR_BROKER_SASL_MECHANISM",
@@ -44,8 +48,12 @@ class IngestSettings(BaseSettings):
         validation_alias="FLATTR_CLOCK",
         description="system, +SECONDS, -SECONDS, or file:PATH (ingest/clock.py).",
     )
-    topic_clicks: str = Field(default="clicks", validation_alias="FLATTR_TOPIC_CLICKS")
-    topic_rejected: str = Field(default="rejected", validation_alias="FLATTR_TOPIC_REJECTED")
+    topic_clicks: str = Field(
+        default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic of blocks of clicks."
+    )
+    topic_rejected: str = Field(
+        default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic of what was refused."
+    )
     token_keys: Path = Field(
         default=Path(".flattr/token-keys.json"),
         validation_alias="FLATTR_TOKEN_KEYS",
@@ -57,7 +65,7 @@ class IngestSettings(BaseSettings):
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
-    port: int = Field(default=8001, ge=0, le=65535)
+    port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(
         default=1,
         ge=1,

@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/settings.md)."""
+    """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/ingest.md)."""
     from deploy import logs
     from deploy.failures import CommandFailed
     from ingest.broker import TopicMissing
