@@ -35,6 +35,7 @@ from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError
 
 _log = structlog.get_logger()
+_METADATA_MAX_AGE_MS = 5_000
 
 
 def _nothing(_step: str) -> None: ...
@@ -174,6 +175,9 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
         "broker_session_timeout": settings.streams_session_timeout_s,
         "broker_heartbeat_interval": settings.streams_session_timeout_s / 3,
         "broker_commit_interval": 1.0,
+        # A broker that has just come back may name no partitions yet; who joins then has nothing to count until
+        # the metadata are read again, by default after five minutes.
+        "consumer_metadata_max_age_ms": _METADATA_MAX_AGE_MS,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": settings.streams_fetch_bytes,
         "table_standby_replicas": 0,

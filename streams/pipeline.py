@@ -231,7 +231,7 @@ class Pipeline:
                 await self._changed.wait_for(lambda: bool(self._pending))
             batch, self._pending = self._pending, []
             self._pending_bytes = 0
-            self._busy += bool(batch)
+            self._busy += 1  # an empty batch too: settle may have taken all of it, and each ends in _done
             self._changed.notify_all()
             return batch
 

@@ -1,0 +1,56 @@
+"""Giving partitions back: what is not counted is dropped, what is being written is waited for, and no longer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+
+from faust.types import TP
+
+from streams.batch import Rules
+from streams.malformed import MalformedWatch
+from streams.metrics import Metrics
+from streams.pipeline import Pipeline
+from streams.records import Chunk, LogRecord
+from streams.writer import Writer
+from warehouse.client import Warehouse
+
+DRAIN_S = 3.0
+
+
+async def test_a_second_rebalance_waits_for_nothing_after_one_that_came_between_two_flushes(
+    warehouse: Warehouse,
+) -> None:
+    tp = TP("clicks", 0)
+    pipeline = Pipeline(
+        warehouse, Writer(warehouse, patience_s=5), Rules(1, 0, 1000, "clicks"), lambda: 0,
+        flush_ms=50, flush_bytes=1 << 20, drain_s=DRAIN_S, fail=lambda _: None,
+        malformed=MalformedWatch(0.5), metrics=Metrics(),
+    )  # fmt: skip
+
+    async def committed(_: TP) -> int | None:
+        return None
+
+    running = asyncio.create_task(pipeline.run())
+    await pipeline.where({tp}, {tp: 0}, {tp: 10}, committed)
+    written = asyncio.Event()
+    await pipeline.take(tp, Chunk(0, (LogRecord(0, 1, b"rubbish"),), 7), written.set)
+    await written.wait()
+    first = pipeline._writing
+    await pipeline.take(tp, Chunk(1, (LogRecord(1, 1, b"rubbish"),), 7), lambda: None)
+    for _ in range(10):
+        await asyncio.sleep(0)  # so many turns of the loop: the batcher has seen it and waits for company
+    await pipeline.settle()
+    # What was waiting is gone; the flush that it would have been in comes about empty.
+    async with asyncio.timeout(10), pipeline._changed:
+        await pipeline._changed.wait_for(lambda: pipeline._writing is not first)
+    assert pipeline._writing is not None
+    await pipeline._writing
+    began = time.monotonic()
+    await pipeline.settle()
+    assert time.monotonic() - began < DRAIN_S / 2
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    pipeline.close()
