@@ -252,7 +252,7 @@ class KafkaMissing(RuntimeError):
 class ApacheKafka(Part):
     """One KRaft node of Apache Kafka, broker and controller in one, on free ports."""
 
-    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+    def __init__(self, folder: Path, *, port: int | None = None, name: str = "kafka") -> None:
         libraries = KAFKA_HOME / "libs"
         if not any(libraries.glob("kafka_2.13-*.jar")):
             raise KafkaMissing(f"no Apache Kafka in {libraries}: run `make kafka` (needs Java 17 and Maven)")
@@ -266,7 +266,7 @@ class ApacheKafka(Part):
             "-cp", f"{libraries}/*",
         ]  # fmt: skip
         super().__init__(
-            "kafka",
+            name,
             [*self._java, "kafka.Kafka", "server.properties"],
             folder=folder,
             port=port,
@@ -274,11 +274,15 @@ class ApacheKafka(Part):
 
     def launch(self) -> None:
         """Format the log directory once, then start."""
+        self.prepare()
+        super().launch()
+
+    def prepare(self) -> None:
+        """Write the configuration and format the log directory, once. Takes seconds; any thread may do it."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(self._properties())
         if not (self.folder / "data" / "meta.properties").exists():
             self._format()
-        super().launch()
 
     def _format(self) -> None:
         command = [

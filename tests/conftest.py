@@ -51,7 +51,7 @@ def _misses(item: pytest.Item) -> bool:
 
 def _needs_kafka(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
-    return "kafka" in getattr(item, "fixturenames", ()) or (
+    return not {"kafka", "kafka_fetched"}.isdisjoint(getattr(item, "fixturenames", ())) or (
         callspec is not None and callspec.params.get("broker") == "kafka"
     )
 
@@ -100,6 +100,13 @@ def kafka(parts_folder: Path) -> Iterator[ApacheKafka]:
     """One Apache Kafka for the session: use topics of your own."""
     with ApacheKafka(parts_folder / "kafka") as broker:
         yield broker
+
+
+@pytest.fixture
+def kafka_fetched() -> None:
+    """For tests that start Apache Kafka themselves, since they kill it."""
+    if not KAFKA_FETCHED:
+        pytest.fail("no Apache Kafka under .kafka: make kafka")
 
 
 @pytest.fixture(params=["embedded", "kafka"])

@@ -1,0 +1,106 @@
+"""What the log means, by the written rules, click by click with plain dictionaries. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from deploy.chaos.oracle.evidence import Key, Line, Place
+
+LABELS = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
+
+
+@dataclass
+class Expected:
+    """What the warehouse should state."""
+
+    counted: dict[Key, Line] = field(default_factory=dict)
+    creators: dict[Key, str] = field(default_factory=dict)
+    #: The last word on a key by the member's clock, an undo winning a tie: (time in ms, is undo).
+    last_word: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    labels: dict[Place, str] = field(default_factory=dict)
+    tallies: dict[tuple[int, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+
+    def active(self) -> list[Key]:
+        """The flattrs that were not taken back."""
+        return [key for key, (_, undone) in self.last_word.items() if not undone]
+
+    def counts(self) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]], Counter[tuple[int, str, str]]]:
+        """Active flattrs by (month, creator), (month, thing) and (month, member, creator)."""
+        by_creator: Counter[tuple[int, str]] = Counter()
+        by_thing: Counter[tuple[int, str]] = Counter()
+        by_member: Counter[tuple[int, str, str]] = Counter()
+        for key in self.active():
+            month, member, thing = key
+            creator = self.creators[key]
+            by_creator[month, creator] += 1
+            by_thing[month, thing] += 1
+            by_member[month, member, creator] += 1
+        return by_creator, by_thing, by_member
+
+
+def month_of(at_ms: int) -> int:
+    """202611 for a time in November 2026, UTC."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.year * 100 + at.month
+
+
+def month_end_ms(month: int) -> int:
+    """The first millisecond after a month."""
+    year, number = divmod(month, 100)
+    after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return int(after.timestamp()) * 1000
+
+
+def expect(lines: Sequence[Line], grace_s: int) -> Expected:
+    """Follow the log. ``lines`` are in the order of their partitions' offsets."""
+    expected = Expected()
+    for line in lines:
+        click = line.click
+        month = month_of(click["clicked_at"])
+        tally = expected.tallies[line.place[0], month]
+        tally["accepted"] += 1
+        label = _label(expected, line, month, grace_s)
+        tally[label] += 1
+        expected.labels[line.place] = label
+        if label != "late":
+            key = (month, click["member_id"], click["thing_id"])
+            word = (click.get("client_at") or click["clicked_at"], click["action"] == "undo")
+            expected.last_word[key] = max(word, expected.last_word.get(key, word))
+            expected.creators[key] = click["creator_id"]
+    return expected
+
+
+def _label(expected: Expected, line: Line, month: int, grace_s: int) -> str:
+    if line.stamp_ms >= month_end_ms(month) + grace_s * 1000:
+        return "late"
+    if line.click["action"] == "undo":
+        return "undo"
+    key = (month, line.click["member_id"], line.click["thing_id"])
+    if key in expected.counted:
+        return "duplicate"
+    expected.counted[key] = line
+    return "counted"
+
+
+def partition_of(member_id: str, partitions: int) -> int:
+    """Where a member's clicks belong."""
+    return (murmur2(member_id.encode()) & 0x7FFFFFFF) % partitions
+
+
+def murmur2(key: bytes) -> int:
+    """Kafka's hash of a key, from its definition."""
+    seed, m, mask = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
+    h = (seed ^ len(key)) & mask
+    whole = len(key) // 4 * 4
+    for at in range(0, whole, 4):
+        k = int.from_bytes(key[at : at + 4], "little") * m & mask
+        k = (k ^ k >> 24) * m & mask
+        h = h * m & mask ^ k
+    rest = key[whole:]
+    if rest:
+        h = (h ^ int.from_bytes(rest, "little")) * m & mask
+    h = (h ^ h >> 13) * m & mask
+    return h ^ h >> 15

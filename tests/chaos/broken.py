@@ -1,0 +1,92 @@
+"""The services with one guarantee broken on purpose: ``python -m tests.chaos.broken HOW SERVICE``.
+
+Each break is what a plausible change would be. Chaos has to find every one of them.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from deploy.cli import app
+
+
+def acknowledge_before_the_broker() -> None:
+    """Answer 202 when the click is queued."""
+    from ingest.block import Placed
+    from ingest.click import Reason
+    from ingest.publisher import Publisher
+
+    submit = Publisher.submit
+
+    def hasty(
+        self: Publisher, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]
+    ) -> None:
+        refused: list[Placed | Reason] = []
+        submit(self, member_hash, lines, clicks, refused.append)
+        answer(refused[0] if refused else Placed(None, None, None))
+
+    Publisher.submit = hasty  # type: ignore[method-assign] # that is the break
+
+
+def offset_before_the_insert() -> None:
+    """State progress first, then what it speaks of."""
+    from streams import rows, writer
+
+    vars(writer)["STEPS"] = (rows.STEPS[-1], *rows.STEPS[:-1])
+
+
+def counts_as_deltas() -> None:
+    """Add what a batch counts to what the warehouse has, instead of stating the whole."""
+    from streams.rows import Rows
+    from streams.writer import Writer
+
+    write = Writer.write
+
+    def adding(self: Writer, rows: Rows) -> None:
+        new = Counter[tuple[int, str]]()
+        for block in rows.of("flattrs"):
+            for month, creator, first, at in zip(
+                block["month"], block["creator_id"], block["first_position"], block["position"], strict=True
+            ):
+                new[month, creator] += first == at
+        for block in rows.of("counts_by_creator"):
+            for index, key in enumerate(zip(block["month"], block["creator_id"], strict=True)):
+                ((before,),) = self._warehouse.rows(
+                    "SELECT sum(flattrs) FROM counts_by_creator FINAL "
+                    "WHERE month = %(month)s AND creator_id = %(creator)s AND partition = %(partition)s",
+                    {"month": key[0], "creator": key[1], "partition": block["partition"][index]},
+                )
+                block["flattrs"][index] = before + new[key]
+        write(self, rows)
+
+    Writer.write = adding  # type: ignore[method-assign] # that is the break
+
+
+BREAKS: dict[str, Callable[[], None]] = {
+    "ack-first": acknowledge_before_the_broker,
+    "offset-first": offset_before_the_insert,
+    "deltas": counts_as_deltas,
+    "nothing": lambda: None,
+}
+
+
+def command(how: str) -> Callable[[str], list[str]]:
+    """How the arena starts its services with a guarantee broken."""
+
+    def of(service: str) -> list[str]:
+        return [sys.executable, "-m", "tests.chaos.broken", how, service]
+
+    return of
+
+
+def main(arguments: list[str]) -> Any:
+    """Break, then run the service as ever."""
+    BREAKS[arguments[0]]()
+    return app(arguments[1:])
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
