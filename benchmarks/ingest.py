@@ -18,6 +18,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,13 @@ BATCH_CLICKS = 100
 PARTITIONS = 12
 
 
-def run(*, round_s: float = 3, rounds: int = 5, connections: int = 64, broker: str = "") -> dict[str, Any]:
-    """Measure everything once. ``broker`` is HOST:PORT; left out, Apache Kafka if fetched, else the embedded one."""
+def run(
+    *, round_s: float = 3, rounds: int = 5, soak_s: float = 300, connections: int = 256, broker: str = ""
+) -> dict[str, Any]:
+    """Measure everything once. ``broker`` is HOST:PORT; left out, Apache Kafka if fetched, else the embedded one.
+
+    ``soak_s`` seconds at half load, at the end, show whether memory stays flat; 0 leaves that out.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-bench-")))
         address, kind = stack.enter_context(_broker(folder, broker))
@@ -55,49 +61,103 @@ def run(*, round_s: float = 3, rounds: int = 5, connections: int = 64, broker: s
         }
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             figures = runner.run(_measure(servers, folder / "keys.json", round_s, rounds, connections))
-        figures["peak_memory_mb"] = _peak_memory_mb(servers["ingest"])
+            if soak_s:
+                rate = figures["requests_per_s"] / 2
+                figures |= runner.run(_soak(servers["ingest"], folder / "keys.json", soak_s, connections, rate))
     return {**figures, "broker": kind, "connections": connections, "cores": os.cpu_count()}
+
+
+@dataclass
+class Round:
+    """One server driven for a while: what came back, and the server's CPU for each answer, in microseconds."""
+
+    outcome: Outcome
+    cpu_us: float
+
+
+class Drives:
+    """The rounds of every server, in turns."""
+
+    def __init__(self, servers: Mapping[str, Part], connections: int) -> None:
+        self._servers = servers
+        self._connections = connections
+        self.rounds: dict[str, list[Round]] = {}
+
+    async def drive(
+        self, name: str, server: str, requests: list[bytes], seconds: float, rate: float | None = None
+    ) -> Round:
+        """Drive a server and note the round under a name."""
+        part = self._servers[server]
+        before = _cpu_s(part)
+        connections = self._connections if rate is None else self._connections * 4
+        outcome = await drive(part.port, requests, seconds=seconds, connections=connections, rate=rate)
+        answers = max(1, sum(outcome.statuses.values()))
+        done = Round(outcome, (_cpu_s(part) - before) / answers * 1e6)
+        self.rounds.setdefault(name, []).append(done)
+        return done
+
+    def per_s(self, name: str, status: int) -> float:
+        """The median of answers a second."""
+        return statistics.median(one.outcome.per_s(status) for one in self.rounds[name])
+
+    def cpu_us(self, name: str) -> float:
+        """The median of CPU per answer."""
+        return round(statistics.median(one.cpu_us for one in self.rounds[name]), 1)
+
+    def quantile_ms(self, name: str, percent: float) -> float:
+        """The median of a latency."""
+        return round(statistics.median(one.outcome.quantile_ms(percent) for one in self.rounds[name]), 2)
+
+    def ratio(self, name: str, other: str, status: int) -> float:
+        """The median of the rounds' ratios: both sides of each were measured within seconds."""
+        pairs = zip(self.rounds[name], self.rounds[other], strict=True)
+        return round(statistics.median(a.outcome.per_s(202) / b.outcome.per_s(status) for a, b in pairs), 3)
 
 
 async def _measure(
     servers: Mapping[str, Part], keys: Path, round_s: float, rounds: int, connections: int
 ) -> dict[str, Any]:
     singles, batches = _single_requests(keys), _batch_requests(keys)
+    drives = Drives(servers, connections)
     for name in servers:
-        await drive(servers[name].port, singles, seconds=1, connections=connections)
-    bare, ours, naive, batch = [], [], [], []
+        await drives.drive("warm-up", name, singles, 1)
     for _ in range(rounds):
-        bare.append(await drive(servers["bare"].port, singles, seconds=round_s, connections=connections))
-        ours.append(await drive(servers["ingest"].port, singles, seconds=round_s, connections=connections))
-        naive.append(await drive(servers["naive"].port, singles, seconds=round_s, connections=connections))
-        batch.append(await drive(servers["ingest"].port, batches, seconds=round_s, connections=16))
-    full = statistics.median(one.per_s(202) for one in ours)
-    half = await drive(servers["ingest"].port, singles, seconds=round_s * 2, connections=connections * 4, rate=full / 2)
+        for name in servers:
+            await drives.drive(name, name, singles, round_s)
+        await drives.drive("batch", "ingest", batches, round_s)
+    full = drives.per_s("ingest", 202)
+    half = await drives.drive("half", "ingest", singles, round_s * 2, rate=full / 2)
+    ours = [one.outcome for name in ("ingest", "batch", "half") for one in drives.rounds[name]]
     return {
         "requests_per_s": round(full),
-        "bare_requests_per_s": round(statistics.median(one.per_s(204) for one in bare)),
-        "ratio_to_bare": _ratio(ours, bare, 204),
-        "naive_requests_per_s": round(statistics.median(one.per_s(202) for one in naive)),
-        "ratio_to_naive": _ratio(ours, naive, 202),
-        "batch_clicks_per_s": round(BATCH_CLICKS * statistics.median(one.per_s(202) for one in batch)),
-        "p50_ms": round(statistics.median(one.quantile_ms(50) for one in ours), 2),
-        "p99_ms": round(statistics.median(one.quantile_ms(99) for one in ours), 2),
-        "half_load_requests_per_s": round(half.per_s(202)),
-        "half_load_p50_ms": round(half.quantile_ms(50), 2),
-        "half_load_p99_ms": round(half.quantile_ms(99), 2),
-        "not_202": sum(sum(one.statuses.values()) - one.statuses[202] for one in [*ours, *batch, half]),
-        "rounds": [
-            {"bare": round(b.per_s(204)), "ingest": round(o.per_s(202)), "naive": round(n.per_s(202)),
-             "batch_clicks": round(BATCH_CLICKS * a.per_s(202))}
-            for b, o, n, a in zip(bare, ours, naive, batch, strict=True)
-        ],
-    }  # fmt: skip
+        "bare_requests_per_s": round(drives.per_s("bare", 204)),
+        "ratio_to_bare": drives.ratio("ingest", "bare", 204),
+        "naive_requests_per_s": round(drives.per_s("naive", 202)),
+        "ratio_to_naive": drives.ratio("ingest", "naive", 202),
+        "batch_clicks_per_s": round(BATCH_CLICKS * drives.per_s("batch", 202)),
+        "p50_ms": drives.quantile_ms("ingest", 50),
+        "p99_ms": drives.quantile_ms("ingest", 99),
+        "half_load_requests_per_s": round(half.outcome.per_s(202)),
+        "half_load_p50_ms": drives.quantile_ms("half", 50),
+        "half_load_p99_ms": drives.quantile_ms("half", 99),
+        "cpu_us_per_request": drives.cpu_us("ingest"),
+        "bare_cpu_us_per_request": drives.cpu_us("bare"),
+        "naive_cpu_us_per_request": drives.cpu_us("naive"),
+        "batch_cpu_us_per_click": round(drives.cpu_us("batch") / BATCH_CLICKS, 2),
+        "not_202": sum(sum(one.statuses.values()) - one.statuses[202] for one in ours),
+        "rounds": {
+            name: [round(sum(one.outcome.statuses.values()) / one.outcome.seconds) for one in done]
+            for name, done in drives.rounds.items()
+        },
+    }
 
 
-def _ratio(ours: list[Outcome], theirs: list[Outcome], status: int) -> float:
-    """The median of the rounds' ratios: both sides of each were measured within seconds."""
-    pairs = zip(ours, theirs, strict=True)
-    return round(statistics.median(one.per_s(202) / other.per_s(status) for one, other in pairs), 3)
+def _cpu_s(part: Part) -> float:
+    """CPU that a server has had, in seconds."""
+    if part.process is None:
+        return 0.0
+    fields = Path(f"/proc/{part.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _single_requests(keys: Path) -> list[bytes]:
@@ -168,9 +228,27 @@ def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator
         yield part
 
 
-def _peak_memory_mb(part: Part) -> float:
+async def _soak(part: Part, keys: Path, seconds: float, connections: int, rate: float) -> dict[str, Any]:
+    """Half load for minutes. Memory is compared from the first fifth's end on: until then caches fill."""
+    load = asyncio.create_task(
+        drive(part.port, _single_requests(keys), seconds=seconds, connections=connections, rate=rate)
+    )
+    await asyncio.sleep(seconds / 5)
+    first_mb = _memory_mb(part)
+    outcome = await load
+    last_mb = _memory_mb(part)
+    return {
+        "soak_s": seconds,
+        "soak_requests": outcome.statuses[202],
+        "soak_p99_ms": round(outcome.quantile_ms(99), 2),
+        "soak_memory_mb": [first_mb, last_mb],
+        "soak_memory_growth_percent": round((last_mb / first_mb - 1) * 100, 1),
+    }
+
+
+def _memory_mb(part: Part) -> float:
     if part.process is None:
         return 0.0
     status = Path(f"/proc/{part.process.pid}/status").read_text()
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    line = next(line for line in status.splitlines() if line.startswith("VmRSS:"))
     return round(int(line.split()[1]) / 1024, 1)

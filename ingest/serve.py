@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import tempfile
 from typing import Any
@@ -27,6 +28,8 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
     app = create_app(settings)
     asyncio.run(_check_topics(settings))
     if settings.workers == 1:
+        # What is there now stays: the collector need not look at it again, in the middle of requests.
+        gc.freeze()
         uvicorn.run(app, **options)
         return
     with tempfile.TemporaryDirectory(prefix="flattr-ingest-") as folder:

@@ -24,13 +24,14 @@ def ingest(
     json: _Json = None,
     round_s: Annotated[float, typer.Option(min=0.2, help="length of one round")] = 3,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    connections: Annotated[int, typer.Option(min=1)] = 64,
+    soak_s: Annotated[float, typer.Option(min=0, help="seconds at half load to watch memory; 0 for none")] = 300,
+    connections: Annotated[int, typer.Option(min=1)] = 256,
     broker: Annotated[str, typer.Option(help="HOST:PORT; otherwise Apache Kafka if fetched, else embedded")] = "",
 ) -> None:
     """Clicks a second through one ingest worker, against a bare server and a naive one."""
     from benchmarks.ingest import run
 
-    _tell(run(round_s=round_s, rounds=rounds, connections=connections, broker=broker), json)
+    _tell(run(round_s=round_s, rounds=rounds, soak_s=soak_s, connections=connections, broker=broker), json)
 
 
 def reads(
