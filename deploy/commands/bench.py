@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
     bench.command("ingest")(ingest)
     bench.command("reads")(reads)
     bench.command("streams")(streams)
+    bench.command("close")(close)
     app.add_typer(bench, name="bench")
 
 
@@ -60,6 +61,18 @@ def streams(
 
     figures = run(clicks=clicks, singles=singles, plain=plain, state=state, rounds=rounds, visible_s=visible_s)
     _tell(figures, json)
+
+
+def close(
+    json: _Json = None,
+    pairs: Annotated[
+        int, typer.Option(min=1000, help="of member and creator; half of them is measured too")
+    ] = 10_000_000,
+) -> None:
+    """The month's close against one plain GROUP BY over the same month."""
+    from benchmarks.close import run
+
+    _tell(run(pairs), json)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:

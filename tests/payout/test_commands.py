@@ -1,0 +1,129 @@
+"""The month's end from the command line, as finance does it: exit codes, sentences, files."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.local import EmbeddedBroker
+from deploy.topics import TopicPlan, create_topics
+from ingest.clock import system_clock
+from tests.payout.build import PARTITIONS, flattrs_of, state_month
+from warehouse.client import Warehouse
+from warehouse.keys import Role, issue, save
+from warehouse.payout.months import cutoff_ms
+
+MONTH = 202611
+RUN = "from deploy.cli import main; main()"
+
+
+class Terminal:
+    """Runs `flattr` with an environment of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self.environment = {**os.environ, **environment}
+
+    def run(self, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", RUN, *words]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+
+    def says(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def refuses(self, *words: str) -> str:
+        done = self.run(*words)
+        assert done.returncode == 1
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+
+@pytest.fixture
+async def terminal(warehouse: Warehouse, embedded_broker: EmbeddedBroker, topic: str) -> Terminal:
+    await create_topics(embedded_broker.address, [TopicPlan(topic, PARTITIONS)])
+    return Terminal(
+        {
+            "FLATTR_WAREHOUSE": warehouse.url,
+            "FLATTR_BROKER": embedded_broker.address,
+            "FLATTR_TOPIC_CLICKS": topic,
+            "FLATTR_CLOCK": "system",
+            "FLATTR_CLOSE_CLAIM_REQUIRED": "false",
+            "FLATTR_CLOSE_MINIMUM_MINOR": "100",
+            "FLATTR_CLOSE_DEBTOR_NAME": "Flattr",
+            "FLATTR_CLOSE_DEBTOR_IBAN": "DE89370400440532013000",
+            "FLATTR_CLOSE_DEBTOR_BIC": "COBADEFF",
+        }
+    )
+
+
+def test_month_from_pledges_to_payments_on_the_command_line(
+    warehouse: Warehouse, terminal: Terminal, tmp_path: Path
+) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2\nmia bob 1"))
+    pledges = tmp_path / "pledges.csv"
+    pledges.write_text("member_id,month,amount,currency,paid\nmia,2026-11,2.00,EUR,maybe\n")
+    assert "line 2: paid 'maybe'" in terminal.refuses("pledges", "import", str(pledges))
+    pledges.write_text("member_id,month,amount,currency,paid\nmia,2026-11,2.00,EUR,yes\n")
+    assert "1 pledges imported as version 1" in terminal.says("pledges", "import", str(pledges))
+
+    before = cutoff_ms(MONTH, 0) - system_clock() - 60_000
+    terminal.environment["FLATTR_CLOCK"] = f"{before / 1000:+.3f}"
+    assert "2026-11 is not over" in terminal.says("month", "status", "2026-11")
+    assert "2026-11 is not over" in terminal.refuses("month", "close", "2026-11")
+    after = cutoff_ms(MONTH, 3600) + 600_000 - system_clock()
+    terminal.environment["FLATTR_CLOCK"] = f"{after / 1000:+.3f}"
+    assert "is not a month" in terminal.refuses("month", "close", "2026-13")
+    assert "2026-11 is not closed" in terminal.refuses("payouts", "show", "2026-11")
+    assert "can be closed: 3 flattrs" in terminal.says("month", "status", "2026-11")
+    assert "would be closed" in terminal.says("month", "close", "2026-11", "--dry-run", "--keep")
+    assert "2026-11 is closed" in terminal.says("month", "close", "2026-11")
+    assert "verifies" in terminal.says("month", "verify", "2026-11")
+    assert "0 payout lines differ" in terminal.says("month", "compare", "2026-11")
+    assert re.search(r"ada .* 1\.20", terminal.says("payouts", "show", "2026-11"))
+    assert terminal.says("payouts", "export", "2026-11").count("\n") == 3
+    statement = json.loads(terminal.says("statement", "member", "2026-11", "mia"))
+    assert [share["share_micro"] for share in statement["shares"]] == [1_200_000, 600_000]
+    assert "option" in terminal.says("ledger", "export", "2026-11")
+    assert json.loads(terminal.says("month", "proof", "2026-11"))["paid_micro"] == 1_200_000
+    _pay(terminal, tmp_path)
+
+
+def _pay(terminal: Terminal, tmp_path: Path) -> None:
+    register = tmp_path / "creators.csv"
+    register.write_text("creator_id,name,iban,bic\nada,Ada,GB29NWBK60161331926819,\n")
+    terminal.says("creators", "import", str(register))
+    payments = ("payouts", "export", "2026-11", "--format", "pain.001", "--on", "2026-12-03")
+    assert "approved by nobody" in terminal.refuses(*payments)
+    (one, first), (two, second) = issue("eve", Role.FINANCE), issue("fay", Role.FINANCE)
+    keys = tmp_path / "keys.json"
+    save(keys, [first, second])
+    assert "1 more needed" in terminal.says("month", "approve", "2026-11", "--keys", str(keys), "--key", one)
+    assert "not in" in terminal.refuses("month", "approve", "2026-11", "--keys", str(keys), "--key", "flk_x")
+    assert "0 more needed" in terminal.says("month", "approve", "2026-11", "--keys", str(keys), "--key", two)
+    assert "<EndToEndId>FL-202611-" in terminal.says(*payments)
+
+
+async def test_undrained_stream_refuses_on_the_command_line_and_writes_nothing(
+    warehouse: Warehouse, terminal: Terminal, embedded_broker: EmbeddedBroker, topic: str
+) -> None:
+    from aiokafka import AIOKafkaProducer
+
+    state_month(warehouse, MONTH, [])
+    warehouse.insert("pledge_imports", {"version": [1], "sha256": ["x"], "rows": [0], "months": [[MONTH]],
+                                        "imported_at": [0]})  # fmt: skip
+    producer = AIOKafkaProducer(bootstrap_servers=embedded_broker.address)
+    await producer.start()
+    await producer.send_and_wait(topic, b"x", partition=2)
+    await producer.send_and_wait(topic, b"x", partition=2)
+    await producer.stop()
+    terminal.environment["FLATTR_CLOCK"] = f"{(cutoff_ms(MONTH, 3600) + 600_000 - system_clock()) / 1000:+.3f}"
+    said = terminal.refuses("month", "close", "2026-11")
+    assert "partition 2 is counted to offset 1 of 2" in said
+    assert warehouse.rows("SELECT (SELECT count() FROM seals), (SELECT count() FROM close_log)") == [(0, 0)]

@@ -1,0 +1,105 @@
+"""Every number of docs/month-end.md, derived again."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deploy.month import print_proof
+from tests.payout.build import Flattr, closing, pledge, state_month
+from tests.payout.test_close import close
+from warehouse.client import Warehouse
+from warehouse.payout.proof import Proof
+from warehouse.payout.split import tie_hash
+from warehouse.payout.statements import creator_statement, member_statement
+from warehouse.payout.verify import verify_month
+from warehouse.pledges import read_pledges
+
+TEXT = (Path(__file__).resolve().parents[2] / "docs" / "month-end.md").read_text()
+MONTH = 202611
+
+
+def block(name: str) -> str:
+    found = re.search(rf"<!-- {name} -->\n```\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert found is not None
+    return found[1]
+
+
+def table(name: str) -> list[list[str]]:
+    return [line.split() for line in block(name).splitlines()]
+
+
+@pytest.fixture
+def proof(warehouse: Warehouse) -> Proof:
+    clicks = table("clicks")
+    flattred = Counter((member, creator, thing) for member, action, creator, thing in clicks if action == "flattr")
+    undone = {(member, creator, thing) for member, action, creator, thing in clicks if action == "undo"}
+    state_month(
+        warehouse,
+        MONTH,
+        [Flattr(*key, undone=key in undone) for key in flattred],
+        duplicates=sum(flattred.values()) - len(flattred),
+    )
+    pledges, problems = read_pledges(block("pledges"), "EUR")
+    assert problems == []
+    amounts = {row.member_id: row.amount_micro for row in pledges}
+    pledge(warehouse, MONTH, amounts, unpaid=[row.member_id for row in pledges if not row.paid])
+    return close(warehouse, MONTH, closing(close_minimum_minor=100))
+
+
+def test_every_sum_on_the_page_is_right() -> None:
+    sums = re.findall(r"`([0-9][0-9 +*/-]*) = ([0-9]+)(?: rest ([0-9]+))?`", TEXT)
+    assert len(sums) >= 14
+    for left, result, rest in sums:
+        product, _, divisor = left.partition(" / ")
+        terms = re.split(r" (?=[+-])", product)
+        value = sum(_product(term) for term in terms)
+        down, remainder = divmod(value, int(divisor)) if divisor else (value, 0)
+        assert (down, remainder) == (int(result), int(rest or 0)), left
+
+
+def _product(term: str) -> int:
+    value = -1 if term.startswith("-") else 1
+    for factor in term.lstrip("+- ").split(" * "):
+        value *= int(factor)
+    return value
+
+
+def test_close_states_what_the_page_says(
+    warehouse: Warehouse, proof: Proof, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = warehouse.rows("SELECT member_id, creator_id, flattrs, share_micro FROM shares")
+    assert sorted((m, c, str(n)) for m, c, n, _ in rows) == sorted(map(tuple, table("flattrs")))
+    assert sorted((m, c, str(micro)) for m, c, _, micro in rows) == sorted(map(tuple, table("shares")))
+    lines = warehouse.rows(
+        "SELECT creator_id, earned_micro, paid_micro, carried_out_micro, reason FROM payouts ORDER BY creator_id"
+    )
+    assert [list(map(str, line)) for line in lines] == table("payouts")
+    print_proof(proof)
+    said = "2026-11 is closed.\n" + re.sub(r"; seal .*", "", capsys.readouterr().out)
+    assert said == block("close")
+    assert verify_month(warehouse, MONTH).problems == []
+
+
+def test_ties_fall_as_the_page_says() -> None:
+    hashes = re.search(r"dan has (\d+), ada (\d+), bob (\d+)", TEXT)
+    assert hashes is not None
+    assert [tie_hash(MONTH, "leo", name) for name in ("dan", "ada", "bob")] == [int(text) for text in hashes.groups()]
+
+
+def test_statements_of_one_member_and_one_creator_repeat_the_split_of_the_page(
+    warehouse: Warehouse, proof: Proof
+) -> None:
+    leo = member_statement(warehouse, proof, "leo")
+    for share in leo.shares:
+        line = (
+            f"- {share.creator_id}: `1800000 * {share.flattrs} / 7 = {share.rounded_down_micro} rest {share.remainder}`"
+        )
+        assert line in TEXT
+    assert sum(share.share_micro for share in leo.shares) == leo.pool_micro == 1_800_000
+    ada = creator_statement(warehouse, proof, "ada")
+    assert [(share.member_id, share.share_micro) for share in ada.shares] == [("leo", 514_286), ("mia", 1_200_000)]
+    assert ada.payout.earned_micro == 1_714_286
