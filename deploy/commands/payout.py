@@ -69,13 +69,17 @@ def close(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, publish nothing")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="keep a dry run, to compare the final month with")] = False,
 ) -> None:
-    """Close a month: check that all is in, divide every cent, publish and seal."""
+    """Close a month: check that all is in, divide every cent, publish and seal.
+
+    A dry run of a closed month is a rehearsal on its data: it says whether it would come out the same.
+    """
     from rich.console import Console
     from rich.progress import Progress
 
     from deploy.failures import CommandFailed
     from warehouse.payout.close import close_month, rehearse_month
     from warehouse.payout.months import parse_month
+    from warehouse.payout.proof import stored
 
     if keep and not dry_run:
         raise CommandFailed("--keep keeps a dry run: give --dry-run with it.")
@@ -90,6 +94,10 @@ def close(
         stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
     typer.echo(f"{month} would be closed like this (dry run):" if dry_run else f"{month} is closed.")
     print_proof(stated)
+    sealed = stored(warehouse(), number)
+    if dry_run and sealed is not None:
+        changed = [name for name, digest in stated.digests.items() if sealed.digests.get(name) != digest]
+        typer.echo(f"  differs from the sealed month in {', '.join(changed)}" if changed else "  as it was sealed")
 
 
 def status(month: Month) -> None:

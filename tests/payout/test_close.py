@@ -134,3 +134,24 @@ def test_dry_run_states_the_close_and_writes_nothing(warehouse: Warehouse) -> No
     for table in ("pools", "payouts", "ledger", "seals", "close_log", "payouts_staging", "pools_staging"):
         assert warehouse.rows(f"SELECT count() FROM {table}") == [(0,)]
     assert dry == close(warehouse)
+
+
+def rehearse(warehouse: Warehouse, settings: CloseSettings) -> Proof:
+    return rehearse_month(warehouse, MONTH, clock=lambda: 0, log_ends=drained, settings=settings)
+
+
+def test_closed_month_is_rehearsed_on_its_own_inputs_and_stays_as_it_is(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2\nmia bob 5\nnil ada 1"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR, "nil": 3 * EUR})
+    sealed = close(warehouse)
+    pledge(warehouse, MONTH, {"mia": 9 * EUR})
+    assert rehearse(warehouse, closing()) == sealed
+    assert rehearse(warehouse, closing(close_fee_bps=500)).fee_micro == sealed.fee_micro // 2
+    assert close(warehouse) == sealed
+
+
+def test_members_in_shards_give_the_same_month(warehouse: Warehouse) -> None:
+    table = "\n".join(f"m{member} c{member * k % 7} {k}" for member in range(20) for k in (1, 2, 4))
+    state_month(warehouse, MONTH, dict.fromkeys(flattrs_of(table)))
+    pledge(warehouse, MONTH, {f"m{member}": 2 * EUR + member * 10_000 for member in range(25)})
+    assert close(warehouse).digests == rehearse(warehouse, closing(close_shards=4)).digests

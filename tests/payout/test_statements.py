@@ -8,29 +8,41 @@ from collections.abc import Iterator
 
 import pytest
 
+from deploy.local import EmbeddedWarehouse
 from tests.api.conftest import settings_for
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.support.serving import ask, serving
 from warehouse.api import create_app
 from warehouse.client import Warehouse
+from warehouse.migrate import migrate
 from warehouse.payout.proof import Proof
 
 NOVEMBER = "2026-11"
 
 
-@pytest.fixture
-def api(warehouse: Warehouse) -> Iterator[str]:
-    with serving(create_app(settings_for(warehouse))) as url:
+@pytest.fixture(scope="module")
+def books(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+    """A database of the module's own: what is closed never changes, so the tests share it."""
+    database = Warehouse(f"{warehouse_server.url}/test_statements")
+    migrate(database)
+    yield database
+    database.command("DROP DATABASE test_statements SYNC")
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def api(books: Warehouse) -> Iterator[str]:
+    with serving(create_app(settings_for(books))) as url:
         yield url
 
 
-@pytest.fixture
-def proof(warehouse: Warehouse) -> Proof:
+@pytest.fixture(scope="module", autouse=True)
+def proof(books: Warehouse) -> Proof:
     """mia: 7 flattrs on 1.80, which 7 does not divide; nil: everything to bob; oda: nothing."""
-    state_month(warehouse, 202611, flattrs_of("mia ada 3\nmia bob 2\nmia cat 2\nnil bob 1"))
-    pledge(warehouse, 202611, {"mia": 2_000_000, "nil": 2_000_000, "oda": 2_000_000})
-    return close(warehouse, 202611)
+    state_month(books, 202611, flattrs_of("mia ada 3\nmia bob 2\nmia cat 2\nnil bob 1"))
+    pledge(books, 202611, {"mia": 2_000_000, "nil": 2_000_000, "oda": 2_000_000})
+    return close(books, 202611)
 
 
 def test_member_statement_re_derives_to_the_micro_unit_and_to_clicks(proof: Proof, api: str) -> None:
@@ -52,7 +64,6 @@ def test_member_statement_re_derives_to_the_micro_unit_and_to_clicks(proof: Proo
     assert body["seal"] == proof.seal
 
 
-@pytest.mark.usefixtures("proof")
 def test_creator_statement_is_the_sum_of_its_shares(api: str) -> None:
     body = ask(f"{api}/v1/months/{NOVEMBER}/creators/bob/statement").json
     assert sum(line["share_micro"] for line in body["shares"]) == body["payout"]["earned_micro"]
@@ -61,29 +72,26 @@ def test_creator_statement_is_the_sum_of_its_shares(api: str) -> None:
     assert payout["earned_micro"] == payout["paid_micro"] + payout["carried_out_micro"]
 
 
-@pytest.mark.usefixtures("proof")
 def test_statement_of_a_member_without_flattrs_says_where_the_pool_went(api: str) -> None:
     body = ask(f"{api}/v1/months/{NOVEMBER}/members/oda/statement").json
     assert (body["rule"], body["charity_micro"], body["shares"], body["clicks"]) == ("charity", 1_800_000, [], [])
 
 
-@pytest.mark.usefixtures("proof")
-def test_statement_comes_as_csv_and_as_a_page_that_escapes_names(warehouse: Warehouse, api: str) -> None:
+def test_statement_comes_as_csv_and_as_a_page_that_escapes_names(books: Warehouse, api: str) -> None:
     table = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement?form=csv")
     rows = list(csv.DictReader(io.StringIO(table.body.decode())))
     assert sum(int(row["share_micro"]) for row in rows) == 1_800_000
     page = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement?form=html").body.decode()
     assert "0.514286" in page
     assert "5/7" in page
-    state_month(warehouse, 202612, flattrs_of("<b>x</b> ada 1"))
-    close(warehouse, 202612, closing())
+    state_month(books, 202612, flattrs_of("<b>x</b> ada 1"))
+    close(books, 202612, closing())
     page = ask(f"{api}/v1/months/2026-12/creators/ada/statement?form=html").body.decode()
     assert "&lt;b&gt;x&lt;/b&gt;" in page
     assert "<b>x" not in page
 
 
-@pytest.mark.usefixtures("proof")
-def test_ledger_pages_hold_every_entry_once_and_balance(warehouse: Warehouse, api: str) -> None:
+def test_ledger_pages_hold_every_entry_once_and_balance(books: Warehouse, api: str) -> None:
     entries, after = [], ""
     while True:
         body = ask(f"{api}/v1/months/{NOVEMBER}/ledger?limit=4&after={after}").json
@@ -91,7 +99,7 @@ def test_ledger_pages_hold_every_entry_once_and_balance(warehouse: Warehouse, ap
         if body["next"] is None:
             break
         after = body["next"]
-    assert [(len(entries),)] == warehouse.rows("SELECT count() FROM ledger")
+    assert [(len(entries),)] == books.rows("SELECT count() FROM ledger WHERE month = 202611")
     into = sum(entry["amount_micro"] for entry in entries if entry["credit_class"] == "pool")
     out = sum(entry["amount_micro"] for entry in entries if entry["debit_class"] == "pool")
     assert into == out == 3_600_000
@@ -105,12 +113,11 @@ def test_closed_month_is_not_sent_twice(proof: Proof, api: str) -> None:
     assert (again.status, again.body) == (304, b"")
 
 
-@pytest.mark.usefixtures("proof")
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("2026-12/ledger", "month_not_closed"),
-        ("2026-12/members/mia/statement", "month_not_closed"),
+        ("2027-03/ledger", "month_not_closed"),
+        ("2027-03/members/mia/statement", "month_not_closed"),
         ("2026-11/members/nobody/statement", "line_unknown"),
         ("2026-11/creators/nobody/statement", "line_unknown"),
     ],

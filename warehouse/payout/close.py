@@ -22,7 +22,7 @@ from warehouse.payout.proof import Proof
 from warehouse.payout.provisional import keep_run
 from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
-from warehouse.payout.snapshot import take_snapshot
+from warehouse.payout.snapshot import Snapshot, take_snapshot
 from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
@@ -70,12 +70,18 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
 ) -> Proof:
     """Do everything but publish and seal, then empty the staging tables: what the close would state.
 
-    ``keep`` keeps the payouts as a provisional run, to be held against the final month.
+    ``keep`` keeps the payouts as a provisional run, to be held against the final month. A closed month
+    is rehearsed on its own inputs: the proof is the sealed one, but for rules and code that have changed.
     """
     with locked(warehouse, CLOSE) as lock:
-        run = _Run(warehouse, month, settings, lock, progress)
+        sealed = proof.stored(warehouse, month)
+        snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
+        run = _Run(warehouse, month, settings, lock, progress, snapshot)
         try:
-            tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+            if sealed is None:
+                tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+            else:
+                tallies = gate.read_tallies(warehouse, month)
             progress("gate", _PERCENT_DONE["gate"])
             run.compute(tallies)
             statement = run.prove(tallies)
@@ -100,15 +106,21 @@ def _closed_already(warehouse: Warehouse, month: int, settings: CloseSettings) -
 class _Run:
     """One close under its lock."""
 
-    def __init__(
-        self, warehouse: Warehouse, month: int, settings: CloseSettings, lock: Lock, progress: Progress
+    def __init__(  # noqa: PLR0913, PLR0917 - what a run is made of
+        self,
+        warehouse: Warehouse,
+        month: int,
+        settings: CloseSettings,
+        lock: Lock,
+        progress: Progress,
+        snapshot: Snapshot | None = None,
     ) -> None:
         self._warehouse = warehouse
         self._month = month
         self._settings = settings
         self._lock = lock
         self._progress = progress
-        self._snapshot = take_snapshot(warehouse, month)
+        self._snapshot = snapshot or take_snapshot(warehouse, month)
         self._name = run_name(month, settings, self._snapshot)
 
     def finish(self, clock: Clock, log_ends: LogEnds) -> Proof:

@@ -1,6 +1,6 @@
 """Stage compute: from flattrs and pledges to pools, payouts and ledger, in staging tables.
 
-Steps, each a DROP PARTITION and one INSERT ... SELECT inside the warehouse. A crash after
+Steps, each a DROP PARTITION and an INSERT ... SELECT inside the warehouse. A crash after
 any of them costs the stage: it starts over, and drops what is there first.
 """
 
@@ -44,8 +44,11 @@ def compute(
     """Fill the staging tables for a month, dropping what they held of it."""
     values = parameters(month, settings, snapshot)
     drop_staging(warehouse, month)
+    shards = settings.close_shards
     for table in STAGED:
-        warehouse.command(named(f"payout_{table}"), values, settings.clickhouse)
+        for shard in range(shards if table == "pools" else 1):
+            values_of_shard = {**values, "shards": shards, "shard": shard}
+            warehouse.command(named(f"payout_{table}"), values_of_shard, settings.clickhouse)
         step_done(table)
 
 

@@ -10,6 +10,8 @@
 -- xxh3('month|member')), smallest first, then by creator. One number orders all three:
 -- remainder (24 bits, inverted), hash (20), place in the alphabet (20).
 -- warehouse/payout/split.py is its reference.
+--
+-- Members can be divided into shards, one statement each, to take less memory at a time.
 INSERT INTO pools_staging
 (
     month, member_id, currency, pledge_micro, fee_micro, carried_in_micro, pool_micro, counted, flattrs, rule,
@@ -77,6 +79,7 @@ FROM
         sumIf(reinterpretAsUInt128(thing_id), NOT bitTest(version, 19)) AS things
     FROM flattrs FINAL
     WHERE month = %(month)s AND first_position != 18446744073709551615
+      AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
     GROUP BY member_id
 ) AS ballots
 FULL OUTER JOIN
@@ -92,11 +95,13 @@ FULL OUTER JOIN
             CAST([], 'Array(UInt64)') AS lot_micros
         FROM pledges
         WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
+          AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
         GROUP BY member_id
         UNION ALL
         SELECT member_id, 0, lots_month, lots_micro
         FROM pools
         WHERE month = %(previous_month)s AND notEmpty(lots_month)
+          AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
     )
     GROUP BY member_id
 ) AS funds USING (member_id)
