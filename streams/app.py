@@ -27,6 +27,7 @@ from streams.errors import StreamStopped
 from streams.health import Health
 from streams.lag import Lag
 from streams.malformed import MalformedWatch
+from streams.memory import Memory
 from streams.metrics import Metrics
 from streams.pipeline import Pipeline
 from streams.settings import StreamsSettings
@@ -54,6 +55,7 @@ class Worker:
         self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
         self.rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
         self.metrics = Metrics()
+        self.memory = Memory(settings.streams_state_max_mb << 20, settings.streams_spill_folder)
         self.lag = Lag(settings.streams_stall_s, self.metrics)
         self.health = Health(settings.streams_host, settings.streams_port, self.metrics, self._missing)
         self.app = self._app()
@@ -132,7 +134,8 @@ class Worker:
             self.lag.observe(self.pipeline.counted, by_partition)
             await asyncio.to_thread(self._state_log_ends, by_partition)
             self.metrics.state_flattrs.set(sum(one.state.flattrs for one in self.pipeline.assignments.values()))
-            self.metrics.state_bytes.set(sum(one.state.bytes for one in self.pipeline.assignments.values()))
+            self.metrics.state_bytes.set(self.memory.held_bytes)
+            self.metrics.spilled_bytes.set(self.memory.spilled_bytes)
 
         @app.agent(clicks)
         async def count(stream: Any) -> None:  # noqa: ANN401 - Faust's interface has no noack
@@ -161,6 +164,7 @@ class Worker:
             flush_bytes=settings.streams_flush_bytes,
             drain_s=settings.streams_drain_s,
             fail=self.fail,
+            memory=self.memory,
             malformed=MalformedWatch(settings.streams_malformed_max),
             metrics=self.metrics,
         )

@@ -34,4 +34,7 @@ class Metrics:
         )
         # What it holds.
         self.state_flattrs = Gauge("flattr_streams_state_flattrs", "Flattrs in memory", registry=self.registry)
+        self.spilled_bytes = Gauge(
+            "flattr_streams_state_spilled_bytes", "Tables of the state in files, over the bound", registry=self.registry
+        )
         self.state_bytes = Gauge("flattr_streams_state_bytes", "Memory of the state's tables", registry=self.registry)

@@ -23,6 +23,7 @@ from ingest.click import month_of
 from streams.batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
 from streams.malformed import MalformedWatch
+from streams.memory import Memory
 from streams.metrics import Metrics
 from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
@@ -72,6 +73,7 @@ class Pipeline:
         drain_s: float,
         fail: Callable[[StreamStopped], None],
         malformed: MalformedWatch,
+        memory: Memory,
         metrics: Metrics,
     ) -> None:
         self._warehouse = warehouse
@@ -87,7 +89,7 @@ class Pipeline:
         #: Next offset to count of each partition, as the warehouse's progress says.
         self.counted: dict[int, int] = {}
         self.taken_over = False
-        self._recovery = Recovery(warehouse, rules.partitions, writer.write)
+        self._recovery = Recovery(warehouse, rules.partitions, writer.write, memory)
         self.assignments: dict[int, Assignment] = {}
         self._pending: list[_Pending] = []
         self._pending_bytes = 0

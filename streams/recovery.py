@@ -15,6 +15,7 @@ import structlog
 
 from streams.counting import count
 from streams.dedupe import SEEN_BIT, merge
+from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
@@ -41,7 +42,10 @@ def load_partition(warehouse: Warehouse, partition: int) -> PartitionState:
 class Recovery:
     """Loads months of partitions; states counts anew where the flattrs are ahead of ``progress``."""
 
-    def __init__(self, warehouse: Warehouse, partitions: int, write: Callable[[Rows], None]) -> None:
+    def __init__(
+        self, warehouse: Warehouse, partitions: int, write: Callable[[Rows], None], memory: Memory = UNBOUNDED
+    ) -> None:
+        self._memory = memory
         self._warehouse = warehouse
         self._partitions = partitions
         self._write = write
@@ -50,7 +54,11 @@ class Recovery:
         """Read a month of a partition. Blocks; raises ``WarehouseError``."""
         which = {"month": month, "partition": state.number, "partitions": self._partitions}
         blocks = self._warehouse.blocks(named("flattrs_of_partition"), which, {"strings_as_bytes": True})
-        loaded = month_from((b"".join(packed) for (packed,) in blocks), say=f"partition {state.number}, month {month}")
+        loaded = month_from(
+            (b"".join(packed) for (packed,) in blocks),
+            memory=self._memory,
+            say=f"partition {state.number}, month {month}",
+        )
         # After the bulk, so that nothing newer is in the one and missed by the other.
         newer = self._warehouse.rows(named("flattrs_after"), {**which, "position": state.position})
         if newer:
@@ -58,9 +66,9 @@ class Recovery:
         return loaded
 
 
-def month_from(packed: Iterable[bytes], say: str = "") -> MonthState:
+def month_from(packed: Iterable[bytes], *, memory: Memory = UNBOUNDED, say: str = "") -> MonthState:
     """Build a month from packed rows (flattrs_of_partition.sql), merged or not, in any order."""
-    loaded = MonthState()
+    loaded = MonthState(memory)
     for table in loaded.tables:
         table.spare = 2.0
     said = 0

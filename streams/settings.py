@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr
@@ -69,6 +70,15 @@ class StreamsSettings(WarehouseSettings):
         default=60,
         gt=0,
         description="A partition with clicks to count whose progress stands still that long fails /ready, in s.",
+    )
+    streams_state_max_mb: int = Field(
+        default=4096,
+        ge=0,
+        description="Memory for the state's tables, in MiB: some 70 bytes a flattr with its counts. Tables beyond it "
+        "are kept in files: exact, but as slow as the disk when the machine's memory is short.",
+    )
+    streams_spill_folder: Path | None = Field(
+        default=None, description="Where those files are; the system's folder for temporary files if not set."
     )
     streams_malformed_max: float = Field(
         default=0.5,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from streams.memory import UNBOUNDED, Memory
 from streams.table import Table
 
 TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
@@ -17,16 +18,16 @@ NO_POSITION: Final = (1 << 64) - 1
 MONTHS_KEPT: Final = 2
 
 
-@dataclass(slots=True)
 class MonthState:
     """One month of one partition: the flattrs and the counts of those that are active."""
 
-    flattrs: Table = field(default_factory=Table)
-    creators: Table = field(default_factory=Table)
-    things: Table = field(default_factory=Table)
-    pairs: Table = field(default_factory=Table)
-    #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
-    first_positions: dict[tuple[int, int], int] = field(default_factory=dict)
+    def __init__(self, memory: Memory = UNBOUNDED) -> None:
+        self.flattrs = Table(memory)
+        self.creators = Table(memory)
+        self.things = Table(memory)
+        self.pairs = Table(memory)
+        #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
+        self.first_positions: dict[tuple[int, int], int] = {}
 
     @property
     def tables(self) -> tuple[Table, ...]:

@@ -17,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from streams.memory import UNBOUNDED, Memory
+
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
 I8 = npt.NDArray[np.int8]
@@ -83,10 +85,10 @@ def _move(keys: U64, values: U64, to_keys: U64, to_values: U64) -> None:
 class Table:
     """Map of 128-bit keys to 64-bit values that only grows. Not safe between threads."""
 
-    def __init__(self, expected: int = 0) -> None:
-        capacity = max(_CAPACITY_MIN, int(expected / ROOMY) + 1)
-        self.keys: U64 = np.zeros(2 * capacity, np.uint64)
-        self.values: U64 = np.zeros(capacity, np.uint64)
+    def __init__(self, memory: Memory = UNBOUNDED) -> None:
+        self._memory = memory
+        self.keys: U64 = memory.zeros(2 * _CAPACITY_MIN)
+        self.values: U64 = memory.zeros(_CAPACITY_MIN)
         self.size = 0
         #: While a table is filled in one go, room for twice as many saves copying; ``fit`` gives it back.
         self.spare = 1.0
@@ -109,7 +111,7 @@ class Table:
             self._resize(max(_CAPACITY_MIN, int(self.size / ROOMY) + 1))
 
     def _resize(self, capacity: int) -> None:
-        keys, values = np.zeros(2 * capacity, np.uint64), np.zeros(capacity, np.uint64)
+        keys, values = self._memory.zeros(2 * capacity), self._memory.zeros(capacity)
         _move(self.keys, self.values, keys, values)
         self.keys, self.values = keys, values
 

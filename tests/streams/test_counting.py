@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 
 from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
+from streams.memory import UNBOUNDED, Memory
 from streams.records import LogRecord
 from streams.recovery import month_from, take_in_newer
 from streams.rows import STEPS, Rows
 from streams.state import TALLIES, MonthState, PartitionState
-from tests.support.clicks import NOVEMBER_MS, make_click, partition_of
+from tests.support.clicks import NOVEMBER_MS, make_click, partition_of, traffic
 from tests.support.ledger import Ledger
 from tests.support.recount import recount
 
@@ -53,6 +54,7 @@ class Worker:
 
     ledger: Ledger
     log: dict[int, list[LogRecord]]
+    memory: Memory = UNBOUNDED
 
     def __post_init__(self) -> None:
         self.states = [self._recovered(number) for number in range(PARTITIONS)]
@@ -83,20 +85,20 @@ class Worker:
         own = [row for row in self.ledger.raw_flattrs if partition_of(row["member_id"], PARTITIONS) == state.number]
         ledger = Ledger()
         ledger.raw_flattrs = own
-        loaded = month_from([ledger.packed(month)])
+        loaded = month_from([ledger.packed(month)], memory=self.memory)
         newer = ledger.newer(month, state.position)
         if newer:
             self.ledger.write(take_in_newer(loaded, state.number, month, state.position, newer))
         return loaded
 
 
-def run(history: Iterable[Click | Mark]) -> tuple[Ledger, list[Click]]:
+def run(history: Iterable[Click | Mark], memory: Memory = UNBOUNDED) -> tuple[Ledger, list[Click]]:
     """Play a history to its end; the log keeps what a crash interrupts. All its clicks are counted at the end."""
     ledger = Ledger()
     log: dict[int, list[LogRecord]] = {number: [] for number in range(PARTITIONS)}
     open_blocks: dict[int, list[Click]] = {number: [] for number in range(PARTITIONS)}
     clicks: list[Click] = []
-    worker = Worker(ledger, log)
+    worker = Worker(ledger, log, memory)
 
     def close_blocks() -> None:
         for number, block in open_blocks.items():
@@ -114,12 +116,12 @@ def run(history: Iterable[Click | Mark]) -> tuple[Ledger, list[Click]]:
         if item is Mark.FLUSH:
             worker.flush()
         elif item is Mark.ZOMBIE:
-            zombie, worker = worker, Worker(ledger, log)
+            zombie, worker = worker, Worker(ledger, log, memory)
             zombie.flush(2)
         elif item is not Mark.BLOCK:
             if item is not Mark.CRASH:
                 worker.flush(item.steps)
-            worker = Worker(ledger, log)
+            worker = Worker(ledger, log, memory)
     close_blocks()
     worker.flush()
     return ledger, clicks
@@ -167,6 +169,27 @@ def test_flattrs_do_not_depend_on_the_order_in_which_clicks_arrive(clicks: list[
     shuffled = list(clicks)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert run(clicks)[0].counted().flattrs == run(shuffled)[0].counted().flattrs
+
+
+def test_state_over_its_bound_is_kept_on_disk_and_counts_the_same() -> None:
+    bounded = Memory(bound_bytes=100_000)
+    clicks = traffic(4000, members=400, undo=0.2)
+    history: History = [*clicks[:2000], Mark.CRASH_AFTER_2, *clicks[2000:]]
+    ledger, _ = run(history, bounded)
+    assert_right(ledger, clicks)
+    assert bounded.spilled_bytes == 0  # the worker is gone, and its tables with it
+
+
+def test_tables_over_the_bound_are_spilled_and_dropped_ones_give_their_room_back() -> None:
+    bounded = Memory(bound_bytes=30_000)
+    month = MonthState(bounded)
+    assert bounded.held_bytes <= 30_000
+    for table in month.tables:
+        table.reserve(1000)
+    assert 0 < bounded.held_bytes <= 30_000
+    assert bounded.spilled_bytes > 0
+    del month, table
+    assert (bounded.held_bytes, bounded.spilled_bytes) == (0, 0)
 
 
 A = make_click("anna", "bert", "a", at_ms=NOVEMBER_MS + 1)

@@ -1,0 +1,154 @@
+"""A month recounted from the log, held against what was counted, row by row and tally by tally."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ingest.click import month_start_ms
+from streams.batch import Rules, count_records
+from streams.errors import StreamStopped
+from streams.records import LogRecord
+from streams.recovery import load_partition
+from streams.rows import Rows
+from streams.settings import StreamsSettings
+from streams.state import MonthState, PartitionState
+from warehouse.client import Warehouse, named
+
+_BATCH_RECORDS = 5_000
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found. ``differences``: member, creator, thing id and what is different, at most 1000."""
+
+    month: int
+    clicks: int
+    flattrs: int
+    differences: list[tuple[str, str, str, str]]
+    tallies_counted: dict[str, int]
+    tallies_replayed: dict[str, int]
+
+    @property
+    def same(self) -> bool:
+        """Whether log and warehouse agree in every row and tally."""
+        return not self.differences and self.tallies_counted == self.tallies_replayed
+
+
+async def replay(
+    settings: StreamsSettings, month: int, partitions: int, say: Callable[[int, int], None] = lambda _done, _all: None
+) -> Replay:
+    """Count the log anew up to each partition's progress and compare the month.
+
+    ``say`` is told records done and records in all. Raises ``StreamStopped`` when the log does
+    not reach back to the month's beginning.
+    """
+    warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
+    rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
+    counted = [load_partition(warehouse, number) for number in range(partitions)]
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=settings.broker,
+        enable_auto_commit=False,
+        max_partition_fetch_bytes=settings.streams_fetch_bytes,
+    )
+    await consumer.start()
+    try:
+        ranges = await _ranges(consumer, rules, counted, month)
+        warehouse.command("ALTER TABLE replayed_flattrs DROP PARTITION %(month)s", {"month": month})
+        states = await _recount(consumer, rules, ranges, functools.partial(_write, warehouse, month), say)
+    finally:
+        await consumer.stop()
+    differences = warehouse.rows(
+        named("replay_differences"), {"month": month, "until": [max(0, state.position) for state in counted]}
+    )
+    (flattrs,) = warehouse.rows("SELECT count() FROM replayed_flattrs FINAL WHERE month = %(month)s", {"month": month})[
+        0
+    ]
+    warehouse.close()
+    return Replay(
+        month,
+        sum(sum(tallies["accepted"] for tallies in state.tallies.values()) for state in states),
+        flattrs,
+        [(member, creator, thing, what) for member, creator, thing, what in differences],
+        _tallies(counted, month),
+        _tallies(states, month),
+    )
+
+
+Ranges = dict[TopicPartition, tuple[int, int]]
+
+
+def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
+    for block in rows.of("flattrs"):
+        if block["month"][0] == month:
+            warehouse.insert("replayed_flattrs", block)
+
+
+async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[PartitionState], month: int) -> Ranges:
+    """What to read of each partition: from the log's start to progress.
+
+    A log that was cut must be cut before the month began: clicks come after they are clicked.
+    """
+    tps = [TopicPartition(rules.topic, number) for number in range(rules.partitions)]
+    consumer.assign(tps)
+    starts = await consumer.beginning_offsets(tps)
+    since = await consumer.offsets_for_times(dict.fromkeys(tps, month_start_ms(month)))
+    ranges = {}
+    for tp, state in zip(tps, counted, strict=True):
+        start, end, first = starts[tp], _end(state, rules.epoch), since[tp]
+        if 0 < start < end and (first is None or first.offset <= start):
+            raise StreamStopped(
+                f"{tp.topic} partition {tp.partition} begins at offset {start}, after {month} began: "
+                "what was deleted cannot be replayed; keep the log longer (retention.ms)"
+            )
+        ranges[tp] = start, end
+    return ranges
+
+
+async def _recount(
+    consumer: AIOKafkaConsumer,
+    rules: Rules,
+    ranges: Ranges,
+    write: Callable[[Rows], None],
+    say: Callable[[int, int], None],
+) -> list[PartitionState]:
+    states = [PartitionState(number) for number in range(rules.partitions)]
+    left = {tp for tp, (start, end) in ranges.items() if start < end}
+    for tp in left:
+        consumer.seek(tp, ranges[tp][0])
+    # The state forgets old months; here they cannot be read again, so they are kept.
+    months: list[dict[int, MonthState]] = [defaultdict(MonthState) for _ in states]
+    done, all_records = 0, sum(max(0, end - start) for start, end in ranges.values())
+    while left:
+        batches = await consumer.getmany(*left, timeout_ms=1000, max_records=_BATCH_RECORDS)
+        rows = Rows()
+        for tp, batch in batches.items():
+            end = ranges[tp][1]
+            records = [LogRecord(one.offset, one.timestamp, one.value or b"") for one in batch if one.offset < end]
+            if records:
+                count_records(states[tp.partition], records, rules, months[tp.partition].__getitem__, rows)
+            done += len(records)
+            if batch and batch[-1].offset + 1 >= end:
+                left.discard(tp)
+        write(rows)
+        say(done, all_records)
+    return states
+
+
+def _end(state: PartitionState, epoch: int) -> int:
+    """The offset behind the last counted record of this log; 0 when none of it is counted."""
+    if state.position < 0 or state.position >> 56 != epoch:
+        return 0
+    return (state.position >> 16 & ((1 << 40) - 1)) + 1
+
+
+def _tallies(states: list[PartitionState], month: int) -> dict[str, int]:
+    sums: dict[str, int] = {}
+    for state in states:
+        for name, clicks in state.tallies.get(month, {}).items():
+            sums[name] = sums.get(name, 0) + clicks
+    return {name: clicks for name, clicks in sums.items() if clicks}

@@ -1,0 +1,39 @@
+-- Flattrs of a month in which the replayed log and what was counted differ, one row each.
+-- `until` holds each partition's progress when the replay began: what was counted since is left
+-- out on both sides, for the replay did not read it.
+WITH
+    %(until)s AS until,
+    counted AS
+    (
+        SELECT member_id, creator_id, thing_id, min(first_position) AS first_position, max(position) AS position,
+            max(version) AS version, max(click_id) AS click_id, max(clicked_at) AS clicked_at
+        FROM flattrs
+        WHERE month = %(month)s
+        GROUP BY member_id, creator_id, thing_id
+        HAVING position <= until[kafkaMurmurHash(member_id) %% length(until) + 1]
+    ),
+    since AS
+    (
+        SELECT member_id, creator_id, thing_id
+        FROM flattrs
+        WHERE month = %(month)s AND position > until[kafkaMurmurHash(member_id) %% length(until) + 1]
+    ),
+    replayed AS
+    (
+        SELECT member_id, creator_id, thing_id, min(first_position) AS first_position, max(position) AS position,
+            max(version) AS version, max(click_id) AS click_id, max(clicked_at) AS clicked_at
+        FROM replayed_flattrs
+        WHERE month = %(month)s AND (member_id, creator_id, thing_id) NOT IN (SELECT * FROM since)
+        GROUP BY member_id, creator_id, thing_id
+    )
+SELECT
+    if(counted.version = 0, replayed.member_id, counted.member_id),
+    if(counted.version = 0, replayed.creator_id, counted.creator_id),
+    lower(hex(if(counted.version = 0, replayed.thing_id, counted.thing_id))),
+    multiIf(counted.version = 0, 'in the log, not counted', replayed.version = 0, 'counted, not in the log', 'differs')
+FROM counted
+FULL OUTER JOIN replayed USING (member_id, creator_id, thing_id)
+WHERE (counted.first_position, counted.position, counted.version, counted.click_id, counted.clicked_at)
+    != (replayed.first_position, replayed.position, replayed.version, replayed.click_id, replayed.clicked_at)
+ORDER BY ALL
+LIMIT 1000
