@@ -23,7 +23,7 @@ from ingest.click import month_of
 from streams.batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
 from streams.malformed import MalformedWatch
-from streams.memory import Memory
+from streams.memory import UNBOUNDED, Memory
 from streams.metrics import Metrics
 from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
@@ -73,7 +73,7 @@ class Pipeline:
         drain_s: float,
         fail: Callable[[StreamStopped], None],
         malformed: MalformedWatch,
-        memory: Memory,
+        memory: Memory = UNBOUNDED,
         metrics: Metrics,
     ) -> None:
         self._warehouse = warehouse
