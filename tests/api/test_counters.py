@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
 import pytest
+from starlette.types import Message, Receive, Scope, Send
 
 from ingest.click import thing_id
 from tests.api.conftest import NOON_MS, settings_for
@@ -15,6 +16,7 @@ from warehouse.batched import Batched
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseUnavailable
 from warehouse.lag import Lag
+from warehouse.quick import QuickCounters
 
 ONE, TWO, THREE = (digit * 32 for digit in "123")
 
@@ -91,6 +93,37 @@ def test_popular_page_is_answered_without_a_query(warehouse: Warehouse) -> None:
         metrics = ask(f"{api}/metrics").body.decode()
         assert 'query_seconds_count{query="thing_counts"} 1.0' in metrics
         assert 'flattr_api_requests_total{route="/v1/counters",status="200"} 2.0' in metrics
+
+
+async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> None:
+    calls = 0
+    now_s = 0.0
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal calls
+        calls += 1
+        await send({"type": "http.response.start", "status": 500 if calls == 1 else 200, "headers": [(b"etag", b"e")]})
+        await send({"type": "http.response.body", "body": str(calls).encode()})
+
+    async def get(query: bytes) -> tuple[int, bytes]:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/v1/counters", "method": "GET", "query_string": query, "headers": []}
+        await quick(scope, nothing, send)
+        return sent[0]["status"], sent[1]["body"]
+
+    async def nothing() -> Message:
+        return {"type": "http.request"}
+
+    quick = QuickCounters(app, ttl_s=1, monotonic=lambda: now_s)
+    assert await get(b"things=a") == (500, b"1")
+    assert [await get(b"things=a"), await get(b"things=a")] == [(200, b"2"), (200, b"2")]
+    assert await get(b"things=b") == (200, b"3")
+    now_s = 1.0
+    assert await get(b"things=a") == (200, b"4")
 
 
 class Shop:

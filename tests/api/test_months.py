@@ -14,7 +14,7 @@ from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattr
 from tests.support.serving import ask, serving
 from warehouse.api import create_app
 from warehouse.client import Warehouse
-from warehouse.monthend import read_facts, state_of
+from warehouse.monthend import payouts_page, read_facts, state_of
 from warehouse.payout.close import close_month
 from warehouse.payout.months import cutoff_ms
 from warehouse.payout.proof import Proof
@@ -63,7 +63,9 @@ def test_open_month_has_no_payouts_yet(api: str, part: str) -> None:
 @pytest.mark.usefixtures("november")
 def test_payouts_that_are_published_and_not_sealed_are_not_told(warehouse: Warehouse, api: str) -> None:
     close(warehouse)
+    assert len(payouts_page(warehouse, MONTH, 10, "")) == 3
     warehouse.command("TRUNCATE TABLE seals")
+    assert payouts_page(warehouse, MONTH, 10, "") == []
     assert ask(f"{api}/v1/months/2026-11/payouts").status == 404
 
 

@@ -43,6 +43,12 @@ def test_creators_take_is_the_sum_of_its_supporters_shares(warehouse: Warehouse,
     assert ask(f"{api}/v1/creators/nobody/provisional?month=2026-11").json["earned_micro"] == 0
 
 
+def test_creators_take_loses_less_than_a_micro_unit_per_supporter(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 5\nmia bob 2"))
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    assert creator_take(warehouse, MONTH, "ada", RULES).earned_micro == 1_800_000 * 5 // 7
+
+
 def test_months_money_counts_what_is_paid(warehouse: Warehouse) -> None:
     pledge(warehouse, MONTH, {"mia": 2 * EUR, "leo": 3 * EUR, "zoe": 9 * EUR}, unpaid=["zoe"])
     money = month_money(warehouse, MONTH, RULES)
