@@ -53,3 +53,5 @@ def test_one_wrong_line_stops_the_close_and_nothing_is_published(
             progress=tamper,
         )
     assert warehouse.rows("SELECT (SELECT count() FROM payouts), (SELECT count() FROM seals)") == [(0, 0)]
+    again = close_month(warehouse, MONTH, clock=clock_after(MONTH, settings), log_ends=drained, settings=settings)
+    assert (again.paid_micro, again.balanced) == (3_600_000, True), "the next close computes anew"

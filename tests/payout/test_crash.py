@@ -17,19 +17,22 @@ from tests.payout.test_close import close
 from warehouse.client import Warehouse
 from warehouse.migrate import migrate
 from warehouse.payout import stages
-from warehouse.payout.close import close_month
+from warehouse.payout.close import close_month, rehearse_month
 from warehouse.payout.errors import MonthLocked
 from warehouse.payout.proof import Proof
 
 MONTH = 202611
-STEPS = ["gate", "pools", "payouts", "ledger", "compute", "check", "publish", "seal"]
+STEPS = [
+    "gate", "pools", "payouts", "ledger", "compute", "check",
+    "publish pools", "publish payouts", "publish ledger", "publish", "seal",
+]  # fmt: skip
 MEMBERS = 40
 
 CHILD = """
 import os, signal, sys
 from tests.payout.build import clock_after, closing, drained
 from warehouse.client import Warehouse
-from warehouse.payout.close import close_month
+from warehouse.payout.close import close_month, rehearse_month
 
 def step_done(step, _percent):
     print(step, flush=True)
@@ -91,7 +94,7 @@ def test_close_killed_after_a_step_resumes_to_identical_bytes(
     fill(warehouse)
     with start(warehouse, step) as child:
         assert child.stdout is not None
-        assert child.stdout.read().split()[-1] == step
+        assert child.stdout.read().splitlines()[-1] == step
     assert (warehouse.rows("SELECT count() FROM seals") == [(1,)]) == (step == "seal")
     assert retried(lambda: close(warehouse)).balanced
     assert published(warehouse) == untroubled
@@ -141,7 +144,23 @@ def test_resumed_close_does_not_compute_again(warehouse: Warehouse) -> None:
         settings=settings,
         progress=lambda step, _percent: steps.append(step),
     )
-    assert steps == ["gate", "check", "publish", "seal"]
+    assert steps == ["gate", "check", "publish pools", "publish payouts", "publish ledger", "publish", "seal"]
+
+
+def test_dry_run_between_a_crash_and_its_rerun_makes_the_rerun_compute_anew(
+    warehouse: Warehouse, untroubled: list[object]
+) -> None:
+    fill(warehouse)
+    with start(warehouse, "compute") as child:
+        child.wait()
+    settings = closing()
+    retried(
+        lambda: rehearse_month(
+            warehouse, MONTH, clock=clock_after(MONTH, settings), log_ends=drained, settings=settings
+        )
+    )
+    close(warehouse)
+    assert published(warehouse) == untroubled
 
 
 def test_other_code_or_inputs_compute_anew_instead_of_resuming(

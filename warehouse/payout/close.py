@@ -23,7 +23,7 @@ from warehouse.payout.provisional import keep_run
 from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot, take_snapshot
-from warehouse.payout.stages import Stage, log_stage, run_name, stages_done
+from warehouse.payout.stages import Stage, forget_stages, log_stage, run_name, stages_done
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
 Progress = Callable[[str, int], None]
@@ -77,6 +77,8 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
         sealed = proof.stored(warehouse, month)
         snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
         run = _Run(warehouse, month, settings, lock, progress, snapshot)
+        if sealed is None:
+            forget_stages(warehouse, month)
         try:
             if sealed is None:
                 tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
@@ -132,10 +134,18 @@ class _Run:
             self.compute(tallies)
             log_stage(self._warehouse, self._month, self._name, Stage.GATE)
             self._done(Stage.COMPUTE)
-        statement = self.prove(tallies)
+        try:
+            statement = self.prove(tallies)
+        except NotConserved:
+            forget_stages(self._warehouse, self._month)
+            raise
         self._done(Stage.CHECK)
         self._lock.check()
-        compute.publish(self._warehouse, self._month)
+        compute.publish(
+            self._warehouse,
+            self._month,
+            lambda table: self._progress(f"publish {table}", _PERCENT_DONE[Stage.CHECK]),
+        )
         self._done(Stage.PUBLISH)
         self._lock.check()
         self._seal(statement)

@@ -58,7 +58,7 @@ def drop_staging(warehouse: Warehouse, month: int) -> None:
         warehouse.command(f"ALTER TABLE {table}_staging DROP PARTITION {month:d}")
 
 
-def publish(warehouse: Warehouse, month: int) -> None:
+def publish(warehouse: Warehouse, month: int, step_done: Callable[[str], None] = lambda _: None) -> None:
     """Stage publish: one atomic REPLACE PARTITION per table.
 
     A crash between two leaves tables of one run beside tables of none; nobody reads a month
@@ -70,3 +70,4 @@ def publish(warehouse: Warehouse, month: int) -> None:
             warehouse.command(f"ALTER TABLE {table} REPLACE PARTITION {month:d} FROM {table}_staging")
         else:  # the server refuses to replace by nothing
             warehouse.command(f"ALTER TABLE {table} DROP PARTITION {month:d}")
+        step_done(table)

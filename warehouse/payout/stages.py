@@ -57,3 +57,9 @@ def stages_done(warehouse: Warehouse, month: int, run: str) -> set[Stage]:
     """The stages that this run has behind it."""
     rows = warehouse.rows(named("payout_stages_done"), {"month": month, "run": run})
     return {Stage(stage) for (stage,) in rows}
+
+
+def forget_stages(warehouse: Warehouse, month: int) -> None:
+    """Note that the staging tables are no run's any more: the next run computes anew. Nothing if nothing was done."""
+    if warehouse.rows(named("payout_started"), {"month": month}) != [(0,)]:
+        log_stage(warehouse, month, "", Stage.GATE)
