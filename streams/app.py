@@ -22,6 +22,7 @@ from faust.types import TP
 from ingest.click import position
 from ingest.clock import clock_from
 from streams.batch import Rules
+from streams.broker import client_options, credentials
 from streams.consumer import ChunkTransport
 from streams.errors import StreamStopped
 from streams.health import Health
@@ -176,6 +177,7 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
     """Faust's settings: no tables, no leader topic, no web server of its own, our session timeout."""
     return {
         "broker": [f"kafka://{address.strip()}" for address in settings.broker.split(",")],
+        "broker_credentials": credentials(settings),
         "broker_session_timeout": settings.streams_session_timeout_s,
         "broker_heartbeat_interval": settings.streams_session_timeout_s / 3,
         "broker_commit_interval": 1.0,
@@ -197,7 +199,7 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
 
 async def partitions_of(settings: StreamsSettings, topic: str) -> int:
     """How many partitions a topic has. Raises ``StreamStopped`` when there is none of that name."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker)
+    admin = AIOKafkaAdminClient(**client_options(settings))
     try:
         await admin.start()
         (description,) = await admin.describe_topics([topic])

@@ -173,15 +173,14 @@ def _unhex(text: str, count: int, *, dashed: bool) -> bytes | None:
 
 
 def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
-    """Line by line: one wrong line takes none of the others with it."""
+    """Record by record, and line by line where one is wrong: a wrong line takes none of the others with it."""
     good: list[Line] = []
     positions: list[int] = []
     times: list[int] = []
     refused: list[Refused] = []
     for record in records:
         start = position(epoch, record.offset, 0)
-        for index, line in enumerate(_split(record, start, refused)):
-            verdict = _read_line(line)
+        for index, verdict, line in _read_record(record, start, refused):
             if isinstance(verdict, Line):
                 good.append(verdict)
                 positions.append(start + index)
@@ -192,6 +191,21 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
     if laid is None:
         raise AssertionError("a click that was found well-formed cannot be laid out")
     return laid
+
+
+Verdict = Line | tuple[Reason, str]
+
+
+def _read_record(record: LogRecord, start: int, refused: list[Refused]) -> list[tuple[int, Verdict, bytes]]:
+    """Index, verdict and bytes of each click. What a record holds must not depend on its neighbours.
+
+    So a record that can be read as a whole is read as a whole here, too.
+    """
+    clicks, counts = _read_blocks([record])
+    none = np.empty(0, np.uint64)
+    if 0 < counts[0] <= BLOCK_CLICKS_MAX and _lay_out(clicks, none, none.astype(np.int64), []) is not None:
+        return [(index, click, b"") for index, click in enumerate(clicks)]
+    return [(index, _read_line(line), line) for index, line in enumerate(_split(record, start, refused))]
 
 
 def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]:
@@ -206,7 +220,7 @@ def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]
     return []
 
 
-def _read_line(line: bytes) -> Line | tuple[Reason, str]:
+def _read_line(line: bytes) -> Verdict:
     """One click, or why it is refused."""
     try:
         click = decode(line)

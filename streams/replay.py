@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.click import month_start_ms
 from streams.batch import Rules, count_records
+from streams.broker import client_options
 from streams.errors import StreamStopped
 from streams.records import LogRecord
 from streams.recovery import load_partition
@@ -51,7 +52,7 @@ async def replay(
     rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
     counted = [load_partition(warehouse, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
-        bootstrap_servers=settings.broker,
+        **client_options(settings),
         enable_auto_commit=False,
         max_partition_fetch_bytes=settings.streams_fetch_bytes,
     )

@@ -22,7 +22,7 @@ class StreamsSettings(WarehouseSettings):
     )
     broker_ca_file: str | None = Field(default=None, description="Certificates to trust, for SSL and SASL_SSL.")
     broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="PLAIN", description="SASL mechanism, for SASL_SSL and SASL_PLAINTEXT."
+        default="SCRAM-SHA-512", description="SASL mechanism, for SASL_SSL and SASL_PLAINTEXT."
     )
     broker_sasl_username: str | None = Field(default=None, description="SASL user.")
     broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password.")

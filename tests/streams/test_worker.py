@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from faust.types import TP
 
 from deploy.local import Part
 from deploy.topics import TopicPlan, create_topics
-from tests.support.clicks import send, traffic
+from ingest.click import Rejection, encode_rejection, position
+from streams.errors import LogMismatch
+from streams.lag import Lag
+from streams.metrics import Metrics
+from streams.pipeline import next_offset
+from streams.state import PartitionState
+from tests.support.clicks import NOVEMBER_MS, make_click, send, traffic
 from tests.support.recount import assert_counted
+from tests.support.serving import ask
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
 from warehouse.client import Warehouse
@@ -47,3 +59,91 @@ async def test_worker_killed_in_mid_flight_changes_no_number(
     with worker.start():
         wait_until(lambda: accepted(warehouse) >= 4000, "all clicks are counted", alive=worker)
     assert_counted(warehouse, clicks)
+
+
+async def test_what_ingest_refused_is_kept_in_its_table(
+    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(broker, topic)
+    rejection = Rejection(reason="token_expired", detail="it is", rejected_at=NOVEMBER_MS, raw=b"\xffbytes")
+    producer = AIOKafkaProducer(bootstrap_servers=broker.address)
+    await producer.start()
+    for value in (encode_rejection(rejection), b"rubbish"):
+        await producer.send_and_wait(f"{topic}-rejected", value, partition=0, timestamp_ms=NOVEMBER_MS)
+    await producer.stop()
+    with StreamWorker(tmp_path, broker=broker.address, warehouse=warehouse, topic=topic) as worker:
+        wait_until(lambda: len(warehouse.rows("SELECT 1 FROM rejected FINAL")) == 2, "both are there", alive=worker)
+    rows = warehouse.rows("SELECT topic, reason, hex(raw) FROM rejected FINAL ORDER BY position")
+    assert rows == [
+        ("rejected", "token_expired", b"\xffbytes".hex().upper()),
+        ("rejected", "json_malformed", b"rubbish".hex().upper()),
+    ]
+
+
+async def test_worker_that_cannot_go_on_says_why_and_ends_with_an_exit_code(
+    kafka: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    def ends(worker: StreamWorker) -> str:
+        worker.launch()
+        wait_until(lambda: not worker.running(), "it ends")
+        assert worker.process is not None
+        assert worker.process.returncode == 1
+        return worker.tail(3)
+
+    def worker(name: str, **settings: Any) -> StreamWorker:
+        return StreamWorker(
+            tmp_path, broker=kafka.address, warehouse=warehouse, topic=topic, name=name,
+            streams_group=f"{topic}-{name}", **settings,
+        )  # fmt: skip
+
+    assert f"no topic '{topic}'" in ends(worker("no-topic"))
+    await make_topics(kafka, topic)
+    await send(kafka.address, topic, [make_click(f"member-{number}") for number in range(40)], partitions=PARTITIONS)
+    progress = {"partition": [2], "position": [position(0, 900, 0xFFFF)], "record_at": [1], "written_at": [1]}
+    warehouse.insert("progress", progress)
+    assert "FLATTR_LOG_EPOCH" in ends(worker("past-the-end"))
+    warehouse.insert("progress", {**progress, "position": [position(3, 1, 0xFFFF)]})
+    assert "set FLATTR_LOG_EPOCH=3" in ends(worker("older-epoch"))
+    rubbish = AIOKafkaProducer(bootstrap_servers=kafka.address)
+    await rubbish.start()
+    await rubbish.send_and_wait(topic, b"\n".join([b"rubbish"] * 2000), partition=0)
+    await rubbish.stop()
+    assert "cannot be read" in ends(worker("rubbish", log_epoch=3))
+    assert accepted(warehouse) == 0
+
+
+def test_log_that_was_cut_before_it_was_counted_stops_the_worker() -> None:
+    state = PartitionState(1, position=position(0, 10, 0xFFFF))
+    assert next_offset(state, 0, TP("clicks", 1), 11, 20) == 11
+    with pytest.raises(LogMismatch, match=r"partition 1 .* records 11 to 14 were deleted"):
+        next_offset(state, 0, TP("clicks", 1), 15, 20)
+
+
+async def test_worker_tells_its_health_and_stops_when_the_warehouse_refuses(
+    kafka: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(kafka, topic)
+    await send(kafka.address, topic, traffic(100), partitions=PARTITIONS)
+    with StreamWorker(
+        tmp_path, broker=kafka.address, warehouse=warehouse, topic=topic, streams_stall_s=1, streams_patience_s=60
+    ) as worker:
+        wait_until(lambda: accepted(warehouse) >= 100, "all clicks are counted", alive=worker)
+        wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
+        assert ask(f"{worker.url}/live").status == 200
+        wait_until(lambda: warehouse.rows("SELECT 1 FROM log_ends"), "the log's ends are stated", alive=worker)
+        warehouse.command("RENAME TABLE duplicates TO elsewhere, flattrs TO gone")
+        warehouse.command("CREATE TABLE duplicates AS elsewhere")
+        await send(kafka.address, topic, [make_click("zoe")], partitions=PARTITIONS)
+        wait_until(lambda: not worker.running(), "a warehouse that refuses stops it")
+        assert "refuses rows of flattrs" in worker.tail(3)
+        assert accepted(warehouse) == 100
+
+
+def test_partition_that_stands_still_with_clicks_to_count_names_itself() -> None:
+    lag = Lag(stall_s=0, metrics=Metrics())
+    lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
+    lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
+    (sentence,) = lag.stalled()
+    assert "partition 3 stands still at offset 7" in sentence
+    lag.observe({0: 5, 3: 9}, {0: 5, 3: 9})
+    assert lag.stalled() == []

@@ -1,0 +1,116 @@
+"""What is wrong is refused with its reason; nothing else suffers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ingest.click import Click, Reason, encode, position
+from streams.batch import Rules, count_records
+from streams.decode import read
+from streams.records import LogRecord
+from streams.rows import Rows
+from streams.state import MonthState, PartitionState
+from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
+
+AT = NOVEMBER_MS + 1000
+
+
+def line(**fields: object) -> bytes:
+    return encode(make_click(**fields))  # type: ignore[arg-type]
+
+
+def raw(**fields: object) -> bytes:
+    """A click as JSON with fields replaced; None leaves the field out."""
+    values = {**json.loads(line()), **fields}
+    return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b"{", Reason.JSON_MALFORMED),
+        (b"\xff\xfe", Reason.JSON_MALFORMED),
+        (b"[" * 5000, Reason.FIELD_TYPE),
+        (b"[]", Reason.FIELD_TYPE),
+        (raw(member_id=None), Reason.FIELD_MISSING),
+        (raw(member_id=7), Reason.FIELD_TYPE),
+        (raw(action="like"), Reason.FIELD_TYPE),
+        (raw(v=2), Reason.VERSION_UNKNOWN),
+        (raw(member_id=""), Reason.FIELD_VALUE),
+        (raw(creator_id="x" * 65), Reason.FIELD_TOO_LONG),
+        (raw(thing="x" * 2049), Reason.FIELD_TOO_LONG),
+        (raw(click_id="x" * 36), Reason.FIELD_VALUE),
+        (raw(click_id="00000000000000000000000000000000"), Reason.FIELD_VALUE),
+        (raw(thing_id="g" * 32), Reason.FIELD_VALUE),
+        (raw(clicked_at=0), Reason.FIELD_VALUE),
+        (raw(clicked_at=1 << 43), Reason.FIELD_VALUE),
+        (raw(client_at=-1), Reason.FIELD_VALUE),
+    ],
+)
+def test_wrong_click_is_refused_with_its_reason_and_its_neighbours_are_read(bad: bytes, reason: Reason) -> None:
+    block = b"\n".join([line(member="anna"), bad, line(member="bert", creator="carl")])
+    laid = read([LogRecord(4, AT, block), LogRecord(5, AT, line(member="dora"))], epoch=1)
+    assert [click.member_id for click in laid.clicks] == ["anna", "bert", "dora"]
+    assert laid.positions.tolist() == [position(1, 4, 0), position(1, 4, 2), position(1, 5, 0)]
+    (refused,) = laid.refused
+    assert (refused.position, refused.reason, refused.raw) == (position(1, 4, 1), reason, bad)
+
+
+def test_field_of_a_newer_version_does_no_harm() -> None:
+    assert len(read([LogRecord(0, AT, raw(later="x"))], 0).clicks) == 1
+
+
+def test_empty_record_is_refused() -> None:
+    laid = read([LogRecord(0, AT, b""), LogRecord(1, AT, line())], 0)
+    assert [one.reason for one in laid.refused] == [Reason.BODY_EMPTY]
+    assert len(laid.clicks) == 1
+
+
+LINES = st.sampled_from([line(), raw(v=2), b"{", line() + line(), b"", line() + b"\n" + line(), b"}\n{"])
+
+
+@given(st.lists(LINES, min_size=1, max_size=6))
+def test_reading_records_together_reads_what_reading_them_one_by_one_does(values: list[bytes]) -> None:
+    records = [LogRecord(offset, AT, value) for offset, value in enumerate(values)]
+    together = read(records, 0)
+    alone = [read([record], 0) for record in records]
+    assert together.clicks == [click for laid in alone for click in laid.clicks]
+    assert together.positions.tolist() == [at for laid in alone for at in laid.positions.tolist()]
+    assert [one.position for one in together.refused] == [one.position for laid in alone for one in laid.refused]
+
+
+def labelled(clicks: list[Click], *, record_at_ms: int = AT, number: int = 0, partitions: int = 1) -> PartitionState:
+    state = PartitionState(number)
+    rules = Rules(partitions, 0, 3_600_000, "clicks")
+    records = [LogRecord(offset, record_at_ms, encode(click)) for offset, click in enumerate(clicks)]
+    count_records(state, records, rules, lambda _month: MonthState(), Rows())
+    return state
+
+
+DECEMBER_MS = NOVEMBER_MS + 30 * 24 * 3_600_000
+
+
+@pytest.mark.parametrize(
+    ("click", "record_at_ms", "label", "month"),
+    [
+        pytest.param(make_click(), AT, "counted", NOVEMBER, id="a flattr"),
+        pytest.param(make_click(action="undo"), AT, "undo", NOVEMBER, id="an undo"),
+        pytest.param(make_click("bert", "bert"), AT, "rejected", NOVEMBER, id="one's own thing"),
+        pytest.param(make_click(), DECEMBER_MS + 3_599_999, "counted", NOVEMBER, id="the last moment of the grace"),
+        pytest.param(make_click(), DECEMBER_MS + 3_600_000, "late", NOVEMBER, id="the first moment after it"),
+        pytest.param(make_click("bert", "bert"), DECEMBER_MS, "rejected", 202612, id="refused in its record's month"),
+    ],
+)
+def test_click_is_labelled(click: Click, record_at_ms: int, label: str, month: int) -> None:
+    tallies = labelled([click], record_at_ms=record_at_ms).tallies[month]
+    assert {name for name, clicks in tallies.items() if clicks} == {"accepted", label}
+
+
+def test_click_in_a_partition_that_is_not_its_members_is_refused() -> None:
+    states = [labelled([make_click("anna")], number=number, partitions=3) for number in range(3)]
+    assert sorted(state.tallies[NOVEMBER]["counted"] for state in states) == [0, 0, 1]
+    assert sorted(state.tallies[NOVEMBER]["rejected"] for state in states) == [0, 1, 1]

@@ -1,0 +1,81 @@
+"""What streams/consumer.py assumes of Faust. A new Faust that breaks one of these needs a look at all of it."""
+
+from __future__ import annotations
+
+import inspect
+from types import SimpleNamespace
+from typing import Any
+
+import faust
+import pytest
+from faust.tables.recovery import Recovery
+from faust.transport import consumer as faust_consumer
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP
+
+from streams.consumer import ChunkConsumer, ChunkTransport
+
+
+def source(thing: object) -> str:
+    return inspect.getsource(thing)  # type: ignore[arg-type]
+
+
+def test_faust_is_of_the_version_that_was_read() -> None:
+    assert faust.__version__.startswith("0.15.")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["seek_to_committed", "getmany", "wait_empty", "ack", "_add_gap", "_new_offset", "_filter_tps_with_pending_acks",
+     "_wait_next_records", "commit_and_end_transactions", "earliest_offsets", "highwaters", "seek_wait"],
+)  # fmt: skip
+def test_what_is_overridden_or_called_is_there(name: str) -> None:
+    assert callable(getattr(driver.Consumer, name))
+
+
+def test_faust_seeks_before_it_resumes_the_flow() -> None:
+    resume = source(Recovery._resume_streams)
+    assert resume.index("consumer.perform_seek()") < resume.index("consumer.resume_flow()")
+
+
+def test_perform_seek_takes_the_positions_from_seek_to_committed() -> None:
+    assert "await self.seek_to_committed()" in source(faust_consumer.Consumer.perform_seek)
+
+
+def test_faust_reads_by_getmany_and_commits_what_new_offset_says() -> None:
+    assert "getmany(timeout=1.0)" in source(faust_consumer.Consumer._drain_messages)
+    assert "self._new_offset(tp)" in source(faust_consumer.Consumer._filter_committable_offsets)
+
+
+def test_transport_builds_our_consumer() -> None:
+    assert issubclass(ChunkConsumer, driver.Consumer)
+    assert ChunkTransport.Consumer is ChunkConsumer
+
+
+def record(offset: int, value: bytes | None = b"x") -> Any:
+    return SimpleNamespace(offset=offset, timestamp=1, timestamp_type=0, value=value)
+
+
+def bare_consumer(chunk_bytes_max: int = 100) -> ChunkConsumer:
+    """The consumer without the Faust around it, for what it computes itself."""
+    consumer = ChunkConsumer.__new__(ChunkConsumer)
+    consumer._next, consumer._done, consumer._seeks = {TP("clicks", 0): 5}, {}, 0
+    consumer.chunk_bytes_max = chunk_bytes_max
+    return consumer
+
+
+def test_records_below_the_position_are_left_out_and_gaps_in_the_log_are_none() -> None:
+    (chunk,) = bare_consumer()._chunks(TP("clicks", 0), [record(3), record(5), record(9)])
+    assert [one.offset for one in chunk.records] == [5, 9]
+    assert (chunk.follows, chunk.end) == (5, 10)
+
+
+def test_long_runs_are_cut_and_each_chunk_goes_on_from_the_one_before() -> None:
+    consumer = bare_consumer(chunk_bytes_max=2)
+    chunks = list(consumer._chunks(TP("clicks", 0), [record(offset) for offset in range(5, 10)]))
+    assert [(chunk.follows, chunk.end) for chunk in chunks] == [(5, 7), (7, 9), (9, 10)]
+
+
+def test_record_without_a_value_is_kept_to_be_refused() -> None:
+    (chunk,) = bare_consumer()._chunks(TP("clicks", 0), [record(5, None)])
+    assert chunk.records[0].value == b""
