@@ -10,6 +10,7 @@ from typing import Final
 from fastapi import Response
 from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from warehouse import display
 
@@ -57,6 +58,12 @@ def file_response(name: str, version: str) -> Response | None:
     return Response(found[0], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
+def _code(text: str) -> Markup:
+    """Escaped, with what stands between backticks as code."""
+    pieces = str(escape(text)).split("`")
+    return Markup("".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces)))  # noqa: S704 - escaped above
+
+
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("warehouse", "page"),
@@ -74,6 +81,7 @@ def _environment() -> Environment:
         part=display.part,
         day=display.day,
         thing_text=display.thing_text,
+        code=_code,
         here="",
     )
     return environment
