@@ -42,11 +42,19 @@ test: install  ## every test; on Apache Kafka too when `make kafka` has fetched 
 	@$(BIN)/pytest $(ARGS)
 
 .PHONY: check
-check: install  ## format, lint, types, import contracts
+check: install audit  ## format, lint, types, import contracts, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+.PHONY: audit
+audit: install  ## known vulnerabilities of the locked dependencies; says so when it cannot ask
+	@rm -f .audit.json
+	@$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off \
+	  --timeout 5 --format json --output .audit.json >.audit.log 2>&1 \
+	  || { test ! -s .audit.json || { cat .audit.json .audit.log; exit 1; }; }
+	@test -s .audit.json || echo "audit: not done, the vulnerability service does not answer (.audit.log)"
 
 .PHONY: bench
 bench: install  ## the figures, as JSON under .bench/
@@ -62,4 +70,4 @@ lock: install  ## resolve the lock files anew: versions and hashes, no addresses
 
 .PHONY: clean
 clean:  ## remove what the targets made
-	rm -rf $(VENV) .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .audit.json .audit.log $(VENV) .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

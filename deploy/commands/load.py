@@ -50,6 +50,7 @@ def load(
     """Send realistic traffic to ingest and measure how it answers."""
     import dataclasses
     import json
+    import os
 
     from deploy.failures import CommandFailed
     from deploy.load.plan import LoadPlan
@@ -61,7 +62,8 @@ def load(
         read_keys(keys)
     except FileError as error:
         raise CommandFailed(f"no keys to sign tokens with in {keys}: {error}; --keys names another file") from error
-    urls = tuple(one.rstrip("/") + "/v1/clicks" for one in url or ["http://127.0.0.1:8001"])
+    ingest_port = os.environ.get("FLATTR_INGEST_PORT", "8001")
+    urls = tuple(one.rstrip("/") + "/v1/clicks" for one in url or [f"http://127.0.0.1:{ingest_port}"])
     plan = LoadPlan(
         urls=urls, token_keys=str(keys.resolve()), rate=rate, seconds=seconds, connections=connections,
         processes=processes, seed=seed, members=members, creators=creators, retry_share=retry_share,

@@ -24,11 +24,13 @@ def create(
 ) -> None:
     """Create the topics that are missing; check the others."""
     from deploy.topics import TopicPlan, create_topics
+    from warehouse.kafka import client_options
+    from warehouse.payout.log_ends import LogSettings
 
     plans = [
         TopicPlan(clicks, partitions, replication),
         TopicPlan(rejected, 1, replication),
     ]
-    made = asyncio.run(create_topics(broker, plans))
+    made = asyncio.run(create_topics(broker, plans, client_options(LogSettings())))
     for plan in plans:
         typer.echo(f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'was there'}")

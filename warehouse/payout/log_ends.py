@@ -13,10 +13,10 @@ from typing import Any, Literal, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from warehouse.kafka import client_options
 from warehouse.payout.errors import PayoutRefused
 
 _READ_MS = 5000
@@ -101,18 +101,10 @@ class LogSettings(BaseSettings):
         default="PLAINTEXT", description="Kafka's security protocol."
     )
     broker_ca_file: str | None = Field(default=None, description="Certificates to trust; the system's without it.")
-    broker_sasl_mechanism: str = Field(default="PLAIN", description="Kafka's SASL mechanism.")
+    broker_sasl_mechanism: str = Field(default="SCRAM-SHA-512", description="Kafka's SASL mechanism.")
     broker_sasl_username: str | None = Field(default=None, description="SASL user.")
     broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password. Secret.")
 
     def log_ends(self) -> KafkaLogEnds:
         """The port over these settings."""
-        client: dict[str, Any] = {"security_protocol": self.broker_security}
-        if self.broker_security.endswith("SSL"):
-            client["ssl_context"] = create_ssl_context(cafile=self.broker_ca_file)
-        if self.broker_security.startswith("SASL"):
-            password = self.broker_sasl_password
-            client["sasl_mechanism"] = self.broker_sasl_mechanism
-            client["sasl_plain_username"] = self.broker_sasl_username
-            client["sasl_plain_password"] = password.get_secret_value() if password else None
-        return KafkaLogEnds(self.broker, self.topic_clicks, client)
+        return KafkaLogEnds(self.broker, self.topic_clicks, client_options(self))

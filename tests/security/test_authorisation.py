@@ -1,0 +1,144 @@
+"""Every route with every role: the table below is the policy, and a route that is not in it fails the test."""
+
+from __future__ import annotations
+
+import http.client
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+
+from deploy.local import EmbeddedWarehouse
+from tests.api.conftest import settings_for
+from tests.support.serving import serving
+from warehouse.api import create_app
+from warehouse.client import Warehouse
+from warehouse.keys import Role, issue, save
+from warehouse.migrate import migrate
+
+#: Who is asked for what. Roles rise: dashboard, finance, operator.
+POLICY = """
+GET  /openapi.json                                          public
+GET  /live                                                  public
+GET  /ready                                                 public
+GET  /metrics                                               public
+GET  /docs                                                  public
+GET  /login                                                 public
+POST /login                                                 public
+GET  /page/flattr.css                                       public
+GET  /v1/counters?things=x                                  public
+GET  /v1/receipts/4be0643f-1d98-573b-97cd-ca98a65347dd      public
+GET  /v1/creators/anna/counts                               dashboard
+GET  /v1/creators/anna/things                               dashboard
+GET  /v1/creators/anna/series                               dashboard
+GET  /v1/creators/anna/provisional                          dashboard
+GET  /v1/creators/anna/live                                 dashboard
+GET  /v1/things/00000000000000000000000000000000/counts     dashboard
+GET  /v1/things/00000000000000000000000000000000/series     dashboard
+GET  /v1/top/creators                                       dashboard
+GET  /v1/top/things                                         dashboard
+GET  /v1/lag                                                dashboard
+GET  /v1/live                                               public
+GET  /                                                      public
+GET  /creators/anna                                         dashboard
+GET  /v1/members/m-1/counts                                 finance
+GET  /v1/members/m-1/creators                               finance
+GET  /v1/members/m-1/provisional                            finance
+GET  /v1/months                                             finance
+GET  /v1/months/2026-09                                     finance
+GET  /v1/months/2026-09/payouts                             finance
+GET  /v1/months/2026-09/payouts.csv                         finance
+GET  /v1/months/2026-09/proof                               finance
+GET  /v1/months/2026-09/ledger                              finance
+GET  /v1/months/2026-09/members/m-1/statement               finance
+GET  /v1/months/2026-09/creators/anna/statement             finance
+GET  /members/m-1                                           finance
+GET  /months                                                finance
+GET  /months/2026-09                                        finance
+"""
+ROWS = [tuple(line.split()) for line in POLICY.strip().splitlines()]
+#: The places in a route's template, by what the table puts there.
+EXAMPLES = {
+    "creator_id:path": "anna", "creator_id": "anna", "member_id:path": "m-1", "member_id": "m-1", "month": "2026-09",
+    "thing_id": "0" * 32, "click_id": "4be0643f-1d98-573b-97cd-ca98a65347dd", "name": "flattr.css",
+}  # fmt: skip
+RANK = {"public": -1, "dashboard": 0, "finance": 1, "operator": 2}
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    made = {role.value: issue(f"the {role}", role) for role in Role}
+    file = tmp_path_factory.mktemp("keys") / "keys.json"
+    save(file, [key for _, key in made.values()])
+    return {"file": str(file), **{role: secret for role, (secret, _) in made.items()}}
+
+
+@pytest.fixture(scope="module")
+def app(warehouse_server: EmbeddedWarehouse, keys: dict[str, str]) -> Iterator[FastAPI]:
+    database = Warehouse(f"{warehouse_server.url}/authorisation")
+    migrate(database)
+    yield create_app(settings_for(database, api_keys=Path(keys["file"])))
+    database.command("DROP DATABASE authorisation SYNC")
+    database.close()
+
+
+@pytest.fixture(scope="module")
+def locked(app: FastAPI) -> Iterator[str]:
+    with serving(app) as url:
+        yield url.removeprefix("http://")
+
+
+def templates(routes: list[Any]) -> Iterator[tuple[str, str]]:
+    """Method and template of every route, whatever it is nested in."""
+    for route in routes:
+        below = getattr(route, "routes", None) or getattr(getattr(route, "original_router", None), "routes", None)
+        if below:
+            yield from templates(below)
+        elif hasattr(route, "path"):
+            for method in route.methods - {"HEAD", "OPTIONS"}:
+                yield method, route.path
+
+
+def test_every_route_is_in_the_policy(app: FastAPI) -> None:
+    listed = {(method, path.partition("?")[0]) for method, path, _ in ROWS}
+    found = set()
+    for method, template in templates(app.routes):
+        path = template
+        for name, example in EXAMPLES.items():
+            path = path.replace("{" + name + "}", example)
+        assert (method, path) in listed, f"{method} {template} is not in the policy: who may ask for it?"
+        found.add((method, path))
+    assert found == listed
+
+
+def answer(address: str, method: str, path: str, secret: str | None) -> tuple[int, str]:
+    """Status and Location of an answer, without reading a stream to its end."""
+    connection = http.client.HTTPConnection(address, timeout=15)
+    try:
+        connection.request(method, path, headers={"Authorization": f"Bearer {secret}"} if secret else {})
+        response = connection.getresponse()
+        return response.status, response.headers.get("Location") or ""
+    finally:
+        connection.close()
+
+
+def refused(status: int, location: str) -> bool:
+    """An API says 401 or 403; a page sends a reader to the log-in, or says 403."""
+    return status in (401, 403) or location.startswith("/login")
+
+
+@pytest.mark.parametrize("row", ROWS, ids=[f"{method} {path}" for method, path, _ in ROWS])
+def test_route_opens_to_its_roles_and_to_nobody_else(locked: str, keys: dict[str, str], row: tuple[str, ...]) -> None:
+    method, path, needed = row
+    unknown = issue("somebody else's", Role.OPERATOR)[0]
+    callers = {"nobody": None, "unknown": unknown, **{role.value: keys[role.value] for role in Role}}
+    for caller, secret in callers.items():
+        may = needed == "public" or (caller in RANK and RANK[caller] >= RANK[needed])
+        status, location = answer(locked, method, path, secret)
+        if path == "/login":
+            assert status != 403
+            continue
+        assert refused(status, location) is not may, f"{caller}: {status} {location}"
+        assert status < 500, f"{caller}: {status}"

@@ -1,0 +1,17 @@
+-- Each closed month: the flattrs that its payouts divided, and the active flattrs that stand there now.
+SELECT closed.month, divided.flattrs, standing.flattrs
+FROM (SELECT DISTINCT month FROM seals) AS closed
+LEFT JOIN (SELECT month, sum(flattrs) AS flattrs FROM shares GROUP BY month) AS divided ON divided.month = closed.month
+LEFT JOIN
+(
+    SELECT month, countIf(bitTest(version, 19) = 0) AS flattrs
+    FROM
+    (
+        SELECT month, max(flattrs.version) AS version
+        FROM flattrs
+        WHERE month IN (SELECT month FROM seals)
+        GROUP BY month, member_id, creator_id, thing_id
+    )
+    GROUP BY month
+) AS standing ON standing.month = closed.month
+ORDER BY closed.month
