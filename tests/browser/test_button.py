@@ -3,61 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-from deploy.stack import Stack, StackPlan
-from ingest.clock import system_clock
-from ingest.tokens import issue
+from deploy.stack import Stack
+from tests.browser.conftest import visit
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
-
-CHROMIUM = shutil.which("chromium")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None and os.environ.get("FLATTR_REQUIRE_KAFKA") != "1",
-    reason="no chromium on the PATH: `make browser` installs it; CI requires it",
-)
-FLAGS = [
-    "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(StackPlan(folder=tmp_path_factory.mktemp("stack")), say=lambda _: None) as stack:
-        yield stack
-
-
-@pytest.fixture(scope="module")
-def browser(stack: Stack) -> Iterator[Browser]:
-    """After the stack: Playwright keeps an event loop running in this thread, and the stack runs its own to start."""
-    assert stack.ingest.running()
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(browser: Browser) -> Iterator[Page]:
-    context = browser.new_context()
-    page = context.new_page()
-    yield page
-    context.close()
-
-
-def visit(page: Page, stack: Stack, member: str) -> None:
-    """Open the demo page as a member."""
-    token = issue(stack.token_keys, member, audience="flattr", now_ms=system_clock(), valid_s=600)
-    page.goto(f"{stack.ingest.url}/demo#token={token}&counters={stack.api.url}")
-    page.wait_for_function("!!customElements.get('flattr-button')")
 
 
 def count(stack: Stack, creator: str, thing: str) -> int:
