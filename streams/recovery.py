@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import structlog
 
+from streams.ahead import read_ahead
 from streams.counting import count
 from streams.dedupe import SEEN_BIT, merge
 from streams.memory import UNBOUNDED, Memory
@@ -55,7 +56,7 @@ class Recovery:
         which = {"month": month, "partition": state.number, "partitions": self._partitions}
         blocks = self._warehouse.blocks(named("flattrs_of_partition"), which, {"strings_as_bytes": True})
         loaded = month_from(
-            (b"".join(packed) for (packed,) in blocks),
+            read_ahead(b"".join(packed) for (packed,) in blocks),
             memory=self._memory,
             say=f"partition {state.number}, month {month}",
         )
