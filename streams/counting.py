@@ -43,3 +43,21 @@ def _count(keys: U64, counts: U64, high: U64, low: U64, deltas: I8, touching: I6
             at = (at + 1) & mask
         scratch[at] = j
     return added
+
+
+def add(table: Table, high: U64, low: U64, deltas: I8) -> None:
+    """Add each delta to its key's count, when nobody asks which counts were touched."""
+    table.reserve(int(np.count_nonzero(deltas)))
+    table.size += _add(table.keys, table.values, high, low, deltas)
+
+
+@compiled
+def _add(keys: U64, counts: U64, high: U64, low: U64, deltas: I8) -> int:
+    added = 0
+    capacity = len(counts)
+    for i in range(len(high)):
+        if deltas[i] != 0:
+            slot, new = claim(keys, capacity, high[i], low[i])
+            added += new
+            counts[slot] += np.uint64(np.int64(deltas[i]))
+    return added

@@ -14,7 +14,7 @@ import numpy as np
 import structlog
 
 from streams.ahead import read_ahead
-from streams.counting import count
+from streams.counting import add
 from streams.dedupe import SEEN_BIT, merge
 from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
@@ -121,9 +121,9 @@ def _take_in(loaded: MonthState, grid: np.ndarray) -> None:
     stir = np.uint64(PAIR_STIR)
     pair_high, pair_low = member_high ^ creator_high * stir, member_low ^ creator_low * stir
     deltas = merge(loaded.flattrs, pair_high ^ thing_high, pair_low ^ thing_low, words)
-    count(loaded.creators, creator_high, creator_low, deltas)
-    count(loaded.things, thing_high, thing_low, deltas)
-    count(loaded.pairs, pair_high, pair_low, deltas)
+    add(loaded.creators, creator_high, creator_low, deltas)
+    add(loaded.things, thing_high, thing_low, deltas)
+    add(loaded.pairs, pair_high, pair_low, deltas)
 
 
 def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row]) -> Rows:

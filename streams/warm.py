@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.counting import count
+from streams.counting import add, count
 from streams.dedupe import judge, merge
 from streams.names import name_hashes, partitions_of
 from streams.state import MonthState
@@ -16,6 +16,7 @@ def warm_up() -> None:
     verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
     merge(month.flattrs, zeros, zeros, zeros)
     count(month.things, zeros, zeros, verdicts.deltas)
+    add(month.things, zeros, zeros, verdicts.deltas)
     month.flattrs.reserve(1000)
     name_hashes([""])
     partitions_of([""], 1)
