@@ -1,0 +1,114 @@
+"""ClickHouse users by role: each can do its work as the code does it, and nothing of another's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from deploy.local import HOST, ROOT, EmbeddedWarehouse
+from deploy.verify import check_warehouse, read_reached
+from streams.batch import Rules, add_progress, count_records
+from streams.records import LogRecord
+from streams.recovery import load_partition
+from streams.rows import Rows
+from streams.state import MonthState, PartitionState
+from streams.writer import Writer
+from tests.deploy.test_verify import AT_MS, click
+from tests.payout.build import clock_after
+from warehouse.client import Warehouse
+from warehouse.errors import WarehouseRefused
+from warehouse.migrate import migrate
+from warehouse.payout.close import close_month
+from warehouse.payout.settings import CloseSettings
+from warehouse.pledges import import_pledges
+
+ROLES = ("streams", "api", "finance", "migrate")
+PASSWORD = "hunter2hunter2"
+
+
+class GuardedWarehouse(EmbeddedWarehouse):
+    """A server with deploy/clickhouse/users.xml, and no other user but the one that makes the database."""
+
+    def _users(self) -> str:
+        ours = (ROOT / "deploy/clickhouse/users.xml").read_text()
+        head, _, rest = super()._users().partition("<users>")
+        inner = ours.partition("<users>")[2].partition("</users>")[0]
+        return f"{head}<users>{inner}{rest}"
+
+
+@pytest.fixture(scope="module")
+def urls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    server = GuardedWarehouse(tmp_path_factory.mktemp("guarded"))
+    server.environment |= {f"FLATTR_DB_PASSWORD_{role.upper()}": PASSWORD for role in ROLES}
+    with server:
+        admin = Warehouse(f"{server.url}/default")
+        admin.command("CREATE DATABASE flattr")
+        admin.close()
+        yield {role: f"clickhouse://flattr_{role}:{PASSWORD}@{HOST}:{server.port}/flattr" for role in ROLES}
+
+
+@pytest.fixture(scope="module")
+def as_role(urls: dict[str, str]) -> Iterator[dict[str, Warehouse]]:
+    users = {role: Warehouse(url) for role, url in urls.items()}
+    migrate(users["migrate"])
+    yield users
+    for user in users.values():
+        user.close()
+
+
+def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Path) -> None:
+    streams, api, finance = as_role["streams"], as_role["api"], as_role["finance"]
+    rows, state = Rows(), PartitionState(0)
+    from ingest.click import encode, month_of
+
+    month = month_of(AT_MS)
+    block = b"\n".join(encode(click(number, f"member-{number}", "song")) for number in range(1, 4))
+    count_records(state, [LogRecord(0, AT_MS, block)], Rules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows)
+    add_progress(state, AT_MS, rows)
+    Writer(streams, patience_s=5).write(rows)
+    assert load_partition(streams, 0).position == state.position
+    assert all(check.holds for check in check_warehouse(api, read_reached(api, 1)))
+    pledges = tmp_path / "pledges.csv"
+    pledges.write_text(
+        f"member_id,month,amount,currency,paid\nmember-1,{month // 100}-{month % 100:02},2.00,EUR,true\n"
+    )
+    import_pledges(finance, pledges, "EUR")
+    settings = CloseSettings()
+    proof = close_month(
+        finance, month, clock=clock_after(month, settings), log_ends=lambda _: {0: 1}, settings=settings
+    )
+    assert proof.balanced
+
+
+@pytest.mark.parametrize(
+    ("role", "statement"),
+    [
+        ("streams", "SELECT * FROM pledges"),
+        ("streams", "SELECT * FROM creators"),
+        ("streams", "INSERT INTO seals SELECT * FROM seals"),
+        ("streams", "ALTER TABLE flattrs DELETE WHERE 1"),
+        ("streams", "TRUNCATE TABLE flattrs"),
+        ("api", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("api", "INSERT INTO pledges (month) VALUES (202609)"),
+        ("api", "DROP TABLE seals"),
+        ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("finance", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
+        ("finance", "INSERT INTO progress (partition) VALUES (1)"),
+        ("finance", "ALTER TABLE seals DELETE WHERE 1"),
+        ("finance", "DROP TABLE ledger"),
+        ("migrate", "SELECT * FROM system.users"),
+        ("migrate", "CREATE DATABASE another"),
+    ],
+)
+def test_no_role_can_do_what_is_not_its_work(as_role: dict[str, Warehouse], role: str, statement: str) -> None:
+    with pytest.raises(WarehouseRefused, match="Not enough privileges"):
+        as_role[role].command(statement)
+
+
+def test_a_wrong_password_opens_nothing(urls: dict[str, str]) -> None:
+    guess = Warehouse(urls["api"].replace(PASSWORD, "guess"))
+    with pytest.raises(WarehouseRefused):
+        guess.rows("SELECT 1")
+    guess.close()
