@@ -57,8 +57,8 @@ audit: install  ## known vulnerabilities of the locked dependencies; says so whe
 	@test -s .audit.json || echo "audit: not done, the vulnerability service does not answer (.audit.log)"
 
 .PHONY: bench
-bench: install  ## the figures, as JSON under .bench/
-	@$(BIN)/flattr bench --help
+bench: install  ## the figures, as JSON under .bench/ (20 minutes; wants a quiet machine and `make kafka`)
+	@for name in streams ingest close reads; do $(BIN)/flattr bench $$name --json .bench/$$name.json || exit 1; done
 
 COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
 	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
