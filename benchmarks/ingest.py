@@ -127,6 +127,8 @@ async def _measure(
         await drives.drive("batch", "ingest", batches, round_s)
     full = drives.per_s("ingest", 202)
     half = await drives.drive("half", "ingest", singles, round_s * 2, rate=full / 2)
+    # The same rate on the server that does nothing: what of the latency is the machine's.
+    await drives.drive("bare half", "bare", singles, round_s * 2, rate=full / 2)
     ours = [one.outcome for name in ("ingest", "batch", "half") for one in drives.rounds[name]]
     return {
         "requests_per_s": round(full),
@@ -140,6 +142,7 @@ async def _measure(
         "half_load_requests_per_s": round(half.outcome.per_s(202)),
         "half_load_p50_ms": drives.quantile_ms("half", 50),
         "half_load_p99_ms": drives.quantile_ms("half", 99),
+        "bare_half_load_p99_ms": drives.quantile_ms("bare half", 99),
         "cpu_us_per_request": drives.cpu_us("ingest"),
         "bare_cpu_us_per_request": drives.cpu_us("bare"),
         "naive_cpu_us_per_request": drives.cpu_us("naive"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 import threading
@@ -13,8 +14,12 @@ from pathlib import Path
 import pytest
 
 from deploy.local import ApacheKafka, EmbeddedBroker, Part, free_port
+from ingest.block import Placed
 from ingest.click import decode_block
 from ingest.clock import system_clock
+from ingest.metrics import Metrics
+from ingest.publisher import Publisher
+from ingest.spool import Record, Spool
 from ingest.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask
@@ -49,6 +54,29 @@ def test_spool_takes_clicks_while_the_broker_is_away_and_delivers_them_in_order(
             wait_until(lambda: ingest.post(CLICK).json["receipts"][0]["offset"] is not None)
             assert ingest.metric("flattr_ingest_clicks_replayed_total") >= 30
     assert not list((tmp_path / "spool").rglob("*.segment"))
+
+
+async def test_click_that_comes_while_the_spool_is_sent_queues_behind_it(
+    tmp_path: Path, embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
+) -> None:
+    await asyncio.to_thread(make_topics, embedded_broker.address, topic)
+    old = Spool(tmp_path / "spool/0", max_bytes=1 << 30, segment_max_bytes=100_000, fsync=False)
+    for number in range(20):
+        old.append([Record(7, 1, b"%d" % number + b" " * 50_000)])
+    old.close()
+    settings = settings_for(embedded_broker, topic, token_keys, spool=tmp_path / "spool")
+    publisher = Publisher(settings, system_clock, Metrics())
+    await publisher.start()
+    assert await publisher.placed(7, b"new", 1) == Placed(None, None, None)
+    while (place := await publisher.placed(7, b"newest", 1)) == Placed(None, None, None):
+        await asyncio.sleep(0.02)
+    await publisher.drain()
+    assert isinstance(place, Placed)
+    assert place.offset is not None
+    blocks = await asyncio.to_thread(records, embedded_broker.address, topic)
+    lines = [line.strip() for block in blocks for line in block.value.split(b"\n")]
+    assert lines[:21] == [*(b"%d" % number for number in range(20)), b"new"]
+    assert set(lines[21:]) == {b"newest"}
 
 
 def test_full_spool_is_a_503_and_not_ready(tmp_path: Path, topic: str, token_keys: Path) -> None:

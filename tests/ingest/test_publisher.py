@@ -14,8 +14,11 @@ from ingest.block import Placed
 from ingest.broker import TopicMissing
 from ingest.click import Reason, decode_block
 from ingest.clock import system_clock
+from ingest.keeper import blocks_of
 from ingest.metrics import Metrics
 from ingest.publisher import Publisher
+from ingest.spool import Record
+from ingest.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}
@@ -111,3 +114,26 @@ async def test_queue_is_bounded(embedded_broker: EmbeddedBroker, topic: str, tok
     assert found[2] is Reason.QUEUE_FULL
     assert isinstance(await publisher.placed(0, b"y", 1), Placed)
     await publisher.drain()
+
+
+def test_record_is_stamped_by_the_services_clock(embedded_broker: EmbeddedBroker, topic: str, token_keys: Path) -> None:
+    make_topics(embedded_broker.address, topic)
+    with serving(settings_for(embedded_broker, topic, token_keys, clock="+3000")) as ingest:
+        token = issue(token_keys, "ann", audience="flattr", now_ms=system_clock() + 3_000_000, valid_s=60)
+        assert ingest.post(CLICK, token=token).status == 202
+    (record,) = records(embedded_broker.address, topic)
+    (click,) = decode_block(record.value)
+    assert abs(record.timestamp - system_clock() - 3_000_000) < 10_000
+    assert 0 <= record.timestamp - click.received_at < 5_000
+
+
+def test_spooled_records_become_blocks_in_each_partitions_order() -> None:
+    spooled = [Record(number % 5, 1, b"%d" % number) for number in range(20)]
+    (blocks,) = blocks_of(spooled, 3)
+    assert {partition: block.split(b"\n") for partition, block in blocks} == {
+        partition: [one.lines for one in spooled if one.member_hash % 3 == partition] for partition in range(3)
+    }
+    long = [Record(0, 1, b"x" * 400_000 + b"%d" % number) for number in range(5)]
+    rounds = blocks_of(long, 1)
+    assert [len(block) < 1_000_000 for ((_, block),) in rounds] == [True] * 3
+    assert b"\n".join(block for ((_, block),) in rounds) == b"\n".join(one.lines for one in long)
