@@ -15,7 +15,7 @@ import pytest
 
 from deploy.local import ApacheKafka, EmbeddedBroker, Part, free_port
 from ingest.block import Placed
-from ingest.click import decode_block
+from ingest.click import Reason, decode_block
 from ingest.clock import system_clock
 from ingest.metrics import Metrics
 from ingest.publisher import Publisher
@@ -68,8 +68,9 @@ async def test_click_that_comes_while_the_spool_is_sent_queues_behind_it(
     publisher = Publisher(settings, system_clock, Metrics())
     await publisher.start()
     assert await publisher.placed(7, b"new", 1) == Placed(None, None, None)
-    while (place := await publisher.placed(7, b"newest", 1)) == Placed(None, None, None):
-        await asyncio.sleep(0.02)
+    place: Placed | Reason = Placed(None, None, None)
+    while place == Placed(None, None, None):
+        place = await publisher.placed(7, b"newest", 1)
     await publisher.drain()
     assert isinstance(place, Placed)
     assert place.offset is not None
