@@ -69,6 +69,10 @@ class Producer:
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
             raise BrokerUnavailable(f"no broker: {error}") from error
+        except BaseException:
+            # Cancelled, by a drain: what was opened is closed all the same.
+            await self.stop()
+            raise
         missing = [topic for topic in self._topics if not cluster.partitions_for_topic(topic)]
         if missing:
             await self.stop()
