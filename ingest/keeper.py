@@ -27,10 +27,19 @@ _log = structlog.get_logger(__name__)
 
 
 class Keeper:
-    """Writes to this process's slot, and empties it and those that dead processes left."""
+    """Writes to this process's slot, and empties it and those that dead processes left.
 
-    def __init__(self, settings: IngestSettings, metrics: Metrics, *, changed: Callable[[], None]) -> None:
-        """Open the spool. ``changed`` is called when it has become empty or not."""
+    Chunks come here (``taking``) from when the broker goes until the last records of the spool are on their way
+    to it. From then on they gather in the lanes, which wait until those have arrived (``clear``): without this,
+    steady traffic would never let the spool run empty.
+    """
+
+    def __init__(self, settings: IngestSettings, metrics: Metrics, *, interrupted: Callable[[], None]) -> None:
+        """Open the spool.
+
+        ``interrupted`` is called when the last records did not arrive: what waits behind them in the lanes is
+        to be put here, in its order.
+        """
         if settings.spool is None:
             raise ValueError("FLATTR_INGEST_SPOOL is not set")
         self._own, self._left = open_slots(
@@ -42,20 +51,24 @@ class Keeper:
         self._max_bytes = settings.spool_max_bytes
         self._pending_max_bytes = settings.queue_max_bytes
         self._metrics = metrics
-        self._changed = changed
+        self._interrupted = interrupted
         self._pending: list[tuple[int, Chunk]] = []
         self._pending_bytes = 0
+        self._finishing = False
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()
+        #: Nothing is on its way to the disk.
         self.idle = asyncio.Event()
         self.idle.set()
+        #: The broker has all that was ever put here: lanes may send.
+        self.clear = asyncio.Event()
         metrics.spool_damaged_bytes += sum(slot.damaged_bytes for slot in (self._own, *self._left))
         self._note()
 
     @property
-    def busy(self) -> bool:
-        """Whether something is in the spool or on its way there: newer clicks queue behind it."""
-        return not self.idle.is_set() or self._filled.is_set()
+    def taking(self) -> bool:
+        """Whether chunks are to be put here, behind older ones, though the broker is there."""
+        return not self.clear.is_set() and not self._finishing
 
     @property
     def full(self) -> bool:
@@ -73,8 +86,8 @@ class Keeper:
         self._pending.append((member_hash, chunk))
         self._pending_bytes += length
         self.idle.clear()
+        self.clear.clear()
         self._wanted.set()
-        self._changed()
 
     async def write(self) -> None:
         """Write what was put, for ever."""
@@ -83,38 +96,44 @@ class Keeper:
             self._wanted.clear()
             batch, self._pending = self._pending, []
             records = [Record(member_hash, chunk.clicks, chunk.lines) for member_hash, chunk in batch]
-            try:
-                await asyncio.to_thread(self._own.append, records)
-                place: Placed | Reason = _IN_SPOOL
-                self._metrics.spooled += sum(record.clicks for record in records)
-            except SpoolFull as error:
-                _log.error("clicks could not be spooled", reason=str(error))
-                place = Reason.QUEUE_FULL
+            place = await self._write(records)
             self._pending_bytes -= sum(len(record.lines) for record in records)
+            if not self._pending:
+                self.idle.set()
             self._note()
             for _, chunk in batch:
                 chunk.tell(place)
-            if not self._pending:
-                self.idle.set()
-            self._changed()
+
+    async def _write(self, records: list[Record]) -> Placed | Reason:
+        try:
+            await asyncio.to_thread(self._own.append, records)
+        except SpoolFull as error:
+            _log.error("clicks could not be spooled", reason=str(error))
+            return Reason.QUEUE_FULL
+        self._metrics.spooled += sum(record.clicks for record in records)
+        return _IN_SPOOL
 
     async def replay(self, send: SendBlocks, connected: asyncio.Event) -> None:
         """Take what is in the spool to the broker whenever it is there, for ever."""
         while True:
             await self._filled.wait()
             await connected.wait()
-            slot = next((slot for slot in (*self._left, self._own) if not slot.empty), self._own)
-            records = await asyncio.to_thread(slot.read)
+            slots = (*self._left, self._own)
+            oldest = next(slot for slot in slots if not slot.empty)
+            records = await asyncio.to_thread(oldest.read)
+            rest = oldest.unread_bytes or any(not slot.empty for slot in slots if slot is not oldest)
+            self._finishing = self.idle.is_set() and not rest
             try:
                 await send(records)
             except BrokerUnavailable:
+                self._finishing = False
+                self._interrupted()
                 # `connected` is cleared by whoever noticed; until then, do not spin.
                 await asyncio.sleep(0.05)
                 continue
-            await asyncio.to_thread(slot.release)
+            await asyncio.to_thread(oldest.release)
             self._metrics.replayed += sum(record.clicks for record in records)
             self._note()
-            self._changed()
 
     def close(self) -> None:
         """Leave what is in the spool to the next start."""
@@ -126,10 +145,14 @@ class Keeper:
         slots = (self._own, *self._left)
         self._metrics.spool_bytes = sum(slot.waiting_bytes for slot in slots)
         self._metrics.spool_clicks = sum(slot.waiting_clicks for slot in slots)
-        if all(slot.empty for slot in slots):
-            self._filled.clear()
-        else:
+        if any(not slot.empty for slot in slots):
             self._filled.set()
+            self.clear.clear()
+            return
+        self._filled.clear()
+        if self.idle.is_set():
+            self._finishing = False
+            self.clear.set()
 
 
 def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:

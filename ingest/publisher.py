@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import Final
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 
@@ -57,8 +58,6 @@ class Publisher:
         self._rejections: asyncio.Queue[bytes] = asyncio.Queue(_REJECTIONS_WAITING_MAX)
         self._tasks: list[asyncio.Task[None]] = []
         self._keeper: Keeper | None = None
-        #: Whether chunks go straight to their lane: the broker is there and nothing older waits in the spool.
-        self._direct = False
 
     @property
     def connected(self) -> bool:
@@ -69,7 +68,7 @@ class Publisher:
         """What can be said of each part, for /ready: every part that can take clicks is enough."""
         parts = {"broker": "connected" if self.connected else "away"}
         if self._keeper is not None:
-            filling = f"{self._metrics.spool_clicks} clicks" if self._keeper.busy else "empty"
+            filling = "empty" if self._keeper.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
             parts["spool"] = "full" if self._keeper.full else filling
         return parts
 
@@ -87,10 +86,10 @@ class Publisher:
             self._broken.set()
         jobs = [self._keep_connected(), self._send_rejections()]
         if self._settings.spool is not None:
-            self._keeper = Keeper(self._settings, self._metrics, changed=self._choose_way)
+            self._keeper = Keeper(self._settings, self._metrics, interrupted=self._empty_lanes)
             jobs += [self._keeper.write(), self._keeper.replay(self._send_records, self._connected)]
-        self._tasks += [asyncio.create_task(job) for job in jobs]
-        self._choose_way()
+        for job in jobs:
+            self._run(job)
 
     async def drain(self) -> None:
         """Take nothing more, answer what is under way, stop. What is in the spool stays there."""
@@ -108,7 +107,7 @@ class Publisher:
         """Queue a chunk. ``answer`` is called when it is kept, or when it is certain that it is refused."""
         if self._draining:
             answer(Reason.DRAINING)
-        elif self._direct:
+        elif self._producer is not None and (self._keeper is None or not self._keeper.taking):
             if self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
                 answer(Reason.QUEUE_FULL)
                 return
@@ -135,8 +134,10 @@ class Publisher:
             return False
         return True
 
-    def _choose_way(self) -> None:
-        self._direct = self._producer is not None and (self._keeper is None or not self._keeper.busy)
+    def _run(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        task.add_done_callback(_ended)
+        self._tasks.append(task)
 
     async def _connect(self) -> None:
         producer = Producer(self._settings)
@@ -144,11 +145,10 @@ class Publisher:
         self._broken.clear()
         while len(self._lanes) < producer.partitions:
             lane = Lane()
-            self._tasks.append(asyncio.create_task(self._run_lane(len(self._lanes), lane)))
+            self._run(self._run_lane(len(self._lanes), lane))
             self._lanes.append(lane)
         self._producer = producer
         self._connected.set()
-        self._choose_way()
         self._metrics.producers += 1
         self._metrics.broker_up = 1
 
@@ -175,10 +175,8 @@ class Publisher:
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
         self._connected.clear()
-        self._choose_way()
         self._metrics.broker_up = 0
-        for lane in self._lanes:
-            self._not_taken(lane.empty())
+        self._empty_lanes()
         if producer is not None:
             await producer.stop()
 
@@ -187,6 +185,8 @@ class Publisher:
         now = asyncio.get_running_loop().time
         while True:
             await lane.filled.wait()
+            if self._keeper is not None and not self._keeper.clear.is_set():
+                await self._keeper.clear.wait()
             rest_s = lane.first_at + linger_s - now()
             if rest_s > 0:
                 await asyncio.sleep(rest_s)
@@ -254,6 +254,10 @@ class Publisher:
                 chunk.tell(Reason.BROKER_UNAVAILABLE)
         self._settle()
 
+    def _empty_lanes(self) -> None:
+        for lane in self._lanes:
+            self._not_taken(lane.empty())
+
     def _settle(self) -> None:
         self._metrics.queued_bytes = self._queued_bytes
         if not self._queued_bytes:
@@ -288,3 +292,10 @@ class Publisher:
         await self._give_up()
         if self._keeper is not None:
             self._keeper.close()
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A batcher that died leaves its clicks without an answer: better the process ends, and is started again."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("a part of the publisher died by a bug of ours; stopping", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)

@@ -105,6 +105,12 @@ class Spool:
         return sum(segment.clicks for segment in self._segments)
 
     @property
+    def unread_bytes(self) -> int:
+        """What ``read`` has yet to return, after what it returned last."""
+        reading = self._reading
+        return self.waiting_bytes - (reading.end - reading.segment.released if reading else 0)
+
+    @property
     def empty(self) -> bool:
         """Whether the broker has everything."""
         return not self._segments
