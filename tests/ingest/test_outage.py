@@ -80,6 +80,40 @@ async def test_click_that_comes_while_the_spool_is_sent_queues_behind_it(
     assert set(lines[21:]) == {b"newest"}
 
 
+async def test_click_that_comes_with_the_spools_last_records_on_their_way_waits_for_them(
+    tmp_path: Path, embedded_broker: EmbeddedBroker, topic: str, token_keys: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await asyncio.to_thread(make_topics, embedded_broker.address, topic)
+    old = Spool(tmp_path / "spool/0", max_bytes=1 << 30, segment_max_bytes=100_000, fsync=False)
+    old.append([Record(7, 1, b"old")])
+    old.close()
+    publisher = Publisher(
+        settings_for(embedded_broker, topic, token_keys, spool=tmp_path / "spool"), system_clock, Metrics()
+    )
+    under_way, go_on = asyncio.Event(), asyncio.Event()
+    send = publisher._send
+
+    async def slow_for_the_spool(partition: int, block: bytes) -> int:
+        if block == b"old":
+            under_way.set()
+            await go_on.wait()
+        return await send(partition, block)
+
+    monkeypatch.setattr(publisher, "_send", slow_for_the_spool)
+    await publisher.start()
+    await under_way.wait()
+    new = asyncio.create_task(publisher.placed(7, b"new", 1))
+    await asyncio.sleep(0.1)
+    assert not new.done()
+    go_on.set()
+    place = await new
+    await publisher.drain()
+    assert isinstance(place, Placed)
+    blocks = await asyncio.to_thread(records, embedded_broker.address, topic)
+    assert [block.value for block in blocks] == [b"old", b"new"]
+    assert place.offset == blocks[1].offset
+
+
 def test_full_spool_is_a_503_and_not_ready(tmp_path: Path, topic: str, token_keys: Path) -> None:
     settings = settings_for(
         EmbeddedBroker(tmp_path / "broker"), topic, token_keys, spool=tmp_path / "spool", spool_max_bytes=1024 * 1024
