@@ -39,7 +39,7 @@ browser:  ## Debian's Chromium for the browser tests (needs apt-get and root)
 
 .PHONY: test
 test: install  ## every test; on Apache Kafka too when `make kafka` has fetched it
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 .PHONY: check
 check: install audit  ## format, lint, types, import contracts, known vulnerabilities
