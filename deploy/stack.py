@@ -166,6 +166,7 @@ class Stack:
             "FLATTR_GRACE_S": str(self.plan.grace_s),
             "FLATTR_LOG_EPOCH": str(self.epoch),
             "FLATTR_TOKEN_KEYS": str(self.token_keys),
+            "FLATTR_INGEST_SPOOL": str(self.folder / "ingest" / "spool"),
             **embedded,
             **self.plan.environment,
         }

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from deploy.local import KAFKA_HOME, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part
@@ -26,6 +27,9 @@ KAFKA_FETCHED = any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar"))
 KAFKA_REQUIRED = os.environ.get("FLATTR_REQUIRE_KAFKA") == "1"
 CHROMIUM = shutil.which("chromium")
 BROWSER_REQUIRED = os.environ.get("FLATTR_REQUIRE_BROWSER") == "1"
+# The machine may be busy, with the suite's other worker to begin with: slowness is no failure of a property.
+settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("suite")
 _numbers = itertools.count(1)
 
 

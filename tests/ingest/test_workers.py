@@ -16,6 +16,14 @@ from tests.ingest.test_outage import Service, counted
 from tests.support.serving import ask
 
 
+def command_line(pid: str) -> str:
+    """Of a process; empty when it has just ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text()
+    except OSError:
+        return ""
+
+
 def test_workers_restart_one_after_the_other_while_clicks_are_taken(
     tmp_path: Path, embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
 ) -> None:
@@ -34,7 +42,7 @@ def test_workers_restart_one_after_the_other_while_clicks_are_taken(
     def workers() -> set[str]:
         assert service.part.process is not None
         children = Path(f"/proc/{service.part.process.pid}/task/{service.part.process.pid}/children").read_text()
-        return {child for child in children.split() if "spawn_main" in Path(f"/proc/{child}/cmdline").read_text()}
+        return {child for child in children.split() if "spawn_main" in command_line(child)}
 
     clients = [threading.Thread(target=load) for _ in range(4)]
     with service.part:
