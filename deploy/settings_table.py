@@ -15,6 +15,7 @@ from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
 from warehouse.api_settings import ApiSettings
 from warehouse.payout.settings import CloseSettings
+from warehouse.quarantine.settings import QuarantineSettings
 
 #: By the command that reads them.
 READERS: Final[dict[str, type[BaseSettings]]] = {
@@ -22,6 +23,7 @@ READERS: Final[dict[str, type[BaseSettings]]] = {
     "streams": StreamsSettings,
     "api": ApiSettings,
     "month": CloseSettings,
+    "quarantine": QuarantineSettings,
 }
 _HEAD: Final = """# Settings
 

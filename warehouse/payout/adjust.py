@@ -56,7 +56,7 @@ def correct(  # noqa: PLR0913 - what a correction says
     accounts = [(str(against), ""), ("creator", creator_id)]
     debit, credit = accounts if amount_micro > 0 else accounts[::-1]
     cites = f"payouts {month_text(month)} {creator_id}"
-    name = _name("correct", cites, str(amount_micro), against, reason)
+    name = name_of("correct", cites, str(amount_micro), against, reason)
     made = Adjustment(name, "correct", debit, credit, abs(amount_micro), line.currency, cites, reason)
     _enter(warehouse, [made])
     return made
@@ -100,7 +100,7 @@ def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
     cites = f"payment {payment.payment_id}"
     owner = payment.creator_id
     return Adjustment(
-        _name("return", cites),
+        name_of("return", cites),
         "return",
         ("payable", owner),
         ("creator", owner),
@@ -111,31 +111,36 @@ def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
     )
 
 
-def _name(*parts: str) -> str:
+def name_of(*parts: str) -> str:
+    """An adjustment's id: what it says, hashed."""
     return f"{parts[0]}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:24]}"
 
 
 def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
-    """Write those that are not there yet, in one block, and return them."""
     with locked(warehouse, CLOSE):
-        known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
-        new = list({entry.id: entry for entry in made if entry.id not in known}.values())
-        if new:
-            ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM adjustments")
-            warehouse.insert(
-                "adjustments",
-                {
-                    "version": [version] * len(new),
-                    "id": [entry.id for entry in new],
-                    "kind": [entry.kind for entry in new],
-                    "debit_class": [entry.debit[0] for entry in new],
-                    "debit_owner": [entry.debit[1] for entry in new],
-                    "credit_class": [entry.credit[0] for entry in new],
-                    "credit_owner": [entry.credit[1] for entry in new],
-                    "amount_micro": [entry.amount_micro for entry in new],
-                    "currency": [entry.currency for entry in new],
-                    "cites": [entry.cites for entry in new],
-                    "reason": [entry.reason for entry in new],
-                },
-            )
-        return new
+        return write(warehouse, made)
+
+
+def write(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
+    """Write those that are not there yet, in one block, and return them. The caller holds the close's lock."""
+    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
+    new = list({entry.id: entry for entry in made if entry.id not in known}.values())
+    if new:
+        ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM adjustments")
+        warehouse.insert(
+            "adjustments",
+            {
+                "version": [version] * len(new),
+                "id": [entry.id for entry in new],
+                "kind": [entry.kind for entry in new],
+                "debit_class": [entry.debit[0] for entry in new],
+                "debit_owner": [entry.debit[1] for entry in new],
+                "credit_class": [entry.credit[0] for entry in new],
+                "credit_owner": [entry.credit[1] for entry in new],
+                "amount_micro": [entry.amount_micro for entry in new],
+                "currency": [entry.currency for entry in new],
+                "cites": [entry.cites for entry in new],
+                "reason": [entry.reason for entry in new],
+            },
+        )
+    return new

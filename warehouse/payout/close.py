@@ -24,6 +24,7 @@ from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot, take_snapshot
 from warehouse.payout.stages import Stage, forget_stages, log_stage, run_name, stages_done
+from warehouse.quarantine import effect as quarantine
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
 Progress = Callable[[str, int], None]
@@ -54,8 +55,11 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
         before = _closed_already(warehouse, month, settings)
         if before is not None:
             return before
+        # After the gate: a flattr that is counted later would be missing in the quarantine.
+        tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+        quarantine.refresh(warehouse, month)
         run = _Run(warehouse, month, settings, lock, progress)
-        return run.finish(clock, log_ends)
+        return run.finish(tallies)
 
 
 def rehearse_month(  # noqa: PLR0913 - as close_month
@@ -76,14 +80,14 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     with locked(warehouse, CLOSE) as lock:
         sealed = proof.stored(warehouse, month)
         snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
-        run = _Run(warehouse, month, settings, lock, progress, snapshot)
         if sealed is None:
             forget_stages(warehouse, month)
+            tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+            quarantine.refresh(warehouse, month)
+        else:
+            tallies = gate.read_tallies(warehouse, month)
+        run = _Run(warehouse, month, settings, lock, progress, snapshot)
         try:
-            if sealed is None:
-                tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
-            else:
-                tallies = gate.read_tallies(warehouse, month)
             progress("gate", _PERCENT_DONE["gate"])
             run.compute(tallies)
             statement = run.prove(tallies)
@@ -125,10 +129,9 @@ class _Run:
         self._snapshot = snapshot or take_snapshot(warehouse, month)
         self._name = run_name(month, settings, self._snapshot)
 
-    def finish(self, clock: Clock, log_ends: LogEnds) -> Proof:
+    def finish(self, tallies: gate.Tallies) -> Proof:
         """Do the stages that are not done."""
         done = stages_done(self._warehouse, self._month, self._name)
-        tallies = gate.pass_gate(self._warehouse, self._month, clock=clock, log_ends=log_ends, settings=self._settings)
         self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
             self.compute(tallies)
@@ -163,7 +166,7 @@ class _Run:
             lambda table: self._progress(table, _PERCENT_DONE[table]),
         )
         try:
-            check_recount(self._warehouse, self._month, tallies, self._settings)
+            check_recount(self._warehouse, self._month, tallies, self._settings, self._snapshot)
         except PayoutRefused:
             compute.drop_staging(self._warehouse, self._month)
             raise

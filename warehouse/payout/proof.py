@@ -35,6 +35,8 @@ class Proof:
     - ``carried_micro``: by how much what is carried for creators and members rose (or fell).
     - ``charity_micro``: what went to the charity.
 
+    ``flattrs`` were paid for, ``quarantined`` stand as well and were left out.
+
     So ``pledged = paid + fee + held + carried + charity`` holds in every month by itself, exactly;
     the balances that are carried and held after it are in ``carried_balance_micro`` and ``held_balance_micro``.
     """
@@ -70,6 +72,7 @@ class Proof:
     digests: dict[str, str]
     previous: str
     seal: str = ""
+    quarantined: int = 0
 
     @property
     def balanced(self) -> bool:
@@ -82,6 +85,9 @@ class Proof:
         """The canonical JSON that the seal hashes: everything but the seal."""
         content = asdict(self)
         del content["seal"]
+        if not self.quarantined:
+            # Proofs that were sealed before there was a quarantine keep their bytes.
+            del content["quarantined"]
         return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
     def sealed(self) -> Self:
@@ -143,7 +149,17 @@ def build(  # noqa: PLR0913 - the seven things that a proof is made of
         code_sha256=code_sha256(),
         digests=digests,
         previous=previous_seal(warehouse, month),
+        quarantined=left_out(warehouse, month, snapshot, settings),
     ).sealed()
+
+
+def left_out(warehouse: Warehouse, month: int, snapshot: Snapshot, settings: CloseSettings) -> int:
+    """The flattrs that stand and are not paid for, as of the snapshot; asked only where anything was ever flagged."""
+    if not snapshot.quarantine_version:
+        return 0
+    values = {"month": month, **snapshot.as_dict()}
+    ((standing,),) = warehouse.rows(named("payout_quarantined"), values, settings.clickhouse)
+    return int(standing)
 
 
 def previous_seal(warehouse: Warehouse, month: int) -> str:

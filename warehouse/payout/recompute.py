@@ -16,6 +16,7 @@ from typing import Any, Final
 from warehouse.client import Warehouse
 from warehouse.money import fee as fee_of
 from warehouse.payout.digest import Digest, text_line
+from warehouse.payout.left_out import LeftOut
 from warehouse.payout.months import month_before
 from warehouse.payout.proof import Proof
 from warehouse.payout.split import split
@@ -36,7 +37,13 @@ class Recomputed:
 
     def __init__(self, warehouse: Warehouse, proof: Proof) -> None:
         self.sums: dict[str, int] = defaultdict(int)
-        self.digests = {"pledges": Digest(), "adjustments": Digest()}
+        self.left_out = LeftOut(warehouse, proof.month, proof.snapshot)
+        self.digests = {
+            "pledges": Digest(),
+            "adjustments": Digest(),
+            "quarantined": self.left_out.digest,
+            "quarantine_log": self.left_out.log_digest,
+        }
         self._warehouse = warehouse
         self._proof = proof
         self._month = proof.month
@@ -55,7 +62,9 @@ class Recomputed:
             while ballot is not None and ballot[0] < member:
                 ballot = next(ballots, None)
             own = ballot[1:] if ballot is not None and ballot[0] == member else (0, 0, {})
-            yield self._pool(member, pledges.get(member, 0), lots.get(member, []), *own)
+            # A member all of whose flattrs are left out has a line only for money.
+            if own[0] or member in pledges or member in lots:
+                yield self._pool(member, pledges.get(member, 0), lots.get(member, []), *own)
 
     def _pool(  # noqa: PLR0913, PLR0917 - what a pool is made of
         self,
@@ -113,7 +122,11 @@ class Recomputed:
             for _, creator, thing, first, version in own:
                 before = merged.get((creator, thing), (NEVER, 0))
                 merged[creator, thing] = (min(first, before[0]), max(version, before[1]))
-            counted = [(key, version) for key, (first, version) in merged.items() if first != NEVER]
+            counted = [
+                (key, version)
+                for key, (first, version) in merged.items()
+                if not self._is_left_out(member, *key, first, version) and first != NEVER
+            ]
             active = [key for key, version in counted if not version & UNDO]
             flattrs: dict[str, int] = defaultdict(int)
             for creator, _ in active:
@@ -121,6 +134,13 @@ class Recomputed:
             things = sum(int.from_bytes(bytes.fromhex(thing), "little") for _, thing in active) % (1 << 128)
             if counted:
                 yield member, len(counted), things, dict(flattrs)
+
+    def _is_left_out(self, member: str, creator: str, thing: str, first: int, version: int) -> bool:
+        covered = self.left_out.covers(member, creator, thing)
+        if covered and first != NEVER:
+            self.sums["counted_left_out"] += 1
+            self.sums["quarantined"] += not version & UNDO
+        return covered
 
     def _members(self) -> Iterator[str]:
         rows = self._warehouse.stream(

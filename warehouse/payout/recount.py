@@ -7,17 +7,21 @@ from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.gate import Tallies
 from warehouse.payout.months import month_text
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.snapshot import Snapshot
 
 _REMEDY = "find the difference with `flattr replay` before money is divided."
 
 
-def check_recount(warehouse: Warehouse, month: int, tallies: Tallies, settings: CloseSettings) -> None:
-    """Raise ``PayoutRefused`` unless the staged pools hold exactly the flattrs that the stream counted.
+def check_recount(
+    warehouse: Warehouse, month: int, tallies: Tallies, settings: CloseSettings, snapshot: Snapshot
+) -> None:
+    """Raise ``PayoutRefused`` unless staged pools and quarantine hold exactly the flattrs that the stream counted.
 
     Compared are the counted clicks with the tallies, the sums of all three count tables, and every
     (member, creator) line of ``counts_by_member`` by a fingerprint; a line that differs is named.
     """
-    (row,) = warehouse.rows(named("payout_recount"), {"month": month}, settings.clickhouse)
+    values = {"month": month, "quarantine_version": snapshot.quarantine_version}
+    (row,) = warehouse.rows(named("payout_recount"), values, settings.clickhouse)
     counted, active, *stated, lines_equal = row
     if counted != tallies.counted:
         raise PayoutRefused(
@@ -29,11 +33,11 @@ def check_recount(warehouse: Warehouse, month: int, tallies: Tallies, settings: 
                 f"{month_text(month)} has {active} flattrs, and the stream's counts {name} say {flattrs}: {_REMEDY}"
             )
     if not lines_equal:
-        raise PayoutRefused(_first_difference(warehouse, month, settings))
+        raise PayoutRefused(_first_difference(warehouse, month, values, settings))
 
 
-def _first_difference(warehouse: Warehouse, month: int, settings: CloseSettings) -> str:
-    lines = warehouse.rows(named("payout_recount_lines"), {"month": month}, settings.clickhouse)
+def _first_difference(warehouse: Warehouse, month: int, values: dict[str, int], settings: CloseSettings) -> str:
+    lines = warehouse.rows(named("payout_recount_lines"), values, settings.clickhouse)
     member, creator, recounted, stated = lines[0]
     return (
         f"Member {member} has {recounted} flattrs of creator {creator} in {month_text(month)}, and the stream "

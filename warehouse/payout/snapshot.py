@@ -15,6 +15,9 @@ class Snapshot:
     creators_version: int
     adjustments_version: int
     adjustments_before: int
+    #: which flattrs are left out, 0 while none ever was; and the last step of the quarantine's log in it
+    quarantine_version: int = 0
+    quarantine_step: int = 0
 
     def as_dict(self) -> dict[str, int]:
         """By name, as the statements and the proof have it."""

@@ -68,6 +68,7 @@ class _Audit:
         self._compare("payouts", self._computed.payouts(), payouts)
         entries = self._computed.entries()
         self._compare("ledger", entries, sorted(self._stored("ledger", _LEDGER_COLUMNS, "kind")))
+        self._compare_quarantine()
         self._compare_counts()
         self._compare_proof(entries)
 
@@ -102,6 +103,12 @@ class _Audit:
                     self.findings.add(f"{table}: the line {_name(table, other)} is {other}, computed is {mine}")
                 mine, other = next(ours, None), next(theirs, None)
 
+    def _compare_quarantine(self) -> None:
+        computed = self._computed.left_out
+        for key in sorted(computed.found ^ computed.stored()):
+            should = "is missing" if key in computed.found else "should not be there"
+            self.findings.add(f"quarantine_set: the flattr {' '.join(key)} {should}")
+
     def _compare_counts(self) -> None:
         rows = self._warehouse.stream(
             "SELECT member_id, creator_id, flattrs FROM counts_by_member WHERE month = %(month)s "
@@ -111,7 +118,7 @@ class _Audit:
         )
         newest = (list(lines)[-1] for _, lines in groupby(rows, key=lambda row: row[:2]))
         stated = sum(flattrs for _, _, flattrs in newest)
-        recounted = self._computed.sums["flattrs"]
+        recounted = self._computed.sums["flattrs"] + self._computed.sums["quarantined"]
         if stated != recounted:
             self.findings.add(f"counts_by_member: sums to {stated}, recounted are {recounted} flattrs")
 
@@ -137,7 +144,8 @@ class _Audit:
             "creators": sums["creators"],
             "creators_paid": sums["creators_paid"],
             "flattrs": sums["flattrs"],
-            "counted": sums["counted"],
+            "counted": sums["counted"] + sums["counted_left_out"],
+            "quarantined": sums["quarantined"],
         }
         for name, number in computed.items():
             if getattr(proof, name) != number:

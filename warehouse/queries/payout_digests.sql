@@ -32,6 +32,15 @@ FROM
         '\t', toString(amount_micro), '\t', cites, '\n'))
     FROM ledger_staging
     WHERE month = %(month)s
+    UNION ALL
+    SELECT 'quarantined', SHA256(concat(member_id, '\t', creator_id, '\t', hex(thing_id), '\n'))
+    FROM quarantined_as_of(of_month = %(month)s, until = %(quarantine_version)s)
+    UNION ALL
+    SELECT 'quarantine_log', SHA256(concat(toString(step), '\t', action, '\t', kind, '\t', member_id, '\t', creator_id, '\t',
+        thing_id, '\t', site_id, '\t', rule, '\t', reason, '\t', evidence, '\t', who, '\t',
+        toString(toUnixTimestamp64Milli(at)), '\n'))
+    FROM quarantine_log
+    WHERE month = %(month)s AND step <= %(quarantine_step)s
 )
 GROUP BY name
 ORDER BY name

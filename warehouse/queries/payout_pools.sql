@@ -79,6 +79,8 @@ FROM
         sumIf(reinterpretAsUInt128(thing_id), NOT bitTest(version, 19)) AS things
     FROM flattrs FINAL
     WHERE month = %(month)s AND first_position != 18446744073709551615
+      AND (%(quarantine_version)s = 0 OR (member_id, creator_id, thing_id) NOT IN (SELECT member_id, creator_id, thing_id
+        FROM quarantined_as_of(of_month = %(month)s, until = %(quarantine_version)s)))
       AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
     GROUP BY member_id
 ) AS ballots

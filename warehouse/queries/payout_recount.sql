@@ -1,8 +1,8 @@
--- The close's count of the month's flattrs beside the stream's own. Sums, and a fingerprint of
+-- The close's count of the month's flattrs, with those in quarantine, beside the stream's own. Sums, and a fingerprint of
 -- (member, creator, flattrs) that differs when any line does (but for one chance in 2^64).
 SELECT
-    pools.counted, pools.flattrs, members.flattrs, creators.flattrs, things.flattrs,
-    pools.fingerprint = members.fingerprint
+    pools.counted + held.counted, pools.flattrs + held.flattrs, members.flattrs, creators.flattrs, things.flattrs,
+    pools.fingerprint + held.fingerprint = members.fingerprint
 FROM
 (
     SELECT
@@ -12,6 +12,16 @@ FROM
     FROM pools_staging
     WHERE month = %(month)s
 ) AS pools,
+(
+    SELECT
+        count() AS counted,
+        countIf(NOT bitTest(version, 19)) AS flattrs,
+        sumIf(xxh3(member_id) * xxh3(creator_id), NOT bitTest(version, 19)) AS fingerprint
+    FROM flattrs FINAL
+    WHERE %(quarantine_version)s != 0 AND month = %(month)s AND first_position != 18446744073709551615
+      AND (member_id, creator_id, thing_id) IN (SELECT member_id, creator_id, thing_id
+        FROM quarantined_as_of(of_month = %(month)s, until = %(quarantine_version)s))
+) AS held,
 (
     SELECT sum(flattrs) AS flattrs, sum(xxh3(member_id) * xxh3(creator_id) * flattrs) AS fingerprint
     FROM counts_by_member FINAL

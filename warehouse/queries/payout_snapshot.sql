@@ -1,8 +1,11 @@
--- The newest versions of the inputs, and the last adjustment that the close before this took.
+-- The newest versions of the inputs, the last adjustment that the close before this took, and the
+-- month's quarantine: its version, and the last step of its log in it.
 SELECT
     (SELECT max(version) FROM pledge_imports),
     (SELECT max(version) FROM creators),
     (SELECT max(version) FROM adjustments),
     (
         SELECT max(JSONExtractUInt(proof, 'snapshot', 'adjustments_version')) FROM seals WHERE month < %(month)s
-    )
+    ),
+    (SELECT max(version) FROM quarantine_versions WHERE month = %(month)s),
+    (SELECT max(step) FROM quarantine_versions WHERE month = %(month)s)

@@ -1,4 +1,5 @@
--- Each closed month: the flattrs that its payouts divided, and the active flattrs that stand there now.
+-- Each closed month: the flattrs that its payouts divided, and the active flattrs that stand there now
+-- and are not in quarantine.
 SELECT closed.month, divided.flattrs, standing.flattrs
 FROM (SELECT DISTINCT month FROM seals) AS closed
 LEFT JOIN (SELECT month, sum(flattrs) AS flattrs FROM shares GROUP BY month) AS divided ON divided.month = closed.month
@@ -10,6 +11,7 @@ LEFT JOIN
         SELECT month, max(flattrs.version) AS version
         FROM flattrs
         WHERE month IN (SELECT month FROM seals)
+          AND (month, member_id, creator_id, thing_id) NOT IN (SELECT month, member_id, creator_id, thing_id FROM quarantined)
         GROUP BY month, member_id, creator_id, thing_id
     )
     GROUP BY month

@@ -1,0 +1,140 @@
+"""Flag, release and scan: a step into the log, then its effect.
+
+Before the month's close the effect is a version of the set (``effect.py``); after it, corrections
+(``corrections.py``). Each runs under the close's lock, so that a close sees all of a step or nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from ingest.clock import Clock
+from warehouse.client import Warehouse
+from warehouse.payout import proof
+from warehouse.payout.adjust import Adjustment
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.lock import CLOSE, locked
+from warehouse.payout.months import month_text
+from warehouse.quarantine import scan as scanning
+from warehouse.quarantine.corrections import settle
+from warehouse.quarantine.effect import StepDone, refresh
+from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
+from warehouse.quarantine.settings import QuarantineSettings
+
+Choose = Callable[[list[Step]], Sequence[Entry]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a command did: the steps taken, the keys in quarantine now, and the corrections of a closed month."""
+
+    steps: list[int]
+    flattrs: int = 0
+    corrections: list[Adjustment] = field(default_factory=list)
+
+
+def flag(  # noqa: PLR0913 - what a step says
+    warehouse: Warehouse,
+    month: int,
+    subject: Subject,
+    *,
+    reason: str,
+    by: str,
+    clock: Clock,
+    step_done: StepDone = lambda _: None,
+) -> Outcome:
+    """Put a subject into quarantine by hand. Raises ``PayoutRefused`` without a reason, or when it is there already."""
+
+    def choose(steps: list[Step]) -> list[Entry]:
+        there = in_force(steps).get(subject)
+        if there is not None:
+            raise PayoutRefused(
+                f"{subject} is in quarantine already, since step {there.number} by {there.by}: {there.reason}"
+            )
+        return [Entry("flag", subject, BY_HAND, _said(reason), "{}", _said(by))]
+
+    return _take(warehouse, month, choose, clock, step_done)
+
+
+def release(  # noqa: PLR0913 - what a step says
+    warehouse: Warehouse,
+    month: int,
+    subject: Subject,
+    *,
+    reason: str,
+    by: str,
+    clock: Clock,
+    step_done: StepDone = lambda _: None,
+) -> Outcome:
+    """Let a subject go. Flattrs that another flag covers stay. Raises ``PayoutRefused`` when it is not flagged."""
+
+    def choose(steps: list[Step]) -> list[Entry]:
+        flags = in_force(steps)
+        if subject not in flags:
+            there = "; ".join(str(flagged) for flagged in sorted(flags)[:10]) or "nothing"
+            raise PayoutRefused(
+                f"{subject} is not flagged in {month_text(month)}; flagged there: {there}. Release what was flagged."
+            )
+        return [Entry("release", subject, BY_HAND, _said(reason), "{}", _said(by))]
+
+    return _take(warehouse, month, choose, clock, step_done)
+
+
+def scan(  # noqa: PLR0913 - as flag
+    warehouse: Warehouse,
+    month: int,
+    bounds: QuarantineSettings,
+    *,
+    by: str,
+    clock: Clock,
+    step_done: StepDone = lambda _: None,
+) -> Outcome:
+    """Flag what the rules find, and bring the set up to what was clicked since. A closed month is not scanned.
+
+    What was flagged before by the same rule is left alone: released by hand is released.
+    """
+    found = scanning.find(warehouse, month, bounds)
+
+    def choose(steps: list[Step]) -> list[Entry]:
+        if proof.stored(warehouse, month) is not None:
+            raise PayoutRefused(f"{month_text(month)} is closed: flag by hand what must be taken back.")
+        known = {(step.subject, step.rule) for step in steps if step.action == "flag"} | {
+            (subject, one.rule) for subject in in_force(steps) for one in found
+        }
+        new = {one.subject: one for one in found if (one.subject, one.rule) not in known}
+        return [
+            Entry("flag", one.subject, one.rule, one.reason, json.dumps(one.evidence, sort_keys=True), _said(by))
+            for one in new.values()
+        ]
+
+    return _take(warehouse, month, choose, clock, step_done)
+
+
+def _said(text: str) -> str:
+    """What somebody wrote. Raises ``PayoutRefused`` when it says nothing."""
+    if not text.strip() or not text.isprintable():
+        raise PayoutRefused("A step needs a reason and the name of who takes it, in one line: somebody will ask.")
+    return text.strip()
+
+
+def _take(warehouse: Warehouse, month: int, choose: Choose, clock: Clock, step_done: StepDone) -> Outcome:
+    """1 the log's steps, in one block; 2 and 3 their effect. What a crash between costs stands in ``effect.py``."""
+    with locked(warehouse, CLOSE):
+        try:
+            entries = choose(read_steps(warehouse, month))
+        except PayoutRefused:
+            # The step may stand there from a run that died before its effect: whoever repeats it gets that.
+            _effect(warehouse, month, [], step_done)
+            raise
+        numbers = append(warehouse, month, entries, clock()) if entries else []
+        step_done("log")
+        return _effect(warehouse, month, numbers, step_done)
+
+
+def _effect(warehouse: Warehouse, month: int, numbers: list[int], step_done: StepDone) -> Outcome:
+    sealed = proof.stored(warehouse, month)
+    if sealed is None:
+        return Outcome(numbers, refresh(warehouse, month, step_done).flattrs)
+    return Outcome(numbers, corrections=settle(warehouse, sealed))

@@ -1,0 +1,8 @@
+-- The audit log of a month, in order.
+SELECT
+    step, month, action, kind, member_id, creator_id, thing_id, site_id, rule, reason, evidence, who,
+    toUnixTimestamp64Milli(at)
+FROM quarantine_log
+WHERE month = %(month)s AND step > %(after)s
+ORDER BY step
+LIMIT %(limit)s
