@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.table import I8, I64, U64, Table, claim, compiled
+from streams.table import AHEAD, I8, I64, U64, Table, claim, compiled, fetch
 
 
 def count(table: Table, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
@@ -32,6 +32,8 @@ def _count(keys: U64, counts: U64, high: U64, low: U64, deltas: I8, touching: I6
     capacity = len(counts)
     mask = len(scratch) - 1
     for j in range(len(touching)):
+        if j + AHEAD < len(touching):
+            fetch(keys, counts, high[touching[j + AHEAD]], low[touching[j + AHEAD]])
         i = touching[j]
         slot, new = claim(keys, capacity, high[i], low[i])
         added += new
@@ -56,6 +58,8 @@ def _add(keys: U64, counts: U64, high: U64, low: U64, deltas: I8) -> int:
     added = 0
     capacity = len(counts)
     for i in range(len(high)):
+        if i + AHEAD < len(high):
+            fetch(keys, counts, high[i + AHEAD], low[i + AHEAD])
         if deltas[i] != 0:
             slot, new = claim(keys, capacity, high[i], low[i])
             added += new

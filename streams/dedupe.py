@@ -11,7 +11,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.table import I8, U8, U64, Table, claim, compiled
+from streams.table import AHEAD, I8, U8, U64, Table, claim, compiled, fetch
 
 UNDO_BIT: Final = 19
 _UNDO: Final = np.uint64(1 << UNDO_BIT)
@@ -76,6 +76,8 @@ def _judge(keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8
     added = 0
     capacity = len(words)
     for i in range(len(high)):
+        if i + AHEAD < len(high):
+            fetch(keys, words, high[i + AHEAD], low[i + AHEAD])
         slot, new = claim(keys, capacity, high[i], low[i])
         added += new
         word = words[slot]
@@ -103,6 +105,8 @@ def _merge(keys: U64, values: U64, high: U64, low: U64, words: U64, deltas: I8) 
     added = 0
     capacity = len(values)
     for i in range(len(high)):
+        if i + AHEAD < len(high):
+            fetch(keys, values, high[i + AHEAD], low[i + AHEAD])
         slot, new = claim(keys, capacity, high[i], low[i])
         added += new
         word = values[slot]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
@@ -275,22 +275,25 @@ class Pipeline:
         """Read the months that clicks are likely to need before the first of them waits for it."""
         began = time.monotonic()
         try:
-            for assignment in assignments:
-                state = assignment.state
-                if not assignment.alive or state.position < 0:
-                    continue
+            wanted: dict[int, list[PartitionState]] = {}
+            for state in (each.state for each in assignments if each.alive and each.state.position >= 0):
                 month = month_of(state.record_at_ms)
-                for needed in (month_before(month), month):
-                    if needed not in state.months:
-                        state.months[needed] = self._load(state, needed)
+                for needed in {month_before(month), month} - set(state.months):
+                    wanted.setdefault(needed, []).append(state)
+            for needed, states in sorted(wanted.items()):
+                for state, loaded in zip(states, self._load(states, needed), strict=True):
+                    state.months[needed] = loaded
         except Exception as error:  # noqa: BLE001 - whatever it is, counting without the state would be wrong
             self._report(error)
             return
         flattrs = sum(assignment.state.flattrs for assignment in assignments)
         _log.info("state recovered", flattrs=flattrs, seconds=round(time.monotonic() - began, 3))
 
-    def _load(self, state: PartitionState, month: int) -> MonthState:
-        return _patiently(self._recovery.load, state, month)
+    def _load(self, states: Sequence[PartitionState], month: int) -> list[MonthState]:
+        return _patiently(self._recovery.load, states, month)
+
+    def _load_one(self, state: PartitionState, month: int) -> MonthState:
+        return self._load([state], month)[0]
 
     def _count(self, batch: list[_Pending]) -> Rows:
         rows = Rows()
@@ -301,7 +304,7 @@ class Pipeline:
         for assignment, records in by_assignment.items():
             state = assignment.state
             before = state.position
-            count_records(state, records, self._rules, functools.partial(self._load, state), rows)
+            count_records(state, records, self._rules, functools.partial(self._load_one, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
         self._malformed.watch(rows.clicks, rows.malformed)

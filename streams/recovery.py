@@ -7,7 +7,8 @@ counted clicks are kept, so that their replay is not taken for a duplicate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Final
 
@@ -21,13 +22,15 @@ from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
-from streams.table import I8, U64
+from streams.table import I8, U64, compiled
 from warehouse.client import Row, Warehouse, named
 
 _log = structlog.get_logger()
-#: Words of 64 bits in a packed row of flattrs_of_partition.sql.
-_PACKED_WORDS: Final = 7
+#: Words of 64 bits in a packed row of flattrs_of_partitions.sql.
+_PACKED_WORDS: Final = 8
 _PROGRESS_EVERY: Final = 1_000_000
+#: Blocks of 65,536 rows instead of 8,192: each costs some steps in Python.
+_READ: Final = {"strings_as_bytes": True, "preferred_block_size_bytes": 1 << 24}
 _MASK: Final = (1 << 64) - 1
 
 
@@ -53,52 +56,73 @@ class Recovery:
         self._partitions = partitions
         self._write = write
 
-    def load(self, state: PartitionState, month: int) -> MonthState:
-        """Read a month of a partition. Blocks; raises ``WarehouseError``."""
-        which = {"month": month, "partition": state.number, "partitions": self._partitions}
-        blocks = self._warehouse.blocks(named("flattrs_of_partition"), which, {"strings_as_bytes": True})
-        loaded = month_from(
-            read_ahead(b"".join(packed) for (packed,) in blocks),
-            memory=self._memory,
-            say=f"partition {state.number}, month {month}",
-        )
+    def load(self, states: Sequence[PartitionState], month: int) -> list[MonthState]:
+        """Read a month of these partitions. Blocks; raises ``WarehouseError``."""
+        numbers = [state.number for state in states]
+        which = {"month": month, "numbers": numbers, "partitions": self._partitions}
+        blocks = self._warehouse.blocks(named("flattrs_of_partitions"), which, _READ)
+        counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
+        loaded = months_from(read_ahead(b"".join(packed) for (packed,) in blocks), counted, memory=self._memory)
         # After the bulk, so that nothing newer is in the one and missed by the other.
-        newer = self._warehouse.rows(named("flattrs_after"), {**which, "position": state.position})
-        if newer:
-            self._write(take_in_newer(loaded, state.number, month, state.position, newer))
-        return loaded
+        positions = [state.position + 1 for state in states]
+        newer: dict[int, list[Row]] = {}
+        for number, *row in self._warehouse.rows(named("flattrs_after"), {**which, "positions": positions}):
+            newer.setdefault(number, []).append(tuple(row))
+        for state in states:
+            if state.number in newer:
+                rows = newer[state.number]
+                self._write(take_in_newer(loaded[state.number], state.number, month, state.position, rows))
+        return [loaded[number] for number in numbers]
 
 
-def month_from(packed: Iterable[bytes], *, memory: Memory = UNBOUNDED, say: str = "") -> MonthState:
-    """Build a month from packed rows (flattrs_of_partition.sql), merged or not, in any order."""
-    loaded = MonthState(memory)
-    for table in loaded.tables:
-        table.spare = 2.0
-    said = 0
-    # Beside the next block's merge, for the loops release the GIL: half the time with two cores.
+def months_from(
+    packed: Iterable[bytes], counted: Mapping[int, int], *, memory: Memory = UNBOUNDED
+) -> dict[int, MonthState]:
+    """Build a month of each partition from packed rows (flattrs_of_partitions.sql), merged or not, in any order.
+
+    ``counted`` says how many flattrs each partition has about; room is made for them at once.
+    """
+    months = {number: _roomy(memory, flattrs) for number, flattrs in counted.items()}
+    said = taken = 0
+    # Beside the next rows' merge, for the loops release the GIL: half the time with two cores.
     with ThreadPoolExecutor(1, "recover") as beside:
-        counted: Future[None] | None = None
+        adding: deque[Future[None]] = deque()
         for block in packed:
-            columns, deltas = _merge_in(loaded, np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS))
-            if counted is not None:
-                counted.result()
-            counted = beside.submit(_add_counts, loaded, columns, deltas)
-            if loaded.flattrs.size - said >= _PROGRESS_EVERY:
-                said = loaded.flattrs.size
-                _log.info(f"recovering {say}: {said:,} flattrs")
-        if counted is not None:
-            counted.result()
-    for table in loaded.tables:
-        table.fit()
-    if said:
-        _log.info(f"recovered {say}: {loaded.flattrs.size:,} flattrs")
-    return loaded
+            grid = np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS)
+            for number, month in months.items():
+                columns = _columns(grid, number)
+                # Rows come by member, so the pairs of the first ones foretell those of all.
+                month.pairs.spare = max(2.0, 1.1 * counted[number] / (month.flattrs.size + columns.shape[1] + 1))
+                deltas = merge(month.flattrs, *columns[6:])
+                adding.append(beside.submit(_add_counts, month, columns, deltas))
+            while len(adding) > len(months):
+                adding.popleft().result()
+            taken += len(grid)
+            if taken - said >= _PROGRESS_EVERY:
+                said = taken
+                _log.info("recovering", rows=taken, of_about=sum(counted.values()))
+        for rest in adding:
+            rest.result()
+    for month in months.values():
+        for table in month.tables:
+            table.fit()
+    return months
+
+
+def _roomy(memory: Memory, flattrs: int) -> MonthState:
+    """An empty month with room for that many flattrs, whose tables grow in few steps."""
+    month = MonthState(memory)
+    month.flattrs.reserve(flattrs)
+    for table in month.tables:
+        table.spare = 2.0
+    return month
 
 
 def take_in_newer(loaded: MonthState, partition: int, month: int, counted_until: int, newer: Sequence[Row]) -> Rows:
     """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
-    packed = [_pack(row) for row in newer]
-    _add_counts(loaded, *_merge_in(loaded, np.array(packed, np.uint64)))
+    packed = [(*_pack(row), partition) for row in newer]
+    columns = _columns(np.array(packed, np.uint64), partition)
+    _add_counts(loaded, columns, merge(loaded.flattrs, *columns[6:]))
     for row, words in zip(newer, packed, strict=True):
         first_position = row[4]
         if counted_until < first_position != NO_POSITION:
@@ -109,7 +133,7 @@ def take_in_newer(loaded: MonthState, partition: int, month: int, counted_until:
 
 
 def _pack(row: Row) -> tuple[int, ...]:
-    """A row with names, as flattrs_of_partition.sql packs it."""
+    """A row with names, as flattrs_of_partitions.sql packs it, without its partition."""
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
     seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
@@ -125,25 +149,33 @@ def _thing(thing_id: bytes) -> tuple[int, int]:
     return int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
 
 
-def _merge_in(loaded: MonthState, grid: np.ndarray) -> tuple[np.ndarray, I8]:
-    """Take packed rows into the flattrs: the rows as columns, and by how much each changed the active count."""
-    columns = np.array(grid.T, np.uint64, order="C")
-    thing_high, thing_low, words = columns[4:]
-    pair_high, pair_low = _pairs(columns)
-    return columns, merge(loaded.flattrs, pair_high ^ thing_high, pair_low ^ thing_low, words)
-
-
-def _add_counts(loaded: MonthState, columns: np.ndarray, deltas: I8) -> None:
-    """Bring the changes into the counts of creators, things and pairs."""
-    add(loaded.creators, columns[2], columns[3], deltas)
-    add(loaded.things, columns[4], columns[5], deltas)
-    add(loaded.pairs, *_pairs(columns), deltas)
-
-
-def _pairs(columns: np.ndarray) -> tuple[U64, U64]:
-    """Keys of (member, creator) from the columns of their hashes."""
+@compiled
+def _columns(grid: U64, number: int) -> U64:
+    """The partition's rows as columns: two words each of creator, thing, pair and flattr, and the flattr's state."""
+    rows = 0
+    for i in range(len(grid)):
+        rows += grid[i, 7] == np.uint64(number)
+    columns = np.empty((9, rows), np.uint64)
     stir = np.uint64(PAIR_STIR)
-    return columns[0] ^ columns[2] * stir, columns[1] ^ columns[3] * stir
+    to = 0
+    for i in range(len(grid)):
+        if grid[i, 7] != np.uint64(number):
+            continue
+        for half in range(2):
+            columns[half, to] = grid[i, 2 + half]
+            columns[2 + half, to] = grid[i, 4 + half]
+            columns[4 + half, to] = grid[i, half] ^ (grid[i, 2 + half] * stir)
+            columns[6 + half, to] = columns[4 + half, to] ^ grid[i, 4 + half]
+        columns[8, to] = grid[i, 6]
+        to += 1
+    return columns
+
+
+def _add_counts(loaded: MonthState, columns: U64, deltas: I8) -> None:
+    """Bring the changes into the counts of creators, things and pairs."""
+    add(loaded.creators, columns[0], columns[1], deltas)
+    add(loaded.things, columns[2], columns[3], deltas)
+    add(loaded.pairs, columns[4], columns[5], deltas)
 
 
 def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row]) -> Rows:

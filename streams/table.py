@@ -5,7 +5,9 @@ more than ``FULL`` full, to ``ROOMY``, so a stored key costs 24/FULL to 24/ROOMY
 Key (0, 0) marks an empty slot;
 a key that is really zero is stored as (0, 1), which collides with a chance of 2**-128.
 
-The loops release the GIL, so they run beside the event loop and beside an insert.
+The loops release the GIL, so they run beside the event loop and beside an insert. A large table
+is slower to reach than to work on, so every loop over keys asks for the slots of the key ``AHEAD``
+places on (``fetch``) before it needs them.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy.typing as npt
 from numba import njit
 
 from streams.memory import UNBOUNDED, Memory
+from streams.prefetch import prefetch
 
 U64 = npt.NDArray[np.uint64]
 I64 = npt.NDArray[np.int64]
@@ -27,7 +30,10 @@ U8 = npt.NDArray[np.uint8]
 FULL: Final = 0.8
 ROOMY: Final = 0.65
 BYTES_PER_SLOT: Final = 24
+#: Keys whose slots are on their way at a time: more than memory's delay, fewer than a core can wait for.
+AHEAD: Final = 12
 _CAPACITY_MIN: Final = 256
+_WORTH_FITTING: Final = 0.9
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -39,12 +45,26 @@ def compiled(function: F) -> F:
 
 
 @compiled
-def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
-    """Slot of the key, or of the empty slot where it belongs."""
+def _home(capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
+    """Slot where the search for a key begins."""
     # Stirred, for keys need not be random in every bit; then multiply-shift onto any
     # capacity: no power of two, so growth can be gentle.
     stirred = (high ^ (low * _ODD)) * _ODD
-    slot = np.int64(((stirred >> np.uint64(32)) * np.uint64(capacity)) >> np.uint64(32))
+    return np.int64(((stirred >> np.uint64(32)) * np.uint64(capacity)) >> np.uint64(32))
+
+
+@compiled
+def fetch(keys: U64, values: U64, high: np.uint64, low: np.uint64) -> None:
+    """Have the key's slot on its way to the core by the time ``claim`` looks at it."""
+    slot = _home(len(values), high, low)
+    prefetch(keys, 2 * slot)
+    prefetch(values, slot)
+
+
+@compiled
+def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
+    """Slot of the key, or of the empty slot where it belongs."""
+    slot = _home(capacity, high, low)
     while True:
         at_high = keys[2 * slot]
         at_low = keys[2 * slot + 1]
@@ -72,6 +92,8 @@ def claim(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> tuple[np
 def _move(keys: U64, values: U64, to_keys: U64, to_values: U64) -> None:
     capacity = len(to_values)
     for at in range(len(values)):
+        if at + AHEAD < len(values):
+            fetch(to_keys, to_values, keys[2 * (at + AHEAD)], keys[2 * (at + AHEAD) + 1])
         high = keys[2 * at]
         low = keys[2 * at + 1]
         if high == 0 and low == 0:
@@ -105,10 +127,11 @@ class Table:
         self._resize(int((self.size + more) * self.spare / ROOMY) + 1)
 
     def fit(self) -> None:
-        """Give back what is spare."""
+        """Give back what is spare, if that is worth the copying."""
         self.spare = 1.0
-        if self.size < ROOMY * len(self.values) and len(self.values) > _CAPACITY_MIN:
-            self._resize(max(_CAPACITY_MIN, int(self.size / ROOMY) + 1))
+        capacity = max(_CAPACITY_MIN, int(self.size / ROOMY) + 1)
+        if capacity < _WORTH_FITTING * len(self.values):
+            self._resize(capacity)
 
     def _resize(self, capacity: int) -> None:
         keys, values = self._memory.zeros(2 * capacity), self._memory.zeros(capacity)

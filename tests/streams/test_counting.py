@@ -16,7 +16,7 @@ from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
 from streams.memory import UNBOUNDED, Memory
 from streams.records import LogRecord
-from streams.recovery import month_from, take_in_newer
+from streams.recovery import months_from, take_in_newer
 from streams.rows import STEPS, Rows
 from streams.state import TALLIES, MonthState, PartitionState
 from tests.support.clicks import NOVEMBER_MS, make_click, partition_of, traffic
@@ -85,7 +85,7 @@ class Worker:
         own = [row for row in self.ledger.raw_flattrs if partition_of(row["member_id"], PARTITIONS) == state.number]
         ledger = Ledger()
         ledger.raw_flattrs = own
-        loaded = month_from([ledger.packed(month)], memory=self.memory)
+        loaded = months_from([ledger.packed(month, state.number)], {state.number: 0}, memory=self.memory)[state.number]
         newer = ledger.newer(month, state.position)
         if newer:
             self.ledger.write(take_in_newer(loaded, state.number, month, state.position, newer))

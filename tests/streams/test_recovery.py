@@ -5,7 +5,7 @@ from __future__ import annotations
 from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
 from streams.records import LogRecord
-from streams.recovery import Recovery, load_partition, month_from, take_in_newer
+from streams.recovery import Recovery, load_partition, months_from, take_in_newer
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
 from streams.writer import Writer
@@ -34,16 +34,19 @@ def test_recovered_state_is_the_state_that_was_written(warehouse: Warehouse) -> 
     states = [PartitionState(number) for number in range(PARTITIONS)]
     writer = Writer(warehouse, patience_s=1)
     writer.write(count_all(states, clicks))
-    for state in states:
+    recovery = Recovery(warehouse, PARTITIONS, writer.write)
+    together = recovery.load([load_partition(warehouse, state.number) for state in states], NOVEMBER)
+    for state, of_all in zip(states, together, strict=True):
         recovered = load_partition(warehouse, state.number)
         assert (recovered.position, recovered.record_at_ms, recovered.tallies) == (
             state.position, state.record_at_ms, state.tallies,
         )  # fmt: skip
-        month = Recovery(warehouse, PARTITIONS, writer.write).load(recovered, NOVEMBER)
+        (alone,) = recovery.load([recovered], NOVEMBER)
         written = state.months[NOVEMBER]
-        for name in ("flattrs", "creators", "things", "pairs"):
-            assert contents(getattr(month, name)) == contents(getattr(written, name)), name
-        assert month.first_positions == {}
+        for month in (of_all, alone):
+            for name in ("flattrs", "creators", "things", "pairs"):
+                assert contents(getattr(month, name)) == contents(getattr(written, name)), name
+            assert month.first_positions == {}
 
 
 def contents(table: object) -> dict[tuple[int, int], int]:
@@ -58,9 +61,8 @@ def test_counts_that_a_crash_kept_back_are_stated_at_recovery(warehouse: Warehou
     rows.blocks = {key: block for key, block in rows.blocks.items() if key[0] in {"flattrs", "duplicates", "undos"}}
     writer = Writer(warehouse, patience_s=1)
     writer.write(rows)
-    for number in range(PARTITIONS):
-        state = load_partition(warehouse, number)
-        Recovery(warehouse, PARTITIONS, writer.write).load(state, NOVEMBER)
+    states = [load_partition(warehouse, number) for number in range(PARTITIONS)]
+    Recovery(warehouse, PARTITIONS, writer.write).load(states, NOVEMBER)
     found = warehouse.rows("SELECT sum(flattrs) FROM counts_by_creator FINAL")
     assert found == [(sum(recount(clicks).flattrs.values()),)]
 
@@ -69,7 +71,7 @@ def test_flattr_that_a_zombie_wrote_between_the_two_queries_is_in_the_counts() -
     ledger, click = Ledger(), make_click()
     state = PartitionState(partition_of(click.member_id, PARTITIONS))
     ledger.write(count_all([state], [click]), steps=2)
-    month = month_from([])
+    month = months_from([], {state.number: 0})[state.number]
     rows = take_in_newer(month, state.number, NOVEMBER, -1, ledger.newer(NOVEMBER, -1))
     assert month.flattrs.size == 1
     assert rows.of("counts_by_creator")[0]["flattrs"] == [1]

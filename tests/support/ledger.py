@@ -46,18 +46,18 @@ class Ledger:
         """The progress row of a partition."""
         return self.newest.get(("progress", None, None, None, None, partition))
 
-    def packed(self, month: int) -> bytes:
-        """What flattrs_of_partition.sql gives."""
+    def packed(self, month: int, partition: int) -> bytes:
+        """What flattrs_of_partitions.sql gives, of all rows."""
         return b"".join(
             struct.pack("<QQQQ", *name_hash(row["member_id"]), *name_hash(row["creator_id"]))
             + row["thing_id"]
-            + struct.pack("<Q", row["version"] | (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63))
+            + struct.pack("<QQ", row["version"] | (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63), partition)
             for row in self.raw_flattrs
             if row["month"] == month
         )
 
     def newer(self, month: int, position: int) -> list[tuple[Any, ...]]:
-        """What flattrs_after.sql gives."""
+        """What flattrs_after.sql gives of one partition."""
         names = ("member_id", "creator_id", "thing_id", "version", "first_position", "position")
         return [
             tuple(row[name] for name in names)

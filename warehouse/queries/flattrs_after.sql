@@ -1,6 +1,7 @@
--- Flattrs of one month and partition that changed after a position, with their names.
-SELECT member_id, creator_id, thing_id, version, first_position, position
+-- Flattrs of one month and some partitions that changed at or after a position of each, with their names.
+WITH toUInt16(kafkaMurmurHash(member_id) %% %(partitions)s) AS partition
+SELECT partition, member_id, creator_id, thing_id, version, first_position, position
 FROM flattrs
 WHERE month = %(month)s
-    AND position > %(position)s
-    AND kafkaMurmurHash(member_id) %% %(partitions)s = %(partition)s
+    AND partition IN %(numbers)s
+    AND position >= transform(partition, %(numbers)s, %(positions)s, toUInt64(0))
