@@ -106,6 +106,9 @@ def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> 
         checks.append(Check(f"{month}: counts by creator that differ from the flattrs", len(differing), 0, detail))
     for month, divided, standing in warehouse.rows(named("verify_paid")):
         checks.append(Check(f"{month}: flattrs divided by the payouts = flattrs that stand", divided, standing))
+    erased = warehouse.rows(named("verify_erased"), params)
+    detail = "; ".join(f"erasure {erasure}: {rows}" for erasure, rows in erased[:3])
+    checks.append(Check("rows of erased members that came back", sum(rows for _, rows in erased), 0, detail))
     return checks
 
 

@@ -17,6 +17,7 @@ from ingest.click import Reason, month_after, month_of, month_start_ms, position
 from streams.counting import count
 from streams.decode import Columns, Line, Refused, read
 from streams.dedupe import CLICK_ROW, COUNTED, DUPLICATE, NO_ROW, UNDONE, judge
+from streams.erased import NOBODY, Erased
 from streams.names import name_hashes, partitions_of
 from streams.records import LogRecord
 from streams.rows import Rows
@@ -34,12 +35,13 @@ MonthLoader = Callable[[int], MonthState]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What does not change while a worker runs."""
+    """What does not change while a worker runs, but for the list of erased members."""
 
     partitions: int
     epoch: int
     grace_ms: int
     topic: str
+    erased: Erased = NOBODY
 
 
 def count_records(
@@ -69,7 +71,7 @@ def count_records(
             state.months[month] = load(month)
         which = np.flatnonzero(keep & (months == month))
         _count_month(state, month, laid, hashed, which, rows)
-    _refuse(state, laid.refused, rows)
+    _refuse(state, laid.refused, rules.erased, rows)
     state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
     state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
     state.keep_months(touched)
@@ -92,6 +94,8 @@ def _rule(
 ) -> tuple[I64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """Refuse wrong partitions, own things and times to come; set late clicks aside. The months, and which to count."""
     months, ends = _months(np.fromiter((click.clicked_at for click in laid.clicks), np.int64, len(laid.clicks)))
+    late_from = ends + rules.grace_ms
+    _pseudonymise(laid, hashed, months, late_from, rules.erased)
     keep = np.ones(len(laid.clicks), np.bool_)
     own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
     for index in np.flatnonzero(own).tolist():
@@ -101,7 +105,7 @@ def _rule(
         keep[index] = False
         detail = f"the member's clicks belong to partition {partition[index]}, not {state.number}"
         _refuse_click(laid, index, Reason.PARTITION_WRONG, detail)
-    late = np.flatnonzero(keep & (laid.record_at_ms >= ends + rules.grace_ms))
+    late = np.flatnonzero(keep & (laid.record_at_ms >= late_from))
     keep[late] = False
     for index in late.tolist():
         month = int(months[index])
@@ -112,6 +116,13 @@ def _rule(
         )  # fmt: skip
         state.tally(month, "late", 1)
     return months, keep
+
+
+def _pseudonymise(laid: Columns, hashed: _Hashed, months: I64, late_from: I64, erased: Erased) -> None:
+    """Rename clicks of erased members; their hashes stay. A closed month keeps the key that it was closed with."""
+    for index, pseudonym, open_from in erased.among(hashed.member_high, hashed.member_low):
+        if months[index] >= open_from or laid.record_at_ms[index] >= late_from[index]:
+            laid.clicks[index] = msgspec.structs.replace(laid.clicks[index], member_id=pseudonym)
 
 
 def _months(times_ms: I64) -> tuple[I64, I64]:
@@ -275,7 +286,7 @@ def _refuse_click(laid: Columns, index: int, reason: Reason, detail: str) -> Non
     laid.refused.append(Refused(at, record_at, reason, detail, msgspec.json.encode(laid.clicks[index])))
 
 
-def _refuse(state: PartitionState, refused: list[Refused], rows: Rows) -> None:
+def _refuse(state: PartitionState, refused: list[Refused], erased: Erased, rows: Rows) -> None:
     for one in refused:
         month = month_of(one.record_at_ms)
         rows.add(
@@ -288,7 +299,7 @@ def _refuse(state: PartitionState, refused: list[Refused], rows: Rows) -> None:
             rejected_at=[one.record_at_ms],
             reason=[str(one.reason)],
             detail=[one.detail],
-            raw=[one.raw],
+            raw=[erased.scrubbed(one.raw)],
             member_id=[""],
             site_id=[""],
         )

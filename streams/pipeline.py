@@ -13,7 +13,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
 import structlog
@@ -21,6 +21,7 @@ from faust.types import TP
 
 from ingest.click import month_of
 from streams.batch import Rules, add_progress, count_records
+from streams.erased import ErasureList
 from streams.errors import LogMismatch, StreamStopped
 from streams.malformed import MalformedWatch
 from streams.memory import UNBOUNDED, Memory
@@ -89,7 +90,8 @@ class Pipeline:
         #: Next offset to count of each partition, as the warehouse's progress says.
         self.counted: dict[int, int] = {}
         self.taken_over = False
-        self._recovery = Recovery(warehouse, rules.partitions, writer.write, memory)
+        self._erased = ErasureList(warehouse)
+        self._recovery = Recovery(warehouse, rules.partitions, writer.write, memory, self._erased.newest)
         self.assignments: dict[int, Assignment] = {}
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
@@ -120,8 +122,7 @@ class Pipeline:
 
     async def take_rejections(self, tp: TP, chunk: Chunk) -> None:
         """Write a chunk of the topic of what ingest refused. Raises ``StreamStopped``."""
-        rows = rejections(tp.partition, chunk, self._rules.epoch)
-        await _in_thread(self._write_thread, self._writer.write, rows)
+        await _in_thread(self._write_thread, self._write_rejections, tp.partition, chunk)
 
     async def run(self) -> None:
         """Count and write until stopped. A failure is reported and ends the worker."""
@@ -295,8 +296,13 @@ class Pipeline:
     def _load_one(self, state: PartitionState, month: int) -> MonthState:
         return self._load([state], month)[0]
 
+    def _write_rejections(self, partition: int, chunk: Chunk) -> None:
+        erased = _patiently(self._erased.current)
+        self._writer.write(rejections(partition, chunk, self._rules.epoch, erased))
+
     def _count(self, batch: list[_Pending]) -> Rows:
         rows = Rows()
+        rules = replace(self._rules, erased=_patiently(self._erased.current))
         by_assignment: dict[Assignment, list[LogRecord]] = {}
         for pending in batch:
             if pending.assignment.alive:
@@ -304,7 +310,7 @@ class Pipeline:
         for assignment, records in by_assignment.items():
             state = assignment.state
             before = state.position
-            count_records(state, records, self._rules, functools.partial(self._load_one, state), rows)
+            count_records(state, records, rules, functools.partial(self._load_one, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
         self._malformed.watch(rows.clicks, rows.malformed)

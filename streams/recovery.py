@@ -18,6 +18,7 @@ import structlog
 from streams.ahead import read_ahead
 from streams.counting import add
 from streams.dedupe import SEEN_BIT, merge
+from streams.erased import NOBODY, Erased
 from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
 from streams.rows import Rows
@@ -49,8 +50,14 @@ class Recovery:
     """Loads months of partitions; states counts anew where the flattrs are ahead of ``progress``."""
 
     def __init__(
-        self, warehouse: Warehouse, partitions: int, write: Callable[[Rows], None], memory: Memory = UNBOUNDED
+        self,
+        warehouse: Warehouse,
+        partitions: int,
+        write: Callable[[Rows], None],
+        memory: Memory = UNBOUNDED,
+        erased: Callable[[], Erased] = lambda: NOBODY,
     ) -> None:
+        self._erased = erased
         self._memory = memory
         self._warehouse = warehouse
         self._partitions = partitions
@@ -58,11 +65,20 @@ class Recovery:
 
     def load(self, states: Sequence[PartitionState], month: int) -> list[MonthState]:
         """Read a month of these partitions. Blocks; raises ``WarehouseError``."""
+        while True:
+            erased = self._erased()
+            loaded = self._load(states, month, erased)
+            # Somebody erased meanwhile may have rows among these under a name that was not known yet.
+            if self._erased().rows == erased.rows:
+                return loaded
+
+    def _load(self, states: Sequence[PartitionState], month: int, erased: Erased) -> list[MonthState]:
         numbers = [state.number for state in states]
         which = {"month": month, "numbers": numbers, "partitions": self._partitions}
         blocks = self._warehouse.blocks(named("flattrs_of_partitions"), which, _READ)
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
-        loaded = months_from(read_ahead(b"".join(packed) for (packed,) in blocks), counted, memory=self._memory)
+        packed = read_ahead(b"".join(packed) for (packed,) in blocks)
+        loaded = months_from(packed, counted, memory=self._memory, erased=erased)
         # After the bulk, so that nothing newer is in the one and missed by the other.
         positions = [state.position + 1 for state in states]
         newer: dict[int, list[Row]] = {}
@@ -71,12 +87,12 @@ class Recovery:
         for state in states:
             if state.number in newer:
                 rows = newer[state.number]
-                self._write(take_in_newer(loaded[state.number], state.number, month, state.position, rows))
+                self._write(take_in_newer(loaded[state.number], state.number, month, state.position, rows, erased))
         return [loaded[number] for number in numbers]
 
 
 def months_from(
-    packed: Iterable[bytes], counted: Mapping[int, int], *, memory: Memory = UNBOUNDED
+    packed: Iterable[bytes], counted: Mapping[int, int], *, memory: Memory = UNBOUNDED, erased: Erased = NOBODY
 ) -> dict[int, MonthState]:
     """Build a month of each partition from packed rows (flattrs_of_partitions.sql), merged or not, in any order.
 
@@ -88,7 +104,7 @@ def months_from(
     with ThreadPoolExecutor(1, "recover") as beside:
         adding: deque[Future[None]] = deque()
         for block in packed:
-            grid = np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS)
+            grid = erased.to_state(np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS))
             for number, month in months.items():
                 columns = _columns(grid, number)
                 # Rows come by member, so the pairs of the first ones foretell those of all.
@@ -118,9 +134,17 @@ def _roomy(memory: Memory, flattrs: int) -> MonthState:
     return month
 
 
-def take_in_newer(loaded: MonthState, partition: int, month: int, counted_until: int, newer: Sequence[Row]) -> Rows:
+def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and what is newer
+    loaded: MonthState,
+    partition: int,
+    month: int,
+    counted_until: int,
+    newer: Sequence[Row],
+    erased: Erased = NOBODY,
+) -> Rows:
     """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
-    packed = [(*_pack(row), partition) for row in newer]
+    newer = [(erased.name(member_id, month), *rest) for member_id, *rest in newer]
+    packed = [(*_pack(row, erased), partition) for row in newer]
     columns = _columns(np.array(packed, np.uint64), partition)
     _add_counts(loaded, columns, merge(loaded.flattrs, *columns[6:]))
     for row, words in zip(newer, packed, strict=True):
@@ -129,15 +153,15 @@ def take_in_newer(loaded: MonthState, partition: int, month: int, counted_until:
             high, low = _pair(words)
             thing_high, thing_low = _thing(row[2])
             loaded.first_positions[high ^ thing_high, low ^ thing_low] = first_position
-    return _counts_of(partition, month, loaded, newer)
+    return _counts_of(partition, month, loaded, newer, erased)
 
 
-def _pack(row: Row) -> tuple[int, ...]:
+def _pack(row: Row, erased: Erased) -> tuple[int, ...]:
     """A row with names, as flattrs_of_partitions.sql packs it, without its partition."""
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
     seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
-    return (*name_hash(member_id), *name_hash(creator_id), *things, version | seen)
+    return (*erased.state_hash(member_id), *name_hash(creator_id), *things, version | seen)
 
 
 def _pair(words: Sequence[int]) -> tuple[int, int]:
@@ -178,7 +202,7 @@ def _add_counts(loaded: MonthState, columns: U64, deltas: I8) -> None:
     add(loaded.pairs, columns[4], columns[5], deltas)
 
 
-def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row]) -> Rows:
+def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row], erased: Erased) -> Rows:
     """Counts of all creators, things and pairs that the rows are of, as of the last that changed each."""
     creators: dict[str, int] = {}
     things: dict[tuple[str, bytes], int] = {}
@@ -201,7 +225,7 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[R
             partition=[partition], flattrs=[flattrs], position=[at],
         )  # fmt: skip
     for (member_id, creator_id), at in pairs.items():
-        flattrs = loaded.pairs.get(*_pair((*name_hash(member_id), *name_hash(creator_id))))
+        flattrs = loaded.pairs.get(*_pair((*erased.state_hash(member_id), *name_hash(creator_id))))
         rows.add(
             "counts_by_member", month, month=[month], member_id=[member_id], creator_id=[creator_id],
             flattrs=[flattrs], position=[at],

@@ -7,12 +7,13 @@ Kafka's committed offset is enough to go on from.
 from __future__ import annotations
 
 from ingest.click import UNREADABLE, Reason, Rejection, decode_rejection, month_of, position
+from streams.erased import NOBODY, Erased
 from streams.records import Chunk
 from streams.rows import Rows
 
 
-def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
-    """One row per record. A record that cannot be read is kept as it is."""
+def rejections(partition: int, chunk: Chunk, epoch: int, erased: Erased = NOBODY) -> Rows:
+    """One row per record. A record that cannot be read is kept as it is; what an erased member sent is not."""
     rows = Rows()
     for record in chunk.records:
         record_at_ms = max(record.timestamp_ms, 0)
@@ -21,6 +22,7 @@ def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
             rejection = decode_rejection(record.value)
         except UNREADABLE as error:
             rejection = Rejection(Reason.JSON_MALFORMED, str(error), record_at_ms, record.value)
+        known = erased.name(rejection.member_id) == rejection.member_id
         rows.add(
             "rejected",
             month,
@@ -30,9 +32,9 @@ def rejections(partition: int, chunk: Chunk, epoch: int) -> Rows:
             position=[position(epoch, record.offset, 0)],
             rejected_at=[rejection.rejected_at],
             reason=[str(rejection.reason)],
-            detail=[rejection.detail],
-            raw=[rejection.raw],
-            member_id=[rejection.member_id],
+            detail=[rejection.detail if known else ""],
+            raw=[erased.scrubbed(rejection.raw) if known else b""],
+            member_id=[rejection.member_id if known else ""],
             site_id=[rejection.site_id],
         )
     return rows

@@ -12,6 +12,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from ingest.click import month_start_ms
 from streams.batch import Rules, count_records
 from streams.broker import client_options
+from streams.erased import ErasureList
 from streams.errors import StreamStopped
 from streams.records import LogRecord
 from streams.recovery import load_partition
@@ -49,7 +50,8 @@ async def replay(
     not reach back to the month's beginning.
     """
     warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
-    rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
+    erased = ErasureList(warehouse).newest()
+    rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks, erased)
     counted = [load_partition(warehouse, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
         **client_options(settings),

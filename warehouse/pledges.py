@@ -19,6 +19,7 @@ from typing import Final
 
 from ingest.click import ID_LENGTH_MAX
 from warehouse.client import Warehouse, named
+from warehouse.erased import under_pseudonyms
 from warehouse.money import AmountError, parse_amount
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.lock import CLOSE, locked
@@ -140,7 +141,7 @@ def _import(warehouse: Warehouse, name: str, text: str, sha256: str, currency: s
     if newest_sha256 == sha256:
         return Imported(0, len(pledges), months)
     version = taken + 1
-    for rows in _blocks(pledges):
+    for rows in _blocks(under_pseudonyms(warehouse, pledges)):
         warehouse.insert(
             "pledges",
             {

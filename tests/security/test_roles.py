@@ -10,6 +10,7 @@ import pytest
 from deploy.local import HOST, ROOT, EmbeddedWarehouse
 from deploy.verify import check_warehouse, read_reached
 from streams.batch import Rules, add_progress, count_records
+from streams.erased import ErasureList
 from streams.records import LogRecord
 from streams.recovery import load_partition
 from streams.rows import Rows
@@ -18,13 +19,14 @@ from streams.writer import Writer
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import clock_after
 from warehouse.client import Warehouse
+from warehouse.erasure import erase
 from warehouse.errors import WarehouseRefused
 from warehouse.migrate import migrate
 from warehouse.payout.close import close_month
 from warehouse.payout.settings import CloseSettings
 from warehouse.pledges import import_pledges
 
-ROLES = ("streams", "api", "finance", "migrate")
+ROLES = ("streams", "api", "finance", "erasure", "migrate")
 PASSWORD = "hunter2hunter2"
 
 
@@ -75,6 +77,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         f"member_id,month,amount,currency,paid\nmember-1,{month // 100}-{month % 100:02},2.00,EUR,true\n"
     )
     import_pledges(finance, pledges, "EUR")
+    assert erase(as_role["erasure"], "member-1", 1, log_days=1, settle_s=0).open_from == 0
+    assert ErasureList(streams).newest()
+    assert api.rows("SELECT count() FROM flattrs WHERE member_id = 'member-1'") == [(0,)]
     settings = CloseSettings()
     proof = close_month(
         finance, month, clock=clock_after(month, settings), log_ends=lambda _: {0: 1}, settings=settings
@@ -98,6 +103,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("finance", "INSERT INTO progress (partition) VALUES (1)"),
         ("finance", "ALTER TABLE seals DELETE WHERE 1"),
         ("finance", "DROP TABLE ledger"),
+        ("erasure", "ALTER TABLE pools DELETE WHERE 1"),
+        ("erasure", "ALTER TABLE seals DELETE WHERE 1"),
+        ("erasure", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
         ("migrate", "SELECT * FROM system.users"),
         ("migrate", "CREATE DATABASE another"),
     ],

@@ -101,6 +101,16 @@ def _behind(partition: int, end: int, reached: int | None, epoch: int) -> str:
     return f"partition {partition} is counted to offset {counted} of {end}"
 
 
+def check_erasures(warehouse: Warehouse) -> None:
+    """Raise ``PayoutRefused`` while a member's rows may stand under two names."""
+    begun = [str(erasure) for (erasure,) in warehouse.rows(named("erasure_unfinished"))]
+    if begun:
+        raise PayoutRefused(
+            f"Erasure {', '.join(begun)} was begun and is not done: "
+            "give the same `flattr member erase` again, then close."
+        )
+
+
 def read_tallies(warehouse: Warehouse, month: int) -> Tallies:
     """The month's tallies over all partitions."""
     ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(named("payout_tallies"), {"month": month})
@@ -125,6 +135,7 @@ def pass_gate(warehouse: Warehouse, month: int, *, clock: Clock, log_ends: LogEn
     check_month_over(month, clock, settings)
     check_order(warehouse, month)
     check_drained(warehouse, month, log_ends, settings)
+    check_erasures(warehouse)
     tallies = read_tallies(warehouse, month)
     check_tallies(month, tallies)
     return tallies

@@ -1,0 +1,5 @@
+-- The same for what the member pledged: the newest version wins, and two equal rows are one.
+INSERT INTO pledges (month, member_id, version, amount_micro, currency, paid)
+SELECT month, %(pseudonym)s, version, amount_micro, currency, paid
+FROM pledges
+WHERE month >= %(open_from)s AND member_id = %(member)s
