@@ -2,9 +2,11 @@
 
     flattr bench reads --json .bench/reads.json
 
-One `flattr api` process (one worker) on the embedded warehouse, which holds ``flattrs`` flattrs; a writer
-states 1,000 more every quarter of a second, with counts and progress, as the stream does. Load comes from
-this process, on the same machine: the figures hold the client's cost too.
+The embedded warehouse with ``flattrs`` flattrs, one `flattr api` process (one worker, its defaults), and a
+process that states another thousand flattrs a second (benchmarks/reads_month.py). The load comes from this
+process, which does nothing else. Latencies of counts are taken in an open loop at a fixed rate, counted from
+when a request was due; throughput in a closed loop. ``cpu_ms`` is processor time per answer, which hangs less
+on what else the machine does than the clock on the wall.
 """
 
 from __future__ import annotations
@@ -14,59 +16,28 @@ import os
 import random
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
+from hashlib import md5
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvloop
 from hdrh.histogram import HdrHistogram
 
+from benchmarks import reads_month
 from benchmarks.http_load import Outcome, drive
+from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, MEMBERS, THINGS, WATCHED
 from deploy.local import EmbeddedWarehouse, Part, free_port
-from ingest.click import month_of, position
+from ingest.click import month_of
 from ingest.clock import system_clock
 from warehouse.client import Warehouse, named
-from warehouse.migrate import migrate
 
-MEMBERS, CREATORS, THINGS, PARTITIONS = 500_000, 50_000, 400_000, 12
-WATCHED = "watched"
-CHUNK = 1_000_000
+#: counts a second, of creators, things and members in equal parts: some dashboards and a thousand members at a time
+READS_PER_S: Final = 200
 _PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
-
-_FLATTRS = """
-INSERT INTO flattrs
-    (month, member_id, creator_id, thing_id, first_position, position, version, click_id, site_id, clicked_at)
-WITH toUInt64(pow(modulo(xxh3(number), 1000003) / 1000003, 3) * {things}) AS thing
-SELECT
-    {month}, concat('m', toString(modulo(xxh3(number, 1), {members}))),
-    concat('c', toString(modulo(thing, {creators}))),
-    MD5(toString(thing)), number, number, bitShiftLeft(toUInt64({at_ms}), 20), MD5(concat('k', toString(number))), 's',
-    fromUnixTimestamp64Milli(toInt64({at_ms} - modulo(number, 86400000)), 'UTC')
-FROM numbers({start}, {count})
-"""
-_COUNTS = (
-    (
-        "INSERT INTO counts_by_creator (month, creator_id, partition, flattrs, position) SELECT month, creator_id, "
-        "modulo(murmurHash3_32(member_id), 12) AS p, count(), max(position) FROM flattrs GROUP BY month, creator_id, p"
-    ),
-    (
-        "INSERT INTO counts_by_thing (month, creator_id, thing_id, partition, flattrs, position) "
-        "SELECT month, creator_id, thing_id, modulo(murmurHash3_32(member_id), 12) AS p, count(), max(position) "
-        "FROM flattrs GROUP BY month, creator_id, thing_id, p"
-    ),
-    (
-        "INSERT INTO counts_by_member (month, member_id, creator_id, flattrs, position) SELECT month, member_id, "
-        "creator_id, count(), max(position) FROM flattrs GROUP BY month, member_id, creator_id"
-    ),
-    (
-        "INSERT INTO things (thing_id, creator_id, thing) SELECT thing_id, any(creator_id), "
-        "concat('https://x.example/', lower(hex(thing_id))) FROM flattrs GROUP BY thing_id"
-    ),
-)
+_HELLO_S: Final = 20
 
 
 def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 1000) -> dict[str, Any]:
@@ -77,102 +48,49 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
         server = stack.enter_context(EmbeddedWarehouse(folder / "warehouse"))
         warehouse = Warehouse(f"{server.url}/bench")
         stack.callback(warehouse.close)
-        filled_s = _fill(warehouse, month, flattrs)
+        started = time.monotonic()
+        reads_month.fill(warehouse, month, flattrs)
+        filled_s = time.monotonic() - started
+        parts = reads_month.settle(warehouse)
         api = stack.enter_context(_api(folder, warehouse.url, "api", {}))
         uncached = stack.enter_context(_api(folder, warehouse.url, "uncached", {"FLATTR_API_COUNTERS_TTL_MS": "0"}))
-        writer = stack.enter_context(_writing(warehouse.url, month))
+        stack.enter_context(_writing(folder, warehouse.url))
+        measure = Measure(server, api, uncached, seconds)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            figures = runner.run(_measure(api.port, uncached.port, seconds))
-            figures |= runner.run(_listen(api.port, writer, subscribers, seconds * 2))
+            figures = runner.run(measure.reads())
+            figures |= runner.run(_listen(measure, subscribers, seconds * 2))
         return {
-            "flattrs": flattrs, "filled_s": round(filled_s, 1), **figures,
-            "rows_read": _rows_read(warehouse, month), "written_rows": writer.written, "cores": os.cpu_count(),
+            "flattrs": flattrs, "filled_s": round(filled_s, 1), "parts_at_start": parts,
+            "parts_at_end": reads_month.parts(warehouse), "flattrs_written_per_s": round(FLUSH_ROWS / FLUSH_S),
+            "flushes_per_s": round(1 / FLUSH_S), "reads_per_s_of_latencies": READS_PER_S, **figures,
+            "rows_read": _rows_read(warehouse, month), "cores": os.cpu_count(),
         }  # fmt: skip
-
-
-def _fill(warehouse: Warehouse, month: int, flattrs: int) -> float:
-    started = time.monotonic()
-    migrate(warehouse)
-    for start in range(0, flattrs, CHUNK):
-        values = {"month": month, "at_ms": system_clock(), "start": start, "count": min(CHUNK, flattrs - start)}
-        warehouse.command(_FLATTRS.format(**values, things=THINGS, members=MEMBERS, creators=CREATORS))
-    for statement in _COUNTS:
-        warehouse.command(statement)
-    return time.monotonic() - started
 
 
 @contextmanager
 def _api(folder: Path, url: str, name: str, environment: Mapping[str, str]) -> Iterator[Part]:
     port = free_port()
-    root = str(Path(__file__).resolve().parents[1])
-    told = {**environment, "FLATTR_WAREHOUSE": url, "FLATTR_API_PORT": str(port), "PYTHONPATH": root}
+    told = {**environment, "FLATTR_WAREHOUSE": url, "FLATTR_API_PORT": str(port), "PYTHONPATH": _root()}
     command = [sys.executable, "-m", "deploy", "api"]
     with Part(name, command, folder=folder / name, port=port, environment=told) as part:
         yield part
 
 
-class _Writer:
-    """States a thousand flattrs and their counts four times a second, as the stream does."""
-
-    def __init__(self, url: str, month: int) -> None:
-        self._warehouse = Warehouse(url)
-        self._month = month
-        self._number = 1 << 40
-        self.written = 0
-        #: the watched creator's count -> when it was written, by the monotonic clock
-        self.stated_at: dict[int, float] = {}
-        self.stop = threading.Event()
-
-    def work(self) -> None:
-        """Until told to stop."""
-        base = 1_000_000_000
-        while not self.stop.wait(0.25):
-            base += 1
-            self._state(base)
-        self._warehouse.close()
-
-    def _state(self, count: int) -> None:
-        now, rows = system_clock(), 1000
-        self._number += rows
-        at = datetime.fromtimestamp(now / 1000, UTC)
-        creators = [WATCHED, *(f"c{random.randrange(CREATORS)}" for _ in range(rows - 1))]
-        things = [random.randbytes(16) for _ in range(rows)]
-        positions = list(range(self._number, self._number + rows))
-        month = [self._month] * rows
-        self._warehouse.insert(
-            "flattrs",
-            {
-                "month": month, "member_id": [f"m{random.randrange(MEMBERS)}" for _ in range(rows)],
-                "creator_id": creators, "thing_id": things, "first_position": positions, "position": positions,
-                "version": [now << 20] * rows, "click_id": things, "site_id": ["s"] * rows, "clicked_at": [at] * rows,
-            },
-        )  # fmt: skip
-        partitions = [PARTITIONS] + [random.randrange(PARTITIONS) for _ in range(rows - 1)]
-        counts: dict[str, Any] = {
-            "month": month,
-            "creator_id": creators,
-            "partition": partitions,
-            "position": positions,
-        }
-        values = [count, *([1] * (rows - 1))]
-        self._warehouse.insert("counts_by_thing", {**counts, "thing_id": things, "flattrs": [1] * rows})
-        self.stated_at[count] = time.monotonic()
-        self._warehouse.insert("counts_by_creator", {**counts, "flattrs": values})
-        progress: dict[str, Any] = {"partition": [PARTITIONS], "position": [position(1, self._number >> 16, 65535)]}
-        self._warehouse.insert("progress", {**progress, "record_at": [at], "written_at": [at]})
-        self.written += rows
-
-
 @contextmanager
-def _writing(url: str, month: int) -> Iterator[_Writer]:
-    writer = _Writer(url, month)
-    thread = threading.Thread(target=writer.work)
-    thread.start()
+def _writing(folder: Path, url: str) -> Iterator[None]:
+    command = [sys.executable, "-m", "benchmarks.reads_month", url]
+    part = Part("writer", command, folder=folder / "writer", port=free_port(), environment={"PYTHONPATH": _root()})
+    part.launch()
     try:
-        yield writer
+        yield
+        if not part.running():
+            raise RuntimeError(part.tail())
     finally:
-        writer.stop.set()
-        thread.join()
+        part.kill()
+
+
+def _root() -> str:
+    return str(Path(__file__).resolve().parents[1])
 
 
 def _get(path: str) -> bytes:
@@ -180,36 +98,79 @@ def _get(path: str) -> bytes:
 
 
 def _thing_ids(count: int) -> list[str]:
-    from hashlib import md5
-
     return [md5(str(random.randrange(THINGS)).encode(), usedforsecurity=False).hexdigest() for _ in range(count)]
 
 
-async def _measure(port: int, uncached_port: int, seconds: float) -> dict[str, Any]:
-    creators = [_get(f"/v1/creators/c{random.randrange(CREATORS)}/counts") for _ in range(5000)]
-    things = [_get(f"/v1/things/{thing}/counts") for thing in _thing_ids(5000)]
-    members = [_get(f"/v1/members/m{random.randrange(MEMBERS)}/counts") for _ in range(5000)]
-    # Pages with twenty buttons each: a popular hundred for the cache, many for the warehouse.
-    hot = [_get(f"/v1/counters?things={','.join(_thing_ids(20))}") for _ in range(100)]
-    cold = [_get(f"/v1/counters?things={','.join(_thing_ids(20))}") for _ in range(5000)]
-    await drive(port, creators + things + members, seconds=1, connections=4)
-    figures: dict[str, Any] = {}
-    for name, requests in (("creator", creators), ("thing", things), ("member", members)):
-        figures |= _told(f"{name}_counts", await drive(port, requests, seconds=seconds, connections=4))
-    mixed = await drive(port, creators + things + members, seconds=seconds, connections=8)
-    figures["counts_per_s"] = round(mixed.per_s(200))
-    for name, where, requests, connections in (
-        ("counters_from_cache", port, hot, 32),
-        ("counters_from_warehouse", uncached_port, cold, 8),
-    ):
-        outcome = await drive(where, requests, seconds=seconds, connections=connections)
-        figures |= _told(name, outcome) | {f"{name}_things_per_s": round(outcome.per_s(200) * 20)}
-    return figures
+def _cpu_s(part: Part) -> float:
+    if part.process is None:
+        raise RuntimeError(f"{part.name} does not run")
+    fields = Path(f"/proc/{part.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _told(name: str, outcome: Outcome) -> dict[str, Any]:
+class Measure:
+    """The running parts, and processor time beside what they answer."""
+
+    def __init__(self, server: Part, api: Part, uncached: Part, seconds: float) -> None:
+        self.server = server
+        self.api = api
+        self._uncached = uncached
+        self._seconds = seconds
+
+    def cpu_s(self) -> dict[str, float]:
+        """Processor seconds so far."""
+        return {"api": _cpu_s(self.api) + _cpu_s(self._uncached), "warehouse": _cpu_s(self.server)}
+
+    async def reads(self) -> dict[str, Any]:
+        """Counts, then button counters."""
+        kinds = {
+            "creator": [_get(f"/v1/creators/c{random.randrange(CREATORS)}/counts") for _ in range(5000)],
+            "thing": [_get(f"/v1/things/{thing}/counts") for thing in _thing_ids(5000)],
+            "member": [_get(f"/v1/members/m{random.randrange(MEMBERS)}/counts") for _ in range(5000)],
+        }
+        mixed = [request for each in zip(*kinds.values(), strict=True) for request in each]
+        await drive(self.api.port, mixed, seconds=2, connections=8)
+        before = self.cpu_s()
+        rate = READS_PER_S / len(kinds)
+        loads = [
+            drive(self.api.port, requests, seconds=2 * self._seconds, connections=32, rate=rate)
+            for requests in kinds.values()
+        ]
+        outcomes = dict(zip(kinds, await asyncio.gather(*loads), strict=True))
+        figures: dict[str, Any] = {}
+        for kind, outcome in outcomes.items():
+            figures |= _latencies(f"{kind}_counts", outcome)
+        figures |= self._cpu("counts_at_rate", before, sum(outcome.statuses[200] for outcome in outcomes.values()))
+        figures |= await self._throughput("counts", self.api.port, mixed, connections=16)
+        # Pages with twenty buttons each: a popular hundred for the cache, many for the warehouse.
+        hot, cold = (
+            [_get(f"/v1/counters?things={','.join(_thing_ids(20))}") for _ in range(count)] for count in (100, 5000)
+        )
+        figures |= await self._throughput("counters_from_cache", self.api.port, hot, connections=32)
+        figures |= await self._throughput("counters_from_warehouse", self._uncached.port, cold, connections=16)
+        for name in ("counters_from_cache", "counters_from_warehouse"):
+            figures[f"{name}_things_per_s"] = figures[f"{name}_per_s"] * 20
+        return figures
+
+    async def _throughput(self, name: str, port: int, requests: list[bytes], *, connections: int) -> dict[str, Any]:
+        before = self.cpu_s()
+        outcome = await drive(port, requests, seconds=self._seconds, connections=connections)
+        answers = outcome.statuses[200]
+        return {
+            f"{name}_per_s": round(outcome.per_s(200)),
+            f"{name}_connections": connections,
+            f"{name}_failed": sum(outcome.statuses.values()) - answers,
+            **self._cpu(name, before, answers),
+        }
+
+    def _cpu(self, name: str, before: Mapping[str, float], answers: int) -> dict[str, Any]:
+        """The warehouse's holds what the writer costs it, too."""
+        spent = {part: now - before[part] for part, now in self.cpu_s().items()}
+        return {f"{name}_cpu_ms": {part: round(used * 1000 / max(1, answers), 3) for part, used in spent.items()}}
+
+
+def _latencies(name: str, outcome: Outcome) -> dict[str, Any]:
     return {
-        f"{name}_per_s": round(outcome.per_s(200)),
         f"{name}_p50_ms": round(outcome.quantile_ms(50), 2),
         f"{name}_p99_ms": round(outcome.quantile_ms(99), 2),
         f"{name}_failed": sum(outcome.statuses.values()) - outcome.statuses[200],
@@ -219,8 +180,7 @@ def _told(name: str, outcome: Outcome) -> dict[str, Any]:
 class _Subscriber(asyncio.Protocol):
     """One client of the live stream: notes how old each count is when it comes."""
 
-    def __init__(self, writer: _Writer, latency_us: HdrHistogram) -> None:
-        self._writer = writer
+    def __init__(self, latency_us: HdrHistogram) -> None:
         self._latency_us = latency_us
         self.events = 0
 
@@ -229,33 +189,40 @@ class _Subscriber(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for piece in data.split(b'"flattrs":')[1:]:
-            count = int(piece.partition(b",")[0])
-            stated_at = self._writer.stated_at.get(count)
-            if stated_at is not None:
-                self.events += 1
-                self._latency_us.record_value(max(1, int((time.monotonic() - stated_at) * 1e6)))
+            stated_us = int(piece.partition(b",")[0])
+            self.events += 1
+            self._latency_us.record_value(max(1, time.monotonic_ns() // 1000 - stated_us))
 
 
-async def _listen(port: int, writer: _Writer, subscribers: int, seconds: float) -> dict[str, Any]:
-    """Many clients of one creator."""
+async def _listen(measure: Measure, subscribers: int, seconds: float) -> dict[str, Any]:
+    """Many clients of one creator, whose count is stated with every flush."""
     latency_us = HdrHistogram(1, 60_000_000, 3)
     loop = asyncio.get_running_loop()
-    clients = []
-    for _ in range(subscribers):
-        transport, client = await loop.create_connection(lambda: _Subscriber(writer, latency_us), "127.0.0.1", port)
-        clients.append((transport, client))
-    await asyncio.sleep(1)
+    began = time.monotonic()
+    made = [
+        await loop.create_connection(lambda: _Subscriber(latency_us), "127.0.0.1", measure.api.port)
+        for _ in range(subscribers)
+    ]
+    untold = [client for _, client in made]
+    while untold and time.monotonic() < began + _HELLO_S:
+        untold = [client for client in untold if client.events == 0]
+        await asyncio.sleep(0.05)
+    all_told_s = time.monotonic() - began
     latency_us.reset()
-    for _, client in clients:
+    for _, client in made:
         client.events = 0
+    before = measure.cpu_s()["api"]
     await asyncio.sleep(seconds)
-    for transport, _ in clients:
+    spent_s = measure.cpu_s()["api"] - before
+    for transport, _ in made:
         transport.close()
-    events = sum(client.events for _, client in clients)
+    events = sum(client.events for _, client in made)
     return {
         "subscribers": subscribers,
-        "subscribers_served": sum(client.events > 0 for _, client in clients),
+        "subscribers_told_first_within_s": round(all_told_s, 2),
+        "subscribers_served": sum(client.events > 0 for _, client in made),
         "events_per_s": round(events / seconds),
+        "event_cpu_us": round(spent_s * 1e6 / max(1, events), 1),
         "count_to_event_p50_ms": round(latency_us.get_value_at_percentile(50) / 1000, 1),
         "count_to_event_p99_ms": round(latency_us.get_value_at_percentile(99) / 1000, 1),
     }

@@ -57,8 +57,14 @@ class ApiSettings(WarehouseSettings):
     api_lag_ttl_ms: int = Field(
         default=500,
         ge=0,
-        description="How long the lag of the pipeline is reused, in ms. It is read before the count beside it, "
-        "so an older one is still true, only less fresh.",
+        description="How long the lag of the pipeline is reused, in ms; asked for anew when half of that is over. It "
+        "is read before the count beside it, so an older one is still true, only less fresh.",
+    )
+    api_pitch_ms: int = Field(
+        default=20,
+        ge=0,
+        description="Queries for counts of one kind start at least so far apart, in ms; what comes meanwhile goes "
+        "into one. Whoever asks alone does not wait. It bounds them at 50 a second for each kind.",
     )
     api_counters_ttl_ms: int = Field(
         default=1000,

@@ -1,8 +1,9 @@
 """Many readers, few queries: counts of creators, things and members, asked for together.
 
 A query costs a millisecond or two however few rows it reads, so all that is wanted at one moment
-goes into one query: while one runs, the next collects. Button counters, which every page view
-asks for, are kept for a second on top.
+goes into one query: while one runs, the next collects, and queries start at least ``pitch_s`` apart,
+so that their number has a bound whatever is asked. Who comes alone does not wait. Button counters,
+which every page view asks for, are kept for a second on top.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Batched(Generic[V]):
     that query and are not kept. ``monotonic`` is the clock of age, in seconds.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how old, how many, how often, and by which clock
         self,
         fetch: Callable[[int, Sequence[str]], Awaitable[tuple[Lag, Mapping[str, V]]]],
         *,
@@ -44,12 +45,15 @@ class Batched(Generic[V]):
         size_max: int,
         batch_max: int,
         monotonic: Callable[[], float],
+        pitch_s: float = 0,
     ) -> None:
         self._fetch = fetch
         self._ttl_s = ttl_s
         self._size_max = size_max
         self._batch_max = batch_max
         self._monotonic = monotonic
+        self._pitch_s = pitch_s
+        self._next_at_s = 0.0
         self._kept: OrderedDict[Key, Counted[V]] = OrderedDict()
         self._awaited: dict[Key, asyncio.Future[Counted[V]]] = {}
         self._queue: list[Key] = []
@@ -84,6 +88,10 @@ class Batched(Generic[V]):
         """One query after the other until nobody waits; what comes meanwhile goes into the next."""
         try:
             while self._queue:
+                pause_s = self._next_at_s - self._monotonic()
+                if pause_s > 0:
+                    # Who comes in the pause is read for after it, so nobody gets a count older than the question.
+                    await asyncio.sleep(pause_s)
                 month = self._queue[0][0]
                 batch = [key for key in self._queue if key[0] == month][: self._batch_max]
                 taken = set(batch)
@@ -94,6 +102,7 @@ class Batched(Generic[V]):
 
     async def _fetch_batch(self, month: int, batch: Sequence[Key]) -> None:
         read_at_s = self._monotonic()
+        self._next_at_s = read_at_s + self._pitch_s
         try:
             lag, counts = await self._fetch(month, [name for _, name in batch])
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,7 +66,7 @@ def seconds_between(earlier_ms: int, later_ms: int) -> float:
 def partition_lag(
     partition: int, position: int | None, record_at_ms: int | None, end: int | None, level_at_ms: int | None
 ) -> PartitionLag:
-    """Judge one row of ``lag.sql``: counted position, its record's time, log end, when both were last level."""
+    """Judge a partition by its counted position, that record's time, its log's end, and when both were last level."""
     moments = [moment for moment in (record_at_ms, level_at_ms) if moment is not None]
     return PartitionLag(
         partition, None if end is None else _behind(position, end), max(moments, default=None), position
@@ -81,12 +81,21 @@ def _behind(position: int | None, end: int) -> int:
     return max(0, end_offset - (position >> 16 & _OFFSET_MASK) - 1)
 
 
-def lag_of(rows: Iterable[tuple[int, int | None, int | None, int | None, int | None]], now_ms: int) -> Lag:
-    """The lag that the rows of ``lag.sql`` state."""
-    return Lag(now_ms, tuple(partition_lag(*row) for row in rows))
+def lag_of(counted: Mapping[int, tuple[int, int]], ends: Mapping[int, tuple[int, int]], now_ms: int) -> Lag:
+    """The lag that ``lag_counted.sql`` (position, its time) and ``lag_ends.sql`` (end, level at) state by partition."""
+    parts = []
+    for number in sorted(counted.keys() | ends.keys()):
+        position, record_at_ms = counted.get(number, (None, None))
+        end, level_at_ms = ends.get(number, (None, None))
+        # The database states 0 for what it does not know.
+        parts.append(partition_lag(number, position or None, record_at_ms or None, end, level_at_ms or None))
+    return Lag(now_ms, tuple(parts))
 
 
 def read_lag(warehouse: Warehouse, now_ms: int) -> Lag:
-    """Read it from the warehouse."""
-    rows = warehouse.rows(named("lag"), {"since_ms": now_ms - _HISTORY_MS})
-    return lag_of((tuple(row) for row in rows), now_ms)
+    """Read it from the warehouse: progress first, so that what is counted meanwhile makes it too old, never too new."""
+    counted = {number: (position, at_ms) for number, position, at_ms in warehouse.rows(named("lag_counted"))}
+    positions = [0, *(position for position, _ in counted.values())]
+    known = {"since_ms": now_ms - _HISTORY_MS, "partitions": list(counted), "positions": positions}
+    ends = {number: (end, level_at_ms) for number, end, level_at_ms in warehouse.rows(named("lag_ends"), known)}
+    return lag_of(counted, ends, now_ms)

@@ -38,6 +38,8 @@ _IDS_PER_QUERY: Final = 500
 _ADDRESSES_KEPT: Final = 50_000
 _ADDRESS_TTL_S: Final = 60
 _LISTS_KEPT: Final = 500
+#: An address is the same in every month.
+_NO_MONTH: Final = 0
 
 
 class Reads:
@@ -59,7 +61,8 @@ class Reads:
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
-        self._lag: Kept[str, Lag] = Kept(ttl_s=settings.api_lag_ttl_ms / 1000, size_max=1, monotonic=time.monotonic)
+        lag_ttl_s = settings.api_lag_ttl_ms / 1000
+        self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, size_max=1, monotonic=time.monotonic)
         self._lists: Answers = Kept(
             ttl_s=settings.api_lists_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
         )
@@ -73,9 +76,7 @@ class Reads:
         self.creators = self._batched(queries.creator_counts)
         self.things = self._batched(queries.thing_counts)
         self.members = self._batched(queries.member_counts)
-        self._addresses: Kept[str, queries.Thing | None] = Kept(
-            ttl_s=_ADDRESS_TTL_S, size_max=_ADDRESSES_KEPT, monotonic=time.monotonic
-        )
+        self._addresses = self._batched(_addresses, ttl_s=_ADDRESS_TTL_S, size_max=_ADDRESSES_KEPT)
 
     async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``query(warehouse, ...)`` in a worker thread.
@@ -131,7 +132,7 @@ class Reads:
 
     async def thing(self, thing_id: str) -> queries.Thing | None:
         """Whose a thing is and where: that never changes, so it is kept for a minute."""
-        return await self._addresses.get(thing_id, lambda: self.run(queries.thing, thing_id))
+        return (await self._addresses.get(_NO_MONTH, [thing_id]))[thing_id].count
 
     def _batched(
         self, query: Callable[[Warehouse, int, Sequence[str]], dict[str, T]], *, ttl_s: float = 0, size_max: int = 0
@@ -140,7 +141,14 @@ class Reads:
             lag = await self.lag()
             return lag, await self.run(query, month, ids)
 
-        return Batched(fetch, ttl_s=ttl_s, size_max=size_max, batch_max=_IDS_PER_QUERY, monotonic=time.monotonic)
+        return Batched(
+            fetch,
+            ttl_s=ttl_s,
+            size_max=size_max,
+            batch_max=_IDS_PER_QUERY,
+            monotonic=time.monotonic,
+            pitch_s=self.settings.api_pitch_ms / 1000,
+        )
 
     def close(self) -> None:
         """Wait for what runs and close every thread's connection."""
@@ -154,6 +162,10 @@ class Reads:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
+
+
+def _addresses(warehouse: Warehouse, _month: int, thing_ids: Sequence[str]) -> dict[str, queries.Thing | None]:
+    return queries.things(warehouse, thing_ids)
 
 
 def _aliases(file: Path | None) -> dict[str, str]:

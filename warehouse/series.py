@@ -9,7 +9,7 @@ from typing import Final
 
 from ingest.click import month_after, month_start_ms
 from warehouse.client import Warehouse, named
-from warehouse.queries import thing
+from warehouse.queries import things
 
 HOUR_MS: Final = 3600 * 1000
 
@@ -58,7 +58,7 @@ def creator_hours(warehouse: Warehouse, month: int, creator_id: str) -> list[tup
 
 def thing_hours(warehouse: Warehouse, month: int, thing_id: str) -> list[tuple[int, int]]:
     """A thing's (hour in ms, flattrs), hours without any left out."""
-    known = thing(warehouse, thing_id)
+    known = things(warehouse, [thing_id])[thing_id]
     if known is None:
         return []
     params = {"month": month, "creator_id": known.creator_id, "thing_id": thing_id}

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 import pytest
@@ -129,13 +130,14 @@ async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> No
 class Shop:
     """A warehouse of counters that notes what it was asked and answers when it is told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, pitch_s: float = 0, monotonic: Callable[[], float] | None = None) -> None:
         self.asked: list[tuple[int, list[str]]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.broken = False
         self.now_s = 0.0
-        self.cache = Batched(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=lambda: self.now_s)
+        now = monotonic or (lambda: self.now_s)
+        self.cache = Batched(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=now, pitch_s=pitch_s)
 
     async def fetch(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, Mapping[str, int]]:
         self.asked.append((month, list(thing_ids)))
@@ -167,6 +169,24 @@ async def test_all_who_miss_at_a_time_share_one_query() -> None:
     shop.open.set()
     await asyncio.gather(first, *others)
     assert shop.asked == [(202611, [ONE]), (202611, [TWO])]
+
+
+async def test_queries_start_at_their_pitch_and_each_answers_what_was_asked_before_it() -> None:
+    shop = Shop(pitch_s=0.02, monotonic=time.monotonic)
+    began_s = time.monotonic()
+    asked_after = []
+    for number in range(40):
+        asked_after.append((len(shop.asked), asyncio.create_task(shop.get(f"{number:032}"))))
+        await asyncio.sleep(0.002)
+    for before, task in asked_after:
+        # The number of the query that answered: one that began after the question.
+        assert min((await task).values()) > before
+    assert len(shop.asked) <= (time.monotonic() - began_s) / 0.02 + 1
+
+
+async def test_who_asks_alone_does_not_wait_for_the_pitch() -> None:
+    shop = Shop(pitch_s=60)
+    assert await asyncio.wait_for(shop.get(ONE), 5) == {ONE: 1}
 
 
 async def test_reader_that_goes_away_does_not_take_the_query_from_the_others() -> None:

@@ -8,10 +8,10 @@ from warehouse.kept import Kept
 
 
 class Source:
-    def __init__(self) -> None:
+    def __init__(self, ahead_s: float | None = None) -> None:
         self.now_s = 0.0
         self.calls = 0
-        self.kept: Kept[str, int] = Kept(ttl_s=1, size_max=2, monotonic=lambda: self.now_s)
+        self.kept: Kept[str, int] = Kept(ttl_s=1, size_max=2, monotonic=lambda: self.now_s, ahead_s=ahead_s)
 
     async def fetch(self) -> int:
         self.calls += 1
@@ -22,6 +22,11 @@ class Source:
         await self.fetch()
         raise LookupError
 
+    async def settled(self) -> None:
+        """Let what runs end: every fetch here takes one turn of the loop."""
+        for _ in range(4):
+            await asyncio.sleep(0)
+
     async def get(self, key: str) -> int:
         return await self.kept.get(key, self.fetch)
 
@@ -31,6 +36,41 @@ async def test_value_is_fetched_anew_only_when_it_is_too_old() -> None:
     assert [await source.get("a"), await source.get("a")] == [1, 1]
     source.now_s = 1.01
     assert await source.get("a") == 2
+
+
+async def test_value_of_half_its_time_is_answered_at_once_and_fetched_meanwhile() -> None:
+    source = Source(ahead_s=0.5)
+    assert await source.get("a") == 1
+    source.now_s = 0.6
+    assert [await source.get("a"), await source.get("a")] == [1, 1]
+    await source.settled()
+    assert (await source.get("a"), source.calls) == (2, 2)
+
+
+async def test_value_fetched_ahead_is_never_older_than_it_says() -> None:
+    source = Source(ahead_s=0.5)
+    await source.get("a")
+    source.now_s = 0.6
+    await source.get("a")
+    await asyncio.sleep(0)
+    # The fetch asked at 0.6, however late it ends: at 1.61 its value is too old.
+    source.now_s = 1.55
+    await source.settled()
+    assert await source.get("a") == 2
+    source.now_s = 1.61
+    assert await source.get("a") == 3
+
+
+async def test_fetch_ahead_that_fails_leaves_the_value_its_time_and_not_longer() -> None:
+    source = Source(ahead_s=0.5)
+    await source.get("a")
+    source.now_s = 0.9
+    assert await source.kept.get("a", source.fail) == 1
+    await source.settled()
+    assert await source.kept.get("a", source.fail) == 1
+    source.now_s = 1.01
+    with pytest.raises(LookupError):
+        await source.kept.get("a", source.fail)
 
 
 async def test_all_who_ask_at_a_time_share_one_fetch() -> None:

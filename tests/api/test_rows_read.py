@@ -60,7 +60,7 @@ PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
 @pytest.mark.parametrize(
     ("query", "params", "granules"),
     [
-        ("thing", {"thing_id": A_THING}, {"things": 4}),
+        ("things", {"thing_ids": [A_THING]}, {"things": 4}),
         ("member_counts", {"member_ids": ("m7",)}, {"counts_by_member": 4}),
         ("member_creators", {"member_id": "m7", **PAGE}, {"counts_by_member": 4}),
         ("thing_counts", {"thing_ids": [A_THING]}, {"counts_by_thing": 4}),

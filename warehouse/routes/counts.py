@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+import asyncio
+
+import msgspec
+from fastapi import APIRouter, Response
 from pydantic import Field
 
 from warehouse import access
 from warehouse.keys import Role
+from warehouse.lag import Lag
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
 from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId, show_month
@@ -41,25 +45,34 @@ class MemberCounts(AsOf):
     creators: int = Field(description="creators that they belong to", examples=[5])
 
 
+def _answer(lag: Lag, **values: object) -> Response:
+    """Encoded here: the framework would check and copy the model field by field, for half the time of an answer."""
+    return Response(msgspec.json.encode({**values, **AsOf.plain(lag)}), media_type="application/json")
+
+
 @router.get(
     "/creators/{creator_id:path}/counts",
     summary="Flattrs of a creator in a month",
+    response_model=CreatorCounts,
     dependencies=[access.needs(Role.DASHBOARD)],
 )
-async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorCounts:
+async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
     counted = (await reads.creators.get(month, [creator_id]))[creator_id]
-    return CreatorCounts.with_lag(counted.lag, creator_id=creator_id, month=show_month(month), flattrs=counted.count)
+    return _answer(counted.lag, creator_id=creator_id, month=show_month(month), flattrs=counted.count)
 
 
 @router.get(
-    "/things/{thing_id}/counts", summary="Flattrs of a thing in a month", dependencies=[access.needs(Role.DASHBOARD)]
+    "/things/{thing_id}/counts",
+    summary="Flattrs of a thing in a month",
+    response_model=ThingCounts,
+    dependencies=[access.needs(Role.DASHBOARD)],
 )
-async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> ThingCounts:
+async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Response:
     """The thing's id is in the receipt of each of its clicks."""
-    counted = (await reads.things.get(month, [thing_id]))[thing_id]
-    known = await reads.thing(thing_id)
-    return ThingCounts.with_lag(
+    counts, known = await asyncio.gather(reads.things.get(month, [thing_id]), reads.thing(thing_id))
+    counted = counts[thing_id]
+    return _answer(
         counted.lag,
         thing_id=thing_id,
         creator_id=known and known.creator_id,
@@ -72,12 +85,13 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Thi
 @router.get(
     "/members/{member_id:path}/counts",
     summary="Flattrs of a member in a month",
+    response_model=MemberCounts,
     dependencies=[access.needs(Role.FINANCE)],
 )
-async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberCounts:
+async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
     """What the member's pool would be divided by, were the month over."""
     counted = (await reads.members.get(month, [member_id]))[member_id]
-    return MemberCounts.with_lag(
+    return _answer(
         counted.lag,
         member_id=member_id,
         month=show_month(month),
