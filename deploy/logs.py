@@ -10,6 +10,7 @@ from typing import Final
 import structlog
 
 REPEAT_QUIET_S: Final = 10.0
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _REMEMBERED_MAX: Final = 1000
 
 
@@ -60,5 +61,14 @@ def set_up(level: str = "INFO") -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # A filter on a parent logger does not see its children's records; each that repeats itself is named.
-    for name in ("aiokafka.conn", "aiokafka.client", "aiokafka.producer.sender", "aiokafka.cluster", "aiokafka"):
+    for name in (
+        "aiokafka.conn",
+        "aiokafka.client",
+        "aiokafka.producer.sender",
+        "aiokafka.cluster",
+        "aiokafka",
+        _EXPORTER,
+    ):
         logging.getLogger(name).addFilter(OncePerWhile())
+    # Each try of an export that fails is told in other words; that it failed is enough.
+    logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

@@ -12,18 +12,19 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from ingest.settings import IngestSettings
+from ingest.trace_settings import TraceSettings
 from streams.settings import StreamsSettings
 from warehouse.api_settings import ApiSettings
 from warehouse.payout.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
 
 #: By the command that reads them.
-READERS: Final[dict[str, type[BaseSettings]]] = {
-    "ingest": IngestSettings,
-    "streams": StreamsSettings,
-    "api": ApiSettings,
-    "month": CloseSettings,
-    "quarantine": QuarantineSettings,
+READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
+    "ingest": (IngestSettings, TraceSettings),
+    "streams": (StreamsSettings, TraceSettings),
+    "api": (ApiSettings, TraceSettings),
+    "month": (CloseSettings,),
+    "quarantine": (QuarantineSettings,),
 }
 _HEAD: Final = """# Settings
 
@@ -60,11 +61,12 @@ def settings() -> list[Setting]:
 
 
 def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
-    for reader, model in READERS.items():
-        prefix = model.model_config.get("env_prefix", "")
-        for attribute, field in model.model_fields.items():
-            alias = field.validation_alias
-            yield reader, alias if isinstance(alias, str) else (prefix + attribute).upper(), field
+    for reader, models in READERS.items():
+        for model in models:
+            prefix = model.model_config.get("env_prefix", "")
+            for attribute, field in model.model_fields.items():
+                alias = field.validation_alias
+                yield reader, alias if isinstance(alias, str) else (prefix + attribute).upper(), field
 
 
 def _shown(field: FieldInfo) -> str:

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from ingest.admission import Admission
 from ingest.beacon import PATHS, Beacon, Parts
 from ingest.canonical import alias_table
-from ingest.clock import clock_from
+from ingest.clock import Clock, clock_from
 from ingest.metrics import Metrics
 from ingest.openapi import describe_beacon
 from ingest.pages import add_pages
@@ -23,6 +23,8 @@ from ingest.protocol import BeaconProtocol, sweep
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
 from ingest.tokens import Tokens
+from ingest.trace_settings import TraceSettings
+from ingest.traces import Traces, traces_from
 from ingest.validate import Validator
 
 _log = structlog.get_logger(__name__)
@@ -44,13 +46,17 @@ class IngestApp(FastAPI):
             await super().__call__(scope, receive, send)
 
 
-def create_app(settings: IngestSettings) -> IngestApp:
-    """The service. Raises ``FileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts."""
+def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = None) -> IngestApp:
+    """The service. Raises ``FileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts.
+
+    ``trace_settings`` come from the environment when they are not given.
+    """
     clock = clock_from(settings.clock)
     metrics = Metrics()
     aliases = alias_table(json.loads(settings.aliases_file.read_bytes())) if settings.aliases_file else {}
     tokens = Tokens(settings.token_keys, audience=settings.token_audience, clock=clock)
-    publisher = Publisher(settings, clock, metrics)
+    traces = traces_from(trace_settings, "ingest")
+    publisher = _publisher(settings, clock, metrics, traces)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -64,26 +70,43 @@ def create_app(settings: IngestSettings) -> IngestApp:
                 task.cancel()
             await publisher.drain()
             metrics.share()
+            if traces is not None:
+                await asyncio.to_thread(traces.close)
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
     app.settings = settings
     app.connections = set()
     app.common_headers = ([], b"")
-    app.beacon = Beacon(
-        Parts(
-            settings=settings,
-            publisher=publisher,
-            admission=Admission(settings, tokens),
-            validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
-            clock=clock,
-            metrics=metrics,
-        )
+    parts = Parts(
+        settings=settings,
+        publisher=publisher,
+        admission=Admission(settings, tokens),
+        validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
+        clock=clock,
+        metrics=metrics,
     )
+    app.beacon = _beacon(parts, traces)
     describe_beacon(app)
     add_pages(app)
     _add_operating_routes(app, publisher, metrics)
     return app
+
+
+def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces: Traces | None) -> Publisher:
+    if traces is None:
+        return Publisher(settings, clock, metrics)
+    from ingest.traced import TracedPublisher
+
+    return TracedPublisher(settings, clock, metrics, traces)
+
+
+def _beacon(parts: Parts, traces: Traces | None) -> Beacon:
+    if traces is None:
+        return Beacon(parts)
+    from ingest.traced import TracedBeacon
+
+    return TracedBeacon(parts, traces)
 
 
 async def _share(metrics: Metrics) -> None:

@@ -101,6 +101,7 @@ class Beacon:
     def __init__(self, parts: Parts) -> None:
         self._settings = settings = parts.settings
         self._publisher = parts.publisher
+        self._submit = parts.publisher.submit
         self._admission = parts.admission
         self._validator = parts.validator
         self._clock = parts.clock
@@ -200,7 +201,7 @@ class Beacon:
             exchange.finish()
             return
         lines = b"\n".join([encode(click) for _, click in exchange.clicks])
-        self._publisher.submit(self._hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
+        self._submit(self._hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
 
     def _hash(self, member_id: str) -> int:
         """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""

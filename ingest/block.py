@@ -33,17 +33,17 @@ class Placed:
 class Chunk:
     """One request's clicks, encoded, and who is to be told what became of them."""
 
-    __slots__ = ("_answer", "clicks", "lines")
+    __slots__ = ("answer", "clicks", "lines")
 
     def __init__(self, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
         self.lines = lines
         self.clicks = clicks
-        self._answer = answer
+        self.answer = answer
 
     def tell(self, place: Placed | Reason) -> None:
         """Answer the request; a mistake in its answer is not to take the others of its block along."""
         try:
-            self._answer(place)
+            self.answer(place)
         except Exception:  # noqa: BLE001 - whatever it is, it is that request's alone
             _log.exception("an answer could not be given")
 

@@ -13,6 +13,8 @@ from aiokafka.helpers import create_ssl_context
 
 from ingest.settings import IngestSettings
 
+#: A record's headers, by name.
+RecordHeaders = list[tuple[str, bytes]]
 _START_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 1
 _log = structlog.get_logger(__name__)
@@ -79,14 +81,25 @@ class Producer:
             raise TopicMissing(f"no topic {' and no topic '.join(missing)} on the broker: `flattr topics create`")
         self.partitions = len(cluster.partitions_for_topic(self._topics[0]))
 
-    async def send(self, topic: str, value: bytes, *, partition: int, timestamp_ms: int, timeout_s: float) -> int:
+    async def send(  # noqa: PLR0913 - what a record has, named
+        self,
+        topic: str,
+        value: bytes,
+        *,
+        partition: int,
+        timestamp_ms: int,
+        timeout_s: float,
+        headers: RecordHeaders | None = None,
+    ) -> int:
         """Send one record and return its offset once all replicas have it. Raises ``BrokerUnavailable``.
 
         After a raise nobody knows whether the record will still arrive.
         """
         try:
             async with asyncio.timeout(timeout_s):
-                acknowledged = await self._kafka.send(topic, value, partition=partition, timestamp_ms=timestamp_ms)
+                acknowledged = await self._kafka.send(
+                    topic, value, partition=partition, timestamp_ms=timestamp_ms, headers=headers
+                )
                 offset: int = (await acknowledged).offset
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerUnavailable(f"not acknowledged: {error!r}") from error

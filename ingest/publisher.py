@@ -26,7 +26,7 @@ from typing import Any, Final
 import structlog
 
 from ingest.block import Chunk, Lane, Placed
-from ingest.broker import BrokerUnavailable, Producer, TopicMissing
+from ingest.broker import BrokerUnavailable, Producer, RecordHeaders, TopicMissing
 from ingest.click import Reason, Rejection, encode_rejection
 from ingest.clock import Clock
 from ingest.keeper import Keeper, blocks_of
@@ -226,6 +226,7 @@ class Publisher:
                 partition=partition,
                 timestamp_ms=self._clock(),
                 timeout_s=self._settings.produce_timeout_s,
+                headers=self._headers(),
             )
         except BrokerUnavailable:
             self._metrics.blocks_failed += 1
@@ -233,6 +234,10 @@ class Publisher:
                 self._connected.clear()
                 self._broken.set()
             raise
+
+    def _headers(self) -> RecordHeaders | None:
+        """What the block of this moment carries beside its clicks; see ingest/traced.py."""
+        return None
 
     async def _send_records(self, records: list[Record]) -> None:
         """Take records of the spool to the broker, each partition's in their order."""

@@ -30,6 +30,7 @@ _KNOWN: Final = frozenset(
         b"cookie",
         b"origin",
         b"referer",
+        b"traceparent",
         b"x-flattr-gateway",
         b"x-flattr-member",
         b"x-flattr-site",

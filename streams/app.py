@@ -21,6 +21,8 @@ from faust.types import TP
 
 from ingest.click import position
 from ingest.clock import clock_from
+from ingest.trace_settings import TraceSettings
+from ingest.traces import traces_from
 from streams.batch import Rules
 from streams.broker import client_options, credentials
 from streams.consumer import ChunkTransport
@@ -47,9 +49,14 @@ class Worker:
     """One stream worker: builds the app, runs it, remembers why it had to stop."""
 
     def __init__(
-        self, settings: StreamsSettings, partitions: int, after_step: Callable[[str], None] = _nothing
+        self,
+        settings: StreamsSettings,
+        partitions: int,
+        after_step: Callable[[str], None] = _nothing,
+        trace_settings: TraceSettings | None = None,
     ) -> None:
         self.settings = settings
+        self.traces = traces_from(trace_settings, "streams")
         self.failure: StreamStopped | None = None
         self.clock = clock_from(settings.clock)
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s)
@@ -76,6 +83,8 @@ class Worker:
                 raise StreamStopped(f"the worker ended with code {ended.code}; the log above says why") from ended
         finally:
             self.pipeline.close()
+            if self.traces is not None:
+                self.traces.close()
         if self.failure is not None:
             raise self.failure
 
@@ -118,6 +127,7 @@ class Worker:
         app = faust.App(settings.streams_group, **faust_options(settings))
         transport = ChunkTransport(app.conf.broker_consumer, app)
         transport.chunk_bytes_max = settings.streams_fetch_bytes
+        transport.traced = self.traces is not None
         app.transport = transport
         clicks = app.topic(settings.topic_clicks, value_serializer="raw", key_serializer="raw")
         refused = app.topic(settings.topic_rejected, value_serializer="raw", key_serializer="raw")
@@ -168,6 +178,7 @@ class Worker:
             memory=self.memory,
             malformed=MalformedWatch(settings.streams_malformed_max),
             metrics=self.metrics,
+            traces=self.traces,
         )
         transport.positions = self.pipeline
         return app

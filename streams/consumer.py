@@ -16,11 +16,13 @@ tests/streams/test_faust.py pins what this assumes of Faust.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar, Protocol, cast
 
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
+from ingest.traces import HEADER
 from streams.records import Chunk, LogRecord
 
 
@@ -51,6 +53,7 @@ class ChunkConsumer(driver.Consumer):
         transport = cast("ChunkTransport", self.transport)
         self.positions = transport.positions
         self.chunk_bytes_max = transport.chunk_bytes_max
+        self.traced = transport.traced
         self._next: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
         self._seeks = 0
@@ -102,7 +105,8 @@ class ChunkConsumer(driver.Consumer):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 self._next[tp] = chunk.end
-                yield tp, _message(tp, batch[0].timestamp_type, chunk, generation)
+                told = traced(chunk, batch) if self.traced else chunk
+                yield tp, _message(tp, batch[0].timestamp_type, told, generation)
 
     def _chunks(self, tp: TP, batch: Sequence[Any]) -> Iterator[Chunk]:
         records: list[LogRecord] = []
@@ -146,6 +150,20 @@ class ChunkTransport(driver.Transport):
     Consumer: ClassVar[type[ChunkConsumer]] = ChunkConsumer
     positions: Positions
     chunk_bytes_max: int = 1 << 20
+    traced: bool = False
+
+
+def traced(chunk: Chunk, batch: Sequence[Any]) -> Chunk:
+    """The chunk with what the headers of its records say of traces."""
+    first = chunk.records[0].offset
+    found = [
+        value
+        for record in batch
+        if record.headers and first <= record.offset < chunk.end
+        for name, value in record.headers
+        if name == HEADER
+    ]
+    return replace(chunk, traceparents=tuple(found))
 
 
 def _plain(offsets: Mapping[Any, int]) -> dict[TP, int]:

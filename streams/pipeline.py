@@ -20,6 +20,7 @@ import structlog
 from faust.types import TP
 
 from ingest.click import month_of
+from ingest.traces import Traces
 from streams.batch import Rules, add_progress, count_records
 from streams.erased import ErasureList
 from streams.errors import LogMismatch, StreamStopped
@@ -31,6 +32,7 @@ from streams.recovery import Recovery, load_partition
 from streams.rejected import rejections
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
+from streams.traced import BatchTrace, batch_trace
 from streams.warm import warm_up
 from streams.writer import Writer
 from warehouse.client import Warehouse
@@ -76,6 +78,7 @@ class Pipeline:
         malformed: MalformedWatch,
         memory: Memory = UNBOUNDED,
         metrics: Metrics,
+        traces: Traces | None = None,
     ) -> None:
         self._warehouse = warehouse
         self._writer = writer
@@ -87,6 +90,7 @@ class Pipeline:
         self._fail = fail
         self._malformed = malformed
         self._metrics = metrics
+        self._traces = traces
         #: Next offset to count of each partition, as the warehouse's progress says.
         self.counted: dict[int, int] = {}
         self.taken_over = False
@@ -239,8 +243,11 @@ class Pipeline:
             return batch
 
     async def _count_and_write(self, batch: list[_Pending]) -> None:
+        trace = None if self._traces is None else batch_trace(self._traces, (one.chunk for one in batch))
         try:
             rows = await _in_thread(self._count_thread, self._count, batch)
+            if trace is not None:
+                trace.counted(rows.clicks)
             if self._writing is not None:
                 await self._writing
         except BaseException:
@@ -249,12 +256,12 @@ class Pipeline:
         if self._broken:
             await self._done()
             return
-        self._writing = asyncio.create_task(self._write(batch, rows))
+        self._writing = asyncio.create_task(self._write(batch, rows, trace))
 
-    async def _write(self, batch: list[_Pending], rows: Rows) -> None:
+    async def _write(self, batch: list[_Pending], rows: Rows, trace: BatchTrace | None) -> None:
         started = time.monotonic()
         try:
-            await _in_thread(self._write_thread, self._writer.write, rows)
+            await _in_thread(self._write_thread, self._writer.write, rows, trace)
             for pending in batch:
                 if pending.assignment.alive:
                     pending.acknowledge()
@@ -262,7 +269,11 @@ class Pipeline:
             self._metrics.flushes.inc()
             self._metrics.clicks.inc(rows.clicks)
             self._metrics.flush_s.observe(time.monotonic() - started)
+            if trace is not None:
+                trace.end()
         except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
+            if trace is not None:
+                trace.end(error)
             self._report(error)
         finally:
             await self._done()

@@ -25,6 +25,8 @@ class Chunk:
     follows: int
     records: tuple[LogRecord, ...]
     size_bytes: int
+    #: of the records' headers, when traces are on
+    traceparents: tuple[bytes, ...] = ()
 
     @property
     def end(self) -> int:

@@ -17,6 +17,7 @@ import structlog
 
 from streams.errors import StreamStopped
 from streams.rows import STEPS, Rows
+from streams.traced import BatchTrace, Insert
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
 
@@ -40,20 +41,21 @@ class Writer:
         self._patience_s = patience_s
         self._after_step = after_step
 
-    def write(self, rows: Rows) -> None:
+    def write(self, rows: Rows, trace: BatchTrace | None = None) -> None:
         """Write all rows. When it returns, the warehouse has them and says so in ``progress``."""
+        insert: Insert = self._warehouse.insert if trace is None else trace.inserting(self._warehouse)
         for step, tables in STEPS:
             for table in tables:
                 for block in rows.of(table):
-                    self._insert(table, block)
+                    self._insert(insert, table, block)
             self._after_step(step)
 
-    def _insert(self, table: str, block: dict[str, list[object]]) -> None:
+    def _insert(self, insert: Insert, table: str, block: dict[str, list[object]]) -> None:
         deadline = time.monotonic() + self._patience_s
         pause_s = _BACKOFF_FIRST_S
         while True:
             try:
-                self._warehouse.insert(table, block)
+                insert(table, block)
             except WarehouseRefused as error:
                 raise StreamStopped(f"the warehouse refuses rows of {table}: {error}") from error
             except WarehouseUnavailable as error:

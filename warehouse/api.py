@@ -12,6 +12,8 @@ from fastapi import APIRouter, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from ingest.trace_settings import TraceSettings
+from ingest.traces import traces_from
 from warehouse import access, problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
@@ -36,12 +38,16 @@ stable `reason`.
 """
 
 
-def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> FastAPI:
+def create_app(
+    settings: ApiSettings, rules: CloseSettings | None = None, trace_settings: TraceSettings | None = None
+) -> FastAPI:
     """Build the app. It connects on the first query, so it starts without the warehouse and says so in /ready.
 
-    ``rules`` are those of the month's close, for what is provisional; from the environment when not given.
+    ``rules`` are those of the month's close, for what is provisional; from the environment when not given,
+    as are ``trace_settings``.
     """
-    reads = Reads(settings, rules or CloseSettings())
+    traces = traces_from(trace_settings, "api")
+    reads = Reads(settings, rules or CloseSettings(), traces)
     board = Board()
 
     @asynccontextmanager
@@ -53,6 +59,8 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
         watching.cancel()
         await asyncio.wait([watching])
         await asyncio.to_thread(reads.close)
+        if traces is not None:
+            await asyncio.to_thread(traces.close)
         log.info("api stopped")
 
     app = FastAPI(
@@ -68,6 +76,10 @@ def create_app(settings: ApiSettings, rules: CloseSettings | None = None) -> Fas
     app.include_router(pages.router)
     app.add_middleware(QuickCounters, ttl_s=settings.api_counters_ttl_ms / 1000, monotonic=time.monotonic)
     app.add_middleware(Measured, metrics=reads.metrics)
+    if traces is not None:
+        from warehouse.traced import TracedRequests
+
+        app.add_middleware(TracedRequests, traces=traces)
     return app
 
 

@@ -16,6 +16,7 @@ from fastapi import Depends, Request
 
 from ingest.canonical import alias_table
 from ingest.clock import clock_from
+from ingest.traces import Traces
 from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
@@ -45,8 +46,9 @@ _NO_MONTH: Final = 0
 class Reads:
     """One per app. Starts its threads when the first query comes."""
 
-    def __init__(self, settings: ApiSettings, rules: CloseSettings) -> None:
+    def __init__(self, settings: ApiSettings, rules: CloseSettings, traces: Traces | None = None) -> None:
         self.settings = settings
+        self._traces = traces
         #: by which the close would divide
         self.rules = rules
         self.clock = clock_from(settings.clock)
@@ -99,7 +101,12 @@ class Reads:
                 self.metrics.query_seconds.labels(query.__name__).observe(time.perf_counter() - started)
 
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+            answer = asyncio.get_running_loop().run_in_executor(self._threads, call)
+            if self._traces is None:
+                return await answer
+            from warehouse.traced import traced_query
+
+            return await traced_query(self._traces, query.__name__, answer)
         finally:
             self._waiting -= 1
             self.metrics.queries_waiting.set(self._waiting)

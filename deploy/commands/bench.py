@@ -18,6 +18,7 @@ def register(app: typer.Typer) -> None:
     bench.command("reads")(reads)
     bench.command("streams")(streams)
     bench.command("close")(close)
+    bench.command("traces")(traces)
     app.add_typer(bench, name="bench")
 
 
@@ -73,6 +74,16 @@ def close(
     from benchmarks.close import run
 
     _tell(run(pairs), json)
+
+
+def traces(
+    json: _Json = None,
+    rounds: Annotated[int, typer.Option(min=1)] = 15,
+) -> None:
+    """What traces cost a request of the beacon: off, on and not drawn, drawn."""
+    from benchmarks.traces import run
+
+    _tell(run(rounds=rounds), json)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:

@@ -41,11 +41,12 @@ def offset_before_the_insert() -> None:
 def counts_as_deltas() -> None:
     """Add what a batch counts to what the warehouse has, instead of stating the whole."""
     from streams.rows import Rows
+    from streams.traced import BatchTrace
     from streams.writer import Writer
 
     write = Writer.write
 
-    def adding(self: Writer, rows: Rows) -> None:
+    def adding(self: Writer, rows: Rows, trace: BatchTrace | None = None) -> None:
         new = Counter[tuple[int, str]]()
         for block in rows.of("flattrs"):
             for month, creator, first, at in zip(
@@ -60,7 +61,7 @@ def counts_as_deltas() -> None:
                     {"month": key[0], "creator": key[1], "partition": block["partition"][index]},
                 )
                 block["flattrs"][index] = before + new[key]
-        write(self, rows)
+        write(self, rows, trace)
 
     Writer.write = adding  # type: ignore[method-assign] # that is the break
 

@@ -1,0 +1,85 @@
+"""What traces cost a request: off, on and not drawn, on and drawn; the beacon alone, all in turn in one run."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from deploy.local import HOST, free_port
+from ingest.admission import Admission
+from ingest.beacon import CLICKS, Beacon, Parts
+from ingest.block import Placed
+from ingest.clock import system_clock
+from ingest.metrics import Metrics
+from ingest.request import Request
+from ingest.settings import IngestSettings
+from ingest.tokens import Tokens, issue, keygen
+from ingest.trace_settings import TraceSettings
+from ingest.traced import TracedBeacon
+from ingest.traces import Traces
+from ingest.validate import Validator
+
+_ROUNDS: Final = 15
+_REQUESTS: Final = 2000
+_RATIOS: Final = {"not_drawn": 0.0, "drawn_1_in_100": 0.01, "all_drawn": 1.0}
+
+
+class _Placing:
+    """A publisher that has a place for everything at once."""
+
+    def submit(self, _hash: int, _lines: bytes, _clicks: int, answer: Callable[[Placed], None]) -> None:
+        answer(Placed(0, 1, 0))
+
+
+def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
+    """Microseconds a request, exports going nowhere, best of the rounds: ``off_us`` and one figure for each ratio of those drawn."""
+    with tempfile.TemporaryDirectory() as folder:
+        keys = Path(folder) / "keys.json"
+        keygen(keys, algorithm="HS256", kid="1")
+        token = issue(keys, "ann", audience="flattr", now_ms=system_clock(), valid_s=3600)
+        parts = _parts(IngestSettings(token_keys=keys, member_clicks_per_s=0))
+        beacons: dict[str, Beacon] = {"off": Beacon(parts)}
+        opened = []
+        for name, ratio in _RATIOS.items():
+            away = TraceSettings(endpoint=f"http://{HOST}:{free_port()}/v1/traces", sample_ratio=ratio)
+            opened.append(Traces(away, "bench"))
+            beacons[name] = TracedBeacon(parts, opened[-1])
+        took: dict[str, list[float]] = {name: [] for name in beacons}
+        for _ in range(rounds):
+            for name, beacon in beacons.items():
+                took[name].append(_once(beacon, token))
+        for traces in opened:
+            traces.close()
+    return {f"{name}_us": round(min(figures), 2) for name, figures in took.items()}
+
+
+def _parts(settings: IngestSettings) -> Parts:
+    tokens = Tokens(settings.token_keys, audience="flattr", clock=system_clock)
+    return Parts(
+        settings=settings,
+        publisher=_Placing(),  # type: ignore[arg-type] # all that the beacon asks of one here
+        admission=Admission(settings, tokens),
+        validator=Validator({}, batch_max_clicks=settings.batch_max_clicks),
+        clock=system_clock,
+        metrics=Metrics(),
+    )
+
+
+def _once(beacon: Beacon, token: str) -> float:
+    headers = [(b"authorization", f"Bearer {token}".encode()), (b"content-type", b"application/json")]
+    bodies = [
+        b'{"click_id": "%s", "creator_id": "bob", "thing": "https://bob.example/1"}' % str(uuid.uuid4()).encode()
+        for _ in range(_REQUESTS)
+    ]
+    statuses = set()
+    began = time.perf_counter()
+    for body in bodies:
+        beacon.take(Request("POST", CLICKS, b"", headers), body, lambda status, _headers, _body: statuses.add(status))
+    took_s = time.perf_counter() - began
+    if statuses != {202}:
+        raise RuntimeError(f"answered {statuses}")
+    return took_s / _REQUESTS * 1e6
