@@ -36,7 +36,7 @@ class _Placing:
 
 
 def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
-    """Microseconds a request, exports going nowhere, best of the rounds: ``off_us`` and one figure for each ratio of those drawn."""
+    """Microseconds a request, best of the rounds, exports going nowhere: ``off_us``, and one for each ratio."""
     with tempfile.TemporaryDirectory() as folder:
         keys = Path(folder) / "keys.json"
         keygen(keys, algorithm="HS256", kid="1")
