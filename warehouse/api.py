@@ -22,6 +22,7 @@ from warehouse.keys import Role
 from warehouse.live import Board
 from warehouse.payout import api as finance
 from warehouse.payout.settings import CloseSettings
+from warehouse.quarantine import api as quarantine
 from warehouse.quick import QuickCounters
 from warehouse.reads import Reads
 from warehouse.routes import counters, counts, health, lag, lists, live, months, pages, provisional, receipts, series
@@ -69,7 +70,20 @@ def create_app(
     app.state.reads = reads
     app.state.board = board
     problems.install(app)
-    for part in (counts, counters, receipts, lists, series, provisional, months, finance, live, lag, health):
+    for part in (
+        counts,
+        counters,
+        receipts,
+        lists,
+        series,
+        provisional,
+        months,
+        finance,
+        quarantine,
+        live,
+        lag,
+        health,
+    ):
         _name_roles(part.router)
         app.include_router(part.router)
     pages.install(app)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from warehouse.client import Warehouse, named
@@ -16,12 +16,21 @@ class Thing:
     thing: str
 
 
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Flattrs that count, and those that stand beside them in quarantine."""
+
+    flattrs: int
+    quarantined: int = 0
+
+
 @dataclass(frozen=True)
 class MemberCount:
-    """A member's month: flattrs, and the creators that they go to."""
+    """A member's month: flattrs, the creators that they go to, and flattrs in quarantine."""
 
     flattrs: int
     creators: int
+    quarantined: int = 0
 
 
 def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | None]:
@@ -30,25 +39,47 @@ def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | 
     return {**dict.fromkeys(thing_ids), **{thing_id: Thing(creator_id, thing) for thing_id, creator_id, thing in rows}}
 
 
-def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str]) -> dict[str, int]:
-    """Flattrs of things (32 hexadecimal digits each) in a month, 0 included: one entry for each id asked for."""
-    rows = warehouse.rows(named("thing_counts"), {"month": month, "thing_ids": list(thing_ids)})
-    return {**dict.fromkeys(thing_ids, 0), **{thing_id: int(flattrs) for thing_id, flattrs in rows}}
+def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:
+    """Flattrs of things (32 hexadecimal digits each) in a month, 0 included: one entry for each id asked for.
+
+    ``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+    """
+    params = {"month": month, "thing_ids": list(thing_ids)}
+    stated: dict[str, int] = dict(warehouse.rows(named("thing_counts"), params))
+    held: dict[str, int] = dict(warehouse.rows(named("thing_quarantined"), params)) if flagged else {}
+    return _less(thing_ids, stated, held)
 
 
-def member_counts(warehouse: Warehouse, month: int, member_ids: Sequence[str]) -> dict[str, MemberCount]:
-    """Flattrs of members in a month: one entry for each id asked for."""
-    rows = warehouse.rows(named("member_counts"), {"month": month, "member_ids": tuple(member_ids)})
-    found = {member_id: MemberCount(int(flattrs), int(creators)) for member_id, flattrs, creators in rows}
+def member_counts(
+    warehouse: Warehouse, month: int, member_ids: Sequence[str], flagged: int = 1
+) -> dict[str, MemberCount]:
+    """Flattrs of members in a month: one entry for each id asked for. ``flagged`` as in ``thing_counts``."""
+    params = {"month": month, "member_ids": tuple(member_ids)}
+    rows = warehouse.rows(named("member_counts_quarantined" if flagged else "member_counts"), params)
+    found = {member_id: MemberCount(*map(int, counts)) for member_id, *counts in rows}
     return {**dict.fromkeys(member_ids, MemberCount(0, 0)), **found}
 
 
-def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str]) -> dict[str, int]:
-    """Flattrs of creators in a month, 0 included: one entry for each id asked for."""
+def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:
+    """Flattrs of creators in a month, 0 included; ``flagged`` as in ``thing_counts``."""
     if not creator_ids:
         return {}
-    rows = warehouse.rows(named("creator_counts"), {"month": month, "creator_ids": tuple(creator_ids)})
-    return {**dict.fromkeys(creator_ids, 0), **{creator_id: int(flattrs) for creator_id, flattrs in rows}}
+    params = {"month": month, "creator_ids": tuple(creator_ids)}
+    stated: dict[str, int] = dict(warehouse.rows(named("creator_counts"), params))
+    held: dict[str, int] = dict(warehouse.rows(named("creator_quarantined"), params)) if flagged else {}
+    return _less(creator_ids, stated, held)
+
+
+def _less(ids: Sequence[str], stated: Mapping[str, int], held: Mapping[str, int]) -> dict[str, Count]:
+    """Counts less what is in quarantine. A flattr is written before its count: for that moment it is no debt."""
+    return {
+        name: Count(max(0, int(stated.get(name, 0)) - int(held.get(name, 0))), int(held.get(name, 0))) for name in ids
+    }
+
+
+def quarantine_version(warehouse: Warehouse, month: int) -> int:
+    """The newest version of a month's quarantine; 0 while nothing was ever flagged."""
+    return int(warehouse.rows(named("quarantine_version"), {"month": month})[0][0])
 
 
 def server_now_ms(warehouse: Warehouse) -> int:

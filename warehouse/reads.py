@@ -41,6 +41,7 @@ _ADDRESS_TTL_S: Final = 60
 _LISTS_KEPT: Final = 500
 #: An address is the same in every month.
 _NO_MONTH: Final = 0
+_MONTHS_KEPT: Final = 100
 
 
 class Reads:
@@ -65,6 +66,9 @@ class Reads:
         self._waiting = 0
         lag_ttl_s = settings.api_lag_ttl_ms / 1000
         self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, size_max=1, monotonic=time.monotonic)
+        self._quarantines: Kept[int, int] = Kept(
+            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, size_max=_MONTHS_KEPT, monotonic=time.monotonic
+        )
         self._lists: Answers = Kept(
             ttl_s=settings.api_lists_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
         )
@@ -115,6 +119,10 @@ class Reads:
         """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it stands beside."""
         return await self._lag.get("lag", lambda: self.run(read_lag, self.clock()))
 
+    async def flagged(self, month: int) -> int:
+        """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old: while it is 0, counts ask no more."""
+        return await self._quarantines.get(month, lambda: self.run(queries.quarantine_version, month))
+
     async def keep(
         self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
@@ -142,11 +150,16 @@ class Reads:
         return (await self._addresses.get(_NO_MONTH, [thing_id]))[thing_id].count
 
     def _batched(
-        self, query: Callable[[Warehouse, int, Sequence[str]], dict[str, T]], *, ttl_s: float = 0, size_max: int = 0
+        self,
+        query: Callable[[Warehouse, int, Sequence[str], int], dict[str, T]],
+        *,
+        ttl_s: float = 0,
+        size_max: int = 0,
     ) -> Batched[T]:
         async def fetch(month: int, ids: Sequence[str]) -> tuple[Lag, dict[str, T]]:
             lag = await self.lag()
-            return lag, await self.run(query, month, ids)
+            flagged = 0 if month == _NO_MONTH else await self.flagged(month)
+            return lag, await self.run(query, month, ids, flagged)
 
         return Batched(
             fetch,
@@ -171,7 +184,9 @@ class Reads:
         self._threads.shutdown()
 
 
-def _addresses(warehouse: Warehouse, _month: int, thing_ids: Sequence[str]) -> dict[str, queries.Thing | None]:
+def _addresses(
+    warehouse: Warehouse, _month: int, thing_ids: Sequence[str], _flagged: int
+) -> dict[str, queries.Thing | None]:
     return queries.things(warehouse, thing_ids)
 
 

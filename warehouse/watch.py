@@ -62,6 +62,7 @@ class Watch:
         self._month = 0
         self._since_ms = 0
         self._positions: tuple[int | None, ...] = ()
+        self._quarantine = 0
         self._counts: dict[str, int] = {}
         self._rate = Rate()
         self._top_is_old = False
@@ -94,27 +95,32 @@ class Watch:
         if month != self._month:
             self._begin(month)
         positions = tuple(part.position for part in lag.partitions)
-        moved = positions != self._positions
-        await self._tell_creators(number, lag, moved=moved)
+        quarantine = await reads.flagged(month)
+        # A flag or a release changes counts for which nothing is stored: whoever is watched is asked about.
+        moved = positions != self._positions or quarantine != self._quarantine
+        await self._tell_creators(number, lag, moved=moved, quarantine=quarantine)
         await self._tell_top(number, lag, moved=moved)
         await self._tell_pulse(number, lag)
         # Last: a poll that fails on its way is repeated from where the one before it ended.
         if moved:
-            self._positions, self._since_ms = positions, number
+            self._positions, self._since_ms, self._quarantine = positions, number, quarantine
 
     def _begin(self, month: int) -> None:
         self._month, self._since_ms, self._positions = month, 0, ()
         self._counts.clear()
         self._board.forget()
 
-    async def _tell_creators(self, number: int, lag: Lag, *, moved: bool) -> None:
+    async def _tell_creators(self, number: int, lag: Lag, *, moved: bool, quarantine: int) -> None:
         watched = {creator for topic in self._board.topics if (creator := creator_of(topic)) is not None}
         asked = {creator for topic in self._board.silent() if (creator := creator_of(topic)) is not None}
         silent = set(asked)
-        if moved and watched:
+        if quarantine != self._quarantine:
+            asked |= watched
+        elif moved and watched:
             since_ms = max(0, self._since_ms - _OVERLAP_MS)
             asked |= watched & await self._reads.run(queries.changed_creators, self._month, since_ms)
-        counts = await self._reads.run(queries.creator_counts, self._month, sorted(asked))
+        found = await self._reads.run(queries.creator_counts, self._month, sorted(asked), quarantine)
+        counts = {creator_id: count.flattrs for creator_id, count in found.items()}
         beside = AsOf.plain(lag)
         for creator_id, flattrs in counts.items():
             if creator_id in silent or self._counts.get(creator_id) != flattrs:

@@ -52,6 +52,7 @@ GET  /v1/months/2026-09/payouts                             finance
 GET  /v1/months/2026-09/payouts.csv                         finance
 GET  /v1/months/2026-09/proof                               finance
 GET  /v1/months/2026-09/ledger                              finance
+GET  /v1/months/2026-09/quarantine                          finance
 GET  /v1/months/2026-09/members/m-1/statement               finance
 GET  /v1/months/2026-09/creators/anna/statement             finance
 GET  /members/m-1                                           finance

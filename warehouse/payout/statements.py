@@ -67,6 +67,8 @@ class MemberStatement:
     shares: list[ShareLine]
     clicks: list[ClickLine]
     seal: str
+    #: flattrs that stand and were left out of the split
+    quarantined: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
         _share_line(member_id, creator, n, flattrs, pool if rule == "split" else 0, share)
         for creator, n, share in zip(*arrays, strict=True)
     ]
-    clicks = [ClickLine(*row) for row in warehouse.rows(named("payout_member_clicks"), values)]
+    clicks = warehouse.rows(named("payout_member_clicks"), values)
     return MemberStatement(
         month=month_text(proof.month),
         member_id=member_id,
@@ -105,8 +107,9 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
         flattrs=flattrs,
         taken_back=counted - flattrs,
         shares=shares,
-        clicks=clicks,
+        clicks=[ClickLine(*row) for *row, quarantined in clicks if not quarantined],
         seal=proof.seal,
+        quarantined=sum(row[-1] for row in clicks),
     )
 
 

@@ -10,13 +10,25 @@ WITH
     ),
     ballots AS
     (
-        SELECT member_id, sumIf(newest, creator_id = %(creator_id)s) AS own, sum(newest) AS total
+        SELECT member_id, toUInt64(sumIf(newest, creator_id = %(creator_id)s)) AS own, toUInt64(sum(newest)) AS total
         FROM
         (
-            SELECT member_id, creator_id, argMax(flattrs, position) AS newest
+            SELECT member_id, creator_id, toInt64(argMax(flattrs, position)) AS newest
             FROM counts_by_member
             WHERE month = %(month)s AND member_id IN (SELECT member_id FROM supporters)
             GROUP BY member_id, creator_id
+            UNION ALL
+            -- those in quarantine are taken off
+            SELECT member_id, creator_id, -1
+            FROM flattrs
+            WHERE month = %(month)s AND (member_id, creator_id, thing_id) IN
+            (
+                SELECT member_id, creator_id, thing_id
+                FROM quarantined
+                WHERE month = %(month)s AND member_id IN (SELECT member_id FROM supporters)
+            )
+            GROUP BY month, member_id, creator_id, thing_id
+            HAVING bitTest(max(flattrs.version), 19) = 0
         )
         GROUP BY member_id
         HAVING own > 0

@@ -1,5 +1,5 @@
 -- A creator's things of a month by flattrs, most first: one page with addresses.
--- The creator's own range of the projection by_creator, aggregated to flattrs that stand.
+-- The creator's own range of the projection by_creator, aggregated to flattrs that stand and are not in quarantine.
 WITH page AS
 (
     SELECT thing_id, countIf(bitTest(version, 19) = 0) AS total
@@ -8,6 +8,8 @@ WITH page AS
         SELECT thing_id, max(flattrs.version) AS version
         FROM flattrs
         WHERE month = %(month)s AND creator_id = %(creator_id)s
+          AND (member_id, thing_id) NOT IN
+            (SELECT member_id, thing_id FROM quarantined WHERE month = %(month)s AND creator_id = %(creator_id)s)
         GROUP BY month, creator_id, thing_id, member_id
     )
     GROUP BY thing_id

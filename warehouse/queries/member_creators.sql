@@ -1,8 +1,20 @@
--- The creators that a member's flattrs of a month go to, most first, then by name: one page.
-SELECT creator_id, argMax(flattrs, position) AS newest
-FROM counts_by_member
-WHERE month = %(month)s AND member_id = %(member_id)s
+-- The creators that a member's flattrs of a month go to, less those in quarantine, most first, then by name: one page.
+SELECT creator_id, sum(newest) AS total
+FROM
+(
+    SELECT creator_id, toInt64(argMax(flattrs, position)) AS newest
+    FROM counts_by_member
+    WHERE month = %(month)s AND member_id = %(member_id)s
+    GROUP BY creator_id
+    UNION ALL
+    SELECT creator_id, -1
+    FROM flattrs
+    WHERE month = %(month)s AND member_id = %(member_id)s AND (creator_id, thing_id) IN
+        (SELECT creator_id, thing_id FROM quarantined WHERE month = %(month)s AND member_id = %(member_id)s)
+    GROUP BY month, member_id, creator_id, thing_id
+    HAVING bitTest(max(flattrs.version), 19) = 0
+)
 GROUP BY creator_id
-HAVING newest > 0 AND (newest < %(after_flattrs)s OR (newest = %(after_flattrs)s AND creator_id > %(after_id)s))
-ORDER BY newest DESC, creator_id
+HAVING total > 0 AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND creator_id > %(after_id)s))
+ORDER BY total DESC, creator_id
 LIMIT %(limit)s

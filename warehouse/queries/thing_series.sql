@@ -1,4 +1,4 @@
--- A thing's flattrs that stand, by the hour (ms since 1970) in which they were clicked.
+-- A thing's flattrs that stand and are not in quarantine, by the hour (ms since 1970) in which they were clicked.
 -- Reads the thing's own range of the projection by_creator, hence the creator.
 SELECT toUnixTimestamp(toStartOfHour(at)) * 1000 AS hour_ms, count()
 FROM
@@ -6,6 +6,8 @@ FROM
     SELECT max(clicked_at) AS at, max(flattrs.version) AS version
     FROM flattrs
     WHERE month = %(month)s AND creator_id = %(creator_id)s AND thing_id = unhex(%(thing_id)s)
+      AND (member_id, thing_id) NOT IN
+        (SELECT member_id, thing_id FROM quarantined WHERE month = %(month)s AND creator_id = %(creator_id)s)
     GROUP BY month, creator_id, thing_id, member_id
     HAVING bitTest(version, 19) = 0
 )

@@ -1,12 +1,19 @@
--- Creators of a month by flattrs, most first, then by name: one page.
+-- Creators of a month by flattrs, less those in quarantine, most first, then by name: one page.
 -- It reads the month's whole range, one row per creator and partition; the API keeps its answer.
 SELECT creator_id, sum(newest) AS total
 FROM
 (
-    SELECT creator_id, argMax(flattrs, position) AS newest
+    SELECT creator_id, toInt64(argMax(flattrs, position)) AS newest
     FROM counts_by_creator
     WHERE month = %(month)s
     GROUP BY creator_id, partition
+    UNION ALL
+    SELECT creator_id, -1
+    FROM flattrs
+    WHERE month = %(month)s AND (member_id, creator_id, thing_id) IN
+        (SELECT member_id, creator_id, thing_id FROM quarantined WHERE month = %(month)s)
+    GROUP BY month, member_id, creator_id, thing_id
+    HAVING bitTest(max(flattrs.version), 19) = 0
 )
 GROUP BY creator_id
 HAVING total > 0 AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND creator_id > %(after_id)s))

@@ -1,14 +1,21 @@
--- Things of a month by flattrs, most first, then by id: one page with creator and address.
+-- Things of a month by flattrs, less those in quarantine, most first, then by id: one page with creator and address.
 -- It reads the month's range of counts; addresses are looked up for the page alone.
 WITH page AS
 (
     SELECT thing_id, sum(newest) AS total
     FROM
     (
-        SELECT thing_id, argMax(flattrs, position) AS newest
+        SELECT thing_id, toInt64(argMax(flattrs, position)) AS newest
         FROM counts_by_thing
         WHERE month = %(month)s
         GROUP BY thing_id, partition
+        UNION ALL
+        SELECT thing_id, -1
+        FROM flattrs
+        WHERE month = %(month)s AND (member_id, creator_id, thing_id) IN
+            (SELECT member_id, creator_id, thing_id FROM quarantined WHERE month = %(month)s)
+        GROUP BY month, member_id, creator_id, thing_id
+        HAVING bitTest(max(flattrs.version), 19) = 0
     )
     GROUP BY thing_id
     HAVING total > 0

@@ -112,7 +112,7 @@ async def answer(request: Request, reads: Reads, month: int, thing_ids: list[str
     found = await reads.counters.get(month, thing_ids)
     # The oldest of them says what the whole answer is as of.
     lag = replace(min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms), now_ms=reads.clock())
-    counts = {thing_id: found[thing_id].count for thing_id in thing_ids}
+    counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
     body: dict[str, Any] = {"month": show_month(month), "counters": counts, **AsOf.plain(lag)}
     return cacheable(request, body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
 

@@ -18,7 +18,16 @@ from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, Thing
 router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
 
 
-class CreatorCounts(AsOf):
+class QuarantinedBeside(AsOf):
+    """What stands and does not count."""
+
+    quarantined: int = Field(
+        description="flattrs that stand and are in quarantine: they are in no count and no payout until released",
+        examples=[0],
+    )
+
+
+class CreatorCounts(QuarantinedBeside):
     """A creator's month."""
 
     creator_id: str = Field(examples=["anna"])
@@ -26,7 +35,7 @@ class CreatorCounts(AsOf):
     flattrs: int = Field(description="one per member and thing", examples=[1284])
 
 
-class ThingCounts(AsOf):
+class ThingCounts(QuarantinedBeside):
     """A thing's month. ``creator_id`` and ``thing`` are null when nobody ever flattred it."""
 
     thing_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])
@@ -36,7 +45,7 @@ class ThingCounts(AsOf):
     flattrs: int = Field(description="one per member", examples=[17])
 
 
-class MemberCounts(AsOf):
+class MemberCounts(QuarantinedBeside):
     """A member's month."""
 
     member_id: str = Field(examples=["m-1"])
@@ -59,7 +68,13 @@ def _answer(lag: Lag, **values: object) -> Response:
 async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
     counted = (await reads.creators.get(month, [creator_id]))[creator_id]
-    return _answer(counted.lag, creator_id=creator_id, month=show_month(month), flattrs=counted.count)
+    return _answer(
+        counted.lag,
+        creator_id=creator_id,
+        month=show_month(month),
+        flattrs=counted.count.flattrs,
+        quarantined=counted.count.quarantined,
+    )
 
 
 @router.get(
@@ -78,7 +93,8 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Res
         creator_id=known and known.creator_id,
         thing=known and known.thing,
         month=show_month(month),
-        flattrs=counted.count,
+        flattrs=counted.count.flattrs,
+        quarantined=counted.count.quarantined,
     )
 
 
@@ -97,4 +113,5 @@ async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> 
         month=show_month(month),
         flattrs=counted.count.flattrs,
         creators=counted.count.creators,
+        quarantined=counted.count.quarantined,
     )

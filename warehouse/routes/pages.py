@@ -110,7 +110,7 @@ async def creator(request: Request, reads: Here, creator_id: CreatorId, month: Q
         month_name=display.month_name(month),
         current=month == month_of(now_ms),
         lag=lag,
-        flattrs=counted[creator_id].count,
+        flattrs=counted[creator_id].count.flattrs,
         take=take,
         things=things,
         points=points,
