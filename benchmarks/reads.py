@@ -38,6 +38,8 @@ from warehouse.client import Warehouse, named
 READS_PER_S: Final = 200
 _PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
 _HELLO_S: Final = 20
+#: how long the writer is watched without readers
+_ALONE_S: Final = 3
 
 
 def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 1000) -> dict[str, Any]:
@@ -129,6 +131,9 @@ class Measure:
             "member": [_get(f"/v1/members/m{random.randrange(MEMBERS)}/counts") for _ in range(5000)],
         }
         mixed = [request for each in zip(*kinds.values(), strict=True) for request in each]
+        alone = self.cpu_s()["warehouse"]
+        await asyncio.sleep(_ALONE_S)
+        writes_cores = (self.cpu_s()["warehouse"] - alone) / _ALONE_S
         await drive(self.api.port, mixed, seconds=2, connections=8)
         before = self.cpu_s()
         rate = READS_PER_S / len(kinds)
@@ -137,7 +142,7 @@ class Measure:
             for requests in kinds.values()
         ]
         outcomes = dict(zip(kinds, await asyncio.gather(*loads), strict=True))
-        figures: dict[str, Any] = {}
+        figures: dict[str, Any] = {"warehouse_cores_for_writes": round(writes_cores, 2)}
         for kind, outcome in outcomes.items():
             figures |= _latencies(f"{kind}_counts", outcome)
         figures |= self._cpu("counts_at_rate", before, sum(outcome.statuses[200] for outcome in outcomes.values()))

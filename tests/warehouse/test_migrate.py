@@ -34,3 +34,43 @@ def test_database_newer_than_the_code_is_refused(warehouse: Warehouse) -> None:
 def test_numbers_are_unique_and_sorted() -> None:
     numbers = [migration.number for migration in migrations()]
     assert numbers == sorted(set(numbers))
+
+
+def test_counts_are_all_there_after_a_crash_between_any_two_steps_of_their_copying(
+    warehouse_server: EmbeddedWarehouse,
+) -> None:
+    known = migrations()
+    copying = next(migration for migration in known if migration.name == "0060_fine_counts")
+    warehouse = Warehouse(f"{warehouse_server.url}/copied")
+    server_wide = Warehouse(warehouse_server.url)
+    server_wide.command("CREATE DATABASE copied")
+    for migration in known[: known.index(copying)]:
+        for statement in migration.statements():
+            warehouse.command(statement)
+    for position in (7, 9, 8):
+        values = f"202611, 'anna', toFixedString('0123456789abcdef', 16), 3, {position}, {position}"
+        warehouse.command(
+            f"INSERT INTO counts_by_thing (month, creator_id, thing_id, partition, flattrs, position) SELECT {values}"
+        )
+        warehouse.command(
+            f"INSERT INTO counts_by_creator (month, creator_id, partition, flattrs, position) "
+            f"SELECT 202611, 'anna', 3, {position}, {position}"
+        )
+        warehouse.command(
+            f"INSERT INTO counts_by_member (month, member_id, creator_id, flattrs, position) "
+            f"SELECT 202611, 'm', 'anna', {position}, {position}"
+        )
+    steps = list(copying.statements())
+    for done in range(len(steps) + 1):
+        for statement in [*steps[:done], *steps]:
+            warehouse.command(statement)
+        for table in ("counts_by_creator", "counts_by_thing", "counts_by_member"):
+            assert warehouse.rows(f"SELECT flattrs, position FROM {table} FINAL") == [(9, 9)], (table, done)
+    made = warehouse.rows("SELECT name, create_table_query FROM system.tables WHERE database = 'copied'")
+    counts = {name: query for name, query in made if name.startswith("counts_by_")}
+    assert counts.keys() == {"counts_by_creator", "counts_by_thing", "counts_by_member"}
+    assert all("index_granularity = 1024" in query for query in counts.values())
+    assert all("by_change" in counts[name] for name in ("counts_by_creator", "counts_by_thing"))
+    server_wide.command("DROP DATABASE copied SYNC")
+    server_wide.close()
+    warehouse.close()
