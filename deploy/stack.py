@@ -251,7 +251,7 @@ class Stack:
         ports = {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
         # The live page shows whether the others are ready.
         others = {name: f"{service.url}/ready" for name, service in self.services.items() if name != "api"}
-        return {**ports, "FLATTR_API_PARTS": json.dumps(others)}
+        return {**ports, "FLATTR_API_PARTS": json.dumps(others), "FLATTR_API_VERIFY_LOG": "true"}
 
     def _make_keys(self) -> None:
         if not self.token_keys.exists():

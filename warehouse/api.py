@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 import structlog
 from fastapi import APIRouter, FastAPI
@@ -25,7 +26,21 @@ from warehouse.payout.settings import CloseSettings
 from warehouse.quarantine import api as quarantine
 from warehouse.quick import QuickCounters
 from warehouse.reads import Reads
-from warehouse.routes import counters, counts, health, lag, lists, live, months, pages, provisional, receipts, series
+from warehouse.routes import (
+    counters,
+    counts,
+    health,
+    lag,
+    lists,
+    live,
+    months,
+    pages,
+    provisional,
+    receipts,
+    series,
+    verify,
+)
+from warehouse.verifier import Verifier
 from warehouse.watch import Watch
 
 log = structlog.get_logger()
@@ -39,6 +54,11 @@ stable `reason`.
 """
 
 
+_PARTS: Final = (
+    counts, counters, receipts, lists, series, provisional, months, finance, quarantine, live, lag, health,
+)  # fmt: skip
+
+
 def create_app(
     settings: ApiSettings, rules: CloseSettings | None = None, trace_settings: TraceSettings | None = None
 ) -> FastAPI:
@@ -50,15 +70,19 @@ def create_app(
     traces = traces_from(trace_settings, "api")
     reads = Reads(settings, rules or CloseSettings(), traces)
     board = Board()
+    verifier = Verifier(settings, reads.clock, reads.metrics)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"warehouse"})
         log.info("api starts", warehouse=masked(reads.warehouse.url), **changed)
-        watching = asyncio.create_task(Watch(reads, board).run())
+        tasks = [asyncio.create_task(Watch(reads, board).run())]
+        if settings.api_verify_always:
+            tasks.append(asyncio.create_task(verifier.run()))
         yield
-        watching.cancel()
-        await asyncio.wait([watching])
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
         await asyncio.to_thread(reads.close)
         if traces is not None:
             await asyncio.to_thread(traces.close)
@@ -69,25 +93,14 @@ def create_app(
     )
     app.state.reads = reads
     app.state.board = board
+    app.state.verifier = verifier
     problems.install(app)
-    for part in (
-        counts,
-        counters,
-        receipts,
-        lists,
-        series,
-        provisional,
-        months,
-        finance,
-        quarantine,
-        live,
-        lag,
-        health,
-    ):
+    for part in _PARTS:
         _name_roles(part.router)
         app.include_router(part.router)
     pages.install(app)
     app.include_router(pages.router)
+    app.include_router(verify.router)
     app.add_middleware(QuickCounters, ttl_s=settings.api_counters_ttl_ms / 1000, monotonic=time.monotonic)
     app.add_middleware(Measured, metrics=reads.metrics)
     if traces is not None:

@@ -38,6 +38,12 @@ class ApiMetrics:
             "flattr_api_queries_failed", "Warehouse calls that failed.", ["query"], registry=self.registry
         )
         self.listeners = Gauge("flattr_api_listeners", "Clients of the live stream.", registry=self.registry)
+        # The names under which `flattr verify --port` serves them, too.
+        self.verify_equations = Gauge("flattr_verify_equations", "Equations compared last.", registry=self.registry)
+        self.verify_wrong = Gauge("flattr_verify_wrong", "Equations that did not hold.", registry=self.registry)
+        self.verify_at = Gauge(
+            "flattr_verify_last_timestamp_seconds", "When they were compared last; 0 before.", registry=self.registry
+        )
         # Of the pipeline, as the warehouse knows it: true even when the workers are gone.
         self.lag_records = Gauge(
             "flattr_pipeline_lag_records", "Records not yet counted.", ["partition"], registry=self.registry

@@ -106,6 +106,20 @@ class ApiSettings(WarehouseSettings):
         ge=1,
         description="Clients of the live stream at a time; each costs a write per event. One more is answered 503.",
     )
+    api_verify_s: float = Field(
+        default=60,
+        ge=1,
+        description="The page /verify compares at most so often, in s: it reads the flattrs of two months.",
+    )
+    api_verify_always: bool = Field(
+        default=False,
+        description="Compare also while nobody looks, for flattr_verify_wrong and its alert: in one API process.",
+    )
+    api_verify_log: bool = Field(
+        default=False,
+        description="Compare with the log as well: FLATTR_BROKER and the settings beside it say where. The one thing "
+        "for which the API needs a broker.",
+    )
     api_parts: dict[str, HttpUrl] = Field(
         default={},
         description='Parts whose health the live page shows: JSON such as {"ingest": "http://127.0.0.1:8001/ready"}.',

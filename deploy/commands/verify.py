@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from deploy.verify import Check
+    from warehouse.identity import Check
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +30,7 @@ def verify(
     import time
 
     from deploy.failures import CommandFailed
-    from deploy.verify import shown
+    from warehouse.identity import shown
 
     gauges = _serve(port) if port is not None else None
     while True:
@@ -55,11 +55,12 @@ def _checks(answers: Path | None) -> list[Check]:
     import asyncio
     import contextlib
 
-    from deploy.verify import KafkaLog, check_answers, check_log, check_warehouse, read_reached
+    from deploy.verify import check_answers
     from streams.app import partitions_of
     from streams.broker import client_options
     from streams.settings import StreamsSettings
     from warehouse.client import Warehouse
+    from warehouse.identity import KafkaLog, check_log, check_warehouse, read_reached
 
     settings = StreamsSettings()
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))

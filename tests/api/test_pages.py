@@ -17,7 +17,7 @@ from warehouse.client import Warehouse
 from warehouse.payout.close import close_month
 
 RULES = closing()
-PAGES = ["/", "/creators/anna", "/members/m-1", "/months", "/months/2026-11", "/docs", "/login"]
+PAGES = ["/", "/creators/anna", "/members/m-1", "/months", "/months/2026-11", "/verify", "/docs", "/login"]
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -142,7 +142,7 @@ def test_pages_have_no_barrier_that_axe_finds_and_fit_the_screen(
 ) -> None:
     if scheme == "dark":
         close_month(warehouse, MONTH, clock=clock_after(MONTH, RULES), log_ends=drained, settings=RULES)
-    pages = ["/", "/creators/bob", "/members/mia", "/months", "/months/2026-11", "/docs", "/login"]
+    pages = ["/", "/creators/bob", "/members/mia", "/months", "/months/2026-11", "/verify", "/docs", "/login"]
     with opened(browser, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
         for path in pages:
             page.goto(quick_api + path)
@@ -178,6 +178,27 @@ def test_reader_logs_in_with_a_key_and_sees_the_month(browser: Browser, warehous
         page.keyboard.press("Enter")
         expect(page.locator("h1")).to_have_text("November 2026")
         assert ask(f"{url}/months/2026-11", follow=False).status == 303
+
+
+@pytest.mark.usefixtures("november")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 1280), ("light", 360)])
+def test_verify_page_follows_what_changes_in_every_scheme_and_width(
+    browser: Browser, warehouse: Warehouse, scheme: str, width: int
+) -> None:
+    with (
+        serving(create_app(settings_for(warehouse, api_verify_s=1), RULES)) as url,
+        opened(browser, color_scheme=scheme, viewport={"width": width, "height": 800}) as page,
+    ):
+        page.clock.install()
+        page.goto(f"{url}/verify")
+        expect(page.locator("#status")).to_contain_text("Everything holds")
+        put_creator_counts(warehouse, [(MONTH, "ada", 0, 41, 2)])
+        page.wait_for_timeout(1100)
+        page.clock.fast_forward(15_100)
+        expect(page.locator("#status")).to_contain_text("1 of")
+        expect(page.locator("li.no")).to_contain_text("41")
+        assert Axe().run(page).violations_count == 0
+        assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 def test_numbers_keep_their_place_while_they_change(browser: Browser, warehouse: Warehouse, quick_api: str) -> None:

@@ -15,7 +15,7 @@ from aiokafka import AIOKafkaProducer
 from deploy.load.answers import AnswersFile, Attempt
 from deploy.local import EmbeddedBroker
 from deploy.topics import TopicPlan, create_topics
-from deploy.verify import Check, KafkaLog, check_answers, check_log, check_warehouse, read_reached
+from deploy.verify import check_answers
 from ingest.click import Click, encode, thing_id
 from streams.batch import Rules, add_progress, count_records
 from streams.records import LogRecord
@@ -23,6 +23,7 @@ from streams.rows import Rows
 from streams.state import MonthState, PartitionState
 from streams.writer import Writer
 from warehouse.client import Warehouse
+from warehouse.identity import Check, KafkaLog, check_log, check_warehouse, read_reached
 
 AT_MS = 1_790_000_000_000
 

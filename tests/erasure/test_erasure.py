@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from deploy.verify import check_warehouse, read_reached
 from ingest.click import Click, Rejection, encode, encode_rejection
 from streams.batch import Rules, add_progress, count_records
 from streams.erased import ErasureList
@@ -31,6 +30,7 @@ from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click, partition_of
 from tests.support.recount import assert_counted
 from warehouse.client import Warehouse
 from warehouse.erasure import Erasure, ErasureUnfinished, erase, find
+from warehouse.identity import check_warehouse, read_reached
 from warehouse.payout.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.payout.proof import Proof

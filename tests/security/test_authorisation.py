@@ -58,6 +58,7 @@ GET  /v1/months/2026-09/creators/anna/statement             finance
 GET  /members/m-1                                           finance
 GET  /months                                                finance
 GET  /months/2026-09                                        finance
+GET  /verify                                                operator
 """
 ROWS = [tuple(line.split()) for line in POLICY.strip().splitlines()]
 #: The places in a route's template, by what the table puts there.

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from deploy.local import HOST, ROOT, EmbeddedWarehouse
-from deploy.verify import check_warehouse, read_reached
 from streams.batch import Rules, add_progress, count_records
 from streams.erased import ErasureList
 from streams.records import LogRecord
@@ -21,6 +20,7 @@ from tests.payout.build import clock_after
 from warehouse.client import Warehouse
 from warehouse.erasure import erase
 from warehouse.errors import WarehouseRefused
+from warehouse.identity import check_warehouse, read_reached
 from warehouse.migrate import migrate
 from warehouse.payout.close import close_month
 from warehouse.payout.settings import CloseSettings

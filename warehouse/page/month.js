@@ -1,4 +1,4 @@
-// A month that is open or closing: its state comes from the server every two seconds until it is closed.
+// A status from the server: that of a month every two seconds until it is closed, others as often as they say.
 const box = document.getElementById("status");
 let last = box.innerHTML;
 
@@ -18,4 +18,4 @@ async function refresh() {
   }
 }
 
-const timer = setInterval(refresh, 2000);
+const timer = setInterval(refresh, Number(box.dataset.everyMs ?? 2000));
