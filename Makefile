@@ -41,6 +41,10 @@ browser:  ## Debian's Chromium for the browser tests (needs apt-get and root)
 test: install  ## every test; on Apache Kafka too when `make kafka` has fetched it
 	@$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
+.PHONY: screenshots
+screenshots: install  ## the pictures in docs/images, taken anew of the real pages (needs `make browser`)
+	@FLATTR_SCREENSHOTS=1 FLATTR_REQUIRE_BROWSER=1 $(BIN)/pytest -q tests/browser/test_screenshots.py
+
 .PHONY: check
 check: install audit  ## format, lint, types, import contracts, known vulnerabilities
 	@$(BIN)/ruff format --check .
