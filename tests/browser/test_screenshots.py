@@ -122,7 +122,7 @@ def fill(warehouse: Warehouse) -> None:
     warehouse.command(
         f"ALTER TABLE progress UPDATE record_at = {moment}, written_at = {moment} WHERE 1 SETTINGS mutations_sync = 2"
     )
-    newest = dict(warehouse.rows("SELECT partition, max(position) FROM progress GROUP BY partition"))
+    newest: dict[int, int] = dict(warehouse.rows("SELECT partition, max(position) FROM progress GROUP BY partition"))
     for partition in range(PARTITIONS):
         put_log_end(warehouse, partition, NOON_MS - 400, (newest[partition] >> 16) + 1)
 
