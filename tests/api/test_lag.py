@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.api.conftest import NOON_MS
+from ingest.clock import system_clock, write_clock_file
+from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_log_end, put_progress
-from tests.support.serving import ask
+from tests.support.serving import ask, serving
+from warehouse.api import create_app
 from warehouse.client import Warehouse
 from warehouse.lag import Lag, PartitionLag, read_lag
 
@@ -67,3 +71,16 @@ def test_lag_stands_beside_a_count(warehouse: Warehouse, api: str) -> None:
 def test_count_without_any_progress_says_that_it_knows_no_moment(api: str) -> None:
     body = ask(f"{api}/v1/creators/anna/counts").json
     assert (body["as_of"], body["lag"]) == (None, {"records": None, "seconds": None})
+
+
+def test_kept_lag_says_its_age_as_of_the_answer(warehouse: Warehouse, tmp_path: Path) -> None:
+    put_progress(warehouse, 0, counted_until(9), NOON_MS - 3000)
+    clock = tmp_path / "clock"
+    write_clock_file(clock, NOON_MS - system_clock())
+    settings = settings_for(warehouse, clock=f"file:{clock}", api_lag_ttl_ms=600_000)
+    with serving(create_app(settings)) as url:
+        ask(f"{url}/v1/creators/anna/counts")
+        write_clock_file(clock, NOON_MS + 60_000 - system_clock())
+        body = ask(f"{url}/v1/creators/anna/counts").json
+    assert body["as_of"] == "2026-11-20T11:59:57Z"
+    assert 63 <= body["lag"]["seconds"] < 90

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
 from fastapi import APIRouter, Response
@@ -12,7 +13,7 @@ from warehouse import access
 from warehouse.keys import Role
 from warehouse.lag import Lag
 from warehouse.problems import RESPONSES
-from warehouse.reads import Here
+from warehouse.reads import Here, Reads
 from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId, show_month
 
 router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
@@ -54,9 +55,11 @@ class MemberCounts(QuarantinedBeside):
     creators: int = Field(description="creators that they belong to", examples=[5])
 
 
-def _answer(lag: Lag, **values: object) -> Response:
-    """Encoded here: the framework would check and copy the model field by field, for half the time of an answer."""
-    return Response(msgspec.json.encode({**values, **AsOf.plain(lag)}), media_type="application/json")
+def _answer(reads: Reads, lag: Lag, **values: object) -> Response:
+    """Encoded here: the framework would check and copy the model field by field."""
+    # A kept lag is as of when it was read; its age is of now.
+    beside = AsOf.plain(replace(lag, now_ms=reads.clock()))
+    return Response(msgspec.json.encode({**values, **beside}), media_type="application/json")
 
 
 @router.get(
@@ -69,6 +72,7 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
     counted = (await reads.creators.get(month, [creator_id]))[creator_id]
     return _answer(
+        reads,
         counted.lag,
         creator_id=creator_id,
         month=show_month(month),
@@ -88,6 +92,7 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Res
     counts, known = await asyncio.gather(reads.things.get(month, [thing_id]), reads.thing(thing_id))
     counted = counts[thing_id]
     return _answer(
+        reads,
         counted.lag,
         thing_id=thing_id,
         creator_id=known and known.creator_id,
@@ -108,6 +113,7 @@ async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> 
     """What the member's pool would be divided by, were the month over."""
     counted = (await reads.members.get(month, [member_id]))[member_id]
     return _answer(
+        reads,
         counted.lag,
         member_id=member_id,
         month=show_month(month),
