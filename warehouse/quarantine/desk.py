@@ -21,6 +21,7 @@ from warehouse.quarantine import scan as scanning
 from warehouse.quarantine.corrections import settle
 from warehouse.quarantine.effect import StepDone, refresh
 from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
+from warehouse.quarantine.rules import Finding
 from warehouse.quarantine.settings import QuarantineSettings
 
 Choose = Callable[[list[Step]], Sequence[Entry]]
@@ -93,17 +94,18 @@ def scan(  # noqa: PLR0913 - as flag
 ) -> Outcome:
     """Flag what the rules find, and bring the set up to what was clicked since. A closed month is not scanned.
 
-    What was flagged before by the same rule is left alone: released by hand is released.
+    A subject that stands in the log already is left alone: what somebody released, no rule flags again.
     """
     found = scanning.find(warehouse, month, bounds)
 
     def choose(steps: list[Step]) -> list[Entry]:
         if proof.stored(warehouse, month) is not None:
             raise PayoutRefused(f"{month_text(month)} is closed: flag by hand what must be taken back.")
-        known = {(step.subject, step.rule) for step in steps if step.action == "flag"} | {
-            (subject, one.rule) for subject in in_force(steps) for one in found
-        }
-        new = {one.subject: one for one in found if (one.subject, one.rule) not in known}
+        known = {step.subject for step in steps}
+        new: dict[Subject, Finding] = {}
+        for one in found:
+            if one.subject not in known:
+                new.setdefault(one.subject, one)
         return [
             Entry("flag", one.subject, one.rule, one.reason, json.dumps(one.evidence, sort_keys=True), _said(by))
             for one in new.values()

@@ -1,6 +1,6 @@
 """The rules: what looks like no person's choice. Pure; each takes what was counted and says whom to flag, and why.
 
-A rule names, people decide: what it flags is released by hand and is not flagged again by the same rule.
+A rule names, people decide: what somebody released is not flagged again by any rule.
 """
 
 from __future__ import annotations
