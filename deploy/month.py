@@ -77,4 +77,6 @@ def print_proof(proof: Proof) -> None:
         f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
         f"+ {proof.rejected} rejected + {proof.late} late"
     )
+    if proof.quarantined:
+        typer.echo(f"  {proof.quarantined} flattrs in quarantine beside the {proof.flattrs} that were paid for")
     typer.echo(f"  {proof.members_unfunded} of {proof.members} members unfunded; seal {proof.seal}")
