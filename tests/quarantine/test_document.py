@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.payout.test_close import close
 from tests.quarantine.build import MONTH, flag, release
 from tests.quarantine.test_corrections import gains
 from warehouse.client import Warehouse
+from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/quarantine.md").read_text()
@@ -29,7 +31,7 @@ def month(warehouse: Warehouse) -> Warehouse:
 
 
 #: By row: the steps before the close.
-BEFORE = {
+BEFORE: dict[str, list[tuple[Callable[[Warehouse, Subject], Outcome], Subject]]] = {
     "nothing flagged": [],
     "Mia's flattr of Bob flagged": [(flag, BOB)],
     "Rob flagged": [(flag, ROB)],
@@ -42,7 +44,7 @@ def test_what_the_document_says_of_a_close_is_what_it_pays(month: Warehouse, row
     for step, subject in BEFORE[row]:
         step(month, subject)
     proof = close(month)
-    paid = dict(month.rows("SELECT creator_id, earned_micro FROM payouts"))
+    paid: dict[str, int] = dict(month.rows("SELECT creator_id, earned_micro FROM payouts"))
     cells = [euros(paid.get(creator, 0)) for creator in ("ada", "bob", "rex")]
     assert f"| {row} | {' | '.join(cells)} | {euros(proof.charity_micro)} |" in DOCUMENT
 

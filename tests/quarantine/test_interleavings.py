@@ -12,7 +12,6 @@ from typing import Literal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from deploy.verify import check_warehouse, read_reached
 from ingest.click import encode, month_of, thing_id
 from streams.batch import Rules, add_progress, count_records
 from streams.records import LogRecord
@@ -25,6 +24,7 @@ from tests.payout.test_close import close
 from tests.quarantine.build import flag, release
 from warehouse import lists, queries
 from warehouse.client import Warehouse
+from warehouse.identity import check_warehouse, read_reached
 from warehouse.payout.split import split
 from warehouse.payout.verify import verify_month
 from warehouse.quarantine.log import Subject
