@@ -92,6 +92,8 @@ class BeaconProtocol(HttpToolsProtocol):
         self._waiting_since = time.monotonic()
         self._idle = True
         self._head_bytes = 0
+        #: A refusal that ends the connection, while answers that are due before it are awaited.
+        self._last_words = b""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Watch a new connection."""
@@ -123,6 +125,8 @@ class BeaconProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the parser; a head that grows over its cap ends the connection."""
+        if self._last_words:
+            return
         if self._idle:
             self._idle = False
             self._head_bytes = 0
@@ -130,9 +134,9 @@ class BeaconProtocol(HttpToolsProtocol):
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
         super().data_received(data)
-        if self._head_bytes > self._settings.header_max_bytes and not self.transport.is_closing():
+        over = self._head_bytes > self._settings.header_max_bytes
+        if over and not self._last_words and not self.transport.is_closing():
             self._refuse_head(Reason.HEAD_TOO_LARGE, f"at most {self._settings.header_max_bytes} bytes of headers")
-            self.transport.close()
 
     def on_message_begin(self) -> None:
         """Start a request. The scope is made when it turns out to be needed."""
@@ -205,6 +209,9 @@ class BeaconProtocol(HttpToolsProtocol):
         if self.pipeline:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+        elif self._last_words:
+            self.transport.write(self._last_words)
+            self.transport.close()
         else:
             self._idle = True
             self._waiting_since = time.monotonic()
@@ -246,12 +253,27 @@ class BeaconProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP, and close: nobody knows where the next request would begin."""
         self._refuse_head(Reason.HTTP_MALFORMED, msg)
-        self.transport.close()
+
+    def _answer_due(self) -> bool:
+        """Whether a request before the bytes that were just read still waits for its answer."""
+        newest = self.cycle
+        if newest is None or newest.response_complete:
+            return False
+        if newest.more_body and self.pipeline and self.pipeline[0][0] is newest:
+            self.pipeline.popleft()  # it was never whole, and its turn had not come
+            return True
+        return not newest.more_body
 
     def _refuse_head(self, reason: Reason, detail: str) -> None:
+        """Refuse what cannot be read on, behind the answers due before it, and close."""
         status, body = self._beacon.refuse_head(Refused(reason, detail))
         head = _head(status, ((b"content-type", b"application/problem+json"), (b"connection", b"close")))
-        self.transport.write(b"%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body))
+        answer = b"%bconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (head, len(body), body)
+        if self._answer_due():
+            self._last_words = answer
+        else:
+            self.transport.write(answer)
+            self.transport.close()
 
 
 @lru_cache(1024)

@@ -19,6 +19,7 @@ def register(app: typer.Typer) -> None:
     bench.command("streams")(streams)
     bench.command("close")(close)
     bench.command("traces")(traces)
+    bench.command("fuzz")(fuzz)
     app.add_typer(bench, name="bench")
 
 
@@ -84,6 +85,22 @@ def traces(
     from benchmarks.traces import run
 
     _tell(run(rounds=rounds), json)
+
+
+def fuzz(
+    json: _Json = None,
+    inputs: Annotated[int, typer.Option(min=100)] = 1_000_000,
+    seed: Annotated[int, typer.Option(help="the same requests for the same seed")] = 1,
+    broker: Annotated[str, typer.Option(help="HOST:PORT; otherwise Apache Kafka if fetched, else embedded")] = "",
+) -> None:
+    """Hostile requests at one ingest worker: no 5xx, a reason for each refusal, flat memory, nothing lost."""
+    from benchmarks.fuzz import run
+
+    figures = run(inputs=inputs, seed=seed, broker=broker)
+    _tell(figures, json)
+    wrong = [name for name in ("status_5xx", "without_reason", "unanswered") if figures[name]]
+    if wrong or figures["accepted"] != figures["in_log"]:
+        raise typer.Exit(1)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:

@@ -120,6 +120,23 @@ def test_request_that_two_servers_might_read_differently_is_a_400(ingest: Ingest
     assert ingest.get("/live").status == 200
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"\x00\x01\x02\r\n\r\n",
+        b"POST /v1/clicks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
+        b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n\x00\r\n\r\n",
+    ],
+)
+def test_refusal_of_what_cannot_be_read_waits_for_the_answers_due_before_it(
+    ingest: Ingest, wire: Wire, text: bytes
+) -> None:
+    wire.send(request(ingest) + request(ingest) + text)
+    answers = [wire.answer()[0] for _ in range(5)]
+    assert [one for one in answers if one not in {0, 200}] == [202, 202, 400]
+    assert answers[-1] == 0
+
+
 def test_slow_senders_and_idle_connections_are_let_go(
     embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
 ) -> None:
