@@ -7,6 +7,7 @@ from typing import Final
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from deploy.acl import AclError
 from deploy.local import KafkaMissing, PartFailed
 from deploy.topics import TopicError
 from streams.errors import StreamStopped
@@ -19,6 +20,7 @@ class CommandFailed(Exception):
 
 
 EXPECTED: Final = (
+    AclError,
     CommandFailed,
     KafkaError,
     KafkaMissing,

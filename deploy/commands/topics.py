@@ -7,11 +7,16 @@ from typing import Annotated
 
 import typer
 
+_Clicks = Annotated[str, typer.Option(envvar="FLATTR_TOPIC_CLICKS")]
+_Rejected = Annotated[str, typer.Option(envvar="FLATTR_TOPIC_REJECTED")]
+_Group = Annotated[str, typer.Option(envvar="FLATTR_STREAMS_GROUP", help="consumer group of the stream workers")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
     topics.command("create")(create)
+    topics.command("allow")(allow)
     app.add_typer(topics, name="topics")
 
 
@@ -19,8 +24,11 @@ def create(
     broker: Annotated[str, typer.Option(envvar="FLATTR_BROKER")] = "127.0.0.1:9092",
     partitions: Annotated[int, typer.Option(min=1, help="of the topic of clicks")] = 12,
     replication: Annotated[int, typer.Option(min=1)] = 1,
-    clicks: Annotated[str, typer.Option(envvar="FLATTR_TOPIC_CLICKS")] = "clicks",
-    rejected: Annotated[str, typer.Option(envvar="FLATTR_TOPIC_REJECTED")] = "rejected",
+    clicks: _Clicks = "clicks",
+    rejected: _Rejected = "rejected",
+    group: _Group = "flattr-streams",
+    *,
+    rights: Annotated[bool, typer.Option("--rights", help="then do as `topics allow` does")] = False,
 ) -> None:
     """Create the topics that are missing; check the others."""
     from deploy.topics import TopicPlan, create_topics
@@ -34,3 +42,22 @@ def create(
     made = asyncio.run(create_topics(broker, plans, client_options(LogSettings())))
     for plan in plans:
         typer.echo(f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'was there'}")
+    if rights:
+        allow(broker, clicks, rejected, group)
+
+
+def allow(
+    broker: Annotated[str, typer.Option(envvar="FLATTR_BROKER")] = "127.0.0.1:9092",
+    clicks: _Clicks = "clicks",
+    rejected: _Rejected = "rejected",
+    group: _Group = "flattr-streams",
+) -> None:
+    """Allow each service's user of Kafka its work and nothing else. Wants a super user; twice does no harm."""
+    from deploy import acl
+    from warehouse.kafka import client_options
+    from warehouse.payout.log_ends import LogSettings
+
+    granted = acl.rights(clicks, rejected, group)
+    asyncio.run(acl.allow(broker, granted, client_options(LogSettings())))
+    for right in granted:
+        typer.echo(f"{right.user} may {right.operation.lower()} {right.name}")

@@ -1,9 +1,10 @@
-"""The whole way over TLS and SASL: topics, ingest, streams and verify before a Kafka that takes nothing else."""
+"""docker-compose.yml's Kafka, started here with its own properties: TLS, SASL, and nothing that is not allowed by name.
+
+The whole way goes over it, every service as its own user; then each user tries what it may not.
+"""
 
 from __future__ import annotations
 
-import datetime as dt
-import ipaddress
 import json
 import os
 import subprocess
@@ -11,101 +12,109 @@ import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import yaml
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, NewTopic
+from aiokafka.errors import (
+    GroupAuthorizationFailedError,
+    KafkaError,
+    TopicAuthorizationFailedError,
+)
+from aiokafka.helpers import create_ssl_context
 
 from deploy.chaos.arena import Served
-from deploy.local import HOST, ROOT, ApacheKafka, free_port
+from deploy.local import ROOT, ApacheKafka, free_port
+from deploy.secret_files import init
 from ingest.clock import system_clock
-from ingest.tokens import issue, keygen
+from ingest.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.client import Warehouse
 
-PASSWORD = "correct-horse"
-pytestmark = [pytest.mark.usefixtures("kafka_fetched"), pytest.mark.timeout(180)]
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+#: Not properties: the image makes paths and passwords of the three, and hands the last to Java.
+NO_PROPERTY = {
+    "KAFKA_SSL_KEYSTORE_FILENAME", "KAFKA_SSL_KEYSTORE_CREDENTIALS", "KAFKA_SSL_KEY_CREDENTIALS", "KAFKA_OPTS",
+}  # fmt: skip
+PARTITIONS = 2
+pytestmark = [pytest.mark.usefixtures("kafka_fetched"), pytest.mark.timeout(240)]
 
 
-def make_certificate(folder: Path) -> None:
-    """A certificate for 127.0.0.1 that signs itself: `server.pem` with its key, `ca.pem` without."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "kafka of a test")])
-    now = dt.datetime.now(dt.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(HOST))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    public = certificate.public_bytes(serialization.Encoding.PEM)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "ca.pem").write_bytes(public)
-    (folder / "server.pem").write_bytes(private + public)
+def values(path: Path) -> dict[str, str]:
+    """An environment file, as compose reads it."""
+    pairs = (line.partition("=") for line in path.read_text().splitlines())
+    return {name: value.strip("'") for name, _, value in pairs}
 
 
-class SecureKafka(ApacheKafka):
-    """One node that speaks SASL over TLS with clients, and knows the user `flattr`."""
+class ComposeKafka(ApacheKafka):
+    """The service `kafka` of docker-compose.yml; only folders, ports and hosts are this machine's."""
+
+    @property
+    def address(self) -> str:
+        """By the name that is in its certificate."""
+        return f"localhost:{self.port}"
+
+    @property
+    def secrets(self) -> Path:
+        """What `flattr secrets init` wrote."""
+        return self.folder / "secrets"
 
     def _properties(self) -> str:
-        make_certificate(self.folder)
-        plain = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        kept = [
-            line
-            for line in super()._properties().splitlines()
-            if not line.startswith(("listeners=", "advertised.listeners=", "listener.security.protocol.map="))
-        ]
-        return "\n".join(
-            [
-                *kept,
-                f"listeners=SASL_SSL://{HOST}:{self.port},CONTROLLER://{HOST}:{self._controller_port}",
-                f"advertised.listeners=SASL_SSL://{HOST}:{self.port}",
-                "listener.security.protocol.map=CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL",
-                "inter.broker.listener.name=SASL_SSL",
-                "sasl.mechanism.inter.broker.protocol=PLAIN",
-                "sasl.enabled.mechanisms=PLAIN",
-                (
-                    f'listener.name.sasl_ssl.plain.sasl.jaas.config={plain} username="node" password="{PASSWORD}" '
-                    f'user_node="{PASSWORD}" user_flattr="{PASSWORD}";'
-                ),
-                "ssl.keystore.type=PEM",
-                f"ssl.keystore.location={self.folder / 'server.pem'}",
-                "ssl.truststore.type=PEM",
-                f"ssl.truststore.location={self.folder / 'ca.pem'}",
-                "",
-            ]
-        )
+        init(self.secrets)
+        service = COMPOSE["services"]["kafka"]
+        environment = {**service["environment"], **values(self.secrets / "kafka.env")}
+        password = (self.secrets / "kafka" / environment["KAFKA_SSL_KEYSTORE_CREDENTIALS"]).read_text()
+        keystore = self.secrets / "kafka" / environment["KAFKA_SSL_KEYSTORE_FILENAME"]
+        mine = {
+            "ssl.keystore.location": keystore,
+            "ssl.keystore.password": password,
+            "ssl.key.password": password,
+            "group.initial.rebalance.delay.ms": 0,
+            "offsets.topic.num.partitions": 4,
+            "log.cleaner.dedupe.buffer.size": 4194304,
+        }
+        lines = [f"{as_property(name)}={value}" for name, value in environment.items() if name not in NO_PROPERTY]
+        lines += [f"{name}={value}" for name, value in mine.items()]
+        text = "\n".join([*lines, ""])
+        for theirs, ours in {
+            "SASL_SSL://:9092": f"SASL_SSL://localhost:{self.port}",
+            "kafka:9092": self.address,
+            "localhost:9093": f"localhost:{self._controller_port}",
+            "/var/lib/kafka/data": str(self.folder / "data"),
+            "/etc/kafka/secrets": str(self.secrets / "kafka"),
+        }.items():
+            assert theirs in text, theirs
+            text = text.replace(theirs, ours)
+        return text
+
+
+def as_property(name: str) -> str:
+    """The image's rule for its environment."""
+    lower = name.removeprefix("KAFKA_").lower()
+    return lower.replace("___", "-").replace("__", "\0").replace("_", ".").replace("\0", "_")
 
 
 @pytest.fixture(scope="module")
-def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecureKafka]:
-    with SecureKafka(tmp_path_factory.mktemp("secure")) as node:
+def secure_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposeKafka]:
+    with ComposeKafka(tmp_path_factory.mktemp("secure")) as node:
+        made = flattr(["topics", "create", "--partitions", str(PARTITIONS), "--rights"], settings(node, "topics"))
+        assert made.returncode == 0, made.stderr
         yield node
 
 
-def settings(node: SecureKafka, warehouse: Warehouse, folder: Path, password: str = PASSWORD) -> dict[str, str]:
-    return {
+def settings(node: ComposeKafka, service: str, **changes: str) -> dict[str, str]:
+    """The environment of a service as compose gives it, with this machine's addresses."""
+    given = {
+        **COMPOSE["services"][service]["environment"],
+        **values(node.secrets / f"{service}.env"),
         "FLATTR_BROKER": node.address,
-        "FLATTR_BROKER_SECURITY": "SASL_SSL",
-        "FLATTR_BROKER_CA_FILE": str(node.folder / "ca.pem"),
-        "FLATTR_BROKER_SASL_MECHANISM": "PLAIN",
-        "FLATTR_BROKER_SASL_USERNAME": "flattr",
-        "FLATTR_BROKER_SASL_PASSWORD": password,
-        "FLATTR_WAREHOUSE": warehouse.url,
-        "FLATTR_TOKEN_KEYS": str(folder / "keys.json"),
+        "FLATTR_BROKER_CA_FILE": str(node.secrets / "ca.pem"),
+        **changes,
     }
+    return {name: value for name, value in given.items() if value is not None and name.startswith("FLATTR_")}
 
 
 def flattr(arguments: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -115,31 +124,49 @@ def flattr(arguments: list[str], environment: dict[str, str]) -> subprocess.Comp
     )  # fmt: skip
 
 
-def test_a_click_goes_all_the_way_over_tls_and_sasl(
-    secure_kafka: SecureKafka, warehouse: Warehouse, tmp_path: Path
+def client(node: ComposeKafka, user: str, password: str | None = None) -> dict[str, Any]:
+    """Arguments of a Kafka client that is that user."""
+    jaas = values(node.secrets / "kafka.env")["KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"]
+    return {
+        "bootstrap_servers": node.address,
+        "security_protocol": "SASL_SSL",
+        "ssl_context": create_ssl_context(cafile=str(node.secrets / "ca.pem")),
+        "sasl_mechanism": "PLAIN",
+        "sasl_plain_username": user,
+        "sasl_plain_password": password or jaas.partition(f'user_{user}="')[2].partition('"')[0],
+    }
+
+
+def test_a_click_goes_all_the_way_each_service_as_its_own_user(
+    secure_kafka: ComposeKafka, warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    environment = settings(secure_kafka, warehouse, tmp_path)
-    keygen(tmp_path / "keys.json", algorithm="HS256", kid="1")
-    made = flattr(["topics", "create", "--partitions", "2"], environment)
-    assert made.returncode == 0, made.stderr
     services = {}
+    keys = secure_kafka.secrets / "token-keys.json"
     for name in ("ingest", "streams"):
         port = free_port()
+        here = {
+            f"FLATTR_{name.upper()}_PORT": str(port),
+            f"FLATTR_{name.upper()}_HOST": "127.0.0.1",
+            "FLATTR_WAREHOUSE": warehouse.url,
+            "FLATTR_TOKEN_KEYS": str(keys),
+            "FLATTR_INGEST_SPOOL": str(tmp_path / "spool"),
+        }
         services[name] = Served(
             name, [sys.executable, "-m", "deploy", name], folder=tmp_path / name, port=port,
-            environment={**environment, f"FLATTR_{name.upper()}_PORT": str(port)},
+            environment=settings(secure_kafka, name, **here),
         )  # fmt: skip
     with services["ingest"], services["streams"]:
-        token = issue(tmp_path / "keys.json", "ann", audience="flattr", now_ms=system_clock(), valid_s=600)
+        token = issue(keys, "ann", audience="flattr", now_ms=system_clock(), valid_s=600)
         click = {"click_id": str(uuid.uuid4()), "creator_id": "bob", "thing": "https://bob.example/1"}
         answer = ask(
-            f"http://{services['ingest'].address}/v1/clicks", method="POST",
+            f"http://127.0.0.1:{services['ingest'].port}/v1/clicks", method="POST",
             headers={"authorization": f"Bearer {token}", "content-type": "application/json"},
             body=json.dumps(click).encode(),
         )  # fmt: skip
         assert answer.status == 202
+        assert answer.json["receipts"][0]["offset"] == 0
         wait_until(lambda: warehouse.rows("SELECT count() FROM progress") != [(0,)], "the click is counted")
-        verified = flattr(["verify", "--json"], environment)
+        verified = flattr(["verify", "--json"], settings(secure_kafka, "finance", FLATTR_WAREHOUSE=warehouse.url))
     assert verified.returncode == 0, verified.stdout + verified.stderr
     checks = json.loads(verified.stdout)
     assert all(check["holds"] for check in checks)
@@ -147,11 +174,79 @@ def test_a_click_goes_all_the_way_over_tls_and_sasl(
     assert sampled["left"] == 1
 
 
-def test_a_wrong_password_and_a_client_in_the_clear_get_nothing(
-    secure_kafka: SecureKafka, warehouse: Warehouse, tmp_path: Path
-) -> None:
-    wrong = flattr(["topics", "create"], settings(secure_kafka, warehouse, tmp_path, password="guessed"))
-    assert wrong.returncode != 0
-    assert PASSWORD not in wrong.stdout + wrong.stderr
-    clear = flattr(["topics", "create"], {"FLATTR_BROKER": secure_kafka.address})
-    assert clear.returncode != 0
+async def read(node: ComposeKafka, user: str, group: str | None = None) -> None:
+    """Read the topic of clicks from its beginning; raises what the broker answers."""
+    consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **client(node, user))
+    await consumer.start()
+    try:
+        if group is None:
+            consumer.assign([TopicPartition("clicks", 0)])
+            await consumer.seek_to_beginning()
+        else:
+            consumer.subscribe(["clicks"])
+        await consumer.getmany(timeout_ms=3000)
+    finally:
+        await consumer.stop()
+
+
+async def write(node: ComposeKafka, user: str, topic: str) -> None:
+    """Write one record; raises what the broker answers."""
+    producer = AIOKafkaProducer(enable_idempotence=False, request_timeout_ms=5000, **client(node, user))
+    await producer.start()
+    try:
+        await producer.send_and_wait(topic, b"{}", partition=0)
+    finally:
+        await producer.stop()
+
+
+async def test_ingest_cannot_read(secure_kafka: ComposeKafka) -> None:
+    with pytest.raises(TopicAuthorizationFailedError):
+        await read(secure_kafka, "ingest")
+
+
+@pytest.mark.parametrize("user", ["streams", "finance", "erasure"])
+async def test_who_reads_cannot_write_clicks(secure_kafka: ComposeKafka, user: str) -> None:
+    with pytest.raises(TopicAuthorizationFailedError):
+        await write(secure_kafka, user, "clicks")
+
+
+async def test_only_the_streams_join_their_group(secure_kafka: ComposeKafka) -> None:
+    await read(secure_kafka, "finance")
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read(secure_kafka, "finance", "flattr-streams")
+    with pytest.raises(GroupAuthorizationFailedError):
+        await read(secure_kafka, "streams", "another")
+
+
+@pytest.mark.parametrize("user", ["ingest", "streams", "finance", "erasure"])
+async def test_no_service_makes_a_topic(secure_kafka: ComposeKafka, user: str) -> None:
+    admin = AIOKafkaAdminClient(**client(secure_kafka, user))
+    await admin.start()
+    try:
+        answer = await admin.create_topics([NewTopic("mine", 1, 1)])
+    finally:
+        await admin.close()
+    assert answer.topic_errors[0][1] == TopicAuthorizationFailedError.errno
+
+
+@pytest.mark.parametrize(("user", "password"), [("mallory", "guess"), ("operator", "guess")])
+async def test_who_is_not_known_gets_nothing(secure_kafka: ComposeKafka, user: str, password: str) -> None:
+    admin = AIOKafkaAdminClient(**client(secure_kafka, user, password))
+    with pytest.raises(KafkaError):
+        await admin.start()
+    await admin.close()
+
+
+async def test_without_tls_there_is_no_answer(secure_kafka: ComposeKafka) -> None:
+    admin = AIOKafkaAdminClient(bootstrap_servers=secure_kafka.address, request_timeout_ms=3000)
+    with pytest.raises(KafkaError):
+        await admin.start()
+    await admin.close()
+
+
+def test_command_with_a_wrong_password_says_so_without_it(secure_kafka: ComposeKafka) -> None:
+    wrong = settings(secure_kafka, "topics", FLATTR_BROKER_SASL_PASSWORD="guess-of-mallory")
+    done = flattr(["topics", "create"], wrong)
+    assert done.returncode == 1
+    assert "guess-of-mallory" not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

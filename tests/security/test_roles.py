@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +28,7 @@ from warehouse.payout.close import close_month
 from warehouse.payout.settings import CloseSettings
 from warehouse.pledges import import_pledges
 
-ROLES = ("streams", "api", "finance", "erasure", "migrate")
+ROLES = ("streams", "api", "finance", "erasure", "grafana", "migrate")
 PASSWORD = "hunter2hunter2"
 
 
@@ -98,6 +100,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("api", "INSERT INTO flattrs (month) VALUES (202609)"),
         ("api", "INSERT INTO pledges (month) VALUES (202609)"),
         ("api", "DROP TABLE seals"),
+        ("grafana", "SELECT * FROM pledges"),
+        ("grafana", "SELECT click_id FROM flattrs"),
+        ("grafana", "INSERT INTO seals SELECT * FROM seals"),
         ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
         ("finance", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
         ("finance", "INSERT INTO progress (partition) VALUES (1)"),
@@ -113,6 +118,17 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
 def test_no_role_can_do_what_is_not_its_work(as_role: dict[str, Warehouse], role: str, statement: str) -> None:
     with pytest.raises(WarehouseRefused, match="Not enough privileges"):
         as_role[role].command(statement)
+
+
+def test_grafana_can_ask_what_its_dashboards_ask(as_role: dict[str, Warehouse]) -> None:
+    asked = [
+        query
+        for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")
+        for query in re.findall(r'"rawSql": "((?:[^"\\\\]|\\\\.)*)"', path.read_text())
+    ]
+    assert asked
+    for query in asked:
+        as_role["grafana"].rows(json.loads(f'"{query}"'))
 
 
 def test_a_wrong_password_opens_nothing(urls: dict[str, str]) -> None:

@@ -1,0 +1,156 @@
+"""`flattr secrets init`: everything that compose refers to, once, for its reader alone, and all of one piece."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+from deploy.acl import rights
+from deploy.local import ROOT
+from deploy.secret_files import BROKER_USERS, SERVICES, WAREHOUSE_USERS, init
+
+COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
+FOLDER = "deploy/secrets"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    init(tmp_path / "secrets")
+    return tmp_path / "secrets"
+
+
+def values(path: Path) -> dict[str, str]:
+    pairs = (line.partition("=") for line in path.read_text().splitlines())
+    return {name: value.strip("'") for name, _, value in pairs}
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def referred() -> set[str]:
+    """Every file under deploy/secrets that docker-compose.yml names."""
+    names = {entry["file"] for entry in COMPOSE["secrets"].values()}
+    for name, service in COMPOSE["services"].items():
+        names |= {entry["path"] for entry in service.get("env_file", [])}
+        if name == "kafka":
+            names |= {
+                f"{FOLDER}/kafka/{service['environment'][key]}"
+                for key in (
+                    "KAFKA_SSL_KEYSTORE_FILENAME",
+                    "KAFKA_SSL_KEYSTORE_CREDENTIALS",
+                    "KAFKA_SSL_KEY_CREDENTIALS",
+                )
+            }
+            trusted = service["environment"]["KAFKA_SSL_TRUSTSTORE_LOCATION"]
+            names.add(trusted.replace("/etc/kafka/secrets", f"{FOLDER}/kafka"))
+    return {name.removeprefix(f"{FOLDER}/") for name in names}
+
+
+def test_every_file_that_compose_names_is_made_and_no_other_but_the_authoritys(folder: Path) -> None:
+    assert referred() | {"ca-key.pem"} == set(files(folder))
+
+
+def test_second_run_writes_nothing(folder: Path) -> None:
+    before = files(folder)
+    again = init(folder)
+    assert again.written == ()
+    assert again.api_key == ""
+    assert set(again.kept) >= referred()
+    assert files(folder) == before
+
+
+def test_file_that_was_lost_is_made_to_fit_the_others(folder: Path) -> None:
+    before = files(folder)
+    for name in ("streams.env", "ingest.env", "kafka/broker.p12"):
+        (folder / name).unlink()
+    assert set(init(folder).written) == {"streams.env", "ingest.env", "kafka/broker.p12"}
+    after = files(folder)
+    assert after.pop("kafka/broker.p12") != before.pop("kafka/broker.p12")
+    assert after == before
+
+
+def test_secrets_are_for_their_owner_alone(folder: Path) -> None:
+    open_to_others = {name for name in files(folder) if (folder / name).stat().st_mode & 0o077}
+    assert open_to_others == {"ca.pem", "kafka/ca.pem"}
+
+
+def test_no_two_users_have_one_password(folder: Path) -> None:
+    jaas = values(folder / "kafka.env")["KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"]
+    known = dict(re.findall(r'user_(\w+)="([^"]+)"', jaas))
+    words = [*known.values(), *values(folder / "clickhouse.env").values()]
+    assert set(known) == set(BROKER_USERS)
+    assert len(set(words)) == len(words) == len(BROKER_USERS) + len(WAREHOUSE_USERS)
+    assert min(map(len, words)) >= 32
+
+
+def test_every_service_has_a_user_of_its_own_with_least_rights(folder: Path) -> None:
+    broker, warehouse = [], []
+    for service in SERVICES:
+        given = values(folder / f"{service}.env")
+        assert COMPOSE["services"][service]["env_file"][0]["path"] == f"{FOLDER}/{service}.env"
+        broker += [given["FLATTR_BROKER_SASL_USERNAME"]] if "FLATTR_BROKER_SASL_USERNAME" in given else []
+        warehouse.append(urlsplit(given.get("FLATTR_WAREHOUSE", "")).username or given.get("CLICKHOUSE_USER"))
+    assert len(broker) == len(set(broker))
+    named = [user for user in warehouse if user]
+    assert len(named) == len(set(named))
+    allowed = {right.user for right in rights("clicks", "rejected", "flattr-streams")}
+    assert set(broker) == allowed | {"operator"}
+    supers = COMPOSE["services"]["kafka"]["environment"]["KAFKA_SUPER_USERS"]
+    assert {user.removeprefix("User:") for user in supers.split(";")} == {"broker", "operator"}
+
+
+def test_users_of_clickhouse_are_those_whose_passwords_are_made(folder: Path) -> None:
+    users = (ROOT / "deploy/clickhouse/users.xml").read_text()
+    assert set(re.findall(r'from_env="(\w+)"', users)) == set(values(folder / "clickhouse.env"))
+    mounted = COMPOSE["services"]["clickhouse"]["volumes"]
+    assert "./deploy/clickhouse/users.xml:/etc/clickhouse-server/users.d/flattr.xml:ro" in mounted
+
+
+def test_compose_itself_holds_no_password() -> None:
+    for name, service in COMPOSE["services"].items():
+        said = [key for key, value in service.get("environment", {}).items() if "PASSWORD" in key and value]
+        assert said == [], name
+
+
+def test_broker_takes_nothing_but_tls_sasl_and_rights_by_name() -> None:
+    given = COMPOSE["services"]["kafka"]["environment"]
+    assert {listener.partition("://")[0] for listener in given["KAFKA_ADVERTISED_LISTENERS"].split(",")} == {"SASL_SSL"}
+    protocols = {pair.partition(":")[2] for pair in given["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"].split(",")}
+    assert protocols == {"SASL_SSL"}
+    assert given["KAFKA_ALLOW_EVERYONE_IF_NO_ACL_FOUND"] == "false"
+    assert given["KAFKA_AUTHORIZER_CLASS_NAME"].endswith("StandardAuthorizer")
+
+
+def test_secrets_do_not_get_into_the_image() -> None:
+    assert f"{FOLDER}/" in (ROOT / ".dockerignore").read_text().splitlines()
+    assert f"/{FOLDER}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+def test_certificate_is_the_brokers_and_signed_by_the_authority(folder: Path) -> None:
+    password = (folder / "kafka/password").read_bytes()
+    _, certificate, _ = pkcs12.load_key_and_certificates((folder / "kafka/broker.p12").read_bytes(), password)
+    assert certificate is not None
+    authority = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
+    certificate.verify_directly_issued_by(authority)
+    names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    advertised = COMPOSE["services"]["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+    assert advertised.partition("://")[2].partition(":")[0] in names.get_values_for_type(x509.DNSName)
+
+
+def test_command_shows_the_operators_key_once_and_no_password(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "deploy", "secrets", "init", "--folder", str(tmp_path / "s")]
+    first, second = (subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
+    assert "API key of the operator, shown once: " in first.stdout
+    assert "API key" not in second.stdout
+    passwords = {word for name in ("clickhouse.env",) for word in values(tmp_path / "s" / name).values()}
+    assert not [word for word in passwords if word in first.stdout]
