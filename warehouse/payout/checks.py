@@ -43,8 +43,10 @@ class Totals:
     earned_fingerprint: int
 
 
-def check(warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot) -> Totals:
-    """Raise ``NotConserved`` naming the first line that is wrong; return the totals."""
+def check(
+    warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot
+) -> tuple[Totals, dict[str, int]]:
+    """Raise ``NotConserved`` naming the first line that is wrong; return the totals and what moved, by class."""
     values = parameters(month, settings, snapshot)
     for what, query in {"pool of member": "payout_wrong_pools", "payout of creator": "payout_wrong_payouts"}.items():
         for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
@@ -52,8 +54,9 @@ def check(warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: S
     (row,) = warehouse.rows(named("payout_totals"), values, settings.clickhouse)
     totals = Totals(**dict(zip((field.name for field in fields(Totals)), row, strict=True)))
     _check_totals(month, totals)
-    _check_ledger(month, totals, movements(warehouse, month, settings), _adjusted_by_class(warehouse, values))
-    return totals
+    moved = _movements(warehouse, month, settings)
+    _check_ledger(month, totals, moved, _adjusted_by_class(warehouse, values))
+    return totals, moved
 
 
 def _check_totals(month: int, totals: Totals) -> None:
@@ -100,6 +103,6 @@ def _adjusted_by_class(warehouse: Warehouse, values: dict[str, Any]) -> dict[str
     return dict(warehouse.rows(named("payout_adjusted"), values))
 
 
-def movements(warehouse: Warehouse, month: int, settings: CloseSettings) -> dict[str, int]:
+def _movements(warehouse: Warehouse, month: int, settings: CloseSettings) -> dict[str, int]:
     """Credits less debits of the staged month, by class of account."""
     return dict(warehouse.rows(named("payout_movements"), {"month": month}, settings.clickhouse))

@@ -24,6 +24,7 @@ from warehouse.payout.recount import check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot, take_snapshot
 from warehouse.payout.stages import Stage, forget_stages, log_stage, run_name, stages_done
+from warehouse.payout.together import together
 from warehouse.quarantine import effect as quarantine
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
@@ -158,26 +159,32 @@ class _Run:
 
     def compute(self, tallies: gate.Tallies) -> None:
         """Fill the staging tables; empty them again when the recount differs from what the stream stated."""
-        compute.compute(
-            self._warehouse,
-            self._month,
-            self._settings,
-            self._snapshot,
-            lambda table: self._progress(table, _PERCENT_DONE[table]),
-        )
+        values = (self._warehouse, self._month, self._settings, self._snapshot)
+
+        def step_done(table: str) -> None:
+            self._progress(table, _PERCENT_DONE[table])
+
+        compute.drop_staging(self._warehouse, self._month)
+        compute.stage(*values, ["pools"], step_done)
         try:
-            check_recount(self._warehouse, self._month, tallies, self._settings, self._snapshot)
+            together(
+                self._warehouse,
+                lambda: compute.stage(*values, ["payouts", "ledger"], step_done),
+                lambda: check_recount(*values, tallies),
+            )
         except PayoutRefused:
             compute.drop_staging(self._warehouse, self._month)
             raise
 
     def prove(self, tallies: gate.Tallies) -> Proof:
         """Check the staged month and state it. Raises ``NotConserved``."""
-        totals = checks.check(self._warehouse, self._month, self._settings, self._snapshot)
-        moved = checks.movements(self._warehouse, self._month, self._settings)
-        statement = proof.build(
-            self._warehouse, self._month, self._settings, self._snapshot, totals=totals, tallies=tallies, moved=moved
+        values = (self._warehouse, self._month, self._settings, self._snapshot)
+        digests, (totals, moved) = together(
+            self._warehouse,
+            lambda: proof.table_digests(*values),
+            lambda: checks.check(*values),
         )
+        statement = proof.build(*values, totals=totals, tallies=tallies, moved=moved, digests=digests)
         if not statement.balanced:
             raise NotConserved(f"{month_text(self._month)}: charged is not paid + fee + held + carried + charity")
         return statement

@@ -6,7 +6,7 @@ any of them costs the stage: it starts over, and drops what is there first.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from warehouse.client import Warehouse, named
@@ -34,18 +34,18 @@ def parameters(month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[
     }
 
 
-def compute(
+def stage(  # noqa: PLR0913, PLR0917 - what all parts of the close take
     warehouse: Warehouse,
     month: int,
     settings: CloseSettings,
     snapshot: Snapshot,
+    tables: Sequence[str],
     step_done: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Fill the staging tables for a month, dropping what they held of it."""
+    """Fill these staging tables of a month; they have been emptied before, and come in the order of ``STAGED``."""
     values = parameters(month, settings, snapshot)
-    drop_staging(warehouse, month)
     shards = settings.close_shards
-    for table in STAGED:
+    for table in tables:
         for shard in range(shards if table == "pools" else 1):
             values_of_shard = {**values, "shards": shards, "shard": shard}
             warehouse.command(named(f"payout_{table}"), values_of_shard, settings.clickhouse)

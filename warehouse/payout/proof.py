@@ -104,7 +104,13 @@ class Proof:
             raise ValueError(f"not a proof of format {FORMAT}: {error}") from None
 
 
-def build(  # noqa: PLR0913 - the seven things that a proof is made of
+def table_digests(warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[str, str]:
+    """The digest of each input and of each staged table."""
+    values = parameters(month, settings, snapshot)
+    return dict(warehouse.rows(named("payout_digests"), values, settings.clickhouse))
+
+
+def build(  # noqa: PLR0913 - the eight things that a proof is made of
     warehouse: Warehouse,
     month: int,
     settings: CloseSettings,
@@ -113,11 +119,9 @@ def build(  # noqa: PLR0913 - the seven things that a proof is made of
     totals: Totals,
     tallies: Tallies,
     moved: dict[str, int],
+    digests: dict[str, str],
 ) -> Proof:
     """State the staged month, chained to the newest seal before it."""
-    digests: dict[str, str] = dict(
-        warehouse.rows(named("payout_digests"), parameters(month, settings, snapshot), settings.clickhouse)
-    )
     return Proof(
         format=FORMAT,
         month=month,

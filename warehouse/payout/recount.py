@@ -13,7 +13,7 @@ _REMEDY = "find the difference with `flattr replay` before money is divided."
 
 
 def check_recount(
-    warehouse: Warehouse, month: int, tallies: Tallies, settings: CloseSettings, snapshot: Snapshot
+    warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot, tallies: Tallies
 ) -> None:
     """Raise ``PayoutRefused`` unless staged pools and quarantine hold exactly the flattrs that the stream counted.
 

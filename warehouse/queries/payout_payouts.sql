@@ -49,12 +49,12 @@ FROM
     FROM
     (
         SELECT
-            share.1 AS creator_id, count() AS members, sum(share.2) AS flattrs, sum(share.3) AS earned,
+            creator AS creator_id, count() AS members, sum(own_flattrs) AS flattrs, sum(own_micro) AS earned,
             toInt64(0) AS carried_in, toInt64(0) AS held_in, toInt64(0) AS adjusted
         FROM pools_staging
-        ARRAY JOIN arrayZip(creators, creator_flattrs, creator_micro) AS share
+        ARRAY JOIN creators AS creator, creator_flattrs AS own_flattrs, creator_micro AS own_micro
         WHERE month = %(month)s
-        GROUP BY share.1
+        GROUP BY creator
         UNION ALL
         SELECT credit_owner, 0, 0, 0,
             if(credit_class = 'creator', toInt64(amount_micro), 0), if(credit_class = 'held', toInt64(amount_micro), 0), 0
