@@ -19,11 +19,8 @@ def register(app: typer.Typer) -> None:
     bench.command("streams")(streams)
     bench.command("close")(close)
     bench.command("traces")(traces)
-<<<<<<< HEAD
     bench.command("fuzz")(fuzz)
-=======
     bench.command("soak")(soak)
->>>>>>> ea5c60b (Bench: an hour's soak of the whole stack at half load)
     app.add_typer(bench, name="bench")
 
 
@@ -91,7 +88,6 @@ def traces(
     _tell(run(rounds=rounds), json)
 
 
-<<<<<<< HEAD
 def fuzz(
     json: _Json = None,
     inputs: Annotated[int, typer.Option(min=100)] = 1_000_000,
@@ -106,7 +102,8 @@ def fuzz(
     wrong = [name for name in ("status_5xx", "without_reason", "unanswered") if figures[name]]
     if wrong or figures["accepted"] != figures["in_log"]:
         raise typer.Exit(1)
-=======
+
+
 def soak(
     json: _Json = None,
     seconds: Annotated[float, typer.Option(min=10, help="how long at half load")] = 3600,
@@ -116,7 +113,6 @@ def soak(
     from benchmarks.soak import run
 
     _tell(run(seconds=seconds, every_s=every_s, say=lambda line: typer.echo(line, err=True)), json)
->>>>>>> ea5c60b (Bench: an hour's soak of the whole stack at half load)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:
