@@ -31,8 +31,9 @@ from deploy.load.plan import LoadPlan
 from deploy.load.run import Load, run_load
 from deploy.local import KAFKA_HOME, ApacheKafka, Part
 from deploy.stack import Stack, StackPlan
-from deploy.verify import KafkaLog, check_answers, check_log, check_warehouse, read_reached
+from deploy.verify import check_answers
 from warehouse.client import Warehouse
+from warehouse.identity import KafkaLog, check_log, check_warehouse, read_reached
 
 PARTITIONS: Final = 4
 #: Growth is measured from this share of the run on: before it, caches and pools still fill.
