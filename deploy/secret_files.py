@@ -100,9 +100,11 @@ class _Secrets:
         self._written.append(name)
 
     def _hand_over(self, path: Path, user: int | None) -> None:
-        # Only root can give a file away; who is not keeps it, and runs the containers as themselves.
-        if user is not None and os.geteuid() == 0:
-            os.chown(path, user, user)
+        # Only root can give a file away, as in compose's container: what no image reads goes to who owns the folder,
+        # for it is compose itself that reads the environment files, as whoever calls it.
+        if os.geteuid() == 0:
+            owner = self._folder.stat()
+            os.chown(path, *((owner.st_uid, owner.st_gid) if user is None else (user, user)))
 
     def _there(self, name: str) -> bool:
         if not (self._folder / name).exists():

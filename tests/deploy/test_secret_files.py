@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -133,7 +134,17 @@ def test_broker_takes_nothing_but_tls_sasl_and_rights_by_name() -> None:
 
 def test_secrets_do_not_get_into_the_image() -> None:
     assert f"{FOLDER}/" in (ROOT / ".dockerignore").read_text().splitlines()
-    assert f"/{FOLDER}/" in (ROOT / ".gitignore").read_text().splitlines()
+    assert (ROOT / FOLDER / ".gitignore").read_text().splitlines()[1:] == ["*", "!.gitignore"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away, as in compose's container")
+def test_root_gives_each_file_to_who_reads_it(tmp_path: Path) -> None:
+    os.chown(tmp_path, 4242, 4243)
+    init(tmp_path)
+    owner = {name: (tmp_path / name).stat().st_uid for name in files(tmp_path)}
+    assert {name for name, user in owner.items() if user == 1000} == {"kafka/broker.p12", "kafka/password"}
+    assert {name for name, user in owner.items() if user == 10001} == {"token-keys.json", "api-keys.json"}
+    assert {user for name, user in owner.items() if name.endswith(".env")} == {4242}
 
 
 def test_certificate_is_the_brokers_and_signed_by_the_authority(folder: Path) -> None:
