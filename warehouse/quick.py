@@ -20,6 +20,8 @@ _KEPT_MAX: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
+    #: from here on one reader has it made anew, while it still answers the others
+    again_s: float
     until_s: float
     etag: bytes
     headers: list[tuple[bytes, bytes]]
@@ -34,13 +36,19 @@ class _Route:
 
 
 class QuickCounters:
-    """Keeps 200 answers of ``PATH`` by query for ``ttl_s``; passes on everything else."""
+    """Keeps 200 answers of ``PATH`` by query for ``ttl_s``; passes on everything else.
+
+    When half of that is over, one request at a time is passed on and the others are still answered from
+    memory: pages that grew old together would otherwise be made anew by all their readers at once.
+    """
 
     def __init__(self, app: ASGIApp, ttl_s: float, monotonic: Callable[[], float]) -> None:
         self._app = app
         self._ttl_s = ttl_s
         self._monotonic = monotonic
         self._answers: dict[bytes, _Answer] = {}
+        #: being made anew
+        self._asked: set[bytes] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, or pass on and remember."""
@@ -49,14 +57,19 @@ class QuickCounters:
             return
         query: bytes = scope["query_string"]
         kept = self._answers.get(query)
-        if kept is not None and self._monotonic() < kept.until_s:
+        now_s = self._monotonic()
+        if kept is not None and now_s < kept.until_s and (now_s < kept.again_s or query in self._asked):
             scope["route"] = _Route()
             await _send(kept, scope, send)
             return
-        await self._app(scope, receive, self._remembering(query, send))
+        self._asked.add(query)
+        try:
+            await self._app(scope, receive, self._remembering(query, send))
+        finally:
+            self._asked.discard(query)
 
     def _remembering(self, query: bytes, send: Send) -> Send:
-        until_s = self._monotonic() + self._ttl_s
+        asked_s = self._monotonic()
         start: Message = {"status": 0}
 
         async def remembered(message: Message) -> None:
@@ -64,16 +77,16 @@ class QuickCounters:
             if message["type"] == "http.response.start":
                 start = message
             elif start["status"] == 200 and not message.get("more_body"):
-                self._keep(query, until_s, start["headers"], message["body"])
+                self._keep(query, asked_s, start["headers"], message["body"])
             await send(message)
 
         return remembered
 
-    def _keep(self, query: bytes, until_s: float, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
+    def _keep(self, query: bytes, asked_s: float, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         if len(self._answers) >= _KEPT_MAX:
             self._answers.clear()
         etag = next((value for name, value in headers if name == b"etag"), b"")
-        self._answers[query] = _Answer(until_s, etag, headers, body)
+        self._answers[query] = _Answer(asked_s + self._ttl_s / 2, asked_s + self._ttl_s, etag, headers, body)
 
 
 async def _send(kept: _Answer, scope: Scope, send: Send) -> None:

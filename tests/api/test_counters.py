@@ -127,6 +127,53 @@ async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> No
     assert await get(b"things=a") == (200, b"4")
 
 
+async def test_popular_answer_is_made_anew_by_one_reader_and_is_never_older_than_its_time() -> None:
+    now_s = 0.0
+    calls = 0
+    opened = asyncio.Event()
+    opened.set()
+
+    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
+        nonlocal calls
+        calls += 1
+        made = calls
+        await opened.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"etag", b"e")]})
+        await send({"type": "http.response.body", "body": str(made).encode()})
+
+    async def get() -> bytes:
+        sent: list[Message] = []
+
+        async def send(message: Message) -> None:
+            sent.append(message)
+
+        scope = {"type": "http", "path": "/v1/counters", "method": "GET", "query_string": b"things=a", "headers": []}
+        await quick(scope, nothing, send)
+        return bytes(sent[1]["body"])
+
+    async def nothing() -> Message:
+        return {"type": "http.request"}
+
+    quick = QuickCounters(app, ttl_s=1, monotonic=lambda: now_s)
+    assert await get() == b"1"
+    now_s = 0.6
+    opened.clear()
+    anew = asyncio.create_task(get())
+    await asyncio.sleep(0)
+    assert [await get(), await get()] == [b"1", b"1"]
+    # The one who makes it anew takes too long: what is kept has had its time.
+    now_s = 1.0
+    late = asyncio.create_task(get())
+    await asyncio.sleep(0)
+    opened.set()
+    assert (await anew, await late, calls) == (b"2", b"3", 3)
+    # Asked at 1.0, so at 1.4 it is answered from memory, and at 2.0 it is not.
+    now_s = 1.4
+    assert await get() == b"3"
+    now_s = 2.0
+    assert await get() == b"4"
+
+
 class Shop:
     """A warehouse of counters that notes what it was asked and answers when it is told to."""
 
