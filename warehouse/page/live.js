@@ -125,7 +125,7 @@ function showList(id, lines, name, detail) {
     }
     const address = `/creators/${encodeURIComponent(line.creator_id)}`;
     if (link.getAttribute("href") !== address) link.setAttribute("href", address);
-    if (link.textContent !== name(line)) link.textContent = name(line);
+    if (link.textContent !== name(line)) setName(link, name(line));
     if (detail) {
       const span = cell.querySelector("span") ?? cell.appendChild(document.createElement("span"));
       if (span.textContent !== detail(line)) span.textContent = detail(line);
@@ -134,6 +134,11 @@ function showList(id, lines, name, detail) {
     if (row.children[3].textContent !== text) row.children[3].textContent = text;
     setBar(row.querySelector("rect"), (line.flattrs / lines[0].flattrs) * 1000);
   });
+}
+
+// An address breaks after its slashes, as the server writes it.
+function setName(link, text) {
+  link.replaceChildren(...text.split("/").flatMap((piece, at) => (at ? ["/", document.createElement("wbr"), piece] : [piece])));
 }
 
 function thingText(line) {
