@@ -48,7 +48,8 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-bench-")))
         server = stack.enter_context(EmbeddedWarehouse(folder / "warehouse"))
-        warehouse = Warehouse(f"{server.url}/bench")
+        # Merging the filled month is one statement of a minute or two on a busy machine.
+        warehouse = Warehouse(f"{server.url}/bench", timeout_s=600)
         stack.callback(warehouse.close)
         started = time.monotonic()
         reads_month.fill(warehouse, month, flattrs)
