@@ -1,11 +1,15 @@
-"""Lists by flattrs, most first: pages of creators and things. The functions block."""
+"""Lists by flattrs, most first: pages of creators and things. The functions block.
+
+``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from warehouse.client import Warehouse, named
+from warehouse.client import Warehouse
+from warehouse.queries import less_quarantined
 
 #: More flattrs than there are: the first page.
 START: Final = (2**63, "")
@@ -33,27 +37,36 @@ def _page(month: int, limit: int, after: tuple[int, str], **more: str) -> dict[s
     return {"month": month, "limit": limit, "after_flattrs": after[0], "after_id": after[1], **more}
 
 
-def top_creators(warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START) -> list[CreatorRank]:
+def top_creators(
+    warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[CreatorRank]:
     """Creators of a month after (flattrs, creator)."""
-    return [CreatorRank(*row) for row in warehouse.rows(named("top_creators"), _page(month, limit, after))]
+    return [
+        CreatorRank(*row)
+        for row in warehouse.rows(less_quarantined("top_creators", flagged), _page(month, limit, after))
+    ]
 
 
-def top_things(warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START) -> list[ThingRank]:
+def top_things(
+    warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[ThingRank]:
     """Things of a month after (flattrs, thing id in hex)."""
-    return [ThingRank(*row) for row in warehouse.rows(named("top_things"), _page(month, limit, after))]
+    return [
+        ThingRank(*row) for row in warehouse.rows(less_quarantined("top_things", flagged), _page(month, limit, after))
+    ]
 
 
-def creator_things(
-    warehouse: Warehouse, month: int, creator_id: str, limit: int, after: tuple[int, str] = START
+def creator_things(  # noqa: PLR0913 - a page is named by four things
+    warehouse: Warehouse, month: int, creator_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[ThingRank]:
     """A creator's things of a month after (flattrs, thing id in hex)."""
     params = _page(month, limit, after, creator_id=creator_id)
-    return [ThingRank(*row) for row in warehouse.rows(named("creator_things"), params)]
+    return [ThingRank(*row) for row in warehouse.rows(less_quarantined("creator_things", flagged), params)]
 
 
-def member_creators(
-    warehouse: Warehouse, month: int, member_id: str, limit: int, after: tuple[int, str] = START
+def member_creators(  # noqa: PLR0913 - as creator_things
+    warehouse: Warehouse, month: int, member_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[CreatorRank]:
     """The creators that a member flattred in a month after (flattrs, creator)."""
     params = _page(month, limit, after, member_id=member_id)
-    return [CreatorRank(*row) for row in warehouse.rows(named("member_creators"), params)]
+    return [CreatorRank(*row) for row in warehouse.rows(less_quarantined("member_creators", flagged), params)]

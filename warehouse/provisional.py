@@ -9,6 +9,7 @@ from warehouse.money import fee
 from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.split import split
+from warehouse.queries import less_quarantined
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,16 @@ class MonthMoney:
     fee_micro: int
 
 
-def member_split(warehouse: Warehouse, month: int, member_id: str, rules: CloseSettings) -> MemberSplit:
-    """Divide the member's pool as the close would, by the same function; most first."""
+def member_split(
+    warehouse: Warehouse, month: int, member_id: str, rules: CloseSettings, flagged: int = 1
+) -> MemberSplit:
+    """Divide the member's pool as the close would, most first; ``flagged`` as in ``warehouse.lists``."""
     params = {"month": month, "previous_month": month_before(month), "member_id": member_id}
     pledge, carried = (int(value or 0) for value in warehouse.rows(named("member_pool"), params)[0])
     page = {"month": month, "member_id": member_id, "limit": 1_000_000, "after_flattrs": 2**63, "after_id": ""}
-    flattrs = {creator: int(count) for creator, count in warehouse.rows(named("member_creators"), page)}
+    flattrs = {
+        creator: int(count) for creator, count in warehouse.rows(less_quarantined("member_creators", flagged), page)
+    }
     fee_micro = fee(pledge, rules.close_fee_bps)
     pool = pledge - fee_micro + carried
     shares = split(pool, flattrs, month=month, member_id=member_id)
@@ -63,15 +68,17 @@ def member_split(warehouse: Warehouse, month: int, member_id: str, rules: CloseS
     return MemberSplit(pledge, fee_micro, carried, pool, lines)
 
 
-def creator_take(warehouse: Warehouse, month: int, creator_id: str, rules: CloseSettings) -> CreatorTake:
-    """Sum the creator's part of each supporter's pool."""
+def creator_take(
+    warehouse: Warehouse, month: int, creator_id: str, rules: CloseSettings, flagged: int = 1
+) -> CreatorTake:
+    """Sum the creator's part of each supporter's pool. ``flagged`` as in ``warehouse.lists``."""
     params = {
         "month": month,
         "previous_month": month_before(month),
         "creator_id": creator_id,
         "fee_bps": rules.close_fee_bps,
     }
-    members, flattrs, earned = warehouse.rows(named("creator_take"), params)[0]
+    members, flattrs, earned = warehouse.rows(less_quarantined("creator_take", flagged), params)[0]
     return CreatorTake(int(members), int(flattrs), int(earned))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +77,16 @@ def _less(ids: Sequence[str], stated: Mapping[str, int], held: Mapping[str, int]
     return {
         name: Count(max(0, int(stated.get(name, 0)) - int(held.get(name, 0))), int(held.get(name, 0))) for name in ids
     }
+
+
+@functools.cache
+def _plain(query: str) -> str:
+    return re.sub(r"^ *-- quarantine\n.*?^ *-- end\n", "", named(query), flags=re.MULTILINE | re.DOTALL)
+
+
+def less_quarantined(query: str, flagged: int) -> str:
+    """A named query; without what it asks of the quarantine when ``flagged`` is 0, as in ``thing_counts``."""
+    return named(query) if flagged else _plain(query)
 
 
 def quarantine_version(warehouse: Warehouse, month: int) -> int:

@@ -8,8 +8,8 @@ from enum import StrEnum
 from typing import Final
 
 from ingest.click import month_after, month_start_ms
-from warehouse.client import Warehouse, named
-from warehouse.queries import things
+from warehouse.client import Warehouse
+from warehouse.queries import less_quarantined, things
 
 HOUR_MS: Final = 3600 * 1000
 
@@ -50,16 +50,19 @@ def fill(rows: Iterable[tuple[int, int]], month: int, step: Step, now_ms: int) -
     return [Point(start_ms + number * step.ms, count) for number, count in enumerate(flattrs)]
 
 
-def creator_hours(warehouse: Warehouse, month: int, creator_id: str) -> list[tuple[int, int]]:
-    """A creator's (hour in ms, flattrs), hours without any left out."""
-    rows = warehouse.rows(named("creator_series"), {"month": month, "creator_id": creator_id})
+def creator_hours(warehouse: Warehouse, month: int, creator_id: str, flagged: int = 1) -> list[tuple[int, int]]:
+    """A creator's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.lists``."""
+    rows = warehouse.rows(less_quarantined("creator_series", flagged), {"month": month, "creator_id": creator_id})
     return [(int(hour_ms), int(count)) for hour_ms, count in rows]
 
 
-def thing_hours(warehouse: Warehouse, month: int, thing_id: str) -> list[tuple[int, int]]:
-    """A thing's (hour in ms, flattrs), hours without any left out."""
+def thing_hours(warehouse: Warehouse, month: int, thing_id: str, flagged: int = 1) -> list[tuple[int, int]]:
+    """A thing's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.lists``."""
     known = things(warehouse, [thing_id])[thing_id]
     if known is None:
         return []
     params = {"month": month, "creator_id": known.creator_id, "thing_id": thing_id}
-    return [(int(hour_ms), int(count)) for hour_ms, count in warehouse.rows(named("thing_series"), params)]
+    return [
+        (int(hour_ms), int(count))
+        for hour_ms, count in warehouse.rows(less_quarantined("thing_series", flagged), params)
+    ]

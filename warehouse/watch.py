@@ -99,7 +99,7 @@ class Watch:
         # A flag or a release changes counts for which nothing is stored: whoever is watched is asked about.
         moved = positions != self._positions or quarantine != self._quarantine
         await self._tell_creators(number, lag, moved=moved, quarantine=quarantine)
-        await self._tell_top(number, lag, moved=moved)
+        await self._tell_top(number, lag, moved=moved, quarantine=quarantine)
         await self._tell_pulse(number, lag)
         # Last: a poll that fails on its way is repeated from where the one before it ended.
         if moved:
@@ -128,15 +128,15 @@ class Watch:
                 self._board.say(number, creator_topic(creator_id), state)
         self._counts = {creator: count for creator, count in {**self._counts, **counts}.items() if creator in watched}
 
-    async def _tell_top(self, number: int, lag: Lag, *, moved: bool) -> None:
+    async def _tell_top(self, number: int, lag: Lag, *, moved: bool, quarantine: int) -> None:
         started = time.monotonic()
         # A move that comes too soon after the last list is told with the next one.
         self._top_is_old |= moved
         due = self._top_is_old and started >= self._top_at_s
         if TOP not in self._board.topics or not (due or TOP in self._board.silent()):
             return
-        creators = await self._reads.run(lists.top_creators, self._month, TOP_LINES)
-        things = await self._reads.run(lists.top_things, self._month, TOP_LINES)
+        creators = await self._reads.run(lists.top_creators, self._month, TOP_LINES, flagged=quarantine)
+        things = await self._reads.run(lists.top_things, self._month, TOP_LINES, flagged=quarantine)
         state = {
             "month": show_month(self._month),
             "creators": [vars(line) for line in creators],

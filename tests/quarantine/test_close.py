@@ -54,6 +54,8 @@ def test_close_pays_as_if_the_flattrs_in_quarantine_had_never_been(warehouse: Wa
     assert proof.quarantined == sum(row.clicked and not row.undone for row in left_out)
     assert proof.flattrs + proof.quarantined == sum(row.clicked and not row.undone for row in MONTHS_FLATTRS)
     assert proof.balanced
+    assert "quarantine_log" in proof.digests
+    assert proof.snapshot["quarantine_step"] == 1
     assert verify_month(warehouse, MONTH).problems == []
 
 

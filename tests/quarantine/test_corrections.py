@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.click import thing_id
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
 from tests.quarantine.build import MONTH, flag, release, shares_without
@@ -59,6 +60,16 @@ def test_release_after_the_close_gives_what_never_flagged_would_have_given_from_
     made = release(warehouse, MIA_BOB).corrections
     bobs = shares_without(MONTH, flattrs_of(TABLE), PLEDGES)["mia", "bob"]
     assert gains(made) == {("bob", "fee"): bobs}
+
+
+def test_part_of_a_creators_flattrs_moves_its_part_of_the_share(warehouse: Warehouse) -> None:
+    one = Subject.of(member_id="mia", thing_id=thing_id("bob", "https://bob.example/1"))
+    closed(warehouse, one)
+    whole = shares_without(MONTH, flattrs_of(TABLE), PLEDGES)["mia", "bob"]
+    left = shares_without(MONTH, flattrs_of(TABLE.replace("bob 4", "bob 3")), PLEDGES)["mia", "bob"]
+    assert gains(release(warehouse, one).corrections) == {("bob", "fee"): whole - left}
+    other = Subject.of(member_id="mia", thing_id=thing_id("bob", "https://bob.example/2"))
+    assert gains(flag(warehouse, other).corrections) == {("bob", "charity"): -(left // 3)}
 
 
 @pytest.mark.parametrize(("rule", "payer"), [("charity", "charity"), ("keep", "kept"), ("carry", "fee")])

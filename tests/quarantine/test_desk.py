@@ -111,6 +111,14 @@ def test_flag_that_died_after_a_step_has_its_effect_with_whatever_comes_next(
     assert verify_month(warehouse, MONTH).problems == []
 
 
+def test_flag_that_died_before_its_version_and_was_released_leaves_nothing_behind(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("rob rex 3"))
+    with pytest.raises(Died):
+        flag(warehouse, ROB, step_done=dying("set"))  # type: ignore[arg-type]
+    assert release(warehouse, ROB).flattrs == 0
+    assert warehouse.rows("SELECT count() FROM quarantined") == [(0,)]
+
+
 def test_nothing_is_flagged_while_a_month_closes(warehouse: Warehouse) -> None:
     with locked(warehouse, CLOSE), pytest.raises(MonthLocked):
         flag(warehouse, ROB)

@@ -107,6 +107,7 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("finance", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
         ("finance", "INSERT INTO progress (partition) VALUES (1)"),
         ("finance", "ALTER TABLE seals DELETE WHERE 1"),
+        ("finance", "ALTER TABLE quarantine_log DELETE WHERE 1"),
         ("finance", "DROP TABLE ledger"),
         ("erasure", "ALTER TABLE pools DELETE WHERE 1"),
         ("erasure", "ALTER TABLE seals DELETE WHERE 1"),

@@ -6,8 +6,10 @@ FROM
     SELECT max(clicked_at) AS at, max(flattrs.version) AS version
     FROM flattrs
     WHERE month = %(month)s AND creator_id = %(creator_id)s
+      -- quarantine
       AND (member_id, thing_id) NOT IN
         (SELECT member_id, thing_id FROM quarantined WHERE month = %(month)s AND creator_id = %(creator_id)s)
+      -- end
     GROUP BY month, creator_id, thing_id, member_id
     HAVING bitTest(version, 19) = 0
 )

@@ -17,8 +17,8 @@ WITH
             FROM counts_by_member
             WHERE month = %(month)s AND member_id IN (SELECT member_id FROM supporters)
             GROUP BY member_id, creator_id
+            -- quarantine
             UNION ALL
-            -- those in quarantine are taken off
             SELECT member_id, creator_id, -1
             FROM flattrs
             WHERE month = %(month)s AND (member_id, creator_id, thing_id) IN
@@ -29,6 +29,7 @@ WITH
             )
             GROUP BY month, member_id, creator_id, thing_id
             HAVING bitTest(max(flattrs.version), 19) = 0
+            -- end
         )
         GROUP BY member_id
         HAVING own > 0

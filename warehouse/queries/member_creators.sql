@@ -6,6 +6,7 @@ FROM
     FROM counts_by_member
     WHERE month = %(month)s AND member_id = %(member_id)s
     GROUP BY creator_id
+    -- quarantine
     UNION ALL
     SELECT creator_id, -1
     FROM flattrs
@@ -13,6 +14,7 @@ FROM
         (SELECT creator_id, thing_id FROM quarantined WHERE month = %(month)s AND member_id = %(member_id)s)
     GROUP BY month, member_id, creator_id, thing_id
     HAVING bitTest(max(flattrs.version), 19) = 0
+    -- end
 )
 GROUP BY creator_id
 HAVING total > 0 AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND creator_id > %(after_id)s))

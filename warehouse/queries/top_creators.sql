@@ -7,6 +7,7 @@ FROM
     FROM counts_by_creator
     WHERE month = %(month)s
     GROUP BY creator_id, partition
+    -- quarantine
     UNION ALL
     SELECT creator_id, -1
     FROM flattrs
@@ -14,6 +15,7 @@ FROM
         (SELECT member_id, creator_id, thing_id FROM quarantined WHERE month = %(month)s)
     GROUP BY month, member_id, creator_id, thing_id
     HAVING bitTest(max(flattrs.version), 19) = 0
+    -- end
 )
 GROUP BY creator_id
 HAVING total > 0 AND (total < %(after_flattrs)s OR (total = %(after_flattrs)s AND creator_id > %(after_id)s))

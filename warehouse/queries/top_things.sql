@@ -9,6 +9,7 @@ WITH page AS
         FROM counts_by_thing
         WHERE month = %(month)s
         GROUP BY thing_id, partition
+        -- quarantine
         UNION ALL
         SELECT thing_id, -1
         FROM flattrs
@@ -16,6 +17,7 @@ WITH page AS
             (SELECT member_id, creator_id, thing_id FROM quarantined WHERE month = %(month)s)
         GROUP BY month, member_id, creator_id, thing_id
         HAVING bitTest(max(flattrs.version), 19) = 0
+        -- end
     )
     GROUP BY thing_id
     HAVING total > 0

@@ -80,14 +80,16 @@ def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, obje
 @router.get("/top/creators", summary="Creators by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
 async def top_creators(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> CreatorPage:
     """Most first, then by name."""
-    lag, ranks = await reads.keep(lists.top_creators, month, limit, start_of(cursor))
+    lag, ranks = await reads.keep(
+        lists.top_creators, month, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
     return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))
 
 
 @router.get("/top/things", summary="Things by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
 async def top_things(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> ThingPage:
     """Most first, then by id."""
-    lag, ranks = await reads.keep(lists.top_things, month, limit, start_of(cursor))
+    lag, ranks = await reads.keep(lists.top_things, month, limit, start_of(cursor), flagged=await reads.flagged(month))
     return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
 
 
@@ -98,7 +100,9 @@ async def creator_things(
     reads: Here, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
 ) -> ThingPage:
     """Most flattrs first."""
-    lag, ranks = await reads.keep(lists.creator_things, month, creator_id, limit, start_of(cursor))
+    lag, ranks = await reads.keep(
+        lists.creator_things, month, creator_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
     return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
 
 
@@ -111,5 +115,7 @@ async def member_creators(
     reads: Here, member_id: MemberId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
 ) -> CreatorPage:
     """Most flattrs first."""
-    lag, ranks = await reads.keep(lists.member_creators, month, member_id, limit, start_of(cursor))
+    lag, ranks = await reads.keep(
+        lists.member_creators, month, member_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
     return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))

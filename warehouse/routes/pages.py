@@ -71,8 +71,8 @@ async def live(reads: Here) -> Response:
     month = month_of(reads.clock())
     (lag, tallies), (_, creators), (_, things), (_, pot) = await asyncio.gather(
         reads.keep(read_tallies, month),
-        reads.keep(lists.top_creators, month, TOP_LINES),
-        reads.keep(lists.top_things, month, TOP_LINES),
+        reads.keep(lists.top_creators, month, TOP_LINES, flagged=await reads.flagged(month)),
+        reads.keep(lists.top_things, month, TOP_LINES, flagged=await reads.flagged(month)),
         reads.keep_longer(provisional.month_money, month, reads.rules),
     )
     return pages.page(
@@ -94,9 +94,9 @@ async def creator(request: Request, reads: Here, creator_id: CreatorId, month: Q
     """A creator's month, with a chart of its days."""
     enter(request, reads, Role.DASHBOARD)
     (lag, hours), (_, things), (_, take), counted = await asyncio.gather(
-        reads.keep(series.creator_hours, month, creator_id),
-        reads.keep(lists.creator_things, month, creator_id, _THINGS),
-        reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules),
+        reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month)),
+        reads.keep(lists.creator_things, month, creator_id, _THINGS, flagged=await reads.flagged(month)),
+        reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)),
         reads.creators.get(month, [creator_id]),
     )
     now_ms = reads.clock()
@@ -124,7 +124,9 @@ async def creator(request: Request, reads: Here, creator_id: CreatorId, month: Q
 async def member(request: Request, reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
     """A member's provisional split."""
     enter(request, reads, Role.FINANCE)
-    lag, split = await reads.keep(provisional.member_split, month, member_id, reads.rules)
+    lag, split = await reads.keep(
+        provisional.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
+    )
     return pages.page(
         "member.html",
         member_id=member_id,

@@ -56,7 +56,9 @@ class CreatorProvisional(Provisional):
 )
 async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberProvisional:
     """By the function that the close divides with."""
-    lag, found = await reads.keep(provisional.member_split, month, member_id, reads.rules)
+    lag, found = await reads.keep(
+        provisional.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
+    )
     return MemberProvisional.with_lag(
         lag,
         month=show_month(month),
@@ -77,7 +79,9 @@ async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth
 )
 async def creator_provisional(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorProvisional:
     """Kept for `FLATTR_API_MONEY_TTL_MS`: it adds up every supporter's pool."""
-    lag, take = await reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules)
+    lag, take = await reads.keep_longer(
+        provisional.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)
+    )
     return CreatorProvisional.with_lag(
         lag,
         month=show_month(month),

@@ -45,7 +45,7 @@ def bodies(points: list[Point]) -> list[dict[str, object]]:
 )
 async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, by: By = Step.DAY) -> Series:
     """Flattrs that stand, by hour or day of the click."""
-    lag, rows = await reads.keep(series.creator_hours, month, creator_id)
+    lag, rows = await reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
     return Series.with_lag(lag, month=show_month(month), by=by, points=points)
 
@@ -53,6 +53,6 @@ async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, 
 @router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[access.needs(Role.DASHBOARD)])
 async def thing_series(reads: Here, thing_id: ThingId, month: QueryMonth, by: By = Step.DAY) -> Series:
     """Flattrs that stand, by hour or day of the click."""
-    lag, rows = await reads.keep(series.thing_hours, month, thing_id)
+    lag, rows = await reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
     return Series.with_lag(lag, month=show_month(month), by=by, points=points)
