@@ -23,12 +23,12 @@ from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
-from streams.table import I8, U64, compiled
+from streams.table import I8, I64, U64, compiled
 from warehouse.client import Row, Warehouse, named
 
 _log = structlog.get_logger()
 #: Words of 64 bits in a packed row of flattrs_of_partitions.sql.
-_PACKED_WORDS: Final = 8
+PACKED_WORDS: Final = 8
 _PROGRESS_EVERY: Final = 1_000_000
 #: Blocks of 65,536 rows instead of 8,192: each costs some steps in Python.
 _READ: Final = {"strings_as_bytes": True, "preferred_block_size_bytes": 1 << 24}
@@ -99,14 +99,16 @@ def months_from(
     ``counted`` says how many flattrs each partition has about; room is made for them at once.
     """
     months = {number: _roomy(memory, flattrs) for number, flattrs in counted.items()}
+    numbers = np.array(list(months), np.uint64)
     said = taken = 0
     # Beside the next rows' merge, for the loops release the GIL: half the time with two cores.
     with ThreadPoolExecutor(1, "recover") as beside:
         adding: deque[Future[None]] = deque()
         for block in packed:
-            grid = erased.to_state(np.frombuffer(block, "<u8").reshape(-1, _PACKED_WORDS))
-            for number, month in months.items():
-                columns = _columns(grid, number)
+            grid = erased.to_state(np.frombuffer(block, "<u8").reshape(-1, PACKED_WORDS))
+            all_columns, ends = _columns(grid, numbers)
+            for place, (number, month) in enumerate(months.items()):
+                columns = all_columns[:, ends[place] : ends[place + 1]]
                 # Rows come by member, so the pairs of the first ones foretell those of all.
                 month.pairs.spare = max(2.0, 1.1 * counted[number] / (month.flattrs.size + columns.shape[1] + 1))
                 deltas = merge(month.flattrs, *columns[6:])
@@ -145,7 +147,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
     """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
     newer = [(erased.name(member_id, month), *rest) for member_id, *rest in newer]
     packed = [(*_pack(row, erased), partition) for row in newer]
-    columns = _columns(np.array(packed, np.uint64), partition)
+    columns, _ = _columns(np.array(packed, np.uint64), np.array([partition], np.uint64))
     _add_counts(loaded, columns, merge(loaded.flattrs, *columns[6:]))
     for row, words in zip(newer, packed, strict=True):
         first_position = row[4]
@@ -174,25 +176,32 @@ def _thing(thing_id: bytes) -> tuple[int, int]:
 
 
 @compiled
-def _columns(grid: U64, number: int) -> U64:
-    """The partition's rows as columns: two words each of creator, thing, pair and flattr, and the flattr's state."""
-    rows = 0
+def _columns(grid: U64, numbers: U64) -> tuple[U64, I64]:
+    """Rows as columns, by partition: two words each of creator, thing, pair and flattr, and the flattr's state.
+
+    Also where each of the partitions begins; the last one's end follows.
+    """
+    place = np.zeros(np.max(numbers) + np.uint64(1), np.int64)
+    for at in range(len(numbers)):
+        place[numbers[at]] = at
+    ends = np.zeros(len(numbers) + 1, np.int64)
     for i in range(len(grid)):
-        rows += grid[i, 7] == np.uint64(number)
-    columns = np.empty((9, rows), np.uint64)
+        ends[place[grid[i, 7]] + 1] += 1
+    ends = np.cumsum(ends)
+    nexts = ends.copy()
+    columns = np.empty((9, len(grid)), np.uint64)
     stir = np.uint64(PAIR_STIR)
-    to = 0
     for i in range(len(grid)):
-        if grid[i, 7] != np.uint64(number):
-            continue
+        at = place[grid[i, 7]]
+        to = nexts[at]
+        nexts[at] += 1
         for half in range(2):
             columns[half, to] = grid[i, 2 + half]
             columns[2 + half, to] = grid[i, 4 + half]
             columns[4 + half, to] = grid[i, half] ^ (grid[i, 2 + half] * stir)
             columns[6 + half, to] = columns[4 + half, to] ^ grid[i, 4 + half]
         columns[8, to] = grid[i, 6]
-        to += 1
-    return columns
+    return columns, ends
 
 
 def _add_counts(loaded: MonthState, columns: U64, deltas: I8) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.counting import add, count
-from streams.dedupe import judge, merge
+from streams.counting import count
+from streams.dedupe import judge
 from streams.names import name_hashes, partitions_of
+from streams.recovery import PACKED_WORDS, months_from
 from streams.state import MonthState
 
 
@@ -14,9 +15,8 @@ def warm_up() -> None:
     """Load the compiled loops, or compile them on a machine's first start: that takes some seconds."""
     zeros, month = np.zeros(1, np.uint64), MonthState()
     verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
-    merge(month.flattrs, zeros, zeros, zeros)
     count(month.things, zeros, zeros, verdicts.deltas)
-    add(month.things, zeros, zeros, verdicts.deltas)
+    months_from([bytes(8 * PACKED_WORDS)], {0: 0})
     month.flattrs.reserve(1000)
     name_hashes([""])
     partitions_of([""], 1)
