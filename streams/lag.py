@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from streams.metrics import Metrics
+
+#: Ends of the log that are remembered per partition, one a second: past an hour behind, the lag is a bit too long.
+_ENDS_MAX: Final = 3600
 
 
 @dataclass(slots=True)
@@ -15,8 +20,11 @@ class PartitionLag:
 
     counted: int  # the next offset to count
     end: int
-    caught_up: float  # monotonic time at which nothing was left to count
+    caught_up: float  # monotonic time until which everything in the log is counted
     moved: float  # monotonic time at which progress last moved
+    #: When the log was seen to end where, of those ends that are not counted up to. Under load there is always
+    #: something uncounted, so the lag is the age of what is, not the time since there was nothing.
+    seen: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_ENDS_MAX))
 
     @property
     def records(self) -> int:
@@ -31,10 +39,11 @@ class Lag:
     stall_s: float
     metrics: Metrics
     partitions: dict[int, PartitionLag] = field(default_factory=dict)
+    monotonic: Callable[[], float] = time.monotonic
 
     def observe(self, counted: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Take in each partition's next offset to count and the log's end."""
-        now = time.monotonic()
+        now = self.monotonic()
         for gone in set(self.partitions) - set(counted):
             del self.partitions[gone]
             self.metrics.lag_records.remove(str(gone))
@@ -45,14 +54,17 @@ class Lag:
             if offset != known.counted:
                 known.moved = now
             known.counted, known.end = offset, end
+            known.seen.append((now, end))
+            while known.seen and known.seen[0][1] <= offset:
+                known.caught_up = known.seen.popleft()[0]
             if not known.records:
-                known.caught_up = known.moved = now
+                known.moved = now
             self.metrics.lag_records.labels(str(number)).set(known.records)
             self.metrics.lag_s.labels(str(number)).set(now - known.caught_up)
 
     def stalled(self) -> list[str]:
         """A sentence for each partition that has clicks to count and stands still."""
-        now = time.monotonic()
+        now = self.monotonic()
         return [
             f"partition {number} stands still at offset {lag.counted} for {now - lag.moved:.0f} s, "
             f"{lag.records} records before the log's end"

@@ -147,3 +147,21 @@ def test_partition_that_stands_still_with_clicks_to_count_names_itself() -> None
     assert "partition 3 stands still at offset 7" in sentence
     lag.observe({0: 5, 3: 9}, {0: 5, 3: 9})
     assert lag.stalled() == []
+
+
+def test_lag_under_steady_load_is_the_age_of_what_is_uncounted() -> None:
+    seconds = iter(range(100))
+    metrics = Metrics()
+    lag = Lag(stall_s=60, metrics=metrics, monotonic=lambda: float(next(seconds)))
+
+    def lag_s() -> float | None:
+        return metrics.registry.get_sample_value("flattr_streams_lag_seconds", {"partition": "0"})
+
+    for second in range(30):  # never all counted, never more than two seconds behind
+        lag.observe({0: max(0, 10 * (second - 2))}, {0: 10 * second})
+    assert lag_s() == 2
+    for _ in range(5):  # stands still while the log goes on
+        lag.observe({0: 270}, {0: 300})
+    assert lag_s() == 7
+    lag.observe({0: 300}, {0: 300})
+    assert lag_s() == 0
