@@ -1,12 +1,6 @@
 -- Flattrs of several members in a month and the creators that they go to:
 -- (member_id, flattrs, creators), members without any left out.
--- All rows of a member come from one partition; the newest position of each creator wins.
-SELECT member_id, sum(newest), countIf(newest > 0)
-FROM
-(
-    SELECT member_id, argMax(flattrs, position) AS newest
-    FROM counts_by_member
-    WHERE month = %(month)s AND member_id IN %(member_ids)s
-    GROUP BY member_id, creator_id
-)
+SELECT member_id, sum(flattrs), countIf(flattrs > 0)
+FROM counts_by_member FINAL
+WHERE month = %(month)s AND member_id IN %(member_ids)s
 GROUP BY member_id

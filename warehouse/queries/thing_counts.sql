@@ -1,12 +1,6 @@
 -- Flattrs of many things in a month, one row (thing_id in hex, flattrs) per thing that has any.
 -- The set of ids narrows the primary key: each thing costs one granule per part at most.
-SELECT lower(hex(thing_id)), sum(newest) AS flattrs
-FROM
-(
-    SELECT thing_id, argMax(flattrs, position) AS newest
-    FROM counts_by_thing
-    WHERE month = %(month)s
-      AND thing_id IN (SELECT toFixedString(unhex(arrayJoin(%(thing_ids)s)), 16))
-    GROUP BY thing_id, partition
-)
+SELECT lower(hex(thing_id)), sum(flattrs)
+FROM counts_by_thing FINAL
+WHERE month = %(month)s AND thing_id IN (SELECT toFixedString(unhex(arrayJoin(%(thing_ids)s)), 16))
 GROUP BY thing_id
