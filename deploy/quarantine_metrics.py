@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
 from warehouse.client import Warehouse
+from warehouse.payout.months import month_text
 from warehouse.quarantine.log import in_force, read_steps
 
-Show = Callable[[Warehouse, int, int], None]
 
+class QuarantineMetrics:
+    """Every metric of the scan, on a registry of its own; there are no others."""
 
-def serve(port: int) -> Show:
-    """Serve /metrics on this machine; what is returned takes the warehouse, the month and its flattrs in quarantine."""
-    registry = CollectorRegistry()
-    flags = Gauge("flattr_quarantine_flags", "Flags that stand in the month, by rule.", ["rule"], registry=registry)
-    steps = Gauge("flattr_quarantine_steps", "Steps in the month's log.", registry=registry)
-    held = Gauge("flattr_quarantine_flattrs", "Flattrs in quarantine.", registry=registry)
-    at = Gauge("flattr_quarantine_last_timestamp_seconds", "When the month was scanned last.", registry=registry)
-    start_http_server(port, addr="127.0.0.1", registry=registry)
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.flags = Gauge(
+            "flattr_quarantine_flags", "Flags that stand, by month and rule.", ["month", "rule"], registry=self.registry
+        )
+        self.steps = Gauge("flattr_quarantine_steps", "Steps in a month's log.", ["month"], registry=self.registry)
+        self.held = Gauge("flattr_quarantine_flattrs", "Flattrs in quarantine.", ["month"], registry=self.registry)
+        self.at = Gauge(
+            "flattr_quarantine_last_timestamp_seconds", "When a month was scanned last.", registry=self.registry
+        )
 
-    def show(warehouse: Warehouse, month: int, flattrs: int) -> None:
+    def serve(self, host: str, port: int) -> None:
+        """Serve /metrics. Raises ``OSError`` when the port is taken."""
+        start_http_server(port, addr=host, registry=self.registry)
+
+    def show(self, warehouse: Warehouse, month: int, flattrs: int) -> None:
+        """Take in a month as it is, with its flattrs in quarantine."""
         taken = read_steps(warehouse, month)
-        flags.clear()
+        name = month_text(month)
+        self.flags.remove_by_labels({"month": name})
         for step in in_force(taken).values():
-            flags.labels(step.rule).inc()
-        steps.set(len(taken))
-        held.set(flattrs)
-        at.set_to_current_time()
-
-    return show
+            self.flags.labels(name, step.rule).inc()
+        self.steps.labels(name).set(len(taken))
+        self.held.labels(name).set(flattrs)
+        self.at.set_to_current_time()

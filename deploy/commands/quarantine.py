@@ -10,6 +10,7 @@ import typer
 from deploy.month import clock, warehouse
 
 if TYPE_CHECKING:
+    from deploy.quarantine_metrics import QuarantineMetrics
     from warehouse.quarantine.desk import Outcome
     from warehouse.quarantine.log import Step, Subject
 
@@ -33,38 +34,79 @@ def register(app: typer.Typer) -> None:
 
 
 def scan(
-    month: Month,
+    month: Annotated[
+        str, typer.Argument(help="YYYY-MM; without it, this month and the last", metavar="[YYYY-MM]")
+    ] = "",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what the rules find")] = False,
     every: Annotated[float | None, typer.Option(min=1, help="repeat so often, in s, until stopped")] = None,
-    port: Annotated[int | None, typer.Option(help="with --every: serve /metrics there for Prometheus")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="FLATTR_QUARANTINE_PORT", help="with --every: serve /metrics there for Prometheus"),
+    ] = None,
+    host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: where to listen")] = (
+        "127.0.0.1"
+    ),
     by: By = "",
 ) -> None:
-    """Flag what the rules find in an open month, and what was clicked since by whom flags cover."""
+    """Flag what the rules find in open months, and what was clicked since by whom flags cover."""
     import time
 
-    from deploy.quarantine_metrics import serve
-    from warehouse.payout.months import parse_month
-    from warehouse.quarantine import desk
-    from warehouse.quarantine import scan as rules
-    from warehouse.quarantine.settings import QuarantineSettings
+    from deploy.quarantine_metrics import QuarantineMetrics
 
-    number, bounds = parse_month(month), QuarantineSettings()
-    if dry_run:
-        found = rules.find(warehouse(), number, bounds)
-        for finding in found:
-            typer.echo(f"{finding.rule}: {finding.subject}: {finding.reason}")
-        typer.echo(f"{len(found)} findings in {month}, nothing flagged (dry run)")
-        return
-    show = serve(port) if port is not None else None
+    metrics = QuarantineMetrics()
+    if every is not None and port is not None:
+        metrics.serve(host, port)
     while True:
-        done = desk.scan(warehouse(), number, bounds, by=_who(by), clock=clock())
-        if show is not None:
-            show(warehouse(), number, done.flattrs)
-        typer.echo(f"{len(done.steps)} newly flagged in {month}; {done.flattrs} flattrs are in quarantine")
+        for number in _open_months(month):
+            if dry_run:
+                _find(number)
+            else:
+                _scan(number, _who(by), metrics, patient=every is not None)
         if every is None:
             return
         time.sleep(every)
+
+
+def _open_months(month: str) -> list[int]:
+    """The month named; without one, the last and this one, those that are not closed."""
+    from ingest.click import month_of
+    from warehouse.payout import proof
+    from warehouse.payout.months import month_before, parse_month
+
+    if month:
+        return [parse_month(month)]
+    now = month_of(clock()())
+    return [number for number in (month_before(now), now) if proof.stored(warehouse(), number) is None]
+
+
+def _find(month: int) -> None:
+    from warehouse.payout.months import month_text
+    from warehouse.quarantine import scan as rules
+    from warehouse.quarantine.settings import QuarantineSettings
+
+    found = rules.find(warehouse(), month, QuarantineSettings())
+    for finding in found:
+        typer.echo(f"{finding.rule}: {finding.subject}: {finding.reason}")
+    typer.echo(f"{len(found)} findings in {month_text(month)}, nothing flagged (dry run)")
+
+
+def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> None:
+    """One month once. A ``patient`` scan leaves a month that is being closed to the close, and to its next turn."""
+    from warehouse.payout.errors import MonthLocked
+    from warehouse.payout.months import month_text
+    from warehouse.quarantine import desk
+    from warehouse.quarantine.settings import QuarantineSettings
+
+    try:
+        done = desk.scan(warehouse(), month, QuarantineSettings(), by=by, clock=clock())
+    except MonthLocked as error:
+        if not patient:
+            raise
+        typer.echo(str(error))
+        return
+    metrics.show(warehouse(), month, done.flattrs)
+    typer.echo(f"{len(done.steps)} newly flagged in {month_text(month)}; {done.flattrs} flattrs are in quarantine")
 
 
 def flag(

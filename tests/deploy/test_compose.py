@@ -34,6 +34,12 @@ def settings_names() -> set[str]:
     return names
 
 
+def option_names(command: Any) -> set[str]:
+    """Every environment name that an option of a command of ours, or of one below it, takes its value from."""
+    names = {str(option.envvar) for option in command.params if option.envvar}
+    return names.union(*map(option_names, getattr(command, "commands", {}).values()))
+
+
 def test_every_part_is_there() -> None:
     assert {"kafka", "clickhouse", "topics", "migrate", "ingest", "streams", "api"} <= set(SERVICES)
 
@@ -46,7 +52,7 @@ def test_image_is_pinned_to_a_full_version(name: str) -> None:
 @pytest.mark.parametrize("name", OURS)
 def test_environment_of_our_services_is_known_to_their_settings(name: str) -> None:
     given = {key for key in OURS[name].get("environment", {}) if key.startswith("FLATTR_")}
-    assert given <= settings_names()
+    assert given <= settings_names() | option_names(typer.main.get_command(app))
 
 
 @pytest.mark.parametrize("name", OURS)

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
+from deploy.quarantine_metrics import QuarantineMetrics
 from ingest.metrics import Metrics as IngestMetrics
 from streams.metrics import Metrics as StreamsMetrics
 from warehouse.api_metrics import ApiMetrics
@@ -29,7 +30,9 @@ def names_of(registry: CollectorRegistry) -> set[str]:
     return {metric.name + suffix for metric in registry.collect() for suffix in suffixes[metric.type]}
 
 
-KNOWN = set().union(*(names_of(part().registry) for part in (IngestMetrics, StreamsMetrics, ApiMetrics)))
+KNOWN = set().union(
+    *(names_of(part().registry) for part in (IngestMetrics, StreamsMetrics, ApiMetrics, QuarantineMetrics))
+)
 
 
 def asked(expression: str) -> set[str]:

@@ -80,8 +80,8 @@ def test_repeated_scan_serves_figures(terminal: Terminal) -> None:
                 text = answer.read().decode()
         finally:
             scan.kill()
-    assert 'flattr_quarantine_flags{rule="velocity"} 1.0' in text
-    assert "flattr_quarantine_flattrs 9.0" in text
+    assert 'flattr_quarantine_flags{month="2026-11",rule="velocity"} 1.0' in text
+    assert 'flattr_quarantine_flattrs{month="2026-11"} 9.0' in text
 
 
 def test_flag_and_release_reach_who_listens(terminal: Terminal, warehouse: Warehouse) -> None:
