@@ -11,7 +11,9 @@ All three start in a call, answer when they are ready, and die with their parent
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -19,6 +21,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 from xml.sax.saxutils import escape
@@ -27,6 +30,11 @@ HOST: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parent.parent
 KAFKA_HOME: Final = ROOT / ".kafka"
 _PR_SET_PDEATHSIG: Final = 1
+_PORT_MIN: Final = 10_000
+#: Linux's own, where the machine does not say or says nearly all
+_FIRST_OUTGOING_PORT: Final = 32_768
+#: From anywhere, one after the other: no two of one process are the same, and hardly any of two processes.
+_port_numbers: Final = itertools.count(secrets.randbelow(1 << 16))
 
 
 class PartFailed(RuntimeError):
@@ -34,10 +42,25 @@ class PartFailed(RuntimeError):
 
 
 def free_port() -> int:
-    """A port that nobody listens on now. Somebody may take it before you do."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that this process has not been given. Somebody may take it before you do.
+
+    Below those that the kernel gives to outgoing connections: a part may bind its port seconds later, and
+    by then one of a busy machine's thousands of connections could have it.
+    """
+    end = _first_outgoing_port()
+    while True:
+        port = _PORT_MIN + next(_port_numbers) % (end - _PORT_MIN)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
+
+
+def _first_outgoing_port() -> int:
+    try:
+        first = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    except OSError:
+        return _FIRST_OUTGOING_PORT
+    return first if first > _PORT_MIN + 1000 else _FIRST_OUTGOING_PORT
 
 
 def die_with_parent() -> None:

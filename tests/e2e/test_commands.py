@@ -41,6 +41,10 @@ def flattr(*words: str) -> list[str]:
     return [sys.executable, "-m", "deploy", *words]
 
 
+def has_traffic(shown: Path) -> bool:
+    return "Clicks come in" in shown.read_text()
+
+
 def demo(folder: Path, *, kill_streams: bool) -> dict[str, Any]:
     figures = folder / "out.json"
     data = folder / "data"
@@ -50,12 +54,15 @@ def demo(folder: Path, *, kill_streams: bool) -> dict[str, Any]:
     )  # fmt: skip
     with (folder / "out.txt").open("wb") as out:
         process = subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out)
-        if kill_streams:
-            log = data / "ingest" / "ingest.pid"
-            wait_until(lambda: log.exists() or process.poll() is not None, "the stack", timeout_s=60)
-            wait_until(lambda: "Clicks come in" in (folder / "out.txt").read_text(), "traffic", timeout_s=60)
-            os.kill(int((data / "streams" / "streams.pid").read_text()), signal.SIGKILL)
-        assert process.wait(150) == 0, (folder / "out.txt").read_text()
+        try:
+            if kill_streams:
+                wait_until(lambda: has_traffic(folder / "out.txt") or process.poll() is not None, "traffic")
+                assert process.poll() is None, (folder / "out.txt").read_text()
+                os.kill(int((data / "streams" / "streams.pid").read_text()), signal.SIGKILL)
+            assert process.wait(150) == 0, (folder / "out.txt").read_text()
+        finally:
+            process.kill()
+            process.wait()
     found: dict[str, Any] = json.loads(figures.read_text())
     found["text"] = (folder / "out.txt").read_text()
     return found
