@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Any, Final
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 
 from warehouse.keys import Key, Role
 from warehouse.problems import Problem, ProblemBody, ReadReason
@@ -60,3 +61,9 @@ def checker(role: Role) -> Callable[..., Awaitable[Key | None]]:
 def needs(role: Role) -> Any:  # noqa: ANN401 - FastAPI's marker of a dependency has no public type
     """For ``dependencies=`` of a route: it answers to keys of this role."""
     return Depends(checker(role))
+
+
+def role_of(route: APIRoute) -> Role | None:
+    """The role that a route asks for; None when it is public."""
+    roles = {checker(role): role for role in Role}
+    return next((roles[one.dependency] for one in route.dependencies if one.dependency in roles), None)

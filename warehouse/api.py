@@ -19,7 +19,7 @@ from warehouse import access, problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
-from warehouse.keys import Role
+from warehouse.lean import LeanRoutes
 from warehouse.live import Board
 from warehouse.payout import api as finance
 from warehouse.payout.settings import CloseSettings
@@ -101,6 +101,7 @@ def create_app(
     pages.install(app)
     app.include_router(pages.router)
     app.include_router(verify.router)
+    app.add_middleware(LeanRoutes, reads=reads, router=counts.router)
     app.add_middleware(QuickCounters, ttl_s=settings.api_counters_ttl_ms / 1000, monotonic=time.monotonic)
     app.add_middleware(Measured, metrics=reads.metrics)
     if traces is not None:
@@ -112,11 +113,9 @@ def create_app(
 
 def _name_roles(router: APIRouter) -> None:
     """State in the OpenAPI document which role each route asks for."""
-    roles = {access.checker(role): role for role in Role}
     for route in router.routes:
         if isinstance(route, APIRoute):
-            asked = [roles[one.dependency] for one in route.dependencies if one.dependency in roles]
-            route.openapi_extra = {"x-role": asked[0].value if asked else "public"}
+            route.openapi_extra = {"x-role": access.role_of(route) or "public"}
 
 
 class Measured:

@@ -99,23 +99,34 @@ def unavailable(reason: ReadReason, detail: str) -> Problem:
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
+#: Errors that ``answer_to`` knows.
+ANSWERED: Final = (Problem, WarehouseUnavailable, WarehouseRefused)
+
+
+def answer_to(error: Exception) -> JSONResponse:
+    """The response for one of ``ANSWERED``; any other is raised again."""
+    match error:
+        case Problem():
+            return answer(error)
+        case WarehouseUnavailable():
+            # The driver's words name hosts and users: they are for the log, not for the caller.
+            away = "the warehouse does not answer; ask again soon"
+            return answer(unavailable(ReadReason.WAREHOUSE_UNAVAILABLE, away))
+        case WarehouseRefused():
+            log.error("warehouse refused a query", error=str(error), code=error.code)
+            detail = "this is a fault of the service, not of the request; the log has it"
+            return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, ReadReason.INTERNAL, detail))
+    raise error
+
+
 def install(app: FastAPI) -> None:
     """Answer every error of the app as a problem."""
 
-    @app.exception_handler(Problem)
-    async def problem(_: Request, error: Problem) -> JSONResponse:
-        return answer(error)
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        return answer_to(error)
 
-    @app.exception_handler(WarehouseUnavailable)
-    async def away(_: Request, __: WarehouseUnavailable) -> JSONResponse:
-        # The driver's words name hosts and users: they are for the log, not for the caller.
-        return answer(unavailable(ReadReason.WAREHOUSE_UNAVAILABLE, "the warehouse does not answer; ask again soon"))
-
-    @app.exception_handler(WarehouseRefused)
-    async def refused(_: Request, error: WarehouseRefused) -> JSONResponse:
-        log.error("warehouse refused a query", error=str(error), code=error.code)
-        detail = "this is a fault of the service, not of the request; the log has it"
-        return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, ReadReason.INTERNAL, detail))
+    for kind in ANSWERED:
+        app.add_exception_handler(kind, known)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, Field
 from ingest.click import ID_LENGTH_MAX, month_of
 from warehouse.lag import Lag
 from warehouse.problems import Problem, ReadReason
-from warehouse.reads import Here
+from warehouse.reads import Here, Reads
 
 _MONTH: Final = re.compile(r"([2-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII)
 
@@ -35,11 +35,16 @@ def show_month(month: int) -> str:
     return f"{month // 100}-{month % 100:02}"
 
 
+def month_or_current(reads: Reads, month: str | None) -> int:
+    """The month asked for, the current one when none is. Raises ``Problem`` 422."""
+    return month_of(reads.clock()) if month is None else parse_month(month)
+
+
 async def month_in_query(
     reads: Here, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
 ) -> int:
     """The parameter ``month``, the current month when it is not given."""
-    return month_of(reads.clock()) if month is None else parse_month(month)
+    return month_or_current(reads, month)
 
 
 async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
