@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from warehouse.client import Warehouse, named
+from warehouse.queries import ONE_THREAD
 
 #: How far back ``log_ends`` is read. Who is further behind falls back to the time of the last record counted.
 _HISTORY_MS: Final = 3600 * 1000
@@ -94,8 +95,13 @@ def lag_of(counted: Mapping[int, tuple[int, int]], ends: Mapping[int, tuple[int,
 
 def read_lag(warehouse: Warehouse, now_ms: int) -> Lag:
     """Read it from the warehouse: progress first, so that what is counted meanwhile makes it too old, never too new."""
-    counted = {number: (position, at_ms) for number, position, at_ms in warehouse.rows(named("lag_counted"))}
+    counted = {
+        number: (position, at_ms)
+        for number, position, at_ms in warehouse.rows(named("lag_counted"), settings=ONE_THREAD)
+    }
     positions = [0, *(position for position, _ in counted.values())]
     known = {"since_ms": now_ms - _HISTORY_MS, "partitions": list(counted), "positions": positions}
-    ends = {number: (end, level_at_ms) for number, end, level_at_ms in warehouse.rows(named("lag_ends"), known)}
+    ends = {
+        number: (end, level_at_ms) for number, end, level_at_ms in warehouse.rows(named("lag_ends"), known, ONE_THREAD)
+    }
     return lag_of(counted, ends, now_ms)

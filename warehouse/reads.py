@@ -57,7 +57,8 @@ class Reads:
         self.warehouse = Warehouse(
             settings.warehouse.get_secret_value(),
             timeout_s=settings.api_query_timeout_s + 5,
-            settings={"max_execution_time": settings.api_query_timeout_s},
+            # The server would tell its counters after each query, and the driver would read and drop them.
+            settings={"max_execution_time": settings.api_query_timeout_s, "send_profile_events": 0},
         )
         self.aliases = _aliases(settings.ingest_aliases_file)
         #: None where everything is open
