@@ -49,9 +49,7 @@ def judge(flattrs: Table, high: U64, low: U64, versions: U64) -> Verdicts:
     """Take clicks into the table in their order and say what became of each."""
     verdicts = Verdicts(np.empty(len(high), np.uint8), np.empty(len(high), np.uint8), np.empty(len(high), np.int8))
     flattrs.reserve(len(high))
-    flattrs.size += _judge(
-        flattrs.keys, flattrs.values, high, low, versions, verdicts.labels, verdicts.rows, verdicts.deltas
-    )
+    flattrs.size += _judge(flattrs.slots, high, low, versions, verdicts.labels, verdicts.rows, verdicts.deltas)
     return verdicts
 
 
@@ -62,7 +60,7 @@ def merge(flattrs: Table, high: U64, low: U64, words: U64) -> I8:
     """
     deltas = np.empty(len(high), np.int8)
     flattrs.reserve(len(high))
-    flattrs.size += _merge(flattrs.keys, flattrs.values, high, low, words, deltas)
+    flattrs.size += _merge(flattrs.slots, high, low, words, deltas)
     return deltas
 
 
@@ -72,15 +70,14 @@ def _active(word: np.uint64) -> int:
 
 
 @compiled
-def _judge(keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8) -> int:
+def _judge(slots: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8) -> int:
     added = 0
-    capacity = len(words)
     for i in range(len(high)):
         if i + AHEAD < len(high):
-            fetch(keys, words, high[i + AHEAD], low[i + AHEAD])
-        slot, new = claim(keys, capacity, high[i], low[i])
+            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        at, new = claim(slots, high[i], low[i])
         added += new
-        word = words[slot]
+        word = slots[at]
         version = versions[i]
         newer = version > (word & _VERSION)
         seen = word & _SEEN
@@ -95,22 +92,21 @@ def _judge(keys: U64, words: U64, high: U64, low: U64, versions: U64, labels: U8
             rows[i] = CLICK_ROW
             seen = _SEEN
         after = (version if newer else word & _VERSION) | seen
-        words[slot] = after
+        slots[at] = after
         deltas[i] = _active(after) - _active(word)
     return added
 
 
 @compiled
-def _merge(keys: U64, values: U64, high: U64, low: U64, words: U64, deltas: I8) -> int:
+def _merge(slots: U64, high: U64, low: U64, words: U64, deltas: I8) -> int:
     added = 0
-    capacity = len(values)
     for i in range(len(high)):
         if i + AHEAD < len(high):
-            fetch(keys, values, high[i + AHEAD], low[i + AHEAD])
-        slot, new = claim(keys, capacity, high[i], low[i])
+            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        at, new = claim(slots, high[i], low[i])
         added += new
-        word = values[slot]
+        word = slots[at]
         after = max(words[i] & _VERSION, word & _VERSION) | ((words[i] | word) & _SEEN)
-        values[slot] = after
+        slots[at] = after
         deltas[i] = _active(after) - _active(word)
     return added

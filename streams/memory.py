@@ -12,12 +12,18 @@ import tempfile
 import threading
 import weakref
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 import structlog
 
 _log = structlog.get_logger()
+#: From this size on an array has pages of its own: in the heap, what a growing table leaves behind would
+#: stay with the process, in holes between what still lives.
+_OWN_PAGES_BYTES: Final = 1 << 18
+#: A huge page is 2 MB: smaller arrays would share them, and the last to go would keep them.
+_HUGE_PAGES_BYTES: Final = 1 << 22
 
 
 class Memory:
@@ -39,7 +45,7 @@ class Memory:
     def _zeros(self, count: int) -> npt.NDArray[np.uint64]:
         size = 8 * count
         if self._bound_bytes is None or self.held_bytes + size <= self._bound_bytes:
-            array = np.zeros(count, np.uint64)
+            array = np.zeros(count, np.uint64) if size < _OWN_PAGES_BYTES else _mapped(size)
             self.held_bytes += size
             weakref.finalize(array, self._take_back, size, 0)
             return array
@@ -56,6 +62,14 @@ class Memory:
         with self._lock:
             self.held_bytes -= held
             self.spilled_bytes -= spilled
+
+
+def _mapped(size: int) -> npt.NDArray[np.uint64]:
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if size >= _HUGE_PAGES_BYTES:
+        # Reached at random: with small pages, most reaches would look for the page, too.
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint64)
 
 
 #: For whoever needs no bound.

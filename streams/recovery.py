@@ -31,7 +31,7 @@ _log = structlog.get_logger()
 PACKED_WORDS: Final = 8
 _PROGRESS_EVERY: Final = 1_000_000
 #: Blocks of 65,536 rows instead of 8,192: each costs some steps in Python.
-_READ: Final = {"strings_as_bytes": True, "preferred_block_size_bytes": 1 << 24}
+_READ: Final = {"preferred_block_size_bytes": 1 << 24}
 _MASK: Final = (1 << 64) - 1
 
 
@@ -75,9 +75,8 @@ class Recovery:
     def _load(self, states: Sequence[PartitionState], month: int, erased: Erased) -> list[MonthState]:
         numbers = [state.number for state in states]
         which = {"month": month, "numbers": numbers, "partitions": self._partitions}
-        blocks = self._warehouse.blocks(named("flattrs_of_partitions"), which, _READ)
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
-        packed = read_ahead(b"".join(packed) for (packed,) in blocks)
+        packed = read_ahead(self._warehouse.packed(named("flattrs_of_partitions"), which, _READ))
         loaded = months_from(packed, counted, memory=self._memory, erased=erased)
         # After the bulk, so that nothing newer is in the one and missed by the other.
         positions = [state.position + 1 for state in states]

@@ -1,8 +1,8 @@
-"""Open addressing over 128-bit keys, in flat numpy arrays, with loops compiled by numba.
+"""Open addressing over 128-bit keys, in one flat numpy array, with loops compiled by numba.
 
-A table holds 16 bytes of key and 8 of value per slot and grows by copying before it is
-more than ``FULL`` full, to ``ROOMY``, so a stored key costs 24/FULL to 24/ROOMY bytes.
-Key (0, 0) marks an empty slot;
+A slot is three words side by side, a key's two and its value, so that one look costs one reach into memory.
+A table grows by copying before it is more than ``FULL`` full, to ``ROOMY``, so a stored key costs 24/FULL
+to 24/ROOMY bytes. Key (0, 0) marks an empty slot;
 a key that is really zero is stored as (0, 1), which collides with a chance of 2**-128.
 
 The loops release the GIL, so they run beside the event loop and beside an insert. A large table
@@ -29,7 +29,9 @@ U8 = npt.NDArray[np.uint8]
 
 FULL: Final = 0.8
 ROOMY: Final = 0.65
-BYTES_PER_SLOT: Final = 24
+#: A slot: the key's high and low word, and the value.
+SLOT_WORDS: Final = 3
+BYTES_PER_SLOT: Final = 8 * SLOT_WORDS
 #: Keys whose slots are on their way at a time: more than memory's delay, fewer than a core can wait for.
 AHEAD: Final = 12
 _CAPACITY_MIN: Final = 256
@@ -45,63 +47,65 @@ def compiled(function: F) -> F:
 
 
 @compiled
-def _home(capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
-    """Slot where the search for a key begins."""
+def _home(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
+    """Where the search for a key begins: the first word of its slot."""
     # Stirred, for keys need not be random in every bit; then multiply-shift onto any
     # capacity: no power of two, so growth can be gentle.
     stirred = (high ^ (low * _ODD)) * _ODD
-    return np.int64(((stirred >> np.uint64(32)) * np.uint64(capacity)) >> np.uint64(32))
+    capacity = np.uint64(len(slots) // SLOT_WORDS)
+    return np.int64(((stirred >> np.uint64(32)) * capacity) >> np.uint64(32)) * SLOT_WORDS
 
 
 @compiled
-def fetch(keys: U64, values: U64, high: np.uint64, low: np.uint64) -> None:
+def fetch(slots: U64, high: np.uint64, low: np.uint64) -> None:
     """Have the key's slot on its way to the core by the time ``claim`` looks at it."""
-    slot = _home(len(values), high, low)
-    prefetch(keys, 2 * slot)
-    prefetch(values, slot)
+    at = _home(slots, high, low)
+    prefetch(slots, at)
+    prefetch(slots, at + SLOT_WORDS - 1)  # one slot in four lies on two lines
 
 
 @compiled
-def find(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> np.int64:
-    """Slot of the key, or of the empty slot where it belongs."""
-    slot = _home(capacity, high, low)
+def find(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
+    """First word of the key's slot, or of the empty slot where it belongs."""
+    at = _home(slots, high, low)
     while True:
-        at_high = keys[2 * slot]
-        at_low = keys[2 * slot + 1]
+        at_high = slots[at]
+        at_low = slots[at + 1]
         if (at_high == high and at_low == low) or (at_high == 0 and at_low == 0):
-            return slot
-        slot += np.int64(1)
-        if slot == capacity:
-            slot = np.int64(0)
+            return at
+        at += np.int64(SLOT_WORDS)
+        if at == len(slots):
+            at = np.int64(0)
 
 
 @compiled
-def claim(keys: U64, capacity: int, high: np.uint64, low: np.uint64) -> tuple[np.int64, int]:
-    """Slot of the key, taken for it if it was empty, and 1 if it was."""
+def claim(slots: U64, high: np.uint64, low: np.uint64) -> tuple[np.int64, int]:
+    """Where the key's value is, its slot taken for it if it was empty, and 1 if it was."""
     if high == 0 and low == 0:
         low = np.uint64(1)
-    slot = find(keys, capacity, high, low)
-    if keys[2 * slot] != 0 or keys[2 * slot + 1] != 0:
-        return slot, 0
-    keys[2 * slot] = high
-    keys[2 * slot + 1] = low
-    return slot, 1
+    at = find(slots, high, low)
+    value = at + np.int64(2)
+    if slots[at] != 0 or slots[at + 1] != 0:
+        return value, 0
+    slots[at] = high
+    slots[at + 1] = low
+    return value, 1
 
 
 @compiled
-def _move(keys: U64, values: U64, to_keys: U64, to_values: U64) -> None:
-    capacity = len(to_values)
-    for at in range(len(values)):
-        if at + AHEAD < len(values):
-            fetch(to_keys, to_values, keys[2 * (at + AHEAD)], keys[2 * (at + AHEAD) + 1])
-        high = keys[2 * at]
-        low = keys[2 * at + 1]
+def _move(slots: U64, to: U64) -> None:
+    ahead = AHEAD * SLOT_WORDS
+    for at in range(0, len(slots), SLOT_WORDS):
+        if at + ahead < len(slots):
+            fetch(to, slots[at + ahead], slots[at + ahead + 1])
+        high = slots[at]
+        low = slots[at + 1]
         if high == 0 and low == 0:
             continue
-        slot = find(to_keys, capacity, high, low)
-        to_keys[2 * slot] = high
-        to_keys[2 * slot + 1] = low
-        to_values[slot] = values[at]
+        new = find(to, high, low)
+        to[new] = high
+        to[new + 1] = low
+        to[new + 2] = slots[at + 2]
 
 
 class Table:
@@ -109,20 +113,24 @@ class Table:
 
     def __init__(self, memory: Memory = UNBOUNDED) -> None:
         self._memory = memory
-        self.keys: U64 = memory.zeros(2 * _CAPACITY_MIN)
-        self.values: U64 = memory.zeros(_CAPACITY_MIN)
+        self.slots: U64 = memory.zeros(SLOT_WORDS * _CAPACITY_MIN)
         self.size = 0
         #: While a table is filled in one go, room for twice as many saves copying; ``fit`` gives it back.
         self.spare = 1.0
 
     @property
+    def capacity(self) -> int:
+        """How many slots there are."""
+        return len(self.slots) // SLOT_WORDS
+
+    @property
     def bytes(self) -> int:
-        """What the arrays take."""
-        return self.keys.nbytes + self.values.nbytes
+        """What the slots take."""
+        return self.slots.nbytes
 
     def reserve(self, more: int) -> None:
         """Make room for that many new keys: no loop over the table grows it."""
-        if self.size + more <= FULL * len(self.values):
+        if self.size + more <= FULL * self.capacity:
             return
         self._resize(int((self.size + more) * self.spare / ROOMY) + 1)
 
@@ -130,15 +138,14 @@ class Table:
         """Give back what is spare, if that is worth the copying."""
         self.spare = 1.0
         capacity = max(_CAPACITY_MIN, int(self.size / ROOMY) + 1)
-        if capacity < _WORTH_FITTING * len(self.values):
+        if capacity < _WORTH_FITTING * self.capacity:
             self._resize(capacity)
 
     def _resize(self, capacity: int) -> None:
-        keys, values = self._memory.zeros(2 * capacity), self._memory.zeros(capacity)
-        _move(self.keys, self.values, keys, values)
-        self.keys, self.values = keys, values
+        slots = self._memory.zeros(SLOT_WORDS * capacity)
+        _move(self.slots, slots)
+        self.slots = slots
 
     def get(self, high: int, low: int) -> int:
         """Value of one key, 0 when it is not there. For look-ups one at a time."""
-        slot = find(self.keys, len(self.values), np.uint64(high), np.uint64(low))
-        return int(self.values[slot])
+        return int(self.slots[find(self.slots, np.uint64(high), np.uint64(low)) + 2])

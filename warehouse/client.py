@@ -14,7 +14,9 @@ from importlib import resources
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from clickhouse_driver import Client, errors
+from clickhouse_driver import Client, defines, errors
+from clickhouse_driver.bufferedreader import BufferedSocketReader
+from clickhouse_driver.connection import Connection
 from clickhouse_driver.result import IterQueryResult
 
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
@@ -79,8 +81,22 @@ class Warehouse:
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> Iterator[list[Sequence[Any]]]:
         """Run a query and yield its blocks as they arrive, as columns, on a connection of its own."""
+        yield from self._blocks(self._connect(), sql, params, settings)
+
+    def packed(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[bytes]:
+        """Run a query of one FixedString column and yield it block by block: the rows' bytes, one after the other."""
         with _translated(self):
             client = self._connect()
+            _unseparated(client.connection)
+        for (pieces,) in self._blocks(client, sql, params, {**(settings or {}), "strings_as_bytes": True}):
+            yield from pieces
+
+    def _blocks(
+        self, client: Client, sql: str, params: Mapping[str, Any] | None, settings: Mapping[str, Any] | None
+    ) -> Iterator[list[Sequence[Any]]]:
+        with _translated(self):
             client.iter_query_result_cls = _Blocks
             try:
                 yield from client.execute_iter(sql, params, settings=settings)
@@ -148,6 +164,21 @@ class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
     def __next__(self) -> list[list[Sequence[Any]]]:
         block = getattr(next(self.packet_generator), "block", None)
         return [block.get_columns()] if block is not None and block.num_rows else []
+
+
+class _Unseparated(BufferedSocketReader):  # type: ignore[misc]  # the driver has no types
+    """The driver's reader, which would make an object of every FixedString: a third of a worker's time at recovery."""
+
+    def read_fixed_strings(self, rows: int, length: int) -> list[bytes]:
+        return [self.read(rows * length)]
+
+
+def _unseparated(connection: Connection) -> None:
+    """Connect, and have the driver hand out each block of a FixedString column in one piece."""
+    connection.connect()
+    # Nothing but the server's hello has been read, so the old reader holds nothing back.
+    reader = _Unseparated(connection.socket, defines.BUFFER_SIZE)
+    connection.fin = connection.block_in.fin = connection.block_in_raw.fin = reader
 
 
 def _as_driver_sends(traceparent: str) -> str:

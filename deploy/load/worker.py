@@ -34,6 +34,7 @@ _RETRY_STATUSES: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 #: Refusals of single items that are the system's fault: the page sends the request again.
 _RETRY_REASONS: Final = frozenset({"broker_unavailable", "queue_full", "draining"})
 _BACKOFF_MAX_S: Final = 2.0
+_TOKEN_VALID_S: Final = 86_400
 
 
 class Report(msgspec.Struct):
@@ -186,12 +187,16 @@ class Worker:
             self._all_answered.set()
 
     def _token(self, member_id: str) -> str:
-        """A member's token; a new one each quarter of an hour of the clock."""
+        """A member's token, which is good for a day of the clock; a new one when half of that is over."""
         now_ms = self._clock()
         known = self._tokens.get(member_id)
-        if known is None or not known[1] <= now_ms < known[1] + 900_000:
+        if known is None or not known[1] <= now_ms < known[1] + _TOKEN_VALID_S * 500:
             token = issue(
-                Path(self.plan.token_keys), member_id, audience=self.plan.audience, now_ms=now_ms, valid_s=86_400
+                Path(self.plan.token_keys),
+                member_id,
+                audience=self.plan.audience,
+                now_ms=now_ms,
+                valid_s=_TOKEN_VALID_S,
             )
             known = self._tokens[member_id] = (token, now_ms)
         return known[0]

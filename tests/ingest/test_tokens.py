@@ -9,6 +9,7 @@ from pathlib import Path
 import jwt
 import pytest
 
+import ingest.tokens
 from ingest.click import Reason
 from ingest.refusal import Refused
 from ingest.tokens import Tokens, issue, keygen, read_keys
@@ -60,6 +61,17 @@ def test_token_expires_by_the_services_clock_though_it_is_cached(desk: Desk) -> 
     assert desk.reason(token) is None
     desk.now_ms += 1
     assert desk.reason(token) is Reason.TOKEN_EXPIRED
+
+
+def test_tokens_that_have_expired_are_forgotten_as_others_come(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest.tokens, "_CACHE_MAX", 30)
+    for second in range(1, 41):
+        assert desk.reason(desk.issue(valid_s=second)) is None
+    assert desk.tokens.cached == 30
+    desk.now_ms += 20_000
+    for second in range(101, 106):
+        assert desk.reason(desk.issue(valid_s=second)) is None
+    assert desk.tokens.cached == 30 - 10 + 5
 
 
 def test_key_added_is_believed_and_key_removed_is_not_without_a_restart(desk: Desk) -> None:

@@ -8,6 +8,7 @@ from streams.records import LogRecord
 from streams.recovery import Recovery, load_partition, months_from, take_in_newer
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
+from streams.table import SLOT_WORDS, Table
 from streams.writer import Writer
 from tests.support.clicks import NOVEMBER, make_click, partition_of, traffic
 from tests.support.ledger import Ledger
@@ -49,9 +50,9 @@ def test_recovered_state_is_the_state_that_was_written(warehouse: Warehouse) -> 
             assert month.first_positions == {}
 
 
-def contents(table: object) -> dict[tuple[int, int], int]:
-    keys, values = table.keys.reshape(-1, 2), table.values  # type: ignore[attr-defined]
-    return {(int(high), int(low)): int(value) for (high, low), value in zip(keys, values, strict=True) if value}
+def contents(table: Table) -> dict[tuple[int, int], int]:
+    slots = table.slots.reshape(-1, SLOT_WORDS)
+    return {(int(high), int(low)): int(value) for high, low, value in slots if value}
 
 
 def test_counts_that_a_crash_kept_back_are_stated_at_recovery(warehouse: Warehouse) -> None:

@@ -1,5 +1,5 @@
 -- One month of some partitions for a worker's memory: rows as they are stored, the worker merges.
--- Each row is packed into 64 bytes, for the driver takes time per value, not per byte: the
+-- Each row is packed into 64 bytes, which the worker takes from the wire block by block: the
 -- hashes of member and creator (those of streams/names.py), the thing, the version with bit 63
 -- set when a click of this flattr was counted, and the partition.
 -- All partitions in one query: each would read and hash the whole month for itself.
