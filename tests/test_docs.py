@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 import typer.main
+from pydantic import SecretStr
 
 from deploy.cli import app
+from warehouse.api import create_app
+from warehouse.api_settings import ApiSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
@@ -79,3 +82,16 @@ def test_ci_calls_the_readme_test_command() -> None:
     readme = (ROOT / "README.md").read_text()
     assert "    make test" in readme
     assert re.search(r"^make test$", (ROOT / ".ci/run").read_text(), flags=re.MULTILINE)
+
+
+def test_every_route_of_the_read_api_stands_in_the_document_for_dashboards() -> None:
+    text = (ROOT / "docs" / "dashboards.md").read_text()
+    paths = create_app(ApiSettings(warehouse=SecretStr("clickhouse://127.0.0.1:9000/flattr"))).openapi()["paths"]
+    routes = {re.sub(r"\{(creator|thing|member)_id\}", "{id}", path) for path in paths if path.startswith("/v1/")}
+    assert {route for route in routes if not stands_in(route, text)} == set()
+
+
+def stands_in(route: str, text: str) -> bool:
+    """In full, or as `.../last` behind another of the same month."""
+    last = re.escape(route.rpartition("/")[2])
+    return bool(re.search(rf"{re.escape(route)}(?![\w/{{.-])|`\.\.\./{last}`", text))
