@@ -89,7 +89,14 @@ def create_app(
         log.info("api stopped")
 
     app = FastAPI(
-        title="Flattr reads", version="1", description=DESCRIPTION, lifespan=lifespan, docs_url=None, redoc_url=None
+        title="Flattr reads",
+        version="1",
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        # Its spans would hold addresses, which name members; and each request would ask whether somebody set it up.
+        telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.reads = reads
     app.state.board = board

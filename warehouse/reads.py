@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -31,6 +31,8 @@ from warehouse.problems import ReadReason, unavailable
 
 P = ParamSpec("P")
 T = TypeVar("T")
+#: for (month, ids, version of the month's quarantine): something of each id
+Ask = Callable[[int, Sequence[str], int], Awaitable[Mapping[str, T]]]
 #: by query and parameters: the lag that was read first, and the answer
 Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
 
@@ -42,6 +44,13 @@ _LISTS_KEPT: Final = 500
 #: An address is the same in every month.
 _NO_MONTH: Final = 0
 _MONTHS_KEPT: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class KnownThing(queries.Count):
+    """A thing's count, and whose it is and where; that is None when nobody ever flattred it."""
+
+    of: queries.Thing | None = None
 
 
 class Reads:
@@ -77,13 +86,22 @@ class Reads:
             ttl_s=settings.api_money_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
         )
         #: for pages with buttons; kept, unlike the three below
-        self.counters = self._batched(
-            queries.thing_counts, ttl_s=settings.api_counters_ttl_ms / 1000, size_max=settings.api_counters_kept
+        self.counters = self._paced(
+            self._asking(queries.thing_counts),
+            ttl_s=settings.api_counters_ttl_ms / 1000,
+            size_max=settings.api_counters_kept,
         )
-        self.creators = self._batched(queries.creator_counts)
-        self.things = self._batched(queries.thing_counts)
-        self.members = self._batched(queries.member_counts)
-        self._addresses = self._batched(_addresses, ttl_s=_ADDRESS_TTL_S, size_max=_ADDRESSES_KEPT)
+        self.creators = self._paced(self._asking(queries.creator_counts))
+        self.things = self._paced(self._known_things)
+        self.members = self._paced(self._asking(queries.member_counts))
+        #: whose a thing is and where: that never changes, so it is kept; asked by ``things``, at its pitch
+        self._addresses = Batched(
+            self._fetch_addresses,
+            ttl_s=_ADDRESS_TTL_S,
+            size_max=_ADDRESSES_KEPT,
+            batch_max=_IDS_PER_QUERY,
+            monotonic=time.monotonic,
+        )
 
     async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``query(warehouse, ...)`` in a worker thread.
@@ -146,21 +164,37 @@ class Reads:
         lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
         return replace(lag, now_ms=self.clock()), answer
 
-    async def thing(self, thing_id: str) -> queries.Thing | None:
-        """Whose a thing is and where: that never changes, so it is kept for a minute."""
-        return (await self._addresses.get(_NO_MONTH, [thing_id]))[thing_id].count
+    async def _known_things(self, month: int, thing_ids: Sequence[str], flagged: int) -> dict[str, KnownThing]:
+        """At one moment: who asked would else wait for the later of two."""
+        counts, addresses = await asyncio.gather(
+            self.run(queries.thing_counts, month, thing_ids, flagged), self._addresses.get(_NO_MONTH, thing_ids)
+        )
+        return {
+            thing_id: KnownThing(counts[thing_id].flattrs, counts[thing_id].quarantined, addresses[thing_id].count)
+            for thing_id in thing_ids
+        }
 
-    def _batched(
+    async def _fetch_addresses(
+        self, _month: int, thing_ids: Sequence[str]
+    ) -> tuple[Lag, dict[str, queries.Thing | None]]:
+        return await self.lag(), await self.run(queries.things, thing_ids)
+
+    def _asking(self, query: Callable[[Warehouse, int, Sequence[str], int], dict[str, T]]) -> Ask[T]:
+        async def ask(month: int, ids: Sequence[str], flagged: int) -> dict[str, T]:
+            return await self.run(query, month, ids, flagged)
+
+        return ask
+
+    def _paced(
         self,
-        query: Callable[[Warehouse, int, Sequence[str], int], dict[str, T]],
+        ask: Ask[T],
         *,
         ttl_s: float = 0,
         size_max: int = 0,
     ) -> Batched[T]:
-        async def fetch(month: int, ids: Sequence[str]) -> tuple[Lag, dict[str, T]]:
+        async def fetch(month: int, ids: Sequence[str]) -> tuple[Lag, Mapping[str, T]]:
             lag = await self.lag()
-            flagged = 0 if month == _NO_MONTH else await self.flagged(month)
-            return lag, await self.run(query, month, ids, flagged)
+            return lag, await ask(month, ids, await self.flagged(month))
 
         return Batched(
             fetch,
@@ -183,12 +217,6 @@ class Reads:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
-
-
-def _addresses(
-    warehouse: Warehouse, _month: int, thing_ids: Sequence[str], _flagged: int
-) -> dict[str, queries.Thing | None]:
-    return queries.things(warehouse, thing_ids)
 
 
 def _aliases(file: Path | None) -> dict[str, str]:

@@ -31,6 +31,17 @@ def test_thing_count_names_its_creator_and_address(warehouse: Warehouse, api: st
     assert (body["flattrs"], body["creator_id"], body["thing"]) == (5, "anna", "https://anna.example/song")
 
 
+def test_address_of_a_thing_is_asked_for_once_and_its_count_each_time(warehouse: Warehouse, api: str) -> None:
+    put_things(warehouse, [(SONG, "anna", "https://anna.example/song")])
+    for flattrs in (2, 3):
+        put_thing_counts(warehouse, [(202611, "anna", SONG, 0, flattrs, flattrs)])
+        body = ask(f"{api}/v1/things/{SONG}/counts").json
+        assert (body["flattrs"], body["thing"]) == (flattrs, "https://anna.example/song")
+    metrics = ask(f"{api}/metrics").body.decode()
+    assert 'query_seconds_count{query="thing_counts"} 2.0' in metrics
+    assert 'query_seconds_count{query="things"} 1.0' in metrics
+
+
 def test_thing_that_nobody_flattred_counts_zero(api: str) -> None:
     body = ask(f"{api}/v1/things/{SONG}/counts").json
     assert (body["flattrs"], body["creator_id"], body["thing"]) == (0, None, None)

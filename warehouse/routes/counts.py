@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import replace
 
 import msgspec
@@ -89,8 +88,8 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
 )
 async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Response:
     """The thing's id is in the receipt of each of its clicks."""
-    counts, known = await asyncio.gather(reads.things.get(month, [thing_id]), reads.thing(thing_id))
-    counted = counts[thing_id]
+    counted = (await reads.things.get(month, [thing_id]))[thing_id]
+    known = counted.count.of
     return _answer(
         reads,
         counted.lag,
