@@ -42,9 +42,11 @@ def clock() -> Clock:
 
 def log_ends() -> LogEnds:
     """The log of clicks."""
-    from warehouse.payout.log_ends import LogSettings
+    from ingest.kafka import BrokerSettings, client_security
+    from warehouse.payout.log_ends import KafkaLogEnds
 
-    return LogSettings().log_ends()
+    log = BrokerSettings()
+    return KafkaLogEnds(log.broker, log.topic_clicks, client_security(log))
 
 
 def closed(month: str) -> Proof:

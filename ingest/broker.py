@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
 
 import structlog
 from aiokafka import AIOKafkaProducer
 from aiokafka.errors import KafkaError
-from aiokafka.helpers import create_ssl_context
 
+from ingest.kafka import client_security
 from ingest.settings import IngestSettings
 
 #: A record's headers, by name.
@@ -28,31 +27,14 @@ class TopicMissing(RuntimeError):
     """The broker is there and the topic is not: somebody has to make it."""
 
 
-def client_options(settings: IngestSettings) -> dict[str, Any]:
-    """What every Kafka client needs to get in: address, TLS, SASL."""
-    options: dict[str, Any] = {
-        "bootstrap_servers": settings.broker.split(","),
-        "security_protocol": settings.broker_security,
-    }
-    if settings.broker_security.endswith("SSL"):
-        options["ssl_context"] = create_ssl_context(cafile=settings.broker_ca_file and str(settings.broker_ca_file))
-    if settings.broker_security.startswith("SASL"):
-        password = settings.broker_sasl_password
-        options |= {
-            "sasl_mechanism": settings.broker_sasl_mechanism,
-            "sasl_plain_username": settings.broker_sasl_username,
-            "sasl_plain_password": password.get_secret_value() if password else None,
-        }
-    return options
-
-
 class Producer:
     """One aiokafka producer from start to stop; a failed one is thrown away, never repaired."""
 
     def __init__(self, settings: IngestSettings) -> None:
         self._topics = (settings.topic_clicks, settings.topic_rejected)
         self._kafka = AIOKafkaProducer(
-            **client_options(settings),
+            bootstrap_servers=settings.broker,
+            **client_security(settings),
             acks="all",
             enable_idempotence=settings.idempotence,
             linger_ms=0,

@@ -3,56 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from ingest.kafka import BrokerSettings
 
 
-class IngestSettings(BaseSettings):
+class IngestSettings(BrokerSettings):
     """How ingest listens, whom it believes, and how it reaches the broker.
 
     Names without a prefix of their own are shared by every service: FLATTR_BROKER and so on.
     """
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_INGEST_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="FLATTR_INGEST_")
 
-    broker: str = Field(
-        default="127.0.0.1:9092",
-        validation_alias="FLATTR_BROKER",
-        description="Kafka's addresses, host:port[,host:port].",
-    )
-    broker_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT",
-        validation_alias="FLATTR_BROKER_SECURITY",
-        description="How to talk to the broker; anything but a machine of your own wants SSL or SASL_SSL.",
-    )
-    broker_ca_file: Path | None = Field(
-        default=None,
-        validation_alias="FLATTR_BROKER_CA_FILE",
-        description="Certificate authority that signed the broker's certificate (PEM); unset: the system's.",
-    )
-    broker_sasl_username: str | None = Field(
-        default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME", description="Needed with SASL."
-    )
-    broker_sasl_password: SecretStr | None = Field(
-        default=None, validation_alias="FLATTR_BROKER_SASL_PASSWORD", description="Needed with SASL; masked in logs."
-    )
-    broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="SCRAM-SHA-512",
-        validation_alias="FLATTR_BROKER_SASL_MECHANISM",
-        description="SCRAM never sends the password itself.",
-    )
     clock: str = Field(
         default="system",
         validation_alias="FLATTR_CLOCK",
         description="system, +SECONDS, -SECONDS, or file:PATH (ingest/clock.py).",
-    )
-    topic_clicks: str = Field(
-        default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic of blocks of clicks."
-    )
-    topic_rejected: str = Field(
-        default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic of what was refused."
     )
     token_keys: Path = Field(
         default=Path(".flattr/token-keys.json"),
@@ -168,15 +138,6 @@ class IngestSettings(BaseSettings):
         default=None,
         description="JSON object of address prefixes, from old to new: things that moved keep one counter.",
     )
-
-    @model_validator(mode="after")
-    def _sasl_is_complete(self) -> Self:
-        if self.broker_security.startswith("SASL") and not (self.broker_sasl_username and self.broker_sasl_password):
-            raise ValueError(
-                f"FLATTR_BROKER_SECURITY={self.broker_security} needs "
-                "FLATTR_BROKER_SASL_USERNAME and FLATTR_BROKER_SASL_PASSWORD"
-            )
-        return self
 
     @model_validator(mode="after")
     def _burst_holds_a_batch(self) -> Self:

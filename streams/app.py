@@ -21,10 +21,11 @@ from faust.types import TP
 
 from ingest.click import position
 from ingest.clock import clock_from
+from ingest.kafka import client_security
 from ingest.trace_settings import TraceSettings
 from ingest.traces import traces_from
 from streams.batch import Rules
-from streams.broker import client_options, credentials
+from streams.broker import credentials
 from streams.consumer import ChunkTransport
 from streams.errors import StreamStopped
 from streams.health import Health
@@ -210,7 +211,7 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
 
 async def partitions_of(settings: StreamsSettings, topic: str) -> int:
     """How many partitions a topic has. Raises ``StreamStopped`` when there is none of that name."""
-    admin = AIOKafkaAdminClient(**client_options(settings))
+    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, **client_security(settings))
     try:
         await admin.start()
         (description,) = await admin.describe_topics([topic])

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.click import month_start_ms
+from ingest.kafka import client_security
 from streams.batch import Rules, count_records
-from streams.broker import client_options
 from streams.erased import ErasureList
 from streams.errors import StreamStopped
 from streams.records import LogRecord
@@ -54,7 +54,8 @@ async def replay(
     rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks, erased)
     counted = [load_partition(warehouse, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
-        **client_options(settings),
+        bootstrap_servers=settings.broker,
+        **client_security(settings),
         enable_auto_commit=False,
         max_partition_fetch_bytes=settings.streams_fetch_bytes,
     )

@@ -3,31 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from pydantic import Field, SecretStr
-from pydantic_settings import SettingsConfigDict
+from pydantic import Field
 
+from ingest.kafka import BrokerSettings
 from warehouse.settings import WarehouseSettings
 
 
-class StreamsSettings(WarehouseSettings):
+class StreamsSettings(BrokerSettings, WarehouseSettings):
     """What a worker has to know. Read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
-
-    broker: str = Field(default="127.0.0.1:9092", description="Kafka: host:port[,host:port].")
-    broker_security: Literal["PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"] = Field(
-        default="PLAINTEXT", description="How to speak to Kafka."
-    )
-    broker_ca_file: str | None = Field(default=None, description="Certificates to trust, for SSL and SASL_SSL.")
-    broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
-        default="SCRAM-SHA-512", description="SASL mechanism, for SASL_SSL and SASL_PLAINTEXT."
-    )
-    broker_sasl_username: str | None = Field(default=None, description="SASL user.")
-    broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password.")
-    topic_clicks: str = Field(default="clicks", description="Topic of the clicks.")
-    topic_rejected: str = Field(default="rejected", description="Topic of what ingest refused.")
     log_epoch: int = Field(
         default=0,
         ge=0,

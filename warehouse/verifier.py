@@ -12,14 +12,13 @@ import structlog
 from aiokafka.errors import KafkaError
 
 from ingest.clock import Clock
+from ingest.kafka import BrokerSettings, client_security
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import Warehouse, named
 from warehouse.errors import WarehouseError
 from warehouse.identity import Check, KafkaLog, Reached, check_log, check_warehouse, read_reached
-from warehouse.kafka import client_options
 from warehouse.kept import Kept
-from warehouse.payout.log_ends import LogSettings
 
 _log = structlog.get_logger()
 _TIMEOUT_S: Final = 120
@@ -90,8 +89,8 @@ class Verifier:
     def _ask_log(self, warehouse: Warehouse, reached: Reached) -> tuple[list[Check], str]:
         if not self._settings.api_verify_log:
             return [], _NOT_ASKED
-        where = LogSettings()
-        log = KafkaLog(where.broker, where.topic_clicks, client_options(where))
+        where = BrokerSettings()
+        log = KafkaLog(where.broker, where.topic_clicks, client_security(where))
         try:
             return asyncio.run(asyncio.wait_for(check_log(warehouse, reached, log), _LOG_TIMEOUT_S)), ""
         except (KafkaError, OSError) as error:

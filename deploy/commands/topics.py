@@ -32,14 +32,13 @@ def create(
 ) -> None:
     """Create the topics that are missing; check the others."""
     from deploy.topics import TopicPlan, create_topics
-    from warehouse.kafka import client_options
-    from warehouse.payout.log_ends import LogSettings
+    from ingest.kafka import BrokerSettings, client_security
 
     plans = [
         TopicPlan(clicks, partitions, replication),
         TopicPlan(rejected, 1, replication),
     ]
-    made = asyncio.run(create_topics(broker, plans, client_options(LogSettings())))
+    made = asyncio.run(create_topics(broker, plans, client_security(BrokerSettings())))
     for plan in plans:
         typer.echo(f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'was there'}")
     if rights:
@@ -54,10 +53,9 @@ def allow(
 ) -> None:
     """Allow each service's user of Kafka its work and nothing else. Wants a super user; twice does no harm."""
     from deploy import acl
-    from warehouse.kafka import client_options
-    from warehouse.payout.log_ends import LogSettings
+    from ingest.kafka import BrokerSettings, client_security
 
     granted = acl.rights(clicks, rejected, group)
-    asyncio.run(acl.allow(broker, granted, client_options(LogSettings())))
+    asyncio.run(acl.allow(broker, granted, client_security(BrokerSettings())))
     for right in granted:
         typer.echo(f"{right.user} may {right.operation.lower()} {right.name}")

@@ -56,8 +56,8 @@ def _checks(answers: Path | None) -> list[Check]:
     import contextlib
 
     from deploy.verify import check_answers
+    from ingest.kafka import client_security
     from streams.app import partitions_of
-    from streams.broker import client_options
     from streams.settings import StreamsSettings
     from warehouse.client import Warehouse
     from warehouse.identity import KafkaLog, check_log, check_warehouse, read_reached
@@ -68,7 +68,7 @@ def _checks(answers: Path | None) -> list[Check]:
         reached = read_reached(warehouse, partitions)
         checks = check_warehouse(warehouse, reached)
         checks += asyncio.run(
-            check_log(warehouse, reached, KafkaLog(settings.broker, settings.topic_clicks, client_options(settings)))
+            check_log(warehouse, reached, KafkaLog(settings.broker, settings.topic_clicks, client_security(settings)))
         )
         if answers is not None:
             checks.append(check_answers(warehouse, reached, answers))

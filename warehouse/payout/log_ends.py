@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from warehouse.kafka import client_options
 from warehouse.payout.errors import PayoutRefused
 
 _READ_MS = 5000
@@ -88,23 +85,3 @@ async def _stamp_ms(consumer: AIOKafkaConsumer, partition: TopicPartition, offse
     for records in batches.values():
         return int(records[0].timestamp)
     return None
-
-
-class LogSettings(BaseSettings):
-    """Where the log is. Read from the environment, frozen."""
-
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
-
-    broker: str = Field(default="127.0.0.1:9092", description="Kafka brokers to begin with: host:port[,host:port].")
-    topic_clicks: str = Field(default="clicks", description="The topic of accepted clicks.")
-    broker_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        default="PLAINTEXT", description="Kafka's security protocol."
-    )
-    broker_ca_file: str | None = Field(default=None, description="Certificates to trust; the system's without it.")
-    broker_sasl_mechanism: str = Field(default="SCRAM-SHA-512", description="Kafka's SASL mechanism.")
-    broker_sasl_username: str | None = Field(default=None, description="SASL user.")
-    broker_sasl_password: SecretStr | None = Field(default=None, description="SASL password. Secret.")
-
-    def log_ends(self) -> KafkaLogEnds:
-        """The port over these settings."""
-        return KafkaLogEnds(self.broker, self.topic_clicks, client_options(self))
