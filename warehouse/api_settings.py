@@ -61,10 +61,10 @@ class ApiSettings(WarehouseSettings):
         "is read before the count beside it, so an older one is still true, only less fresh.",
     )
     api_pitch_ms: int = Field(
-        default=20,
+        default=40,
         ge=0,
         description="Queries for counts of one kind start at least so far apart, in ms; what comes meanwhile goes "
-        "into one. Whoever asks alone does not wait. It bounds them at 50 a second for each kind.",
+        "into one. Whoever asks alone does not wait. It bounds them at 25 a second for each kind.",
     )
     api_counters_ttl_ms: int = Field(
         default=1000,
