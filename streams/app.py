@@ -40,7 +40,7 @@ from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError
 
 _log = structlog.get_logger()
-#: Whoever reads merges, for a click may be written twice; doing it in each insert, too, is a sixth of the server's time.
+#: Whoever reads merges, for a click may be written twice; in each insert, too, it is a sixth of the server's time.
 _UNMERGED: Final = {"optimize_on_insert": 0}
 _METADATA_MAX_AGE_MS = 5_000
 
