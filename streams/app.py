@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import logging
 import os
 import signal
@@ -77,6 +78,9 @@ class Worker:
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )
         worker.spinner = None
+        # What is alive now lives as long as the worker: the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         for noisy in ("faust", "mode", "aiokafka"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 import numpy as np
 
 from ingest.click import Reason, month_after, month_of, month_start_ms, position
 from streams.counting import count
-from streams.decode import Columns, Line, Refused, read
-from streams.dedupe import CLICK_ROW, COUNTED, DUPLICATE, NO_ROW, UNDONE, judge
+from streams.decode import Columns, Refused, halves, read
+from streams.dedupe import COUNTED, DUPLICATE, UNDONE, judge
 from streams.erased import NOBODY, Erased
-from streams.names import name_hashes, partitions_of
 from streams.records import LogRecord
 from streams.rows import Rows
-from streams.state import NO_POSITION, PAIR_STIR, MonthState, PartitionState
+from streams.state import PAIR_STIR, MonthState, PartitionState
 from streams.table import I64, U64
+from streams.tables import Tables
 
 _STIR: Final = np.uint64(PAIR_STIR)
-_NO_CLICK = bytes(16)
 _TIME_MAX_MS = 1 << 43
 _DAY_MS = 24 * 60 * 60 * 1000
 
@@ -59,11 +58,8 @@ def count_records(
         fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
     laid = read(fresh, rules.epoch)
     malformed = len(laid.refused)
-    members = [click.member_id for click in laid.clicks]
-    member_high, member_low = name_hashes(members)
-    creator_high, creator_low = name_hashes([click.creator_id for click in laid.clicks])
-    partition = partitions_of(members, rules.partitions)
-    hashed = _Hashed(member_high, member_low, creator_high, creator_low)
+    hashed = _Hashed(*laid.members.hashes(), *laid.creators.hashes())
+    partition = laid.members.partitions(rules.partitions)
     months, keep = _rule(state, laid, hashed, partition, rules, rows)
     touched = np.unique(months[keep]).tolist()
     for month in touched:
@@ -75,7 +71,7 @@ def count_records(
     state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
     state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
     state.keep_months(touched)
-    rows.clicks += len(laid.clicks) + malformed
+    rows.clicks += len(laid) + malformed
     rows.malformed += malformed
 
 
@@ -93,36 +89,37 @@ def _rule(
     state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64, rules: Rules, rows: Rows
 ) -> tuple[I64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
     """Refuse wrong partitions, own things and times to come; set late clicks aside. The months, and which to count."""
-    months, ends = _months(np.fromiter((click.clicked_at for click in laid.clicks), np.int64, len(laid.clicks)))
+    months, ends = _months(laid.clicked_at_ms)
     late_from = ends + rules.grace_ms
     _pseudonymise(laid, hashed, months, late_from, rules.erased)
-    keep = np.ones(len(laid.clicks), np.bool_)
     own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
-    for index in np.flatnonzero(own).tolist():
-        keep[index] = False
-        _refuse_click(laid, index, Reason.OWN_THING, "the member is the creator")
-    for index in np.flatnonzero(keep & (partition != state.number)).tolist():
-        keep[index] = False
-        detail = f"the member's clicks belong to partition {partition[index]}, not {state.number}"
-        _refuse_click(laid, index, Reason.PARTITION_WRONG, detail)
-    late = np.flatnonzero(keep & (laid.record_at_ms >= late_from))
-    keep[late] = False
-    for index in late.tolist():
+    _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the creator")
+    strange = ~own & (partition != state.number)
+    _refuse_clicks(
+        laid, np.flatnonzero(strange), Reason.PARTITION_WRONG,
+        lambda index: f"the member's clicks belong to partition {partition[index]}, not {state.number}",
+    )  # fmt: skip
+    late = ~own & ~strange & (laid.record_at_ms >= late_from)
+    indices = np.flatnonzero(late).tolist()
+    for index, click in zip(indices, laid.lines(indices), strict=True):
         month = int(months[index])
-        click = laid.clicks[index]
         rows.add(
             "late", month, month=[month], partition=[state.number], position=[int(laid.positions[index])],
             click=[msgspec.json.encode(click)],
         )  # fmt: skip
         state.tally(month, "late", 1)
-    return months, keep
+    return months, ~(own | strange | late)
 
 
 def _pseudonymise(laid: Columns, hashed: _Hashed, months: I64, late_from: I64, erased: Erased) -> None:
     """Rename clicks of erased members; their hashes stay. A closed month keeps the key that it was closed with."""
-    for index, pseudonym, open_from in erased.among(hashed.member_high, hashed.member_low):
-        if months[index] >= open_from or laid.record_at_ms[index] >= late_from[index]:
-            laid.clicks[index] = msgspec.structs.replace(laid.clicks[index], member_id=pseudonym)
+    renamed = {
+        index: pseudonym
+        for index, pseudonym, open_from in erased.among(hashed.member_high, hashed.member_low)
+        if months[index] >= open_from or laid.record_at_ms[index] >= late_from[index]
+    }
+    if renamed:
+        laid.members = laid.members.renamed(renamed)
 
 
 def _months(times_ms: I64) -> tuple[I64, I64]:
@@ -140,52 +137,30 @@ def _months(times_ms: I64) -> tuple[I64, I64]:
 
 def _count_month(state: PartitionState, month: int, laid: Columns, hashed: _Hashed, which: I64, rows: Rows) -> None:
     of_month = state.months[month]
-    thing_high, thing_low = (half[which] for half in laid.things)
+    thing_high, thing_low = (half[which] for half in halves(laid.thing_ids))
     member_high, member_low = hashed.member_high[which], hashed.member_low[which]
     creator_high, creator_low = hashed.creator_high[which], hashed.creator_low[which]
     pair_high, pair_low = member_high ^ creator_high * _STIR, member_low ^ creator_low * _STIR
     high, low = pair_high ^ thing_high, pair_low ^ thing_low
-    positions = laid.positions[which]
-    clicks = [laid.clicks[index] for index in which.tolist()]
     verdicts = judge(of_month.flattrs, high, low, laid.versions[which])
     labels = verdicts.labels
     if of_month.first_positions:
-        _relabel(of_month, labels, high, low, positions)
+        _relabel(of_month, labels, high, low, laid.positions[which])
     for label, name in ((COUNTED, "counted"), (DUPLICATE, "duplicate"), (UNDONE, "undo")):
         state.tally(month, name, int(np.count_nonzero(labels == label)))
-    picked = _Picked(month, state.number, clicks, positions, laid, which)
-    _label_rows(picked, labels, rows)
-    _flattr_rows(picked, verdicts.rows, rows)
+    tables = Tables(month, state.number, laid, rows)
+    tables.add_labels(which, labels)
+    tables.add_flattrs(which, verdicts.rows)
     # One row per creator, thing and pair that changed, as of the last click that changed it.
     known_things = of_month.things.size
-    by_creator = count(of_month.creators, creator_high, creator_low, verdicts.deltas)
-    by_thing = count(of_month.things, thing_high, thing_low, verdicts.deltas)
-    by_pair = count(of_month.pairs, pair_high, pair_low, verdicts.deltas)
-    _count_rows(picked, by_creator, by_thing, by_pair, rows)
+    by_creator, creator_counts = count(of_month.creators, creator_high, creator_low, verdicts.deltas)
+    by_thing, thing_counts = count(of_month.things, thing_high, thing_low, verdicts.deltas)
+    by_pair, pair_counts = count(of_month.pairs, pair_high, pair_low, verdicts.deltas)
+    tables.add_counts("counts_by_creator", which[by_creator], creator_counts)
+    tables.add_counts("counts_by_thing", which[by_thing], thing_counts)
+    tables.add_counts("counts_by_member", which[by_pair], pair_counts)
     if of_month.things.size != known_things:
-        _thing_rows(picked, by_thing[0], rows)
-
-
-@dataclass(frozen=True, slots=True)
-class _Picked:
-    """The clicks of one month, with where they stand in the columns of all."""
-
-    month: int
-    partition: int
-    clicks: list[Line]
-    positions: U64
-    laid: Columns
-    which: I64
-
-    def thing_ids(self, indices: I64) -> list[bytes]:
-        return _sixteens(self.laid.thing_ids, self.which[indices])
-
-    def click_ids(self, indices: I64) -> list[bytes]:
-        return _sixteens(self.laid.click_ids, self.which[indices])
-
-
-def _sixteens(data: bytes, indices: I64) -> list[bytes]:
-    return cast("list[bytes]", np.frombuffer(data, "V16")[indices].tolist())
+        tables.add_things(which[by_thing])
 
 
 def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, positions: U64) -> None:
@@ -197,93 +172,10 @@ def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, posi
             del of_month.first_positions[key]
 
 
-def _label_rows(picked: _Picked, labels: np.ndarray, rows: Rows) -> None:
-    for label, table in ((DUPLICATE, "duplicates"), (UNDONE, "undos")):
-        indices = np.flatnonzero(labels == label)
-        if len(indices):
-            rows.add(
-                table,
-                picked.month,
-                month=[picked.month] * len(indices),
-                partition=[picked.partition] * len(indices),
-                position=picked.positions[indices].tolist(),
-                click_id=picked.click_ids(indices),
-                member_id=[picked.clicks[index].member_id for index in indices.tolist()],
-                thing_id=picked.thing_ids(indices),
-            )
-
-
-def _flattr_rows(picked: _Picked, kinds: np.ndarray, rows: Rows) -> None:
-    indices = np.flatnonzero(kinds != NO_ROW)
-    if not len(indices):
-        return
-    clicks = [picked.clicks[index] for index in indices.tolist()]
-    positions = picked.positions[indices].tolist()
-    first, click_ids = positions, picked.click_ids(indices)
-    sites = [click.site_id for click in clicks]
-    times = [click.clicked_at for click in clicks]
-    for at in np.flatnonzero(kinds[indices] != CLICK_ROW).tolist():
-        if first is positions:
-            first = list(positions)
-        first[at], click_ids[at], sites[at], times[at] = NO_POSITION, _NO_CLICK, "", 0
-    rows.add(
-        "flattrs",
-        picked.month,
-        month=[picked.month] * len(indices),
-        member_id=[click.member_id for click in clicks],
-        creator_id=[click.creator_id for click in clicks],
-        thing_id=picked.thing_ids(indices),
-        first_position=first,
-        position=positions,
-        version=picked.laid.versions[picked.which[indices]].tolist(),
-        click_id=click_ids,
-        site_id=sites,
-        clicked_at=times,
-    )
-
-
-Touched = tuple[I64, U64]
-
-
-def _count_rows(picked: _Picked, by_creator: Touched, by_thing: Touched, by_pair: Touched, rows: Rows) -> None:
-    for table, (indices, counts) in (
-        ("counts_by_creator", by_creator),
-        ("counts_by_thing", by_thing),
-        ("counts_by_member", by_pair),
-    ):
-        if not len(indices):
-            continue
-        clicks = [picked.clicks[index] for index in indices.tolist()]
-        columns_of: dict[str, list[object]] = {
-            "month": [picked.month] * len(indices),
-            "creator_id": [click.creator_id for click in clicks],
-            "flattrs": counts.tolist(),
-            "position": picked.positions[indices].tolist(),
-        }
-        if table == "counts_by_thing":
-            columns_of["thing_id"] = list(picked.thing_ids(indices))
-        if table == "counts_by_member":
-            columns_of["member_id"] = [click.member_id for click in clicks]
-        else:
-            columns_of["partition"] = [picked.partition] * len(indices)
-        rows.add(table, picked.month, **columns_of)
-
-
-def _thing_rows(picked: _Picked, indices: I64, rows: Rows) -> None:
-    """Addresses of the things touched, when some are new to this month: stating one again changes nothing."""
-    clicks = [picked.clicks[index] for index in indices.tolist()]
-    rows.add(
-        "things",
-        0,
-        thing_id=picked.thing_ids(indices),
-        creator_id=[click.creator_id for click in clicks],
-        thing=[click.thing for click in clicks],
-    )
-
-
-def _refuse_click(laid: Columns, index: int, reason: Reason, detail: str) -> None:
-    at, record_at = int(laid.positions[index]), int(laid.record_at_ms[index])
-    laid.refused.append(Refused(at, record_at, reason, detail, msgspec.json.encode(laid.clicks[index])))
+def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable[[int], str]) -> None:
+    for index, click in zip(indices.tolist(), laid.lines(indices.tolist()), strict=True):
+        at, record_at = int(laid.positions[index]), int(laid.record_at_ms[index])
+        laid.refused.append(Refused(at, record_at, reason, detail(index), msgspec.json.encode(click)))
 
 
 def _refuse(state: PartitionState, refused: list[Refused], erased: Erased, rows: Rows) -> None:

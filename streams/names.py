@@ -1,59 +1,119 @@
-"""Names to 128-bit hashes and Kafka partitions, in columns.
+"""Names in columns: to 128-bit hashes, to Kafka partitions, and to the wire.
 
-Both functions are ClickHouse's too, murmurHash3_128() and kafkaMurmurHash(), so that state can
+Both hash functions are ClickHouse's too, murmurHash3_128() and kafkaMurmurHash(), so that state can
 be read back as hashes. Compiled, they take less time than looking a name up in a dictionary.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
 from streams.table import I64, U8, U64, compiled
+from warehouse.wire import Packed
 
 _M32: Final = np.uint64(0xFFFFFFFF)
 _KAFKA: Final = np.uint64(0x5BD1E995)
 _C1: Final = np.uint64(0x87C37B91114253D5)
 _C2: Final = np.uint64(0x4CF5AD432745937F)
+_LENGTH_BYTES_MAX: Final = 5
+
+
+#: In place of an index into names: the empty name.
+NAMELESS: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """A column of names: their UTF-8 one after the other, and where each ends."""
+
+    data: U8
+    ends: I64
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> Names:
+        """Those names."""
+        joining = NamesJoined()
+        joining.add(names)
+        return joining.names()
+
+    def __getitem__(self, index: int) -> str:
+        return self.data[self.ends[index - 1] if index else 0 : self.ends[index]].tobytes().decode()
+
+    def renamed(self, others: Mapping[int, str]) -> Names:
+        """These names, with others at some indices. For few of them: each name is taken apart."""
+        return Names.of([others.get(index) or self[index] for index in range(len(self.ends))])
+
+    def hashes(self) -> tuple[U64, U64]:
+        """The two 64-bit halves of each name's murmurHash3_128."""
+        high, low = np.empty(len(self.ends), np.uint64), np.empty(len(self.ends), np.uint64)
+        _murmur3(self.data, self.ends, high, low)
+        return high, low
+
+    def partitions(self, partitions: int) -> I64:
+        """Kafka's default partition of each name as a key: its murmur2, without the sign, modulo the partitions."""
+        hashes = np.empty(len(self.ends), np.int64)
+        _murmur2(self.data, self.ends, hashes)
+        return hashes % partitions
+
+    def packed(self, which: I64) -> Packed:
+        """The names at these indices as ClickHouse takes them; ``NAMELESS`` is the empty one."""
+        return Packed("String", len(which), _packed(self.data, self.ends, which).tobytes())
+
+
+class NamesJoined:
+    """Names on their way into a column: those of a block at a time, while they are still near the core."""
+
+    def __init__(self) -> None:
+        self._data: list[bytes] = []
+        self._lengths: list[int] = []
+
+    def add(self, names: Sequence[str]) -> None:
+        """Names that follow those before."""
+        text = "".join(names)
+        data = text.encode()
+        self._data.append(data)
+        self._lengths += map(len, names) if len(data) == len(text) else [len(name.encode()) for name in names]
+
+    def names(self) -> Names:
+        """The column."""
+        ends = np.cumsum(np.array(self._lengths, np.int64))
+        return Names(np.frombuffer(b"".join(self._data) or b"\0", np.uint8), ends)
 
 
 def name_hash(name: str) -> tuple[int, int]:
     """The two 64-bit halves of one name's hash."""
-    high, low = name_hashes([name])
+    high, low = Names.of([name]).hashes()
     return int(high[0]), int(low[0])
 
 
-def name_hashes(names: Sequence[str]) -> tuple[U64, U64]:
-    """The two halves of each name's murmurHash3_128."""
-    data, ends = _joined(names)
-    high, low = np.empty(len(names), np.uint64), np.empty(len(names), np.uint64)
-    _murmur3(data, ends, high, low)
-    return high, low
-
-
-def partition_of(name: str, partitions: int) -> int:
-    """Kafka's default partition of one key."""
-    return int(partitions_of([name], partitions)[0])
-
-
-def partitions_of(names: Sequence[str], partitions: int) -> I64:
-    """Kafka's default partition of each key: its murmur2, without the sign, modulo the partitions."""
-    data, ends = _joined(names)
-    hashes = np.empty(len(names), np.int64)
-    _murmur2(data, ends, hashes)
-    return hashes % partitions
-
-
-def _joined(names: Sequence[str]) -> tuple[U8, I64]:
-    """All names as UTF-8 in one array, and where each ends."""
-    data = "".join(names).encode()
-    lengths = list(map(len, names))
-    ends = np.cumsum(np.array(lengths, np.int64))
-    if len(names) and ends[-1] != len(data):  # some are not ASCII
-        ends = np.cumsum(np.array([len(name.encode()) for name in names], np.int64))
-    return np.frombuffer(data or b"\0", np.uint8), ends
+@compiled
+def _packed(data: U8, ends: I64, which: I64) -> U8:
+    """Each of the names behind its length, which is in LEB128: 7 bits a byte, the lowest first."""
+    size = 0
+    for i in which:
+        if i >= 0:
+            size += ends[i] - (ends[i - 1] if i > 0 else 0)
+        size += _LENGTH_BYTES_MAX
+    out = np.empty(size, np.uint8)
+    to = 0
+    for i in which:
+        start = ends[i - 1] if i > 0 else 0
+        end = ends[i] if i >= 0 else start
+        length = end - start
+        while length > 0x7F:
+            out[to] = (length & 0x7F) | 0x80
+            to += 1
+            length >>= 7
+        out[to] = length
+        to += 1
+        for at in range(start, end):
+            out[to] = data[at]
+            to += 1
+    return out[:to]
 
 
 @compiled

@@ -87,9 +87,8 @@ Ranges = dict[TopicPartition, tuple[int, int]]
 
 
 def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
-    for block in rows.of("flattrs"):
-        if block["month"][0] == month:
-            warehouse.insert("replayed_flattrs", block)
+    if ("flattrs", month) in rows.blocks:
+        warehouse.insert("replayed_flattrs", rows.block("flattrs", month))
 
 
 async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[PartitionState], month: int) -> Ranges:

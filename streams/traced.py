@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ingest.traces import LINKS_MAX, Traces, context_of, failed, traceparent
 from warehouse.client import Warehouse
+from warehouse.wire import Column
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from streams.records import Chunk
 
 #: Writes columns to a table, as ``Warehouse.insert`` does.
-Insert = Callable[[str, dict[str, list[object]]], object]
+Insert = Callable[[str, dict[str, Column]], object]
 
 
 def batch_trace(traces: Traces, chunks: Iterable[Chunk]) -> BatchTrace | None:
@@ -50,7 +51,7 @@ class BatchTrace:
     def inserting(self, warehouse: Warehouse) -> Insert:
         """What inserts with a span for each; the server gets the span's name with the query."""
 
-        def insert(table: str, block: dict[str, list[object]]) -> None:
+        def insert(table: str, block: dict[str, Column]) -> None:
             span = self._traces.start(
                 f"insert {table}",
                 self._kinds.CLIENT,

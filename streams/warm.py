@@ -6,7 +6,7 @@ import numpy as np
 
 from streams.counting import count
 from streams.dedupe import judge
-from streams.names import name_hashes, partitions_of
+from streams.names import Names
 from streams.recovery import PACKED_WORDS, months_from
 from streams.state import MonthState
 
@@ -18,6 +18,8 @@ def warm_up() -> None:
     count(month.things, zeros, zeros, verdicts.deltas)
     months_from([bytes(8 * PACKED_WORDS)], {0: 0})
     month.flattrs.reserve(1000)
-    name_hashes([""])
-    partitions_of([""], 1)
+    names = Names.of([""])
+    names.hashes()
+    names.partitions(1)
+    names.packed(np.zeros(1, np.int64))
     month.flattrs.get(0, 0)

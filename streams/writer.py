@@ -20,6 +20,7 @@ from streams.rows import STEPS, Rows
 from streams.traced import BatchTrace, Insert
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
+from warehouse.wire import Column
 
 _log = structlog.get_logger()
 _BACKOFF_FIRST_S = 0.1
@@ -50,7 +51,7 @@ class Writer:
                     self._insert(insert, table, block)
             self._after_step(step)
 
-    def _insert(self, insert: Insert, table: str, block: dict[str, list[object]]) -> None:
+    def _insert(self, insert: Insert, table: str, block: dict[str, Column]) -> None:
         deadline = time.monotonic() + self._patience_s
         pause_s = _BACKOFF_FIRST_S
         while True:

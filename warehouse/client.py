@@ -20,6 +20,7 @@ from clickhouse_driver.connection import Connection
 from clickhouse_driver.result import IterQueryResult
 
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
+from warehouse.wire import Column, PackingClient
 
 Row = tuple[Any, ...]
 #: ClickHouse codes that a later try may not meet again: timeouts, sockets, memory, too many
@@ -110,11 +111,12 @@ class Warehouse:
         with self._client() as client:
             client.execute(sql, params, settings=settings)
 
-    def insert(self, table: str, columns: Mapping[str, Sequence[Any]], *, traceparent: str | None = None) -> int:
+    def insert(self, table: str, columns: Mapping[str, Column], *, traceparent: str | None = None) -> int:
         """Insert columns of equal length as one block and return the number of rows.
 
         The block is atomic while it holds fewer than 1,048,576 rows of one partition.
-        Text may be ``str`` or ``bytes``. ``traceparent`` names a span to the server, which carries on its trace.
+        Columns are all lists, whose text may be ``str`` or ``bytes``, or all ``Packed``.
+        ``traceparent`` names a span to the server, which carries on its trace.
         """
         names = ", ".join(columns)
         sql = f"INSERT INTO {table} ({names}) VALUES"
@@ -131,7 +133,7 @@ class Warehouse:
 
     def _connect(self) -> Client:
         parts = urlsplit(self.url)
-        return Client(
+        return PackingClient(
             parts.hostname,
             port=parts.port or 9000,
             database=self.database,

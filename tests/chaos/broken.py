@@ -10,7 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from deploy.cli import app
+from tests.support.packed import values_of
+from warehouse.wire import Packed
 
 
 def acknowledge_before_the_broker() -> None:
@@ -49,18 +53,23 @@ def counts_as_deltas() -> None:
     def adding(self: Writer, rows: Rows, trace: BatchTrace | None = None) -> None:
         new = Counter[tuple[int, str]]()
         for block in rows.of("flattrs"):
-            for month, creator, first, at in zip(
-                block["month"], block["creator_id"], block["first_position"], block["position"], strict=True
-            ):
+            names = ("month", "creator_id", "first_position", "position")
+            for month, creator, first, at in zip(*(values_of(block[name]) for name in names), strict=True):
                 new[month, creator] += first == at
-        for block in rows.of("counts_by_creator"):
-            for index, key in enumerate(zip(block["month"], block["creator_id"], strict=True)):
+        for table, month in list(rows.blocks):
+            if table != "counts_by_creator":
+                continue
+            block = rows.block(table, month)
+            counts = []
+            for creator, partition in zip(values_of(block["creator_id"]), values_of(block["partition"]), strict=True):
                 ((before,),) = self._warehouse.rows(
                     "SELECT sum(flattrs) FROM counts_by_creator FINAL "
                     "WHERE month = %(month)s AND creator_id = %(creator)s AND partition = %(partition)s",
-                    {"month": key[0], "creator": key[1], "partition": block["partition"][index]},
+                    {"month": month, "creator": creator, "partition": partition},
                 )
-                block["flattrs"][index] = before + new[key]
+                counts.append(before + new[month, creator])
+            packed = isinstance(block["flattrs"], Packed)
+            rows.blocks[table, month]["flattrs"] = [np.array(counts, np.uint64) if packed else counts]
         write(self, rows, trace)
 
     Writer.write = adding  # type: ignore[method-assign] # that is the break

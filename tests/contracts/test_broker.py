@@ -12,7 +12,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.local import Part
 from deploy.topics import TopicPlan, create_topics
-from streams.names import partition_of
+from streams.names import Names
 from warehouse.client import Warehouse
 
 PARTITIONS = 4
@@ -91,7 +91,7 @@ async def test_key_lands_where_our_partition_function_and_the_warehouse_say(
     members = [f"member-{number}" for number in range(25)] + ["ümlaut", "成员"]
     async with producer(broker) as sender:
         landed = [(await sender.send_and_wait(ready_topic, b"{}", key=member.encode())).partition for member in members]
-    assert landed == [partition_of(member, PARTITIONS) for member in members]
+    assert landed == Names.of(members).partitions(PARTITIONS).tolist()
     rows = warehouse.rows(
         "SELECT arrayMap(m -> kafkaMurmurHash(m) %% %(n)s, %(members)s)", {"members": members, "n": PARTITIONS}
     )

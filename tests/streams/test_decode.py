@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import json
 
+import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.click import Click, Reason, encode, position
+from ingest.click import Click, Reason, decode, encode, position
 from streams.batch import Rules, count_records
-from streams.decode import read
+from streams.decode import Columns, Line, read
 from streams.records import LogRecord
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
+from tests.support.packed import values_of
 
 AT = NOVEMBER_MS + 1000
+DECEMBER_MS = NOVEMBER_MS + 30 * 24 * 3_600_000
 
 
 def line(**fields: object) -> bytes:
@@ -27,6 +31,10 @@ def raw(**fields: object) -> bytes:
     """A click as JSON with fields replaced; None leaves the field out."""
     values = {**json.loads(line()), **fields}
     return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
+
+
+def lines_of(laid: Columns) -> list[Line]:
+    return list(laid.lines(range(len(laid))))
 
 
 @pytest.mark.parametrize(
@@ -54,20 +62,20 @@ def raw(**fields: object) -> bytes:
 def test_wrong_click_is_refused_with_its_reason_and_its_neighbours_are_read(bad: bytes, reason: Reason) -> None:
     block = b"\n".join([line(member="anna"), bad, line(member="bert", creator="carl")])
     laid = read([LogRecord(4, AT, block), LogRecord(5, AT, line(member="dora"))], epoch=1)
-    assert [click.member_id for click in laid.clicks] == ["anna", "bert", "dora"]
+    assert [click.member_id for click in lines_of(laid)] == ["anna", "bert", "dora"]
     assert laid.positions.tolist() == [position(1, 4, 0), position(1, 4, 2), position(1, 5, 0)]
     (refused,) = laid.refused
     assert (refused.position, refused.reason, refused.raw) == (position(1, 4, 1), reason, bad)
 
 
 def test_field_of_a_newer_version_does_no_harm() -> None:
-    assert len(read([LogRecord(0, AT, raw(later="x"))], 0).clicks) == 1
+    assert len(read([LogRecord(0, AT, raw(later="x"))], 0)) == 1
 
 
 def test_empty_record_is_refused() -> None:
     laid = read([LogRecord(0, AT, b""), LogRecord(1, AT, line())], 0)
     assert [one.reason for one in laid.refused] == [Reason.BODY_EMPTY]
-    assert len(laid.clicks) == 1
+    assert len(laid) == 1
 
 
 LINES = st.sampled_from([line(), raw(v=2), b"{", line() + line(), b"", line() + b"\n" + line(), b"}\n{"])
@@ -78,9 +86,50 @@ def test_reading_records_together_reads_what_reading_them_one_by_one_does(values
     records = [LogRecord(offset, AT, value) for offset, value in enumerate(values)]
     together = read(records, 0)
     alone = [read([record], 0) for record in records]
-    assert together.clicks == [click for laid in alone for click in laid.clicks]
+    assert lines_of(together) == [click for laid in alone for click in lines_of(laid)]
     assert together.positions.tolist() == [at for laid in alone for at in laid.positions.tolist()]
     assert [one.position for one in together.refused] == [one.position for laid in alone for one in laid.refused]
+
+
+NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
+CLICKS = st.builds(
+    msgspec.structs.replace,
+    st.builds(make_click, member=NAME, creator=NAME, action=st.sampled_from(["flattr", "undo"])),
+    site_id=st.text(max_size=3),
+    thing=st.text(st.characters(codec="utf-8"), max_size=200),
+    clicked_at=st.integers(1, AT),
+    client_at=st.none() | st.integers(1, AT),
+)
+
+
+@given(st.lists(st.lists(CLICKS, min_size=1, max_size=4), min_size=1, max_size=4), st.sampled_from([b"", b"{"]))
+def test_columns_are_what_the_clicks_say(blocks: list[list[Click]], more: bytes) -> None:
+    records = [LogRecord(at, AT, b"\n".join([*map(encode, block), more])) for at, block in enumerate(blocks)]
+    clicks = [click for block in blocks for click in block]
+    laid = read(records, 0)
+    everything = np.arange(len(clicks))
+    for column, name in (
+        (laid.members, "member_id"), (laid.creators, "creator_id"), (laid.sites, "site_id"), (laid.things, "thing"),
+    ):  # fmt: skip
+        assert values_of(column.packed(everything)) == [getattr(click, name) for click in clicks]
+    assert [one.hex() for one in laid.thing_ids.tolist()] == [click.thing_id for click in clicks]
+    assert [one.hex() for one in laid.click_ids.tolist()] == [click.click_id.replace("-", "") for click in clicks]
+    assert laid.clicked_at_ms.tolist() == [click.clicked_at for click in clicks]
+    for version, click in zip(laid.versions.tolist(), clicks, strict=True):
+        assert version >> 20 == (click.clicked_at if click.client_at is None else click.client_at)
+        assert bool(version & 1 << 19) == (click.action == "undo")
+    assert lines_of(laid) == [Line(**msgspec.structs.asdict(click)) for click in clicks]
+
+
+def test_late_clicks_are_kept_in_their_own_words() -> None:
+    clicks = [make_click(f"member-{number}") for number in range(3)]
+    value = b"\n".join([encode(clicks[0]), b"{", encode(clicks[1])])
+    records = [LogRecord(0, DECEMBER_MS + 3_600_000, value), LogRecord(1, DECEMBER_MS + 3_600_000, encode(clicks[2]))]
+    rows = Rows()
+    count_records(PartitionState(0), records, Rules(1, 0, 3_600_000, "clicks"), lambda _month: MonthState(), rows)
+    (late,) = rows.of("late")
+    assert [decode(click) for click in values_of(late["click"])] == clicks
+    assert values_of(late["position"]) == [position(0, 0, 0), position(0, 0, 2), position(0, 1, 0)]
 
 
 def labelled(clicks: list[Click], *, record_at_ms: int = AT, number: int = 0, partitions: int = 1) -> PartitionState:
@@ -89,9 +138,6 @@ def labelled(clicks: list[Click], *, record_at_ms: int = AT, number: int = 0, pa
     records = [LogRecord(offset, record_at_ms, encode(click)) for offset, click in enumerate(clicks)]
     count_records(state, records, rules, lambda _month: MonthState(), Rows())
     return state
-
-
-DECEMBER_MS = NOVEMBER_MS + 30 * 24 * 3_600_000
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 
 from streams.names import name_hash
 from streams.rows import STEPS, Rows
+from tests.support.packed import values_of
 from tests.support.recount import Counted
 
 FlattrKey = tuple[int, str, str, bytes]
@@ -29,7 +30,7 @@ class Ledger:
         for _, tables in STEPS[:steps]:
             for table in tables:
                 for block in rows.of(table):
-                    for values in zip(*block.values(), strict=True):
+                    for values in zip(*map(values_of, block.values()), strict=True):
                         self._put(table, dict(zip(block, values, strict=True)))
 
     def _put(self, table: str, row: dict[str, Any]) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseRefused
+from warehouse.wire import Packed
 
 _SQL = "SELECT reinterpretAsFixedString(cityHash64(number)) FROM numbers(%(rows)s)"
 
@@ -31,3 +34,34 @@ def test_packed_query_that_fails_midway_raises(warehouse: Warehouse) -> None:
     sql = "SELECT toFixedString(toString(throwIf(number = 150000, 'midway')), 8) FROM numbers(200000)"
     with pytest.raises(WarehouseRefused, match="midway"):
         list(warehouse.packed(sql))
+
+
+def test_packed_columns_are_inserted_as_their_values(warehouse: Warehouse) -> None:
+    things = [bytes(range(16)), bytes(16)]
+    names = ["ümlaut", "x" * 300]
+    columns = {
+        "thing_id": Packed("FixedString(16)", 2, b"".join(things)),
+        "creator_id": Packed("String", 2, b"\x07\xc3\xbcmlaut\xac\x02" + b"x" * 300),
+        "thing": Packed("String", 2, b"\x00\x01a"),
+    }
+    assert warehouse.insert("things", columns) == 2
+    found = warehouse.rows("SELECT thing_id, creator_id, thing FROM things", None, {"strings_as_bytes": True})
+    expected = zip(things, [name.encode() for name in names], [b"", b"a"], strict=True)
+    assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 300_000])
+def test_packed_insert_of_any_length_leaves_the_connection_usable(warehouse: Warehouse, rows: int) -> None:
+    warehouse.command("CREATE TABLE numbers_kept (n UInt64) ENGINE = MergeTree ORDER BY n")
+    for _ in range(2):
+        packed = Packed("UInt64", rows, struct.pack(f"<{rows}Q", *range(rows)))
+        assert warehouse.insert("numbers_kept", {"n": packed}) == rows
+    assert warehouse.rows("SELECT count(), sum(n) FROM numbers_kept") == [(2 * rows, rows * (rows - 1))]
+
+
+@pytest.mark.parametrize("column", [Packed("UInt32", 2, bytes(8)), [1, 2]])
+def test_packed_column_of_another_type_is_refused_before_it_is_sent(warehouse: Warehouse, column: object) -> None:
+    warehouse.command("CREATE TABLE kept (n UInt64, m UInt64) ENGINE = MergeTree ORDER BY n")
+    with pytest.raises(TypeError, match="column m is UInt64"):
+        warehouse.insert("kept", {"n": Packed("UInt64", 2, bytes(16)), "m": column})  # type: ignore[dict-item]
+    assert warehouse.rows("SELECT count() FROM kept") == [(0,)]
