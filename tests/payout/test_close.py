@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tests.payout.build import Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
+from tests.payout.build import NEVER, Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
 from warehouse.client import Warehouse
 from warehouse.payout.close import close_month, rehearse_month
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.proof import Proof
 from warehouse.payout.settings import CloseSettings
+from warehouse.payout.verify import verify_month
 
 EUR = 1_000_000
 MONTH = 202611
@@ -155,3 +156,23 @@ def test_members_in_shards_give_the_same_month(warehouse: Warehouse) -> None:
     state_month(warehouse, MONTH, dict.fromkeys(flattrs_of(table)))
     pledge(warehouse, MONTH, {f"m{member}": 2 * EUR + member * 10_000 for member in range(25)})
     assert close(warehouse).digests == rehearse(warehouse, closing(close_shards=4)).digests
+
+
+def test_rows_that_are_not_merged_give_the_same_month_as_merged_ones(warehouse: Warehouse) -> None:
+    table = "\n".join(f"m{member} c{member * k % 7} {k}" for member in range(20) for k in (1, 2, 4))
+    warehouse.command("SYSTEM STOP MERGES flattrs")
+    state_month(warehouse, MONTH, dict.fromkeys(flattrs_of(table)))
+    pledge(warehouse, MONTH, {f"m{member}": 2 * EUR + member * 10_000 for member in range(25)})
+    replayed = "INSERT INTO flattrs SELECT * FROM flattrs WHERE member_id IN ('m3', 'm7')"
+    older_word = (
+        f"INSERT INTO flattrs SELECT * REPLACE ({NEVER} AS first_position, version - {1 << 20} AS version) "
+        "FROM flattrs WHERE member_id IN ('m4', 'm7')"
+    )
+    for rows_again in (replayed, older_word):
+        warehouse.command(rows_again)
+    digests = close(warehouse).digests
+    assert warehouse.rows("SELECT count() > (SELECT count() FROM flattrs FINAL) FROM flattrs") == [(1,)]
+    warehouse.command("SYSTEM START MERGES flattrs")
+    warehouse.command("OPTIMIZE TABLE flattrs FINAL")
+    assert rehearse(warehouse, closing()).digests == digests
+    assert verify_month(warehouse, MONTH).clean

@@ -1,11 +1,11 @@
 -- SHA-256 of the inputs and of the staged tables: each line (tab-separated fields) hashed, then
 -- the sorted hashes in hexadecimal, hashed. Two levels, so that the order in which a server reads
 -- is no matter; hexadecimal, since strings of fixed length lose zero bytes at their end.
--- Sorted in runs by first byte, which several threads can do; their order is that of the whole.
-SELECT name, lower(hex(SHA256(arrayStringConcat(arrayMap(run -> run.2, arraySort(groupArray((first_byte, hashes))))))))
-FROM
-(
-SELECT name, substring(digest, 1, 1) AS first_byte, arrayStringConcat(arraySort(groupArray(lower(hex(digest))))) AS hashes
+-- They are sorted as numbers, whose order is that of their hexadecimal: comparing text cost a third of this statement.
+WITH arraySort(groupArray(reinterpretAsUInt256(reverse(digest)))) AS numbers
+SELECT
+    name,
+    lower(hex(SHA256(lower(arrayStringConcat(arrayMap(n -> hex(reverse(reinterpretAsFixedString(n))), numbers))))))
 FROM
 (
     SELECT 'pledges' AS name, SHA256(concat(member_id, '\t', toString(argMax(amount_micro, version)), '\t', toString(argMax(paid, version)), '\n')) AS digest
@@ -46,8 +46,5 @@ FROM
     FROM quarantine_log
     WHERE month = %(month)s AND step <= %(quarantine_step)s
 )
-GROUP BY name, first_byte
-)
 GROUP BY name
 ORDER BY name
-SETTINGS group_by_two_level_threshold = 100
