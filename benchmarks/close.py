@@ -128,6 +128,7 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
         )
         close_s = time.perf_counter() - began
         close_mb = peak_mb(process)
+        settled(warehouse)
         # One scan before and one after: what else the machine does weighs on both sides.
         scan_s = (before_s + scan(warehouse)) / 2
         warehouse.close()
@@ -154,7 +155,7 @@ def scan(warehouse: Warehouse) -> float:
 
 
 def settled(warehouse: Warehouse) -> None:
-    """Wait until the merges of the fill are over: they would be measured too."""
+    """Wait until the merges of the fill or of the published month are over: they would be measured too."""
     while warehouse.rows("SELECT count() FROM system.merges")[0][0]:
         time.sleep(0.2)
 
