@@ -213,10 +213,12 @@ def recovery(warehouse: Warehouse, month: int) -> dict[str, Any]:
     plain += (
         "SELECT member_id, creator_id, thing_id, version, first_position\n" + packed[packed.index("FROM flattrs") :]
     )
-    select_s, packed_s = _selected(warehouse, plain, month), _selected(warehouse, packed, month)
+    select_s = _drained(warehouse.blocks(plain, _which(month), {"strings_as_bytes": True}))
+    packed_s = _drained(warehouse.packed(packed, _which(month)))
     # Twice, for a virtual machine gets memory from its host when it is first touched (here at 0.4 GB/s against
     # 8 GB/s): the first time measures the host as well, the second what the worker does.
-    first_s, _ = _recovered(warehouse, month)
+    # What came the first time is let go of: its memory is what the second one gets.
+    first_s = _recovered(warehouse, month)[0]
     recover_s, months = _recovered(warehouse, month)
     flattrs = sum(one.flattrs.size for one in months)
     return {
@@ -240,11 +242,15 @@ def _recovered(warehouse: Warehouse, month: int) -> tuple[float, list[MonthState
     return time.perf_counter() - began, months
 
 
-def _selected(warehouse: Warehouse, sql: str, month: int) -> float:
-    """Seconds to select the rows of all partitions and drop what comes."""
+def _which(month: int) -> dict[str, Any]:
+    """Parameters of flattrs_of_partitions.sql: all of them."""
+    return {"month": month, "numbers": list(range(PARTITIONS)), "partitions": PARTITIONS}
+
+
+def _drained(blocks: Iterator[object]) -> float:
+    """Seconds to run a query and drop what comes."""
     began = time.perf_counter()
-    which = {"month": month, "numbers": list(range(PARTITIONS)), "partitions": PARTITIONS}
-    for _ in warehouse.blocks(sql, which, {"strings_as_bytes": True}):
+    for _ in blocks:
         pass
     return time.perf_counter() - began
 

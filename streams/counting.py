@@ -44,22 +44,3 @@ def _count(slots: U64, high: U64, low: U64, deltas: I8, touching: I64, places: I
             note = (note + 1) & mask
         scratch[note] = j
     return added
-
-
-def add(table: Table, high: U64, low: U64, deltas: I8) -> None:
-    """Add each delta to its key's count, when nobody asks which counts were touched."""
-    table.reserve(int(np.count_nonzero(deltas)))
-    table.size += _add(table.slots, high, low, deltas)
-
-
-@compiled
-def _add(slots: U64, high: U64, low: U64, deltas: I8) -> int:
-    added = 0
-    for i in range(len(high)):
-        if i + AHEAD < len(high):
-            fetch(slots, high[i + AHEAD], low[i + AHEAD])
-        if deltas[i] != 0:
-            at, new = claim(slots, high[i], low[i])
-            added += new
-            slots[at] += np.uint64(np.int64(deltas[i]))
-    return added

@@ -53,19 +53,15 @@ def judge(flattrs: Table, high: U64, low: U64, versions: U64) -> Verdicts:
     return verdicts
 
 
-def merge(flattrs: Table, high: U64, low: U64, words: U64) -> I8:
-    """Take rows of the warehouse, as words, into the table, merged or not, in any order.
-
-    Returns the changes of the active count.
-    """
-    deltas = np.empty(len(high), np.int8)
-    flattrs.reserve(len(high))
-    flattrs.size += _merge(flattrs.slots, high, low, words, deltas)
-    return deltas
+@compiled
+def merged(word: np.uint64, other: np.uint64) -> np.uint64:
+    """What two words of one flattr say together, whichever came first."""
+    return max(word & _VERSION, other & _VERSION) | ((word | other) & _SEEN)
 
 
 @compiled
-def _active(word: np.uint64) -> int:
+def active(word: np.uint64) -> int:
+    """1 for a flattr that counts, 0 for one taken back or never clicked."""
     return 1 if word != 0 and (word & _UNDO) == 0 else 0
 
 
@@ -93,20 +89,5 @@ def _judge(slots: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8,
             seen = _SEEN
         after = (version if newer else word & _VERSION) | seen
         slots[at] = after
-        deltas[i] = _active(after) - _active(word)
-    return added
-
-
-@compiled
-def _merge(slots: U64, high: U64, low: U64, words: U64, deltas: I8) -> int:
-    added = 0
-    for i in range(len(high)):
-        if i + AHEAD < len(high):
-            fetch(slots, high[i + AHEAD], low[i + AHEAD])
-        at, new = claim(slots, high[i], low[i])
-        added += new
-        word = slots[at]
-        after = max(words[i] & _VERSION, word & _VERSION) | ((words[i] | word) & _SEEN)
-        slots[at] = after
-        deltas[i] = _active(after) - _active(word)
+        deltas[i] = active(after) - active(word)
     return added

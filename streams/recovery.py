@@ -7,28 +7,30 @@ counted clicks are kept, so that their replay is not taken for a duplicate.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import pairwise
 from typing import Final
 
 import numpy as np
 import structlog
 
 from streams.ahead import read_ahead
-from streams.counting import add
-from streams.dedupe import SEEN_BIT, merge
+from streams.dedupe import SEEN_BIT
 from streams.erased import NOBODY, Erased
+from streams.intake import by_partition, take_in
 from streams.memory import UNBOUNDED, Memory
 from streams.names import name_hash
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
-from streams.table import I8, I64, U64, compiled
 from warehouse.client import Row, Warehouse, named
 
 _log = structlog.get_logger()
-#: Words of 64 bits in a packed row of flattrs_of_partitions.sql.
-PACKED_WORDS: Final = 8
+#: Bytes of a value in each column of flattrs_of_partitions.sql.
+PACKED_BYTES: Final = (16, 16, 16, 8, 8)
+#: Partitions merged at a time: the server, hashing the next rows, wants cores as well.
+_THREADS: Final = 2
 _PROGRESS_EVERY: Final = 1_000_000
 #: Blocks of 65,536 rows instead of 8,192: each costs some steps in Python.
 _READ: Final = {"preferred_block_size_bytes": 1 << 24}
@@ -91,48 +93,35 @@ class Recovery:
 
 
 def months_from(
-    packed: Iterable[bytes], counted: Mapping[int, int], *, memory: Memory = UNBOUNDED, erased: Erased = NOBODY
+    packed: Iterable[Sequence[bytearray]],
+    counted: Mapping[int, int],
+    *,
+    memory: Memory = UNBOUNDED,
+    erased: Erased = NOBODY,
 ) -> dict[int, MonthState]:
-    """Build a month of each partition from packed rows (flattrs_of_partitions.sql), merged or not, in any order.
+    """Build a month of each partition from blocks of flattrs_of_partitions.sql, rows merged or not, in any order.
 
     ``counted`` says how many flattrs each partition has about; room is made for them at once.
     """
-    months = {number: _roomy(memory, flattrs) for number, flattrs in counted.items()}
+    months = {number: MonthState(memory) for number in counted}
     numbers = np.array(list(months), np.uint64)
     said = taken = 0
-    # Beside the next rows' merge, for the loops release the GIL: half the time with two cores.
-    with ThreadPoolExecutor(1, "recover") as beside:
-        adding: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(_THREADS, "recover") as threads:
         for block in packed:
-            grid = erased.to_state(np.frombuffer(block, "<u8").reshape(-1, PACKED_WORDS))
-            all_columns, ends = _columns(grid, numbers)
-            for place, (number, month) in enumerate(months.items()):
-                columns = all_columns[:, ends[place] : ends[place + 1]]
-                # Rows come by member, so the pairs of the first ones foretell those of all.
-                month.pairs.spare = max(2.0, 1.1 * counted[number] / (month.flattrs.size + columns.shape[1] + 1))
-                deltas = merge(month.flattrs, *columns[6:])
-                adding.append(beside.submit(_add_counts, month, columns, deltas))
-            while len(adding) > len(months):
-                adding.popleft().result()
-            taken += len(grid)
+            columns = [np.frombuffer(column, "<u8") for column in block]
+            columns[0] = erased.to_state(columns[0].reshape(-1, 2)).reshape(-1)
+            rows, ends = by_partition(columns[-1], numbers)
+            # Each table in one thread at a time; the loops release the GIL.
+            parts = [rows[begin:end] for begin, end in pairwise(ends)]
+            list(threads.map(partial(take_in, columns), parts, months.values(), counted.values()))
+            taken += len(rows)
             if taken - said >= _PROGRESS_EVERY:
                 said = taken
                 _log.info("recovering", rows=taken, of_about=sum(counted.values()))
-        for rest in adding:
-            rest.result()
     for month in months.values():
         for table in month.tables:
             table.fit()
     return months
-
-
-def _roomy(memory: Memory, flattrs: int) -> MonthState:
-    """An empty month with room for that many flattrs, whose tables grow in few steps."""
-    month = MonthState(memory)
-    month.flattrs.reserve(flattrs)
-    for table in month.tables:
-        table.spare = 2.0
-    return month
 
 
 def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and what is newer
@@ -145,9 +134,10 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
 ) -> Rows:
     """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
     newer = [(erased.name(member_id, month), *rest) for member_id, *rest in newer]
-    packed = [(*_pack(row, erased), partition) for row in newer]
-    columns, _ = _columns(np.array(packed, np.uint64), np.array([partition], np.uint64))
-    _add_counts(loaded, columns, merge(loaded.flattrs, *columns[6:]))
+    packed = [_pack(row, erased) for row in newer]
+    grid = np.array(packed, np.uint64)
+    columns = [grid[:, begin:end].reshape(-1) for begin, end in ((0, 2), (2, 4), (4, 6), (6, 7))]
+    take_in(columns, np.arange(len(newer)), loaded)
     for row, words in zip(newer, packed, strict=True):
         first_position = row[4]
         if counted_until < first_position != NO_POSITION:
@@ -158,7 +148,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
 
 
 def _pack(row: Row, erased: Erased) -> tuple[int, ...]:
-    """A row with names, as flattrs_of_partitions.sql packs it, without its partition."""
+    """The words of a row with names, as flattrs_of_partitions.sql gives them, without its partition."""
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
     seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
@@ -172,42 +162,6 @@ def _pair(words: Sequence[int]) -> tuple[int, int]:
 
 def _thing(thing_id: bytes) -> tuple[int, int]:
     return int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
-
-
-@compiled
-def _columns(grid: U64, numbers: U64) -> tuple[U64, I64]:
-    """Rows as columns, by partition: two words each of creator, thing, pair and flattr, and the flattr's state.
-
-    Also where each of the partitions begins; the last one's end follows.
-    """
-    place = np.zeros(np.max(numbers) + np.uint64(1), np.int64)
-    for at in range(len(numbers)):
-        place[numbers[at]] = at
-    ends = np.zeros(len(numbers) + 1, np.int64)
-    for i in range(len(grid)):
-        ends[place[grid[i, 7]] + 1] += 1
-    ends = np.cumsum(ends)
-    nexts = ends.copy()
-    columns = np.empty((9, len(grid)), np.uint64)
-    stir = np.uint64(PAIR_STIR)
-    for i in range(len(grid)):
-        at = place[grid[i, 7]]
-        to = nexts[at]
-        nexts[at] += 1
-        for half in range(2):
-            columns[half, to] = grid[i, 2 + half]
-            columns[2 + half, to] = grid[i, 4 + half]
-            columns[4 + half, to] = grid[i, half] ^ (grid[i, 2 + half] * stir)
-            columns[6 + half, to] = columns[4 + half, to] ^ grid[i, 4 + half]
-        columns[8, to] = grid[i, 6]
-    return columns, ends
-
-
-def _add_counts(loaded: MonthState, columns: U64, deltas: I8) -> None:
-    """Bring the changes into the counts of creators, things and pairs."""
-    add(loaded.creators, columns[0], columns[1], deltas)
-    add(loaded.things, columns[2], columns[3], deltas)
-    add(loaded.pairs, columns[4], columns[5], deltas)
 
 
 def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row], erased: Erased) -> Rows:

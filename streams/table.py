@@ -115,8 +115,6 @@ class Table:
         self._memory = memory
         self.slots: U64 = memory.zeros(SLOT_WORDS * _CAPACITY_MIN)
         self.size = 0
-        #: While a table is filled in one go, room for twice as many saves copying; ``fit`` gives it back.
-        self.spare = 1.0
 
     @property
     def capacity(self) -> int:
@@ -128,15 +126,17 @@ class Table:
         """What the slots take."""
         return self.slots.nbytes
 
-    def reserve(self, more: int) -> None:
-        """Make room for that many new keys: no loop over the table grows it."""
+    def reserve(self, more: int, foretold: int = 0) -> None:
+        """Make room for that many new keys: no loop over the table grows it.
+
+        If it has to grow, then at once for as many as are ``foretold`` in all.
+        """
         if self.size + more <= FULL * self.capacity:
             return
-        self._resize(int((self.size + more) * self.spare / ROOMY) + 1)
+        self._resize(int(max(self.size + more, foretold) / ROOMY) + 1)
 
     def fit(self) -> None:
         """Give back what is spare, if that is worth the copying."""
-        self.spare = 1.0
         capacity = max(_CAPACITY_MIN, int(self.size / ROOMY) + 1)
         if capacity < _WORTH_FITTING * self.capacity:
             self._resize(capacity)

@@ -7,7 +7,7 @@ import numpy as np
 from streams.counting import count
 from streams.dedupe import judge
 from streams.names import Names
-from streams.recovery import PACKED_WORDS, months_from
+from streams.recovery import PACKED_BYTES, months_from
 from streams.state import MonthState
 
 
@@ -16,7 +16,7 @@ def warm_up() -> None:
     zeros, month = np.zeros(1, np.uint64), MonthState()
     verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
     count(month.things, zeros, zeros, verdicts.deltas)
-    months_from([bytes(8 * PACKED_WORDS)], {0: 0})
+    months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
     month.flattrs.reserve(1000)
     names = Names.of([""])
     names.hashes()

@@ -47,15 +47,18 @@ class Ledger:
         """The progress row of a partition."""
         return self.newest.get(("progress", None, None, None, None, partition))
 
-    def packed(self, month: int, partition: int) -> bytes:
-        """What flattrs_of_partitions.sql gives, of all rows."""
-        return b"".join(
-            struct.pack("<QQQQ", *name_hash(row["member_id"]), *name_hash(row["creator_id"]))
-            + row["thing_id"]
-            + struct.pack("<QQ", row["version"] | (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63), partition)
-            for row in self.raw_flattrs
-            if row["month"] == month
+    def packed(self, month: int, partition: int) -> list[bytearray]:
+        """What flattrs_of_partitions.sql gives, of all rows: each column's bytes."""
+        rows = [row for row in self.raw_flattrs if row["month"] == month]
+        seen = (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63 for row in rows)
+        columns = (
+            (struct.pack("<QQ", *name_hash(row["member_id"])) for row in rows),
+            (struct.pack("<QQ", *name_hash(row["creator_id"])) for row in rows),
+            (row["thing_id"] for row in rows),
+            (struct.pack("<Q", row["version"] | bit) for row, bit in zip(rows, seen, strict=True)),
+            (struct.pack("<Q", partition) for _ in rows),
         )
+        return [bytearray().join(column) for column in columns]
 
     def newer(self, month: int, position: int) -> list[tuple[Any, ...]]:
         """What flattrs_after.sql gives of one partition."""

@@ -10,18 +10,19 @@ from warehouse.client import Warehouse
 from warehouse.errors import WarehouseRefused
 from warehouse.wire import Packed
 
-_SQL = "SELECT reinterpretAsFixedString(cityHash64(number)) FROM numbers(%(rows)s)"
+_SQL = "SELECT reinterpretAsFixedString(cityHash64(number)), murmurHash3_128(number) FROM numbers(%(rows)s)"
 
 
-def in_eights(block: bytes) -> list[bytes]:
-    return [block[at : at + 8] for at in range(0, len(block), 8)]
+def in_pieces(column: bytearray, width: int) -> list[bytes]:
+    return [bytes(column[at : at + width]) for at in range(0, len(column), width)]
 
 
 @pytest.mark.parametrize("rows", [0, 1, 200_000])
-def test_packed_column_is_the_values_one_after_the_other(warehouse: Warehouse, rows: int) -> None:
-    values = [value for (value,) in warehouse.rows(_SQL, {"rows": rows}, {"strings_as_bytes": True})]
+def test_packed_columns_are_the_values_one_after_the_other(warehouse: Warehouse, rows: int) -> None:
+    values = warehouse.rows(_SQL, {"rows": rows}, {"strings_as_bytes": True})
     blocks = list(warehouse.packed(_SQL, {"rows": rows}, {"max_block_size": 10_000}))
-    assert sorted(value for block in blocks for value in in_eights(block)) == sorted(values)
+    found = [row for block in blocks for row in zip(in_pieces(block[0], 8), in_pieces(block[1], 16), strict=True)]
+    assert sorted(found) == sorted(values)
     assert len(blocks) == -(-rows // 10_000)
 
 
