@@ -13,6 +13,7 @@ import functools
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, TypeVar
 
@@ -59,6 +60,8 @@ class _Pending:
     assignment: Assignment
     chunk: Chunk
     acknowledge: Callable[[], object]
+    #: By the monotonic clock: its flush is due ``flush_ms`` later, however long the batch before it took.
+    taken_at_s: float = field(default_factory=time.monotonic)
 
 
 class Pipeline:
@@ -228,12 +231,12 @@ class Pipeline:
     async def _next_batch(self) -> list[_Pending]:
         async with self._changed:
             await self._changed.wait_for(lambda: bool(self._pending) or self._stopping)
-            deadline = asyncio.get_running_loop().time() + self._flush_s
-            while not self._stopping and self._pending_bytes < self._flush_bytes:
-                try:
-                    await asyncio.wait_for(self._changed.wait(), max(0, deadline - asyncio.get_running_loop().time()))
-                except TimeoutError:
+            while self._pending and not self._stopping and self._pending_bytes < self._flush_bytes:
+                left_s = self._pending[0].taken_at_s + self._flush_s - time.monotonic()
+                if left_s <= 0:
                     break
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), left_s)
             if self._stopping and not self._pending:
                 await self._changed.wait_for(lambda: bool(self._pending))
             batch, self._pending = self._pending, []

@@ -19,19 +19,30 @@ from warehouse.client import Warehouse
 DRAIN_S = 3.0
 
 
+def pipeline_of(warehouse: Warehouse, *, flush_ms: int) -> Pipeline:
+    return Pipeline(
+        warehouse, Writer(warehouse, patience_s=5), Rules(1, 0, 1000, "clicks"), lambda: 0,
+        flush_ms=flush_ms, flush_bytes=1 << 20, drain_s=DRAIN_S, fail=lambda _: None,
+        malformed=MalformedWatch(0.5), metrics=Metrics(),
+    )  # fmt: skip
+
+
+async def committed(_: TP) -> int | None:
+    return None
+
+
+async def ended(pipeline: Pipeline, running: asyncio.Task[None]) -> None:
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    pipeline.close()
+
+
 async def test_a_second_rebalance_waits_for_nothing_after_one_that_came_between_two_flushes(
     warehouse: Warehouse,
 ) -> None:
     tp = TP("clicks", 0)
-    pipeline = Pipeline(
-        warehouse, Writer(warehouse, patience_s=5), Rules(1, 0, 1000, "clicks"), lambda: 0,
-        flush_ms=50, flush_bytes=1 << 20, drain_s=DRAIN_S, fail=lambda _: None,
-        malformed=MalformedWatch(0.5), metrics=Metrics(),
-    )  # fmt: skip
-
-    async def committed(_: TP) -> int | None:
-        return None
-
+    pipeline = pipeline_of(warehouse, flush_ms=50)
     running = asyncio.create_task(pipeline.run())
     await pipeline.where({tp}, {tp: 0}, {tp: 10}, committed)
     written = asyncio.Event()
@@ -50,7 +61,26 @@ async def test_a_second_rebalance_waits_for_nothing_after_one_that_came_between_
     began = time.monotonic()
     await pipeline.settle()
     assert time.monotonic() - began < DRAIN_S / 2
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-    pipeline.close()
+    await ended(pipeline, running)
+
+
+async def test_a_chunk_that_came_while_another_was_counted_does_not_wait_as_long_again(warehouse: Warehouse) -> None:
+    tp = TP("clicks", 0)
+    pipeline = pipeline_of(warehouse, flush_ms=1000)
+    running = asyncio.create_task(pipeline.run())
+    await pipeline.where({tp}, {tp: 0}, {tp: 10}, committed)
+    written: dict[int, float] = {}
+    both = asyncio.Event()
+
+    def acknowledged(number: int) -> None:
+        written[number] = time.monotonic()
+        if len(written) == 2:
+            both.set()
+
+    pipeline._count_thread.submit(time.sleep, 2.5)  # counting the first takes until then
+    await pipeline.take(tp, Chunk(0, (LogRecord(0, 1, b"rubbish"),), 7), lambda: acknowledged(0))
+    await asyncio.sleep(1.2)
+    await pipeline.take(tp, Chunk(1, (LogRecord(1, 1, b"rubbish"),), 7), lambda: acknowledged(1))
+    await asyncio.wait_for(both.wait(), 20)
+    assert written[1] - written[0] < 0.9
+    await ended(pipeline, running)
