@@ -6,15 +6,19 @@ Each break is what a plausible change would be. Chaos has to find every one of t
 from __future__ import annotations
 
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.cli import app
 from tests.support.packed import values_of
 from warehouse.wire import Packed
+
+if TYPE_CHECKING:
+    from streams.traced import BatchTrace
 
 
 def acknowledge_before_the_broker() -> None:
@@ -36,16 +40,22 @@ def acknowledge_before_the_broker() -> None:
 
 
 def offset_before_the_insert() -> None:
-    """State progress first, then what it speaks of."""
+    """State progress first, then, when there is time, what it speaks of."""
     from streams import rows, writer
 
     vars(writer)["STEPS"] = (rows.STEPS[-1], *rows.STEPS[:-1])
+    write = writer.Writer.write
+
+    def late(self: writer.Writer, rows: rows.Rows, trace: BatchTrace | None = None) -> None:
+        self._after_step = lambda step: time.sleep(2.0) if step == "progress" else None
+        write(self, rows, trace)
+
+    writer.Writer.write = late  # type: ignore[method-assign] # that is the break
 
 
 def counts_as_deltas() -> None:
     """Add what a batch counts to what the warehouse has, instead of stating the whole."""
     from streams.rows import Rows
-    from streams.traced import BatchTrace
     from streams.writer import Writer
 
     write = Writer.write
