@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from aiokafka.partitioner import murmur2
 from hypothesis import given
 from hypothesis import strategies as st
@@ -52,3 +53,9 @@ def test_names_are_packed_and_renamed_at_any_indices(names: list[str], data: st.
     others = {at: f"pseudonym-{at}" for at in which if at >= 0}
     renamed = column.renamed(others).packed(np.arange(len(names)))
     assert values_of(renamed) == [others.get(at, name) for at, name in enumerate(names)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 16_383, 16_384, 70_000])
+def test_length_of_a_packed_name_takes_as_many_bytes_as_it_needs(length: int) -> None:
+    names = ["before", "x" * length, "behind"]
+    assert values_of(Names.of(names).packed(np.arange(3))) == names
