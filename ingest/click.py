@@ -9,15 +9,31 @@ reads no clock and decides nothing about money.
 from __future__ import annotations
 
 import hashlib
+import re
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
+from msgspec import Meta
 
 VERSION: Final = 1
 ID_LENGTH_MAX: Final = 64
 THING_LENGTH_MAX: Final = 2048
+#: Times are milliseconds from 1970 until here, which is in 2248: the order of a flattr's words has 43 bits for them.
+TIME_END_MS: Final = 1 << 43
+#: A client whose clock is off by less than this is believed: what a request takes on its way must not move its clicks.
+SKEW_MIN_MS: Final = 60_000
+#: A click may be received so much after the stamp of its record, for machines' clocks differ; later is `time_ahead`.
+AHEAD_MAX_MS: Final = 60_000
+#: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
+IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}")
+UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+#: The fields' types, for whoever reads clicks: ingest from clients, streams from the log.
+Id = Annotated[str, Meta(pattern=rf"^[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}\Z")]
+Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
+Thing = Annotated[str, Meta(min_length=1, max_length=THING_LENGTH_MAX)]
 #: The client's time counts, but at most this much before receipt: a retry keeps
 #: its month, and nobody clicks into a month long gone.
 CLICKED_AT_LAG_MAX_MS: Final = 5 * 60 * 1000
@@ -43,7 +59,9 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: str
     clicked_at: int
     received_at: int
-    #: The client's time before the clamp, present when the clamp moved it. It orders
+    #: When the request left, by the clock that clicked_at is by. None: the client did not say.
+    sent_at: int | None = None
+    #: No longer written. The client's time before the clamp, present when the clamp moved it. It orders
     #: one member's flattr and undo of one thing, and no retry changes it.
     client_at: int | None = None
 
@@ -85,6 +103,7 @@ class Reason(StrEnum):
     FIELD_VALUE = "field_value"
     VERSION_UNKNOWN = "version_unknown"
     OWN_THING = "own_thing"
+    TIME_AHEAD = "time_ahead"
     # a record on the topic
     BLOCK_TOO_LONG = "block_too_long"
     PARTITION_WRONG = "partition_wrong"
@@ -111,6 +130,10 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: str = ""
 
 
+_MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
+#: The months all of whose milliseconds are times.
+MONTH_FIRST: Final = 197001
+MONTH_LAST: Final = 224808
 _encoder = msgspec.json.Encoder()
 _rejection_decoder = msgspec.json.Decoder(Rejection)
 _decoder = msgspec.json.Decoder(Click)
@@ -148,6 +171,33 @@ def decode_rejection(value: bytes) -> Rejection:
     return _rejection_decoder.decode(value)
 
 
+def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_min_ms: int = SKEW_MIN_MS) -> int:
+    """When a click was made, in ms, whatever the client's clock says; never after its receipt.
+
+    The client's clock is off by what lies between its ``sent_at`` and our ``received_at``. Below ``skew_min_ms``
+    that is taken for the way of the request, so that each retry of a click has the same true time.
+    """
+    skew = 0 if sent_at is None else received_at - sent_at
+    at = clicked_at + skew if abs(skew) >= skew_min_ms else clicked_at
+    return max(0, min(at, received_at))
+
+
+def parse_month(text: str) -> int:
+    """``2026-11`` as 202611. Raises ``ValueError`` with a sentence."""
+    found = _MONTH.fullmatch(text)
+    if found is None:
+        raise ValueError(f"{text[:40]!r} is not a month: write it as YYYY-MM, such as 2026-11")
+    month = int(found[1]) * 100 + int(found[2])
+    if not MONTH_FIRST <= month <= MONTH_LAST:
+        raise ValueError(f"{text} lies outside of {month_text(MONTH_FIRST)} to {month_text(MONTH_LAST)}")
+    return month
+
+
+def month_text(month: int) -> str:
+    """202611 as ``2026-11``."""
+    return f"{month // 100}-{month % 100:02}"
+
+
 def month_of(at_ms: int) -> int:
     """The month of a time in UTC, as 202611 for November 2026."""
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
@@ -162,6 +212,11 @@ def month_start_ms(month: int) -> int:
 def month_after(month: int) -> int:
     """202612 is followed by 202701."""
     return month + 1 if month % 100 < 12 else month + 89
+
+
+def month_before(month: int) -> int:
+    """202701 follows 202612."""
+    return month - 1 if month % 100 > 1 else month - 89
 
 
 def thing_id(creator_id: str, canonical_thing: str) -> str:
