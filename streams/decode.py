@@ -62,6 +62,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
     clicked_at: Time
     received_at: int
+    sent_at: Time | None = None
     client_at: Time | None = None
 
 
