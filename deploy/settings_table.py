@@ -73,7 +73,7 @@ def _shown(field: FieldInfo) -> str:
     value: Any = field.get_default(call_default_factory=False)
     if isinstance(value, SecretStr):
         value = value.get_secret_value()
-    if value is None or value == "" or field.is_required():
+    if value is None or value in ("", ()) or field.is_required():
         return ""
     if isinstance(value, bool):
         return str(value).lower()

@@ -24,6 +24,7 @@ from ingest.bucket import Bucket
 from ingest.click import Click, Reason, Rejection, encode
 from ingest.clock import Clock
 from ingest.metrics import Metrics
+from ingest.peer import client_address
 from ingest.publisher import Publisher
 from ingest.refusal import Refusal, Refused, problem
 from ingest.request import JSON, Request
@@ -141,7 +142,9 @@ class Beacon:
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The same as an ASGI app."""
-        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"])
+        peer = scope.get("client")
+        address = client_address(peer and peer[0], scope["headers"], self._settings.trusted_proxies)
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], address)
         answer: asyncio.Future[tuple[int, Headers, bytes]] = asyncio.get_running_loop().create_future()
 
         def reply(status: int, headers: Headers, body: bytes) -> None:

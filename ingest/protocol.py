@@ -20,6 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingest.beacon import PATHS, Beacon, Headers
 from ingest.click import Reason
+from ingest.peer import client_address, is_trusted, share_of
 from ingest.refusal import Refused
 from ingest.request import Request
 from ingest.settings import IngestSettings
@@ -99,6 +100,9 @@ class BeaconProtocol(HttpToolsProtocol):
         """Watch a new connection."""
         super().connection_made(transport)
         self._app.connections.add(self)
+        self._host = self.client[0] if self.client else None
+        self._share = share_of(self._host)
+        self._is_proxy = is_trusted(self._host, self._settings.trusted_proxies)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -154,7 +158,10 @@ class BeaconProtocol(HttpToolsProtocol):
             self._beacon_cycle = None
             self._take_ordinary_way()
             return
-        request = Request(self.parser.get_method().decode("ascii"), name, query, self.headers)
+        address = self._share
+        if self._is_proxy:
+            address = client_address(self._host, self.headers, self._settings.trusted_proxies)
+        request = Request(self.parser.get_method().decode("ascii"), name, query, self.headers, address)
         keep_alive = self.parser.get_http_version() != "1.0" and self.parser.should_keep_alive()
         cycle = _BeaconCycle(self, request, keep_alive=keep_alive)
         self._beacon_cycle = cycle

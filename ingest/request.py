@@ -43,11 +43,17 @@ _encoder = msgspec.json.Encoder()
 
 
 class Request:
-    """Method, path and the headers that matter, read when they are asked for."""
+    """Method, path and the headers that matter, read when they are asked for.
 
-    __slots__ = ("_headers", "method", "path", "query")
+    ``address`` names whose share of the process it counts against (ingest/peer.py).
+    """
 
-    def __init__(self, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]]) -> None:
+    __slots__ = ("_headers", "address", "method", "path", "query")
+
+    def __init__(
+        self, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], address: str = ""
+    ) -> None:
+        self.address = address
         self.method = method
         self.path = path
         self.query = query

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ingest.kafka import BrokerSettings
+from ingest.peer import Networks
 
 
 class IngestSettings(BrokerSettings):
@@ -103,6 +104,12 @@ class IngestSettings(BrokerSettings):
     )
     keep_alive_s: float = Field(
         default=30, gt=0, description="An idle connection is closed then: longer than a reader's next click."
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        validation_alias="FLATTR_TRUSTED_PROXIES",
+        description="Networks of reverse proxies, as 10.0.0.0/8,192.0.2.7: they are believed when X-Forwarded-For "
+        "names the client. They have to set or extend that header. Unset: the address is the peer's.",
     )
     member_clicks_per_s: float = Field(
         default=100,
