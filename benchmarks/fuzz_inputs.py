@@ -37,6 +37,7 @@ _NAMES: Final = (
     "creator_id",
     "thing",
     "clicked_at",
+    "sent_at",
     "site_id",
     "member_id",
     "token",

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ingest.click import identifier, parse_time, true_time_ms
 from ingest.clock import Clock
 from ingest.tokens import issue
 from warehouse.rejected import Rejected
 
 #: What a client may send; a click refused on the topic has more, which ingest would fill in again.
-_FIELDS: Final = ("v", "click_id", "action", "creator_id", "thing", "site_id", "clicked_at")
+_FIELDS: Final = ("v", "click_id", "action", "creator_id", "thing", "site_id", "clicked_at", "sent_at")
 _NAMESPACE: Final = uuid.UUID("a2bd0d5e-7c0e-4f0e-9f0a-5a1f6f1f7b11")
 _TOKEN_VALID_S: Final = 60
 
@@ -55,16 +56,33 @@ def repaired(record: Rejected, repair: Repair) -> tuple[str, dict[str, Any]]:
     if not isinstance(click, dict):
         raise NotReplayable("it is no single click")
     member_id = repair.member_id or record.member_id
+    received_at = record.rejected_at_ms
     if record.id.topic == "clicks":
         member_id = member_id or str(click.get("member_id", ""))
+        received_at = click.get("received_at", received_at)
         click = {name: click[name] for name in _FIELDS if name in click}
     if not member_id:
         raise NotReplayable("nobody had proved whose click it is: say so with --member")
+    try:
+        identifier("member_id", member_id)
+    except ValueError as error:
+        raise NotReplayable(str(error)) from None
     for name in ("token", "member_id", *repair.drop):
         click.pop(name, None)
     click |= repair.put or {}
     click.setdefault("click_id", str(uuid.uuid5(_NAMESPACE, str(record.id))))
-    return member_id, click
+    return member_id, _at_its_own_time(click, received_at)
+
+
+def _at_its_own_time(click: dict[str, Any], received_at: Any) -> dict[str, Any]:  # noqa: ANN401 - of refused bytes
+    """The click as of when it was made: sent again today it must not become one of today's month."""
+    sent_at = click.pop("sent_at", None)
+    try:
+        at_ms = parse_time(click.get("clicked_at", received_at))
+        click["clicked_at"] = true_time_ms(at_ms, None if sent_at is None else parse_time(sent_at), received_at)
+    except (TypeError, ValueError):
+        pass  # what is no time is ingest's to refuse
+    return click
 
 
 class Door:

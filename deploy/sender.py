@@ -1,6 +1,6 @@
 """Send clicks to ingest over HTTP as a page's beacons would: many connections, and retries until an answer comes.
 
-A retry sends the same bytes with the same click ids, so it can do no harm: a click whose
+A retry sends the same clicks with the same ids, so it can do no harm: a click whose
 answer got lost is counted once all the same.
 """
 
@@ -15,6 +15,7 @@ from typing import Any, Final
 import aiohttp
 
 from deploy.traffic import Request
+from ingest.clock import system_clock
 
 CONNECTIONS: Final = 32
 TRIES_MAX: Final = 30
@@ -75,7 +76,7 @@ async def _send_one(
     problem = ""
     for _ in range(TRIES_MAX):
         try:
-            async with session.post(url, data=request.body, headers=headers) as answer:
+            async with session.post(url, data=request.sent(system_clock()), headers=headers) as answer:
                 if answer.status not in (429, 500, 502, 503, 504):
                     body: dict[str, Any] = await answer.json(content_type=None)
                     return body

@@ -1,7 +1,7 @@
 """Realistic traffic from a seed: who clicks what, how it is sent, and what goes wrong on the way.
 
 Pure: the same plan gives the same requests, byte for byte, whatever the clock says; only when a clock is
-handed in, clicks carry the member's time, as pages send it.
+handed in, clicks carry the member's time, as pages send it, and leave a gap for the time of each sending.
 Creators are drawn from a Zipf law, things of a creator too; some clicks are sent twice
 (a retry: same click id), some things are flattred twice (a duplicate: another click id),
 some requests are malformed in one of the ways that pages get wrong.
@@ -24,6 +24,9 @@ BATCH_CLICKS_MAX: Final = 25
 SKEW_MAX_MS: Final = 10 * 60 * 1000
 #: What a click that repeats another's thing has of its own.
 _OWN: Final[tuple[str, ...]] = ("click_id", "clicked_at")
+#: Stands in a body until it is sent, and then gives way to the time by the member's clock.
+_SENT_AT: Final = "<sent_at>"
+_GAP: Final = json.dumps(_SENT_AT).encode()
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,20 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Request:
-    """One HTTP request: a body with ``clicks`` clicks in it, well-formed or not."""
+    """One HTTP request: a body with ``clicks`` clicks in it, well-formed or not.
+
+    ``skew_ms`` is how far the member's clock is ahead.
+    """
 
     member_id: str
     content_type: str
     body: bytes
     clicks: int
+    skew_ms: int = 0
+
+    def sent(self, now_ms: int) -> bytes:
+        """The body as it leaves now, on this attempt and no other."""
+        return self.body.replace(_GAP, b"%d" % (now_ms + self.skew_ms))
 
 
 def member_name(number: int) -> str:
@@ -68,7 +79,8 @@ def creator_name(number: int) -> str:
 def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[Request]:
     """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all.
 
-    With a ``clock`` (ms) each click is stamped with it, less or more where its member's clock is off.
+    With a ``clock`` (ms) each click is stamped with it, less or more where its member's clock is off; then
+    ``Request.sent`` is what to send.
     """
     chance = random.Random(plan.seed)  # noqa: S311 - a simulation wants repeatable dice
     activity = list(accumulate(_activity(plan.members, chance)))
@@ -77,7 +89,8 @@ def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[
     while left > 0:
         size = min(left, _batch_size(plan, chance))
         member_id = member_name(_draw(activity, chance))
-        yield _request(member_id, [clicker.next_click(member_id) for _ in range(size)], chance)
+        clicks = [clicker.next_click(member_id) for _ in range(size)]
+        yield _request(member_id, clicks, chance, clicker.skew_ms(member_id))
         left -= size
 
 
@@ -141,15 +154,19 @@ class _Clicker:
         self.latest[member_id] = click
         return json.dumps(click)
 
-    def _time(self, member_id: str) -> dict[str, int]:
+    def _time(self, member_id: str) -> dict[str, int | str]:
         if self.clock is None:
             return {}
+        return {"clicked_at": self.clock() + self.skew_ms(member_id), "sent_at": _SENT_AT}
+
+    def skew_ms(self, member_id: str) -> int:
+        """How far a member's clock is ahead."""
         skew_ms = self.skews_ms.get(member_id)
         if skew_ms is None:
             off = random.Random(f"{self.plan.seed} {member_id}")  # noqa: S311 - repeatable, whoever clicked before
             skew_ms = off.randint(-SKEW_MAX_MS, SKEW_MAX_MS) if off.random() < self.plan.skew_share else 0
             self.skews_ms[member_id] = skew_ms
-        return {"clicked_at": self.clock() + skew_ms}
+        return skew_ms
 
     def _fresh(self) -> dict[str, str | int]:
         creator = creator_name(_draw(self.creators, self.chance))
@@ -161,13 +178,13 @@ class _Clicker:
         }
 
 
-def _request(member_id: str, clicks: list[str], chance: random.Random) -> Request:
+def _request(member_id: str, clicks: list[str], chance: random.Random, skew_ms: int) -> Request:
     if len(clicks) == 1:
-        return Request(member_id, JSON, clicks[0].encode(), 1)
+        return Request(member_id, JSON, clicks[0].encode(), 1, skew_ms)
     # A line that is not JSON spoils only its own line of NDJSON, but all of an array.
     if chance.random() < 0.5 and all(_is_json(click) for click in clicks):
-        return Request(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks))
-    return Request(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks))
+        return Request(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks), skew_ms)
+    return Request(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks), skew_ms)
 
 
 def _is_json(text: str) -> bool:

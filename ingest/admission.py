@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from ingest.bucket import Bucket
-from ingest.click import Reason
+from ingest.click import IDENTIFIER, Reason, identifier
 from ingest.refusal import Refused
 from ingest.request import Request, body_token
 from ingest.settings import IngestSettings
 from ingest.tokens import Tokens
-from ingest.validate import IDENTIFIER, Caller
+from ingest.validate import Caller
 from ingest.watched import FileError, Watched
 
 _BUCKETS_MAX: Final = 100_000
@@ -38,8 +38,10 @@ def read_sites(path: Path) -> dict[str, Site]:
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
         raise FileError(f"{path} holds no sites (JSON object, key -> site_id, origins): {error}") from error
     for key, site in sites.items():
-        if not IDENTIFIER.fullmatch(site.site_id):
-            raise FileError(f"{path}: site {key!r} has an unusable site_id {site.site_id!r}")
+        try:
+            identifier("site_id", site.site_id)
+        except ValueError as error:
+            raise FileError(f"{path}: site {key!r}: {error}") from None
         for origin in site.origins:
             if origin != origin.lower() or origin.count("/") != 2 or not origin.startswith(("http://", "https://")):
                 raise FileError(f"{path}: {origin!r} of site {key!r} is no origin such as https://example.org")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
@@ -28,15 +28,15 @@ SKEW_MIN_MS: Final = 60_000
 AHEAD_MAX_MS: Final = 60_000
 #: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
 IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}")
+IDENTIFIER_RULE: Final = f"1 to {ID_LENGTH_MAX} visible ASCII characters"
+#: What no thing has, whatever else its characters (code points) are: a control, or half a surrogate pair.
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 #: The fields' types, for whoever reads clicks: ingest from clients, streams from the log.
 Id = Annotated[str, Meta(pattern=rf"^[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}\Z")]
 Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
 Thing = Annotated[str, Meta(min_length=1, max_length=THING_LENGTH_MAX)]
-#: The client's time counts, but at most this much before receipt: a retry keeps
-#: its month, and nobody clicks into a month long gone.
-CLICKED_AT_LAG_MAX_MS: Final = 5 * 60 * 1000
 #: A position has 16 bits for the click's index in its block.
 BLOCK_CLICKS_MAX: Final = 1 << 16
 
@@ -59,7 +59,7 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: str
     clicked_at: int
     received_at: int
-    #: When the request left, by the clock that clicked_at is by. None: the client did not say.
+    #: When the request left, by the clock that clicked_at is by. None: the client did not say, or clicked_at is ours.
     sent_at: int | None = None
     #: No longer written. The client's time before the clamp, present when the clamp moved it. It orders
     #: one member's flattr and undo of one thing, and no retry changes it.
@@ -130,6 +130,7 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: str = ""
 
 
+_1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
 #: The months all of whose milliseconds are times.
 MONTH_FIRST: Final = 197001
@@ -180,6 +181,29 @@ def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_mi
     skew = 0 if sent_at is None else received_at - sent_at
     at = clicked_at + skew if abs(skew) >= skew_min_ms else clicked_at
     return max(0, min(at, received_at))
+
+
+def identifier(field: str, value: str) -> str:
+    """The value of a field that names a member, a creator or a site. Raises ``ValueError`` with a sentence."""
+    if IDENTIFIER.fullmatch(value) is None:
+        wrong = next((char for char in value if not "!" <= char <= "~"), "")
+        which = f": U+{ord(wrong):04X} is none" if wrong else ""
+        raise ValueError(f"{field} {value[: ID_LENGTH_MAX + 1]!r} is not {IDENTIFIER_RULE}{which}")
+    return value
+
+
+def parse_time(sent: int | str) -> int:
+    """Milliseconds since 1970, those that have begun, from a number of them or from RFC 3339. Raises ``ValueError``."""
+    at_ms = sent if isinstance(sent, int) and not isinstance(sent, bool) else -1
+    if isinstance(sent, str) and len(sent) <= 40:
+        try:
+            at = datetime.fromisoformat(sent)
+            at_ms = -1 if at.tzinfo is None else (at - _1970) // timedelta(milliseconds=1)
+        except (ValueError, OverflowError):
+            at_ms = -1
+    if not 0 <= at_ms < TIME_END_MS:
+        raise ValueError("RFC 3339 with a zone, or milliseconds, from 1970 to 2248")
+    return at_ms
 
 
 def parse_month(text: str) -> int:

@@ -7,10 +7,11 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ingest.click import ID_LENGTH_MAX, THING_LENGTH_MAX, Reason
+from ingest.click import ID_LENGTH_MAX, THING_LENGTH_MAX, TIME_END_MS, VERSION, Reason
 from ingest.refusal import STATUS
 
 _ID = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX, "pattern": "^[!-~]+$"}
+_TIME = {"type": ["integer", "string"], "minimum": 0, "exclusiveMaximum": TIME_END_MS, "format": "date-time"}
 
 CLICK_SCHEMA: dict[str, Any] = {
     "title": "Click, version 1",
@@ -18,7 +19,7 @@ CLICK_SCHEMA: dict[str, Any] = {
     "type": "object",
     "required": ["creator_id", "thing"],
     "properties": {
-        "v": {"const": 1, "description": "Version of the format; 1 when left out."},
+        "v": {"const": VERSION, "description": "Version of the format; 1 when left out."},
         "click_id": {
             "type": "string",
             "format": "uuid",
@@ -36,9 +37,14 @@ CLICK_SCHEMA: dict[str, Any] = {
         },
         "site_id": {**_ID, "description": "Where the button stands."},
         "clicked_at": {
-            "type": ["integer", "string"],
-            "description": "The client's time: milliseconds since 1970, or RFC 3339 with a zone. "
-            "Counts for at most 5 minutes before receipt.",
+            **_TIME,
+            "description": "When it was clicked, by the client's clock, the same on every retry: milliseconds since "
+            "1970, or RFC 3339 with a zone. Left out, the time of receipt.",
+        },
+        "sent_at": {
+            **_TIME,
+            "description": "What the same clock says as this request leaves, new on every retry: it tells how wrong "
+            "the clock is. Dropped without clicked_at.",
         },
     },
     "patternProperties": {"^x_": {}},

@@ -214,7 +214,7 @@ def _object(pairs: Iterable[tuple[str, str]]) -> bytes:
     fields: dict[str, str | int] = {}
     for name, value in pairs:
         if value:
-            numeric = name in ("v", "clicked_at") and value.isascii() and value.isdigit() and len(value) < 19
+            numeric = name in ("v", "clicked_at", "sent_at") and value.isascii() and value.isdigit() and len(value) < 19
             fields[name] = int(value) if numeric else value
     if not fields:
         raise Refused(Reason.BODY_EMPTY, "the form is empty")

@@ -22,10 +22,9 @@ from typing import Final
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ingest.click import Reason
+from ingest.click import IDENTIFIER, IDENTIFIER_RULE, Reason, identifier
 from ingest.clock import Clock
 from ingest.refusal import Refused
-from ingest.validate import IDENTIFIER
 from ingest.watched import FileError, Watched
 
 ALGORITHMS: Final = ("HS256", "EdDSA")
@@ -131,7 +130,10 @@ class Tokens:
                 },
             )
             subject, expires_s, begins_s = claims["sub"], claims["exp"], claims.get("nbf", 0)
-            if not IDENTIFIER.fullmatch(subject) or not _is_time(expires_s) or not _is_time(begins_s):
+            if not IDENTIFIER.fullmatch(subject):
+                # We signed it: whoever has it may know what is wrong.
+                raise Refused(Reason.TOKEN_INVALID, f"the token's sub names no member: it must be {IDENTIFIER_RULE}")
+            if not _is_time(expires_s) or not _is_time(begins_s):
                 raise Refused(Reason.TOKEN_INVALID, _INVALID)
         except (jwt.PyJWTError, KeyError, ValueError, TypeError, RecursionError):
             raise Refused(Reason.TOKEN_INVALID, _INVALID) from None
@@ -147,9 +149,11 @@ def _is_time(value: object) -> bool:
 def issue(  # noqa: PLR0913 - a token has so many parts
     path: Path, member_id: str, *, audience: str, now_ms: int, valid_s: int, kid: str | None = None
 ) -> str:
-    """Sign a token for a member with ``kid``, or with the file's last key that can sign. Raises ``FileError``."""
-    if not IDENTIFIER.fullmatch(member_id):
-        raise FileError(f"{member_id!r} is no member id: 1 to 64 visible ASCII characters")
+    """Sign a token for a member with ``kid``, or with the file's last key that can sign.
+
+    Raises ``FileError``, and ``ValueError`` when the member's id is none.
+    """
+    identifier("member_id", member_id)
     entries, keys = _entries(path), read_keys(path)
     signing = [name for name, entry in entries.items() if entry.get("kty") == "oct" or "d" in entry]
     if not signing or (kid is not None and kid not in signing):

@@ -7,13 +7,11 @@ reason, or to let through what only the strict path minds (``x_...`` fields).
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from functools import lru_cache
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -23,35 +21,26 @@ from ingest.click import UNREADABLE, Click, Reason
 from ingest.refusal import Refusal, Refused
 from ingest.request import NDJSON
 
-#: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
-IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}")
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
-_UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
-#: A version of a flattr has 44 bits for its time.
-_TIME_MAX_MS: Final = 1 << 44
-_FIELDS: Final = frozenset(
-    ["v", "click_id", "action", "member_id", "creator_id", "thing", "site_id", "clicked_at", "token"]
-)
-_ACTIONS: Final = ("flattr", "undo")
+_ACTIONS: Final = get_args(wire.ActionName)
 _THINGS_REMEMBERED: Final = 65_536
-
-_Id = Annotated[str, msgspec.Meta(pattern=rf"^[\x21-\x7e]{{1,{wire.ID_LENGTH_MAX}}}\Z")]
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A click as a client sends it."""
 
-    creator_id: _Id
-    thing: Annotated[str, msgspec.Meta(min_length=1, max_length=wire.THING_LENGTH_MAX)]
-    v: Literal[1] = 1
+    creator_id: wire.Id
+    thing: wire.Thing
+    v: Literal[1] = wire.VERSION
     click_id: str | None = None
-    action: Literal["flattr", "undo"] = "flattr"
+    action: wire.ActionName = "flattr"
     member_id: str | None = None
-    site_id: _Id | None = None
-    clicked_at: int | str | None = None
+    site_id: wire.Id | None = None
+    clicked_at: wire.Time | str | None = None
+    sent_at: wire.Time | str | None = None
     token: str | None = None
 
 
+_FIELDS: Final = frozenset(_Wire.__struct_fields__)
 _one = msgspec.json.Decoder(_Wire)
 _many = msgspec.json.Decoder(list[_Wire])
 _anything = msgspec.json.Decoder()
@@ -90,7 +79,7 @@ class Validator:
 
         @lru_cache(_THINGS_REMEMBERED)
         def thing_id(creator_id: str, thing: str) -> str:
-            if _CONTROL.search(thing):
+            if wire.CONTROL.search(thing):
                 raise ValueError("a control character")
             name = canonical(thing, table)
             if not name:
@@ -162,8 +151,7 @@ class Validator:
             thing_id = self._thing_id(sent.creator_id, sent.thing)
         except ValueError as error:
             raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
-        at_ms = now_ms if sent.clicked_at is None else _time(sent.clicked_at)
-        clicked_at = min(max(at_ms, now_ms - wire.CLICKED_AT_LAG_MAX_MS), now_ms)
+        clicked_at, sent_at = _times(sent, now_ms)
         return Click(
             v=wire.VERSION,
             click_id=self._click_id(sent.click_id),
@@ -175,16 +163,16 @@ class Validator:
             site_id=caller.site_id or sent.site_id or "",
             clicked_at=clicked_at,
             received_at=now_ms,
-            client_at=None if at_ms == clicked_at else at_ms,
+            sent_at=sent_at,
         )
 
     def _click_id(self, sent: str | None) -> str:
         if sent is None:
             return str(self._new_id())
-        if _UUID.fullmatch(sent):
+        if wire.UUID.fullmatch(sent):
             return sent
         folded = sent.lower()
-        if _UUID.fullmatch(folded):
+        if wire.UUID.fullmatch(folded):
             return folded
         raise _Bad(Reason.FIELD_VALUE, "click_id", "a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
 
@@ -202,21 +190,22 @@ def split_array(body: bytes) -> list[bytes]:
         raise Refused(Reason.JSON_MALFORMED, _plain(error)) from None
 
 
-def _time(sent: int | str) -> int:
-    """Milliseconds since 1970 from those, or from RFC 3339."""
-    at_ms = _rfc3339(sent) if isinstance(sent, str) else sent
-    if not 0 <= at_ms < _TIME_MAX_MS:
-        raise _Bad(Reason.FIELD_VALUE, "clicked_at", "RFC 3339 with a zone, or milliseconds, from 1970 to 2527")
-    return at_ms
+def _times(sent: _Wire, now_ms: int) -> tuple[int, int | None]:
+    """``clicked_at`` and ``sent_at`` as the client said them: what they make together is for readers to say.
+
+    A click without its own time is one of now, and by our clock: what the client's then says is checked and dropped.
+    """
+    sent_at = None if sent.sent_at is None else _time("sent_at", sent.sent_at)
+    if sent.clicked_at is None:
+        return now_ms, None
+    return _time("clicked_at", sent.clicked_at), sent_at
 
 
-def _rfc3339(sent: str) -> int:
-    """Milliseconds since 1970, or -1 when the text is no time of a known zone."""
+def _time(field: str, sent: int | str) -> int:
     try:
-        at = datetime.fromisoformat(sent) if len(sent) <= 40 else None
-        return -1 if at is None or at.tzinfo is None else int(at.timestamp() * 1000 + 0.5)
-    except (ValueError, OverflowError):
-        return -1
+        return wire.parse_time(sent)
+    except ValueError as error:
+        raise _Bad(Reason.FIELD_VALUE, field, str(error)) from None
 
 
 def _diagnosed(raw: bytes) -> _Wire:
@@ -242,7 +231,8 @@ def _diagnosed(raw: bytes) -> _Wire:
         action=action,  # type: ignore[arg-type] # one of _ACTIONS, checked above
         member_id=_text(sent, "member_id"),
         site_id=_identifier(sent, "site_id"),
-        clicked_at=_sent_time(sent),
+        clicked_at=_sent_time(sent, "clicked_at"),
+        sent_at=_sent_time(sent, "sent_at"),
     )
 
 
@@ -273,15 +263,15 @@ def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max
 
 def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> str | None:
     value = _text(sent, name, required=required, length_max=wire.ID_LENGTH_MAX)
-    if value is not None and not IDENTIFIER.fullmatch(value):
-        raise _Bad(Reason.FIELD_VALUE, name, f"1 to {wire.ID_LENGTH_MAX} visible ASCII characters")
+    if value is not None and not wire.IDENTIFIER.fullmatch(value):
+        raise _Bad(Reason.FIELD_VALUE, name, wire.IDENTIFIER_RULE)
     return value
 
 
-def _sent_time(sent: dict[str, Any]) -> int | str | None:
-    value = sent.get("clicked_at")
+def _sent_time(sent: dict[str, Any], name: str) -> int | str | None:
+    value = sent.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
-        raise _Bad(Reason.FIELD_TYPE, "clicked_at", "milliseconds since 1970 as a whole number, or RFC 3339")
+        raise _Bad(Reason.FIELD_TYPE, name, "milliseconds since 1970 as a whole number, or RFC 3339")
     return value
 
 

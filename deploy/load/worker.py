@@ -69,7 +69,7 @@ class _Body(msgspec.Struct):
 class _Job:
     """One request on its way to a final answer."""
 
-    __slots__ = ("attempt", "due", "name", "request", "sent", "url")
+    __slots__ = ("attempt", "body", "due", "name", "request", "sent", "url")
 
     def __init__(self, name: str, request: Request, due: float) -> None:
         self.name = name
@@ -77,6 +77,7 @@ class _Job:
         self.due = due
         self.attempt = 0
         self.sent = 0.0
+        self.body = b""
         self.url = ""
 
 
@@ -158,7 +159,8 @@ class Worker:
         job.sent, job.url = now, url
         job.attempt += 1
         request = job.request
-        return post(url, request.body, request.content_type, self._token(request.member_id))
+        job.body = request.sent(self._clock())
+        return post(url, job.body, request.content_type, self._token(request.member_id))
 
     def _replied(self, job: _Job, reply: Reply) -> None:
         now = time.perf_counter()
@@ -214,7 +216,7 @@ class Worker:
                 sent_at=answered_at - round((now - job.sent) * 1000),
                 answered_at=answered_at,
                 status=reply.status,
-                body=job.request.body.decode(errors="replace"),
+                body=job.body.decode(errors="replace"),
                 answer=msgspec.Raw(reply.body if reply.status and reply.body else b"null"),
                 error=reply.error,
             )

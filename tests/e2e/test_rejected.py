@@ -19,10 +19,11 @@ from warehouse.client import Warehouse
 from warehouse.rejected import Rejected, RejectedId, rejected
 
 ROOT = Path(__file__).resolve().parents[2]
+REFUSED_AT_MS = 1_763_800_000_000
 
 
 def record(raw: bytes, *, topic: str = "rejected", member_id: str = "ann") -> Rejected:
-    return Rejected(RejectedId(topic, 0, 65536), 0, "field_unknown", "", member_id, "", raw)
+    return Rejected(RejectedId(topic, 0, 65536), REFUSED_AT_MS, "field_unknown", "", member_id, "", raw)
 
 
 def test_repair_drops_sets_and_names_the_click_by_where_it_stands() -> None:
@@ -33,7 +34,7 @@ def test_repair_drops_sets_and_names_the_click_by_where_it_stands() -> None:
     again = repaired(record(b'{"creator_id":"bob","thing":"x"}'), Repair())[1]
     assert member == "ann"
     assert {name: click[name] for name in click if name != "click_id"} == {
-        "creator_id": "bob", "thing": "x", "site_id": "blog"
+        "creator_id": "bob", "thing": "x", "site_id": "blog", "clicked_at": REFUSED_AT_MS
     }  # fmt: skip
     assert click["click_id"] == again["click_id"]
 
@@ -41,11 +42,32 @@ def test_repair_drops_sets_and_names_the_click_by_where_it_stands() -> None:
 def test_click_refused_by_the_stream_goes_in_without_what_ingest_adds() -> None:
     raw = b'{"v":1,"click_id":"c","member_id":"zoe","creator_id":"bob","thing":"x","thing_id":"0","received_at":1}'
     assert repaired(record(raw, topic="clicks", member_id=""), Repair()) == (
-        "zoe", {"v": 1, "click_id": "c", "creator_id": "bob", "thing": "x"}
+        "zoe", {"v": 1, "click_id": "c", "creator_id": "bob", "thing": "x", "clicked_at": 1}
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("raw", "member"), [(b"{", "ann"), (b"[1]", "ann"), (b"7", "ann"), (b"{}", "")])
+@pytest.mark.parametrize(
+    ("times", "clicked_at"),
+    [
+        ({}, REFUSED_AT_MS),
+        ({"clicked_at": REFUSED_AT_MS - 7_000}, REFUSED_AT_MS - 7_000),
+        ({"clicked_at": 60_000, "sent_at": 65_000}, REFUSED_AT_MS - 5_000),
+        ({"clicked_at": REFUSED_AT_MS + 3_600_000, "sent_at": REFUSED_AT_MS + 3_601_000}, REFUSED_AT_MS - 1_000),
+        ({"clicked_at": "2025-11-22T08:26:40Z"}, REFUSED_AT_MS),
+        ({"clicked_at": -1}, -1),
+        ({"clicked_at": True}, True),
+        ({"clicked_at": [], "sent_at": {}}, []),
+    ],
+)
+def test_click_goes_in_again_as_of_when_it_was_made(times: dict[str, object], clicked_at: object) -> None:
+    raw = json.dumps({"creator_id": "bob", "thing": "x", **times}).encode()
+    _, click = repaired(record(raw), Repair())
+    assert (click["clicked_at"], "sent_at" in click) == (clicked_at, False)
+
+
+@pytest.mark.parametrize(
+    ("raw", "member"), [(b"{", "ann"), (b"[1]", "ann"), (b"7", "ann"), (b"{}", ""), (b"{}", "a b")]
+)
 def test_what_cannot_go_in_again_says_why(raw: bytes, member: str) -> None:
     with pytest.raises(NotReplayable):
         repaired(record(raw, member_id=member), Repair())

@@ -20,6 +20,12 @@ GOOD: dict[str, Any] = {"creator_id": "bob", "thing": "https://example.org/a"}
 JSON = json.dumps(GOOD).encode()
 
 
+_NO_TIMES: list[Any] = [
+    True, -1, 1.5, 1e12, 1e308, 1 << 43, 10**30, 2**63, -(2**63), "", "\0", "x" * 100_000, [], {}, "0",
+    "2026-13-01T00:00:00Z", "1969-12-31T23:59:59Z", "2248-09-26T15:10:22.208Z",
+]  # fmt: skip
+
+
 class Hostile(NamedTuple):
     name: str
     body: bytes
@@ -114,21 +120,8 @@ def wrong_values() -> Iterator[Hostile]:
         ],
         "member_id": [value for value in values if value is not None],
         "site_id": [True, 0, 1.5, "", " ", "\0", "a b", "\n", "\u202e", "x" * 65, [], {}],
-        "clicked_at": [
-            True,
-            -1,
-            1.5,
-            1e308,
-            10**30,
-            2**63,
-            -(2**63),
-            "",
-            "\0",
-            "x" * 100_000,
-            [],
-            {},
-            "2026-13-01T00:00:00Z",
-        ],
+        "clicked_at": _NO_TIMES,
+        "sent_at": _NO_TIMES,
     }
     for field, wrong in always_wrong.items():
         for number, value in enumerate(wrong):

@@ -49,13 +49,15 @@ def test_form_is_a_click(ingest: Ingest, embedded_broker: EmbeddedBroker) -> Non
         "click_id": click_id,
         "v": "1",
         "clicked_at": "1",
+        "sent_at": "2",
         "site_id": "",
         "x_a": "\u00e4",
     }
     form = urlencode(fields).encode()
     assert send(ingest, form, content_type="application/x-www-form-urlencoded").status == 202
     (click,) = decode_block(records(embedded_broker.address, ingest.settings.topic_clicks)[0].value)
-    assert (click.click_id, click.client_at, click.thing) == (click_id, 1, CLICK["thing"])
+    assert (click.click_id, click.clicked_at, click.sent_at) == (click_id, 1, 2)
+    assert click.thing == CLICK["thing"]
 
 
 def test_json_that_curl_calls_a_form_is_json(ingest: Ingest) -> None:
@@ -80,6 +82,9 @@ def test_form_data_of_send_beacon_is_a_click(ingest: Ingest) -> None:
         (b"thing=%ff&creator_id=bob", "json_malformed"),
         (b"&".join([b"a=1"] * 100), "body_too_large"),
         (b"thing=x&colour=red&creator_id=bob", "field_unknown"),
+        (b"thing=x&creator_id=bob&clicked_at=-1", "field_value"),
+        (b"thing=x&creator_id=bob&clicked_at=1.5", "field_value"),
+        (b"thing=x&creator_id=bob&clicked_at=1&sent_at=99999999999999999999", "field_value"),
     ],
 )
 def test_hopeless_form_is_refused_with_its_reason(ingest: Ingest, body: bytes, reason: str) -> None:

@@ -135,6 +135,16 @@ def test_signed_token_with_claims_that_we_never_issue_is_invalid(desk: Desk, cla
     assert desk.reason(f"{body}.{base64.urlsafe_b64encode(signature).rstrip(b'=').decode()}") is Reason.TOKEN_INVALID
 
 
+def test_token_whose_sub_is_no_member_id_says_so_and_none_is_issued(desk: Desk) -> None:
+    for sub in ("", "a b", "a" * 65, "m\u00fcller", "\u0430nn", "ann\n"):
+        claims: dict[str, object] = {"sub": sub, "aud": "flattr", "exp": NOW_MS // 1000 + 60}
+        with pytest.raises(Refused, match="sub names no member: it must be 1 to 64 visible ASCII") as refused:
+            desk.tokens.member(desk.signed(claims).encode())
+        assert refused.value.refusal.reason is Reason.TOKEN_INVALID
+        with pytest.raises(ValueError, match=r"^member_id .* is not 1 to 64 visible ASCII characters"):
+            issue(desk.path, sub, audience="flattr", now_ms=NOW_MS, valid_s=60)
+
+
 def test_forged_tokens_are_invalid_and_answer_alike(desk: Desk) -> None:
     good = desk.issue()
     head, claims, signature = good.split(".")

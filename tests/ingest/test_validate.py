@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest import validate
-from ingest.click import CLICKED_AT_LAG_MAX_MS, UNREADABLE, Click, Reason, encode
+from ingest.click import TIME_END_MS, UNREADABLE, Click, Reason, encode
 from ingest.refusal import Refusal
 from ingest.validate import Caller, Validator
 
@@ -37,7 +37,7 @@ def test_least_click_gets_version_id_action_and_times() -> None:
     assert (click.v, click.action, click.member_id, click.site_id) == (1, "flattr", "ann", "")
     assert click.click_id == "00000000-0000-0000-0000-000000000007"
     assert click.clicked_at == click.received_at == NOW_MS
-    assert click.client_at is None
+    assert click.sent_at is None
 
 
 def test_clients_id_is_kept_in_lower_case() -> None:
@@ -51,28 +51,65 @@ def test_spellings_of_one_thing_have_one_thing_id() -> None:
     assert other.thing.startswith("HTTPS://EXAMPLE")
 
 
+@pytest.mark.parametrize("at_ms", [0, 1, 60_000, NOW_MS - 86_400_000, NOW_MS, NOW_MS + 1, TIME_END_MS - 1])
+@pytest.mark.parametrize("sent_after_ms", [None, 0, 3_000])
+def test_clients_times_stand_as_the_client_said_them(at_ms: int, sent_after_ms: int | None) -> None:
+    sent_at = None if sent_after_ms is None else min(at_ms + sent_after_ms, TIME_END_MS - 1)
+    click = accepted({**GOOD, "clicked_at": at_ms, "sent_at": sent_at})
+    assert (click.clicked_at, click.sent_at, click.received_at) == (at_ms, sent_at, NOW_MS)
+    assert b"client_at" not in encode(click)
+
+
+def test_click_without_its_own_time_is_of_its_receipt_whatever_its_sending_time() -> None:
+    click = accepted({**GOOD, "sent_at": 5})
+    assert (click.clicked_at, click.sent_at) == (NOW_MS, None)
+    assert accepted({**GOOD, "clicked_at": None, "sent_at": None}).clicked_at == NOW_MS
+
+
+@pytest.mark.parametrize("field", ["clicked_at", "sent_at"])
 @pytest.mark.parametrize(
-    ("ago_ms", "clicked_ago_ms", "moved"),
+    ("text", "at_ms"),
     [
-        (0, 0, False),
-        (1, 1, False),
-        (CLICKED_AT_LAG_MAX_MS, CLICKED_AT_LAG_MAX_MS, False),
-        (CLICKED_AT_LAG_MAX_MS + 1, CLICKED_AT_LAG_MAX_MS, True),
-        (86_400_000, CLICKED_AT_LAG_MAX_MS, True),
-        (-1, 0, True),
-        (-86_400_000, 0, True),
+        ("2025-11-22T08:26:40Z", NOW_MS),
+        ("2025-11-22T09:26:40.000+01:00", NOW_MS),
+        ("2025-11-22T08:26:40.0009Z", NOW_MS),
+        ("1970-01-01T00:00:00Z", 0),
+        ("2248-09-26T15:10:22.207Z", TIME_END_MS - 1),
     ],
 )
-def test_clients_time_counts_for_five_minutes_and_is_kept_beside(ago_ms: int, clicked_ago_ms: int, moved: bool) -> None:  # noqa: FBT001
-    click = accepted({**GOOD, "clicked_at": NOW_MS - ago_ms})
-    assert NOW_MS - click.clicked_at == clicked_ago_ms
-    assert click.client_at == (NOW_MS - ago_ms if moved else None)
-    assert click.ordered_at == NOW_MS - ago_ms
+def test_clients_times_may_be_rfc3339(field: str, text: str, at_ms: int) -> None:
+    click = accepted({**GOOD, "clicked_at": 1, field: text})
+    assert getattr(click, field) == at_ms
 
 
-def test_clients_time_may_be_rfc3339() -> None:
-    assert accepted({**GOOD, "clicked_at": "2025-11-22T08:26:40Z"}).clicked_at == NOW_MS
-    assert accepted({**GOOD, "clicked_at": "2025-11-22T09:26:40.000+01:00"}).clicked_at == NOW_MS
+NO_TIMES: list[tuple[object, Reason]] = [
+    (-1, Reason.FIELD_VALUE),
+    (TIME_END_MS, Reason.FIELD_VALUE),
+    (10**18, Reason.FIELD_VALUE),
+    (2**64, Reason.FIELD_VALUE),
+    (10**400, Reason.FIELD_VALUE),
+    ("", Reason.FIELD_VALUE),
+    ("yesterday", Reason.FIELD_VALUE),
+    ("1763800000000", Reason.FIELD_VALUE),
+    ("2025-11-22T08:26:40", Reason.FIELD_VALUE),
+    ("1969-12-31T23:59:59.9999Z", Reason.FIELD_VALUE),
+    ("2248-09-26T15:10:22.208Z", Reason.FIELD_VALUE),
+    ("9999-12-31T23:59:59Z", Reason.FIELD_VALUE),
+    ("0001-01-01T00:00:00+14:00", Reason.FIELD_VALUE),
+    (1.5, Reason.FIELD_TYPE),
+    (1e12, Reason.FIELD_TYPE),
+    (True, Reason.FIELD_TYPE),
+    ([], Reason.FIELD_TYPE),
+]
+
+
+@pytest.mark.parametrize("field", ["clicked_at", "sent_at"])
+@pytest.mark.parametrize(("sent", "reason"), NO_TIMES)
+def test_what_is_no_time_is_refused_in_either_field(field: str, sent: object, reason: Reason) -> None:
+    for rest in (GOOD, {**GOOD, "clicked_at": 1}):
+        found = verdict({**rest, field: sent})
+        assert isinstance(found, Refusal)
+        assert (found.reason, found.field) == (reason, field)
 
 
 BAD: list[tuple[object, Reason, str]] = [
@@ -113,13 +150,6 @@ BAD: list[tuple[object, Reason, str]] = [
     ({**GOOD, "click_id": 17}, Reason.FIELD_TYPE, "click_id"),
     ({**GOOD, "action": "like"}, Reason.FIELD_VALUE, "action"),
     ({**GOOD, "action": None}, Reason.FIELD_TYPE, "action"),
-    ({**GOOD, "clicked_at": -1}, Reason.FIELD_VALUE, "clicked_at"),
-    ({**GOOD, "clicked_at": 10**18}, Reason.FIELD_VALUE, "clicked_at"),
-    ({**GOOD, "clicked_at": 1.5}, Reason.FIELD_TYPE, "clicked_at"),
-    ({**GOOD, "clicked_at": True}, Reason.FIELD_TYPE, "clicked_at"),
-    ({**GOOD, "clicked_at": "yesterday"}, Reason.FIELD_VALUE, "clicked_at"),
-    ({**GOOD, "clicked_at": "2025-11-22T08:26:40"}, Reason.FIELD_VALUE, "clicked_at"),
-    ({**GOOD, "clicked_at": "9999-12-31T23:59:59Z"}, Reason.FIELD_VALUE, "clicked_at"),
     (json.dumps(GOOD).encode()[:-1] + b',"clicked_at":' + b"9" * 5000 + b"}", Reason.JSON_MALFORMED, ""),
 ]
 
@@ -148,6 +178,7 @@ NEARLY = st.fixed_dictionaries(
         "thing": st.sampled_from(["https://example.org/", "x" * 2049]) | ANYTHING,
         "site_id": st.just("blog") | ANYTHING,
         "clicked_at": st.integers(0, 2 * NOW_MS) | ANYTHING,
+        "sent_at": st.integers(0, 2 * NOW_MS) | ANYTHING,
         "x_more": ANYTHING,
         "more": ANYTHING,
     },

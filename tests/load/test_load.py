@@ -111,6 +111,19 @@ def test_traffic_holds_every_kind_of_click() -> None:
     assert all(len(times) == 1 for times in by_id.values()), "a retry carries another time"
 
 
+def test_each_attempt_says_when_it_leaves_by_the_clock_of_its_clicks() -> None:
+    made_at, skews = 1_700_000_000_000, set()
+    traffic = Traffic(seed=3, members=50, clicks=3000, malformed_share=0, skew_share=0.5)
+    for request in requests(traffic, clock=lambda: made_at):
+        first, again = request.sent(made_at + 5), request.sent(made_at + 90_000)
+        for late_ms, body in ((5, first), (90_000, again)):
+            clicks = json.loads(body) if body.startswith(b"[") else [json.loads(line) for line in body.splitlines()]
+            assert {click["sent_at"] - request.skew_ms for click in clicks} == {made_at + late_ms}
+            assert {click["clicked_at"] - request.skew_ms for click in clicks} == {made_at}
+        skews.add(request.skew_ms)
+    assert len(skews) > 10
+
+
 def test_open_loop_keeps_its_rate(plan: LoadPlan) -> None:
     with server() as url:
         result = run_load(msgspec.structs.replace(plan, urls=(url,), rate=400, burst_factor=1, processes=2, seconds=2))
