@@ -31,6 +31,7 @@ from deploy.local import KAFKA_HOME, ROOT, ApacheKafka, EmbeddedBroker, Embedded
 from deploy.topics import TopicPlan, create_topics
 from ingest.click import month_of, position
 from ingest.clock import system_clock
+from streams.erased import ErasureList
 from streams.recovery import Recovery, load_partition
 from streams.state import TALLIES, MonthState
 from streams.warm import warm_up
@@ -238,7 +239,7 @@ def _recovered(warehouse: Warehouse, month: int) -> tuple[float, list[MonthState
     """Seconds to load all partitions' state, and the state."""
     began = time.perf_counter()
     states = [load_partition(warehouse, number) for number in range(PARTITIONS)]
-    months = Recovery(warehouse, PARTITIONS, lambda _rows: None).load(states, month)
+    months = Recovery(warehouse, PARTITIONS, lambda _rows: None, ErasureList(warehouse).newest).load(states, month)
     return time.perf_counter() - began, months
 
 

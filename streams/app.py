@@ -34,11 +34,12 @@ from streams.lag import Lag
 from streams.malformed import MalformedWatch
 from streams.memory import Memory
 from streams.metrics import Metrics
-from streams.pipeline import Pipeline
+from streams.pipeline import Pipeline, patiently
 from streams.settings import StreamsSettings
 from streams.writer import Writer
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError
+from warehouse.identity_key import read_identity_key
 
 _log = structlog.get_logger()
 #: Whoever reads merges, for a click may be written twice; in each insert, too, it is a sixth of the server's time.
@@ -73,7 +74,8 @@ class Worker:
         self.app = self._app()
 
     def run(self) -> None:
-        """Run until SIGTERM or a failure. Raises the failure: a sentence for the operator."""
+        """Run until SIGTERM or a failure. Raises the failure, or ``WarehouseError``: a sentence for the operator."""
+        patiently(read_identity_key, self.warehouse)
         worker = faust.Worker(
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )

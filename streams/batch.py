@@ -58,7 +58,8 @@ def count_records(
         fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
     laid = read(fresh, rules.epoch)
     malformed = len(laid.refused)
-    hashed = _Hashed(*laid.members.hashes(), *laid.creators.hashes())
+    key = rules.erased.key
+    hashed = _Hashed(*laid.members.hashes(key), *laid.creators.hashes(key))
     partition = laid.members.partitions(rules.partitions)
     months, keep = _rule(state, laid, hashed, partition, rules, rows)
     touched = np.unique(months[keep]).tolist()
@@ -91,8 +92,8 @@ def _rule(
     """Refuse wrong partitions, own things and times to come; set late clicks aside. The months, and which to count."""
     months, ends = _months(laid.clicked_at_ms)
     late_from = ends + rules.grace_ms
-    _pseudonymise(laid, hashed, months, late_from, rules.erased)
     own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
+    _pseudonymise(laid, hashed, months, late_from, rules.erased)
     _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the creator")
     strange = ~own & (partition != state.number)
     _refuse_clicks(
@@ -112,14 +113,16 @@ def _rule(
 
 
 def _pseudonymise(laid: Columns, hashed: _Hashed, months: I64, late_from: I64, erased: Erased) -> None:
-    """Rename clicks of erased members; their hashes stay. A closed month keeps the key that it was closed with."""
-    renamed = {
-        index: pseudonym
-        for index, pseudonym, open_from in erased.among(hashed.member_high, hashed.member_low)
-        if months[index] >= open_from or laid.record_at_ms[index] >= late_from[index]
-    }
-    if renamed:
-        laid.members = laid.members.renamed(renamed)
+    """Rename clicks of erased members; the state's hashes stay. A closed month keeps the name it was closed with."""
+    listed = [
+        one
+        for one in erased.among(laid.members, hashed.member_high, hashed.member_low)
+        if months[one.place] >= one.open_from or laid.record_at_ms[one.place] >= late_from[one.place]
+    ]
+    if listed:
+        laid.members = laid.members.renamed({one.place: one.pseudonym for one in listed})
+    for one in listed:
+        hashed.member_high[one.place], hashed.member_low[one.place] = one.hash
 
 
 def _months(times_ms: I64) -> tuple[I64, I64]:

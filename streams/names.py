@@ -1,7 +1,10 @@
 """Names in columns: to 128-bit hashes, to Kafka partitions, and to the wire.
 
-Both hash functions are ClickHouse's too, murmurHash3_128() and kafkaMurmurHash(), so that state can
+Both hash functions are ClickHouse's too, sipHash128ReferenceKeyed() and kafkaMurmurHash(), so that state can
 be read back as hashes. Compiled, they take less time than looking a name up in a dictionary.
+
+A name's hash is its identity in the state, so it has to be one that nobody can aim: SipHash-2-4 with 128 bits of
+output (Aumasson and Bernstein, 2012) under the installation's key. Kafka's murmur2 only says where a key goes.
 """
 
 from __future__ import annotations
@@ -13,12 +16,11 @@ from typing import Final
 import numpy as np
 
 from streams.table import I64, U8, U64, compiled
+from warehouse.identity_key import IdentityKey
 from warehouse.wire import Packed
 
 _M32: Final = np.uint64(0xFFFFFFFF)
 _KAFKA: Final = np.uint64(0x5BD1E995)
-_C1: Final = np.uint64(0x87C37B91114253D5)
-_C2: Final = np.uint64(0x4CF5AD432745937F)
 _LENGTH_BYTES_MAX: Final = 5
 
 
@@ -47,10 +49,10 @@ class Names:
         """These names, with others at some indices. For few of them: each name is taken apart."""
         return Names.of([others.get(index) or self[index] for index in range(len(self.ends))])
 
-    def hashes(self) -> tuple[U64, U64]:
-        """The two 64-bit halves of each name's murmurHash3_128."""
+    def hashes(self, key: IdentityKey) -> tuple[U64, U64]:
+        """The two 64-bit halves of each name's SipHash, the first eight bytes first."""
         high, low = np.empty(len(self.ends), np.uint64), np.empty(len(self.ends), np.uint64)
-        _murmur3(self.data, self.ends, high, low)
+        _siphash(self.data, self.ends, np.uint64(key.k0), np.uint64(key.k1), high, low)
         return high, low
 
     def partitions(self, partitions: int) -> I64:
@@ -84,9 +86,9 @@ class NamesJoined:
         return Names(np.frombuffer(b"".join(self._data) or b"\0", np.uint8), ends)
 
 
-def name_hash(name: str) -> tuple[int, int]:
+def name_hash(name: str, key: IdentityKey) -> tuple[int, int]:
     """The two 64-bit halves of one name's hash."""
-    high, low = Names.of([name]).hashes()
+    high, low = Names.of([name]).hashes(key)
     return int(high[0]), int(low[0])
 
 
@@ -130,44 +132,57 @@ def _rotated(word: np.uint64, bits: int) -> np.uint64:
     return (word << np.uint64(bits)) | (word >> np.uint64(64 - bits))
 
 
-@compiled
-def _stirred(word: np.uint64) -> np.uint64:
-    word ^= word >> np.uint64(33)
-    word *= np.uint64(0xFF51AFD7ED558CCD)
-    word ^= word >> np.uint64(33)
-    word *= np.uint64(0xC4CEB9FE1A85EC53)
-    return word ^ (word >> np.uint64(33))
+Words = tuple[np.uint64, np.uint64, np.uint64, np.uint64]
 
 
 @compiled
-def _murmur3(data: U8, ends: I64, high: U64, low: U64) -> None:
-    """MurmurHash3 x64 128, seed 0, of each name."""
+def _round(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Words:
+    v0 += v1
+    v2 += v3
+    v1 = _rotated(v1, 13) ^ v0
+    v3 = _rotated(v3, 16) ^ v2
+    v0 = _rotated(v0, 32)
+    v2 += v1
+    v0 += v3
+    v1 = _rotated(v1, 17) ^ v2
+    v3 = _rotated(v3, 21) ^ v0
+    return v0, v1, _rotated(v2, 32), v3
+
+
+@compiled
+def _absorbed(word: np.uint64, v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Words:
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3 ^ word)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    return v0 ^ word, v1, v2, v3
+
+
+@compiled
+def _finished(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Words:
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    v0, v1, v2, v3 = _round(v0, v1, v2, v3)
+    return _round(v0, v1, v2, v3)
+
+
+@compiled
+def _siphash(data: U8, ends: I64, k0: np.uint64, k1: np.uint64, high: U64, low: U64) -> None:  # noqa: PLR0913, PLR0917 - a column, a key, two columns
+    """SipHash-2-4 of each name, 128 bits, little-endian words."""
     start = np.int64(0)
     for i in range(len(ends)):
         length = ends[i] - start
-        h1 = np.uint64(0)
-        h2 = np.uint64(0)
-        body = int(start + length // 16 * 16)
-        for at in range(int(start), body, 16):
-            h1 ^= _rotated(_word(data, at, 8) * _C1, 31) * _C2
-            h1 = (_rotated(h1, 27) + h2) * np.uint64(5) + np.uint64(0x52DCE729)
-            h2 ^= _rotated(_word(data, at + 8, 8) * _C2, 33) * _C1
-            h2 = (_rotated(h2, 31) + h1) * np.uint64(5) + np.uint64(0x38495AB5)
-        left = int(ends[i] - body)
-        if left > 8:
-            h2 ^= _rotated(_word(data, body + 8, left - 8) * _C2, 33) * _C1
-        if left > 0:
-            h1 ^= _rotated(_word(data, body, min(left, 8)) * _C1, 31) * _C2
-        h1 ^= np.uint64(length)
-        h2 ^= np.uint64(length)
-        h1 += h2
-        h2 += h1
-        h1 = _stirred(h1)
-        h2 = _stirred(h2)
-        h1 += h2
-        h2 += h1
-        high[i] = h1
-        low[i] = h2
+        v0 = k0 ^ np.uint64(0x736F6D6570736575)
+        v1 = k1 ^ np.uint64(0x646F72616E646F6D ^ 0xEE)
+        v2 = k0 ^ np.uint64(0x6C7967656E657261)
+        v3 = k1 ^ np.uint64(0x7465646279746573)
+        body = int(start + length // 8 * 8)
+        for at in range(int(start), body, 8):
+            v0, v1, v2, v3 = _absorbed(_word(data, at, 8), v0, v1, v2, v3)
+        last = _word(data, body, int(ends[i] - body)) | (np.uint64(length) << np.uint64(56))
+        v0, v1, v2, v3 = _absorbed(last, v0, v1, v2, v3)
+        v0, v1, v2, v3 = _finished(v0, v1, v2 ^ np.uint64(0xEE), v3)
+        high[i] = v0 ^ v1 ^ v2 ^ v3
+        v0, v1, v2, v3 = _finished(v0, v1 ^ np.uint64(0xDD), v2, v3)
+        low[i] = v0 ^ v1 ^ v2 ^ v3
         start = ends[i]
 
 

@@ -98,7 +98,7 @@ class Pipeline:
         self.counted: dict[int, int] = {}
         self.taken_over = False
         self._erased = ErasureList(warehouse)
-        self._recovery = Recovery(warehouse, rules.partitions, writer.write, memory, self._erased.newest)
+        self._recovery = Recovery(warehouse, rules.partitions, writer.write, self._erased.newest, memory)
         self.assignments: dict[int, Assignment] = {}
         self._pending: list[_Pending] = []
         self._pending_bytes = 0
@@ -222,7 +222,7 @@ class Pipeline:
 
     def _state_of(self, partition: int) -> PartitionState:
         """The state in memory if it is that of the warehouse's progress; otherwise a new one."""
-        fresh = _patiently(load_partition, self._warehouse, partition)
+        fresh = patiently(load_partition, self._warehouse, partition)
         held = self.assignments.get(partition)
         if held is not None and held.alive and held.state.position == fresh.position:
             return held.state
@@ -305,18 +305,18 @@ class Pipeline:
         _log.info("state recovered", flattrs=flattrs, seconds=round(time.monotonic() - began, 3))
 
     def _load(self, states: Sequence[PartitionState], month: int) -> list[MonthState]:
-        return _patiently(self._recovery.load, states, month)
+        return patiently(self._recovery.load, states, month)
 
     def _load_one(self, state: PartitionState, month: int) -> MonthState:
         return self._load([state], month)[0]
 
     def _write_rejections(self, partition: int, chunk: Chunk) -> None:
-        erased = _patiently(self._erased.current)
+        erased = patiently(self._erased.current)
         self._writer.write(rejections(partition, chunk, self._rules.epoch, erased))
 
     def _count(self, batch: list[_Pending]) -> Rows:
         rows = Rows()
-        rules = replace(self._rules, erased=_patiently(self._erased.current))
+        rules = replace(self._rules, erased=patiently(self._erased.current))
         by_assignment: dict[Assignment, list[LogRecord]] = {}
         for pending in batch:
             if pending.assignment.alive:
@@ -370,7 +370,7 @@ async def _in_thread(thread: ThreadPoolExecutor, call: Callable[P, T], *argument
     return await asyncio.get_running_loop().run_in_executor(thread, functools.partial(call, *arguments, **named))
 
 
-def _patiently(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
+def patiently(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     """Try again while the warehouse is away, for a bounded time."""
     deadline = time.monotonic() + _PATIENCE_S
     pause_s = 0.1

@@ -21,7 +21,6 @@ from streams.dedupe import SEEN_BIT
 from streams.erased import NOBODY, Erased
 from streams.intake import by_partition, take_in
 from streams.memory import UNBOUNDED, Memory
-from streams.names import name_hash
 from streams.rows import Rows
 from streams.state import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
 from warehouse.client import Row, Warehouse, named
@@ -56,8 +55,8 @@ class Recovery:
         warehouse: Warehouse,
         partitions: int,
         write: Callable[[Rows], None],
+        erased: Callable[[], Erased],
         memory: Memory = UNBOUNDED,
-        erased: Callable[[], Erased] = lambda: NOBODY,
     ) -> None:
         self._erased = erased
         self._memory = memory
@@ -70,7 +69,8 @@ class Recovery:
         while True:
             erased = self._erased()
             loaded = self._load(states, month, erased)
-            # Somebody erased meanwhile may have rows among these under a name that was not known yet.
+            # Somebody erased meanwhile may have rows among these under a name that was not known yet. Asking
+            # stops the worker, too, if the key under which the warehouse hashed them was not this worker's.
             if self._erased().rows == erased.rows:
                 return loaded
 
@@ -152,7 +152,7 @@ def _pack(row: Row, erased: Erased) -> tuple[int, ...]:
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
     seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
-    return (*erased.state_hash(member_id), *name_hash(creator_id), *things, version | seen)
+    return (*erased.state_hash(member_id), *erased.hash(creator_id), *things, version | seen)
 
 
 def _pair(words: Sequence[int]) -> tuple[int, int]:
@@ -175,7 +175,7 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[R
         pairs[member_id, creator_id] = max(at, pairs.get((member_id, creator_id), 0))
     rows = Rows()
     for creator_id, at in creators.items():
-        flattrs = loaded.creators.get(*name_hash(creator_id))
+        flattrs = loaded.creators.get(*erased.hash(creator_id))
         rows.add(
             "counts_by_creator", month, month=[month], creator_id=[creator_id], partition=[partition],
             flattrs=[flattrs], position=[at],
@@ -187,7 +187,7 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[R
             partition=[partition], flattrs=[flattrs], position=[at],
         )  # fmt: skip
     for (member_id, creator_id), at in pairs.items():
-        flattrs = loaded.pairs.get(*_pair((*erased.state_hash(member_id), *name_hash(creator_id))))
+        flattrs = loaded.pairs.get(*_pair((*erased.state_hash(member_id), *erased.hash(creator_id))))
         rows.add(
             "counts_by_member", month, month=[month], member_id=[member_id], creator_id=[creator_id],
             flattrs=[flattrs], position=[at],

@@ -9,6 +9,7 @@ from streams.dedupe import judge
 from streams.names import Names
 from streams.recovery import PACKED_BYTES, months_from
 from streams.state import MonthState
+from warehouse.identity_key import IdentityKey
 
 
 def warm_up() -> None:
@@ -19,7 +20,7 @@ def warm_up() -> None:
     months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
     month.flattrs.reserve(1000)
     names = Names.of([""])
-    names.hashes()
+    names.hashes(IdentityKey.random())
     names.partitions(1)
     names.packed(np.zeros(1, np.int64))
     month.flattrs.get(0, 0)

@@ -113,7 +113,14 @@ class Warehouse:
         with self._client() as client:
             client.execute(sql, params, settings=settings)
 
-    def insert(self, table: str, columns: Mapping[str, Column], *, traceparent: str | None = None) -> int:
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        traceparent: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> int:
         """Insert columns of equal length as one block and return the number of rows.
 
         The block is atomic while it holds fewer than 1,048,576 rows of one partition.
@@ -122,7 +129,8 @@ class Warehouse:
         """
         names = ", ".join(columns)
         sql = f"INSERT INTO {table} ({names}) VALUES"
-        settings = None if traceparent is None else {"opentelemetry_traceparent": _as_driver_sends(traceparent)}
+        if traceparent is not None:
+            settings = {**(settings or {}), "opentelemetry_traceparent": _as_driver_sends(traceparent)}
         with self._client() as client:
             return int(client.execute(sql, list(columns.values()), columnar=True, settings=settings))
 

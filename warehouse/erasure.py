@@ -119,7 +119,7 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
     if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
         raise PayoutRefused(f"{member_id} is the pseudonym of a member who was erased already.")
     candidates = [PREFIX + secrets.token_hex(10) for _ in range(_CANDIDATES_PER_PARTITION * partitions)]
-    ((member_hash, partition, pseudonym),) = warehouse.rows(
+    ((keyed_hash, partition, pseudonym),) = warehouse.rows(
         named("erasure_identity"), {"member": member_id, "partitions": partitions, "candidates": candidates}
     )
     listed = warehouse.rows(named("erasure_listed"), {"sha256": sha256})
@@ -135,7 +135,7 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
         "erasures",
         {
             "erasure": [erasure.id],
-            "member_hash": [bytes.fromhex(member_hash)],
+            "keyed_hash": [bytes.fromhex(keyed_hash)],
             "member_sha256": [sha256],
             "pseudonym": [pseudonym],
             "open_from": [erasure.open_from],

@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import resources
+from typing import Final
 from urllib.parse import urlsplit
 
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError
+from warehouse.identity_key import make_identity_key
 
 _LEDGER = """
 CREATE TABLE IF NOT EXISTS migrations
 (number UInt16, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = ReplacingMergeTree ORDER BY number
 """
+#: What a migration does after its statements that SQL alone cannot: idempotent, too, and harmless side by side.
+_BEHIND: Final[dict[int, Callable[[Warehouse], None]]] = {90: make_identity_key}
 
 
 class MigrationError(WarehouseError):
@@ -83,6 +87,9 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
 def _apply(warehouse: Warehouse, migration: Migration) -> None:
     for statement in migration.statements():
         warehouse.command(statement)
+    behind = _BEHIND.get(migration.number)
+    if behind is not None:
+        behind(warehouse)
     warehouse.insert(
         "migrations",
         {"number": [migration.number], "name": [migration.name], "sha256": [migration.sha256]},

@@ -17,7 +17,7 @@ import pytest
 
 from ingest.click import Click, Rejection, encode, encode_rejection
 from streams.batch import Rules, add_progress, count_records
-from streams.erased import ErasureList
+from streams.erased import Erased, ErasureList
 from streams.records import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
 from streams.rejected import rejections
@@ -32,6 +32,7 @@ from tests.support.recount import assert_counted
 from warehouse.client import Warehouse
 from warehouse.erasure import Erasure, ErasureUnfinished, erase, find
 from warehouse.identity import check_warehouse, read_reached
+from warehouse.identity_key import read_identity_key
 from warehouse.payout.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.payout.proof import Proof
@@ -58,7 +59,7 @@ class Stream:
 
     def count(self, clicks: Iterable[Click], *, know: bool = True, steps: int = 4) -> None:
         """Count one click per record. A worker that does not ``know`` has not read the list yet."""
-        erased = self.list.newest() if know else ErasureList(self.warehouse)._known
+        erased = self.list.newest() if know else Erased(read_identity_key(self.warehouse))
         rules = Rules(PARTITIONS, 0, 1 << 40, "clicks", erased)
         listed = self.list.newest if know else (lambda: erased)
         recovery = Recovery(self.warehouse, PARTITIONS, self.writer.write, erased=listed)

@@ -13,7 +13,7 @@ from deploy.local import HOST, ROOT, EmbeddedWarehouse
 from streams.batch import Rules, add_progress, count_records
 from streams.erased import ErasureList
 from streams.records import LogRecord
-from streams.recovery import load_partition
+from streams.recovery import Recovery, load_partition
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
 from streams.writer import Writer
@@ -23,6 +23,7 @@ from warehouse.client import Warehouse
 from warehouse.erasure import erase
 from warehouse.errors import WarehouseRefused
 from warehouse.identity import check_warehouse, read_reached
+from warehouse.identity_key import read_identity_key
 from warehouse.migrate import migrate
 from warehouse.payout.close import close_month
 from warehouse.payout.settings import CloseSettings
@@ -73,6 +74,8 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     add_progress(state, AT_MS, rows)
     Writer(streams, patience_s=5).write(rows)
     assert load_partition(streams, 0).position == state.position
+    read_identity_key(streams)
+    Recovery(streams, 1, lambda _: None, ErasureList(streams).newest).load([state], month)
     assert all(check.holds for check in check_warehouse(api, read_reached(api, 1)))
     pledges = tmp_path / "pledges.csv"
     pledges.write_text(
@@ -112,6 +115,14 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("erasure", "ALTER TABLE pools DELETE WHERE 1"),
         ("erasure", "ALTER TABLE seals DELETE WHERE 1"),
         ("erasure", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
+        ("api", "SELECT k0 FROM identity_key"),
+        ("api", "SELECT sipHash64Keyed((SELECT (k0, k1) FROM identity_key), 'anna')"),
+        ("finance", "SELECT k0 FROM identity_key"),
+        ("finance", "CREATE TABLE mine AS identity_key"),
+        ("grafana", "SELECT k0 FROM identity_key"),
+        ("streams", "INSERT INTO identity_key (k0) VALUES (1)"),
+        ("erasure", "INSERT INTO identity_key (k0) VALUES (1)"),
+        ("erasure", "ALTER TABLE identity_key DELETE WHERE 1"),
         ("migrate", "SELECT * FROM system.users"),
         ("migrate", "CREATE DATABASE another"),
     ],

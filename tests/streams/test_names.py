@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from aiokafka.partitioner import murmur2
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from streams.names import NAMELESS, Names
 from tests.support.packed import values_of
 from warehouse.client import Warehouse
+from warehouse.identity_key import IdentityKey
 
 NAMES = [
     "",
@@ -31,15 +34,45 @@ def test_partition_is_that_of_kafkas_default_partitioner(names: list[str], parti
     assert Names.of(names).partitions(partitions).tolist() == expected
 
 
-def test_hashes_and_partitions_are_those_of_the_warehouse(warehouse: Warehouse) -> None:
-    sql = "SELECT murmurHash3_128(name), kafkaMurmurHash(name) %% 12 FROM (SELECT arrayJoin(%(names)s) AS name)"
-    found = warehouse.rows(sql, {"names": NAMES}, {"strings_as_bytes": True})
-    highs, lows = Names.of(NAMES).hashes()
-    ours = [
-        int(high).to_bytes(8, "little") + int(low).to_bytes(8, "little") for high, low in zip(highs, lows, strict=True)
-    ]
-    assert [digest for digest, _ in found] == ours
-    assert [partition for _, partition in found] == Names.of(NAMES).partitions(12).tolist()
+#: Of the authors' vectors.h: the key is bytes 0 to 15, the message bytes 0 to n - 1.
+VECTORS = {
+    0: "a3817f04ba25a8e66df67214c7550293",
+    1: "da87c1d86b99af44347659119b22fc45",
+    7: "a1f1ebbed8dbc153c0b84aa61ff08239",
+    8: "3b62a9ba6258f5610f83e264f31497b4",
+    15: "5493e99933b0a8117e08ec0f97cfc3d9",
+    16: "6ee2a4ca67b054bbfd3315bf85230577",
+    33: "77c6077146f01c32b6b69d5f4ea9ffcf",
+    63: "5150d1772f50834a503e069a973fbd7c",
+}
+WORDS = st.integers(0, (1 << 64) - 1)
+
+
+def hex_of(names: Names, key: IdentityKey) -> list[str]:
+    return [struct.pack("<QQ", high, low).hex() for high, low in zip(*names.hashes(key), strict=True)]
+
+
+def test_hashes_are_those_of_siphashs_authors() -> None:
+    data = b"".join(bytes(range(length)) for length in VECTORS)
+    names = Names(np.frombuffer(data, np.uint8), np.cumsum(list(VECTORS)))
+    key = IdentityKey(*struct.unpack("<QQ", bytes(range(16))))
+    assert hex_of(names, key) == list(VECTORS.values())
+
+
+@given(st.lists(st.text(max_size=80), max_size=20), WORDS, WORDS)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_hashes_and_partitions_are_those_of_the_warehouse(
+    warehouse: Warehouse, drawn: list[str], k0: int, k1: int
+) -> None:
+    names = [*NAMES, *("y" * length for length in range(70)), *(n.encode(errors="replace").decode() for n in drawn)]
+    sql = (
+        "SELECT hex(sipHash128ReferenceKeyed((toUInt64(%(k0)s), toUInt64(%(k1)s)), name)), kafkaMurmurHash(name) %% 12 "
+        "FROM (SELECT arrayJoin(%(names)s) AS name)"
+    )
+    found = warehouse.rows(sql, {"names": names, "k0": k0, "k1": k1})
+    ours = Names.of(names)
+    assert [digest.lower() for digest, _ in found] == hex_of(ours, IdentityKey(k0, k1))
+    assert [partition for _, partition in found] == ours.partitions(12).tolist()
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=300), max_size=8), st.data())

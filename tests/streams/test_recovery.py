@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ingest.click import Click, encode
 from streams.batch import Rules, add_progress, count_records
+from streams.erased import ErasureList
 from streams.records import LogRecord
 from streams.recovery import Recovery, load_partition, months_from, take_in_newer
 from streams.rows import Rows
@@ -19,13 +22,13 @@ PARTITIONS = 3
 RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
 
 
-def count_all(states: list[PartitionState], clicks: list[Click], first_offset: int = 0) -> Rows:
+def count_all(states: list[PartitionState], clicks: list[Click], first_offset: int = 0, rules: Rules = RULES) -> Rows:
     """One click per record, in the order given; months start empty."""
     rows = Rows()
     for state in states:
         own = [click for click in clicks if partition_of(click.member_id, PARTITIONS) == state.number]
         records = [LogRecord(first_offset + at, click.received_at, encode(click)) for at, click in enumerate(own)]
-        count_records(state, records, RULES, lambda _month: MonthState(), rows)
+        count_records(state, records, rules, lambda _month: MonthState(), rows)
         add_progress(state, 0, rows)
     return rows
 
@@ -34,8 +37,9 @@ def test_recovered_state_is_the_state_that_was_written(warehouse: Warehouse) -> 
     clicks = traffic(2000, undo=0.2)
     states = [PartitionState(number) for number in range(PARTITIONS)]
     writer = Writer(warehouse, patience_s=1)
-    writer.write(count_all(states, clicks))
-    recovery = Recovery(warehouse, PARTITIONS, writer.write)
+    rules = replace(RULES, erased=ErasureList(warehouse).newest())
+    writer.write(count_all(states, clicks, rules=rules))
+    recovery = Recovery(warehouse, PARTITIONS, writer.write, ErasureList(warehouse).newest)
     together = recovery.load([load_partition(warehouse, state.number) for state in states], NOVEMBER)
     for state, of_all in zip(states, together, strict=True):
         recovered = load_partition(warehouse, state.number)
@@ -63,7 +67,7 @@ def test_counts_that_a_crash_kept_back_are_stated_at_recovery(warehouse: Warehou
     writer = Writer(warehouse, patience_s=1)
     writer.write(rows)
     states = [load_partition(warehouse, number) for number in range(PARTITIONS)]
-    Recovery(warehouse, PARTITIONS, writer.write).load(states, NOVEMBER)
+    Recovery(warehouse, PARTITIONS, writer.write, ErasureList(warehouse).newest).load(states, NOVEMBER)
     found = warehouse.rows("SELECT sum(flattrs) FROM counts_by_creator FINAL")
     assert found == [(sum(recount(clicks).flattrs.values()),)]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from streams.names import name_hash
+from streams.erased import NOBODY
 from streams.rows import STEPS, Rows
 from tests.support.packed import values_of
 from tests.support.recount import Counted
@@ -52,8 +52,8 @@ class Ledger:
         rows = [row for row in self.raw_flattrs if row["month"] == month]
         seen = (0 if row["first_position"] == (1 << 64) - 1 else 1 << 63 for row in rows)
         columns = (
-            (struct.pack("<QQ", *name_hash(row["member_id"])) for row in rows),
-            (struct.pack("<QQ", *name_hash(row["creator_id"])) for row in rows),
+            (struct.pack("<QQ", *NOBODY.hash(row["member_id"])) for row in rows),
+            (struct.pack("<QQ", *NOBODY.hash(row["creator_id"])) for row in rows),
             (row["thing_id"] for row in rows),
             (struct.pack("<Q", row["version"] | bit) for row, bit in zip(rows, seen, strict=True)),
             (struct.pack("<Q", partition) for _ in rows),

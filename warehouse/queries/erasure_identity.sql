@@ -1,6 +1,9 @@
--- A member's hash and partition, and the first of the candidates that falls into the same partition.
-WITH kafkaMurmurHash(%(member)s) %% %(partitions)s AS partition
+-- A member's keyed hash and partition, and the first of the candidates that falls into the same partition.
+WITH
+    (SELECT groupArray((k0, k1)) FROM identity_key) AS keys,
+    keys[1 + throwIf(length(keys) != 1, 'the table identity_key has not one row')] AS identity,
+    kafkaMurmurHash(%(member)s) %% %(partitions)s AS partition
 SELECT
-    hex(murmurHash3_128(%(member)s)),
+    hex(sipHash128ReferenceKeyed(identity, %(member)s)),
     partition,
     arrayFirst(name -> kafkaMurmurHash(name) %% %(partitions)s = partition, %(candidates)s)
