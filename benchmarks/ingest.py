@@ -25,7 +25,7 @@ from typing import Any
 import uvloop
 
 from benchmarks.http_load import Outcome, drive, post
-from deploy.local import KAFKA_HOME, ApacheKafka, EmbeddedBroker, Part, free_port
+from deploy.local import ApacheKafka, EmbeddedBroker, Part, free_port, kafka_missing
 from deploy.topics import TopicPlan, create_topics
 from ingest.clock import system_clock
 from ingest.tokens import issue, keygen
@@ -206,7 +206,7 @@ def _headers(keys: Path, number: int) -> dict[str, str]:
 def _broker(folder: Path, address: str) -> Iterator[tuple[str, str]]:
     if address:
         yield address, "given"
-    elif any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar")):
+    elif kafka_missing() is None:
         with ApacheKafka(folder / "kafka") as kafka:
             yield kafka.address, "kafka"
     else:

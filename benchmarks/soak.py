@@ -29,7 +29,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from deploy.load.plan import LoadPlan
 from deploy.load.run import Load, run_load
-from deploy.local import KAFKA_HOME, ApacheKafka, Part
+from deploy.local import ApacheKafka, Part, kafka_missing
 from deploy.stack import Stack, StackPlan
 from deploy.verify import check_answers
 from warehouse.client import Warehouse
@@ -63,7 +63,7 @@ def run(
     with ExitStack() as context:
         folder = Path(context.enter_context(tempfile.TemporaryDirectory(prefix="flattr-soak-")))
         kafka = None
-        if any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar")):
+        if kafka_missing() is None:
             kafka = context.enter_context(ApacheKafka(folder / "kafka"))
         # A member of this load clicks as often as a site's worth of people.
         unlimited = {f"FLATTR_INGEST_MEMBER_{name}": "1000000" for name in ("CLICKS_PER_S", "BURST_CLICKS")}

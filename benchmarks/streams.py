@@ -27,7 +27,7 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.streams_traffic import MEMBERS, by_partition, fill, lines
-from deploy.local import KAFKA_HOME, ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port
+from deploy.local import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing
 from deploy.topics import TopicPlan, create_topics
 from ingest.click import month_of, position
 from ingest.clock import system_clock
@@ -49,7 +49,7 @@ def run(  # noqa: PLR0913 - how much of each
     """Measure everything once. ``state`` is how many flattrs are in memory for ``ratio_at_10m``."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-bench-")))
-        kind = "kafka" if any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar")) else "embedded"
+        kind = "kafka" if kafka_missing() is None else "embedded"
         broker = stack.enter_context((ApacheKafka if kind == "kafka" else EmbeddedBroker)(folder / "broker"))
         server = stack.enter_context(EmbeddedWarehouse(folder / "warehouse"))
         warm_up()  # compiles the loops if this is their first run here: no part of any figure

@@ -269,24 +269,33 @@ class EmbeddedWarehouse(Part):
 
 
 class KafkaMissing(RuntimeError):
-    """Apache Kafka is not under .kafka/: ``make kafka`` fetches it."""
+    """Apache Kafka cannot start here: the message is ``kafka_missing``'s reason."""
+
+
+def kafka_missing() -> str | None:
+    """Why Apache Kafka cannot start here, or None when it can. FLATTR_HIDE_KAFKA=1 has it missing everywhere."""
+    libraries = KAFKA_HOME / "libs"
+    if os.environ.get("FLATTR_HIDE_KAFKA") == "1":
+        return "Apache Kafka is hidden by FLATTR_HIDE_KAFKA"
+    if not any(libraries.glob("kafka_2.13-*.jar")):
+        return f"no Apache Kafka in {libraries}: run `make kafka` (needs Java 17 and Maven)"
+    if shutil.which("java") is None:
+        return "no `java` on the PATH: Apache Kafka needs Java 17"
+    return None
 
 
 class ApacheKafka(Part):
     """One KRaft node of Apache Kafka, broker and controller in one, on free ports."""
 
     def __init__(self, folder: Path, *, port: int | None = None, name: str = "kafka") -> None:
-        libraries = KAFKA_HOME / "libs"
-        if not any(libraries.glob("kafka_2.13-*.jar")):
-            raise KafkaMissing(f"no Apache Kafka in {libraries}: run `make kafka` (needs Java 17 and Maven)")
-        if shutil.which("java") is None:
-            raise KafkaMissing("no `java` on the PATH: Apache Kafka needs Java 17")
+        if reason := kafka_missing():
+            raise KafkaMissing(reason)
         port = port or free_port()
         self._controller_port = free_port()
         self._java = [
             "java", "-Xms256m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
             f"-Dlog4j2.configurationFile={ROOT / 'deploy/kafka/log4j2.yaml'}",
-            "-cp", f"{libraries}/*",
+            "-cp", f"{KAFKA_HOME / 'libs'}/*",
         ]  # fmt: skip
         super().__init__(
             name,

@@ -1,63 +1,82 @@
 """Fixtures of the whole suite: real parts on free ports, started once per session.
 
-``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka
-from ``make kafka``; tests parametrised over ``broker`` run on both. Where Kafka was not
-fetched those tests are deselected with a line in the report's header, unless
-FLATTR_REQUIRE_KAFKA=1, which makes its absence an error. The same goes for tests that use
-``browser`` (Chromium from ``make browser``) and FLATTR_REQUIRE_BROWSER=1.
+``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka from ``make kafka``,
+``browser`` is Chromium from ``make browser``; tests parametrised over ``broker`` run on both brokers. Tests of what the
+machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAFKA=1 or FLATTR_REQUIRE_BROWSER=1 make
+its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy.local import KAFKA_HOME, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part
+from deploy.local import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing
+from tests.support import optional
 from warehouse.client import Warehouse
 from warehouse.migrate import migrate
 
-KAFKA_FETCHED = any((KAFKA_HOME / "libs").glob("kafka_2.13-*.jar"))
-KAFKA_REQUIRED = os.environ.get("FLATTR_REQUIRE_KAFKA") == "1"
-CHROMIUM = shutil.which("chromium")
-BROWSER_REQUIRED = os.environ.get("FLATTR_REQUIRE_BROWSER") == "1"
+#: How many tests were left out for want of each part. Each of the suite's workers collects all tests and counts them.
+LEFT_OUT = pytest.StashKey[Counter[str]]()
 # The machine may be busy, with the suite's other worker to begin with: slowness is no failure of a property.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 _numbers = itertools.count(1)
 
 
-def pytest_report_header() -> str:
-    """Say which brokers the suite runs on."""
-    brokers = "embedded, Apache Kafka" if KAFKA_FETCHED else "embedded only; `make kafka` adds Apache Kafka"
-    return f"brokers: {brokers}; browser: {CHROMIUM or 'none; `make browser` adds Chromium'}"
+def pytest_report_header() -> list[str]:
+    """Say what the suite cannot run on this machine."""
+    return [f"{part.mark}: not here; {part.remedy}" for part in optional.absent()]
 
 
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of what is neither there nor required."""
-    needing = [item for item in items if _misses(item)]
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
+    """Mark the tests before -m and -k choose among them; of those chosen leave out what cannot run here."""
+    optional.mark_all(items)
+    yield
+    missing = optional.absent()
+    needing = {item for item in items if any(part.is_wanted_by(item) for part in missing)}
+    counts = Counter(part.mark for item in needing for part in missing if part.is_wanted_by(item))
+    config.stash[LEFT_OUT] = counts
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = dict(counts)
     if needing:
-        config.hook.pytest_deselected(items=needing)
+        config.hook.pytest_deselected(items=list(needing))
         items[:] = [item for item in items if item not in needing]
 
 
-def _misses(item: pytest.Item) -> bool:
-    if "browser" in getattr(item, "fixturenames", ()) and not (CHROMIUM or BROWSER_REQUIRED):
-        return True
-    return _needs_kafka(item) and not (KAFKA_FETCHED or KAFKA_REQUIRED)
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over what one of the suite's workers left out."""
+    node.config.stash[LEFT_OUT] = Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
 
 
-def _needs_kafka(item: pytest.Item) -> bool:
-    callspec = getattr(item, "callspec", None)
-    return not {"kafka", "kafka_fetched"}.isdisjoint(getattr(item, "fixturenames", ())) or (
-        callspec is not None and callspec.params.get("broker") == "kafka"
-    )
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Iterator[None]:
+    """Say last what did not run. To have left out all that was asked for is no failure."""
+    left_out = session.config.stash.get(LEFT_OUT, Counter())
+    if left_out and session.exitstatus == pytest.ExitCode.NO_TESTS_COLLECTED:
+        session.exitstatus = pytest.ExitCode.OK
+    yield
+    terminal = session.config.pluginmanager.get_plugin("terminalreporter")
+    for part in optional.OPTIONAL:
+        if terminal is not None and left_out[part.mark]:
+            terminal.write_line(part.line(left_out[part.mark]), yellow=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Let a test see of Apache Kafka and Chromium what it says that it wants."""
+    with optional.only_what_it_wants(item):
+        return (yield)
 
 
 @pytest.fixture(scope="session")
@@ -73,13 +92,22 @@ def warehouse_server(parts_folder: Path) -> Iterator[EmbeddedWarehouse]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Chromium's path. A fixture that starts a browser has this fixture: it is how tests that want one are known."""
+    path = optional.chromium()
+    if path is None:
+        pytest.fail("no Chromium on the PATH: make browser")
+    return path
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(chromium: str) -> Iterator[Browser]:
     """Headless Chromium. Of a module, not the session: its event loop must be gone when others want one."""
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
@@ -100,20 +128,28 @@ def embedded_broker(parts_folder: Path) -> Iterator[EmbeddedBroker]:
 
 
 @pytest.fixture(scope="session")
-def kafka(parts_folder: Path) -> Iterator[ApacheKafka]:
+def apache_kafka() -> type[ApacheKafka]:
+    """What starts Apache Kafka. A fixture that starts one has this one: it is how tests that want Kafka are known."""
+    if reason := kafka_missing():
+        pytest.fail(reason)
+    return ApacheKafka
+
+
+@pytest.fixture(scope="session")
+def kafka(parts_folder: Path, apache_kafka: type[ApacheKafka]) -> Iterator[ApacheKafka]:
     """One Apache Kafka for the session: use topics of your own."""
-    with ApacheKafka(parts_folder / "kafka") as broker:
+    with apache_kafka(parts_folder / "kafka") as broker:
         yield broker
 
 
 @pytest.fixture
-def kafka_fetched() -> None:
-    """For tests that start Apache Kafka themselves, since they kill it."""
-    if not KAFKA_FETCHED:
-        pytest.fail("no Apache Kafka under .kafka: make kafka")
+def own_kafka(tmp_path: Path, apache_kafka: type[ApacheKafka]) -> Iterator[ApacheKafka]:
+    """An Apache Kafka that a test may kill."""
+    with apache_kafka(tmp_path / "own-kafka") as broker:
+        yield broker
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Part:
     """Each broker in turn, by its address."""
     name = "embedded_broker" if request.param == "embedded" else "kafka"

@@ -10,7 +10,6 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from deploy.stack import Stack, StackPlan
 from ingest.clock import clock_from, system_clock, write_clock_file
 from ingest.tokens import issue
-from tests.conftest import CHROMIUM
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -35,11 +34,11 @@ def step_clock(stack: Stack, now_ms: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def browser(stack: Stack) -> Iterator[Browser]:
+def browser(stack: Stack, chromium: str) -> Iterator[Browser]:
     """After the stack: Playwright keeps an event loop running in this thread, and the stack runs its own to start."""
     assert stack.ingest.running()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
         yield browser
         browser.close()
 

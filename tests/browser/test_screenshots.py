@@ -18,7 +18,6 @@ from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 from ingest.click import month_start_ms, thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import at, put_log_end, put_things
-from tests.conftest import CHROMIUM
 from tests.payout.build import PARTITIONS, Flattr, clock_after, closing, drained, pledge, state_month
 from tests.support.serving import serving
 from warehouse.api import create_app
@@ -85,13 +84,13 @@ SHOTS = [
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(chromium: str) -> Iterator[Browser]:
     """Chromium that draws text the same way wherever it runs."""
     flags = ["--no-sandbox", "--font-render-hinting=none", "--disable-lcd-text", "--force-color-profile=srgb"]
     with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield chromium
-        chromium.close()
+        browser = playwright.chromium.launch(executable_path=chromium, args=flags)
+        yield browser
+        browser.close()
 
 
 def flattrs(members: int, seed: int) -> list[Flattr]:

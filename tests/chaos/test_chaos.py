@@ -15,7 +15,7 @@ from deploy.chaos.run import ChaosPlan, ChaosResult, run_chaos
 from deploy.chaos.schedule import Fault, Kind
 from tests.chaos.broken import command
 
-pytestmark = [pytest.mark.timeout(240), pytest.mark.usefixtures("kafka_fetched")]
+pytestmark = [pytest.mark.timeout(240), pytest.mark.kafka]
 
 
 def run(folder: Path, how: str, faults: Sequence[Fault], **load: object) -> ChaosResult:

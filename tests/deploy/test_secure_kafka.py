@@ -40,7 +40,7 @@ NO_PROPERTY = {
     "KAFKA_SSL_KEYSTORE_FILENAME", "KAFKA_SSL_KEYSTORE_CREDENTIALS", "KAFKA_SSL_KEY_CREDENTIALS", "KAFKA_OPTS",
 }  # fmt: skip
 PARTITIONS = 2
-pytestmark = [pytest.mark.usefixtures("kafka_fetched"), pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 
 def values(path: Path) -> dict[str, str]:

@@ -83,12 +83,6 @@ async def test_warehouse_killed_and_restarted_under_load_loses_and_doubles_nothi
     warehouse.close()
 
 
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[ApacheKafka]:
-    with ApacheKafka(tmp_path / "own-kafka") as broker:
-        yield broker
-
-
 async def test_broker_killed_and_restarted_under_load_loses_and_doubles_nothing(
     own_kafka: ApacheKafka, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:

@@ -8,7 +8,6 @@ import sys
 import threading
 import urllib.error
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -209,14 +208,6 @@ class Service:
             return 0
 
 
-@pytest.fixture
-def own_kafka(tmp_path: Path) -> Iterator[ApacheKafka]:
-    """An Apache Kafka that a test may kill."""
-    with ApacheKafka(tmp_path / "kafka") as broker:
-        yield broker
-
-
-@pytest.mark.usefixtures("kafka")
 def test_no_acknowledged_click_is_lost_when_ingest_and_kafka_are_killed_under_load(
     tmp_path: Path, own_kafka: ApacheKafka, topic: str, token_keys: Path
 ) -> None:

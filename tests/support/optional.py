@@ -1,0 +1,94 @@
+"""What a machine may lack: Apache Kafka and Chromium. Which tests want one, and what is said of those that did not run.
+
+A test wants a part when it has the part's fixture, at whatever remove, or bears its mark. This is the one place that
+recognises them: what a part needs is there for those tests alone, and hidden from all others, in this process and in
+those that they start. So a test that does not say what it wants fails wherever it runs, not only where the part lacks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from deploy.local import kafka_missing
+
+
+@dataclass(frozen=True)
+class Optional:
+    """A part that a machine may lack; ``mark`` is the name of the pytest mark too."""
+
+    mark: str
+    fixture: str
+    tests: str
+    remedy: str
+    #: The environment in which nobody finds it.
+    hidden: Mapping[str, str]
+    is_there: Callable[[], bool]
+
+    @property
+    def required(self) -> bool:
+        """Whether its absence is an error: FLATTR_REQUIRE_KAFKA=1, FLATTR_REQUIRE_BROWSER=1."""
+        return os.environ.get(f"FLATTR_REQUIRE_{self.mark.upper()}") == "1"
+
+    def is_wanted_by(self, item: pytest.Item) -> bool:
+        """Whether the test has the part's fixture or mark."""
+        fixtures: Iterable[str] = getattr(item, "fixturenames", ())
+        return self.fixture in fixtures or item.get_closest_marker(self.mark) is not None
+
+    def line(self, left_out: int) -> str:
+        """What is said of tests that did not run."""
+        return f"not run: {left_out} test{'s' * (left_out != 1)} {self.tests}; {self.remedy}"
+
+
+def chromium() -> str | None:
+    """Chromium's path. FLATTR_HIDE_BROWSER=1 has it missing everywhere."""
+    return None if os.environ.get("FLATTR_HIDE_BROWSER") == "1" else shutil.which("chromium")
+
+
+KAFKA = Optional(
+    mark="kafka",
+    fixture="apache_kafka",
+    tests="on Apache Kafka",
+    remedy="`make kafka` fetches it (needs Java 17 and Maven)",
+    hidden={"FLATTR_HIDE_KAFKA": "1"},
+    is_there=lambda: kafka_missing() is None,
+)
+BROWSER = Optional(
+    mark="browser",
+    fixture="chromium",
+    tests="in Chromium",
+    remedy="`make browser` installs it (needs apt-get and root)",
+    # Playwright's driver is what every browser is started by.
+    hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
+    is_there=lambda: chromium() is not None,
+)
+OPTIONAL = (KAFKA, BROWSER)
+
+
+def mark_all(items: Iterable[pytest.Item]) -> None:
+    """Mark each test with what it wants, so that ``-m kafka`` and ``-m browser`` choose by it."""
+    for item in items:
+        for part in OPTIONAL:
+            if part.is_wanted_by(item):
+                item.add_marker(part.mark)
+
+
+def absent() -> list[Optional]:
+    """The parts that this machine lacks and that nobody requires."""
+    return [part for part in OPTIONAL if not part.required and not part.is_there()]
+
+
+@contextmanager
+def only_what_it_wants(item: pytest.Item) -> Iterator[None]:
+    """Hide from a test the parts that it does not want."""
+    with pytest.MonkeyPatch.context() as patch:
+        for part in OPTIONAL:
+            if not part.is_wanted_by(item):
+                for name, value in part.hidden.items():
+                    patch.setenv(name, value)
+        yield
