@@ -63,7 +63,7 @@ def _parts(settings: IngestSettings) -> Parts:
         settings=settings,
         publisher=_Placing(),  # type: ignore[arg-type] # all that the beacon asks of one here
         admission=Admission(settings, tokens),
-        validator=Validator({}, batch_max_clicks=settings.batch_max_clicks),
+        validator=Validator(batch_max_clicks=settings.batch_max_clicks),
         clock=system_clock,
         metrics=Metrics(),
     )

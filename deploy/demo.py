@@ -26,7 +26,7 @@ from deploy.failures import CommandFailed
 from deploy.sender import Answers, send
 from deploy.stack import Stack, StackPlan
 from deploy.traffic import Request, Traffic, member_name, requests, requests_from
-from ingest.click import month_after, month_of, month_start_ms
+from ingest.click import month_after, month_of, month_start_ms, month_text
 from ingest.clock import Clock, clock_from, system_clock, write_clock_file
 from warehouse.client import Warehouse
 from warehouse.lists import top_creators
@@ -135,7 +135,7 @@ class Demo:
 
     def _take_pledges(self, warehouse: Warehouse, members: list[str]) -> None:
         path = self.plan.folder / "pledges.csv"
-        month = f"{self.month // 100}-{self.month % 100:02}"
+        month = month_text(self.month)
         with path.open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow(["member_id", "month", "amount", "currency", "paid"])

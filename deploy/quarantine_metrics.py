@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
+from ingest.click import month_text
 from warehouse.client import Warehouse
-from warehouse.payout.months import month_text
 from warehouse.quarantine.log import in_force, read_steps
 
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.sender import Answers
+from ingest.click import month_text
 from warehouse.client import Warehouse
 from warehouse.lists import CreatorRank
 from warehouse.payout.gate import Tallies
@@ -40,7 +41,7 @@ def show(console: Console, warehouse: Warehouse, answers: Answers, tallies: Tall
 def figures(answers: Answers, tallies: Tallies, proof: Proof, *, seconds: float) -> dict[str, Any]:
     """The same as numbers, for ``--json``. Amounts in micro-euro."""
     return {
-        "month": f"{proof.month // 100}-{proof.month % 100:02}",
+        "month": month_text(proof.month),
         "clicks_sent": answers.sent,
         "accepted": tallies.accepted,
         "refused": answers.refused.total(),
@@ -75,16 +76,15 @@ def euro(micro: int) -> str:
 
 
 def _payouts(warehouse: Warehouse, proof: Proof) -> Table:
-    month = proof.month
     table = _table(
-        f"Payouts of {month // 100}-{month % 100:02} in EUR: {proof.creators_paid} of {proof.creators} creators paid",
+        f"Payouts of {month_text(proof.month)} in EUR: {proof.creators_paid} of {proof.creators} creators paid",
         caption="digits behind ' are less than a cent: they are carried to the next month",
     )
     table.add_column("creator", no_wrap=True)
     for heading in ("flattrs", "members", "earned", "paid", "carried"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("reason", no_wrap=True)
-    rows = top_payouts(warehouse, month, CREATORS_SHOWN)
+    rows = top_payouts(warehouse, proof.month, CREATORS_SHOWN)
     for row in rows:
         carried = euro(row.carried_out_micro + row.held_out_micro)
         paid = euro(row.paid_micro).partition("'")[0]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -13,8 +12,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from ingest.admission import Admission
+from ingest.aliases import Aliases
 from ingest.beacon import PATHS, Beacon, Parts
-from ingest.canonical import alias_table
 from ingest.clock import Clock, clock_from
 from ingest.metrics import Metrics
 from ingest.openapi import describe_beacon
@@ -47,13 +46,13 @@ class IngestApp(FastAPI):
 
 
 def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = None) -> IngestApp:
-    """The service. Raises ``FileError`` or ``AliasError`` at once, ``TopicMissing`` when it starts.
+    """The service. Raises ``FileError`` at once, ``TopicMissing`` when it starts.
 
     ``trace_settings`` come from the environment when they are not given.
     """
     clock = clock_from(settings.clock)
     metrics = Metrics()
-    aliases = alias_table(json.loads(settings.aliases_file.read_bytes())) if settings.aliases_file else {}
+    aliases = Aliases(settings.aliases_file, clock)
     tokens = Tokens(settings.token_keys, audience=settings.token_audience, clock=clock)
     traces = traces_from(trace_settings, "ingest")
     publisher = _publisher(settings, clock, metrics, traces)

@@ -2,93 +2,105 @@
 
 The rules, in order; docs/click.md states them for the people who embed buttons:
 
-1. Blanks around the thing go. What does not start with http:// or https:// is an id and stays as it is.
-2. Scheme and host are lower-cased, a host beyond ASCII becomes its IDNA form, the host's final dot goes.
-3. User name, password and fragment go; so does the port when it is the scheme's own.
+1. Blanks around the thing go. What does not start with http: or https: is an id and stays as it is.
+2. An address is what a browser makes of it (the WHATWG's URL standard, by ada): tabs and line ends inside go,
+   backslashes are slashes, scheme and host are lower-cased, a host beyond ASCII becomes its IDNA form, an IPv4 address
+   its four decimal numbers, ``.`` and ``..`` are resolved, an empty path is ``/``, the scheme's own port goes. The
+   host's final dot goes, too.
+3. User name, password and fragment go.
 4. Percent-encodings: unreserved characters are decoded, all others get upper-case digits; what may not
    stand in an address is encoded as UTF-8.
-5. ``.`` and ``..`` in the path are resolved; an empty path is ``/``.
-6. Known tracking parameters and empty ones go; the rest of the query is sorted.
-7. The alias table: the longest prefix that it knows is replaced.
+5. Known tracking parameters and empty ones go; the rest of the query is sorted.
 
+What moved to another address is the alias table's (ingest/aliases.py).
 Pure: canonical(canonical(x)) == canonical(x), and the order of query parameters does not matter.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Final
-from urllib.parse import quote, unquote_to_bytes, urlsplit
+from urllib.parse import quote, unquote_to_bytes
 
+import ada_url
+
+from ingest.click import CONTROL
+
+#: What advertisers and mailers add to addresses to know who comes by them, and pages do without. Kept by hand, last
+#: gone through on 2026-11-26. A new name changes what things are called that bear it: add it at a month's start.
 TRACKING_PREFIXES: Final = ("utm_", "mtm_", "pk_", "hsa_", "oly_", "vero_")
 TRACKING_NAMES: Final = frozenset(
     """
-    _ga _gl _hsenc _hsmi dclid fbclid gad_source gbraid gclid gclsrc igsh igshid li_fat_id mc_cid mc_eid
-    mkt_tok msclkid s_cid s_kwcid srsltid ttclid twclid wbraid wickedid yclid
+    __hsfp __hssc __hstc _branch_match_id _ga _gl _hsenc _hsmi _openstat dclid fbclid gad_campaignid gad_source gbraid
+    gclid gclsrc hsctatracking igsh igshid li_fat_id mc_cid mc_eid mkt_tok ml_subscriber ml_subscriber_hash msclkid
+    rb_clickid s_cid s_kwcid srsltid ttclid twclid wbraid wickedid yclid ysclid
     """.split()  # noqa: SIM905 - a list to read and to add to
 )
-_PORTS: Final = {"http": 80, "https": 443}
-_WEB: Final = re.compile(r"https?://", re.IGNORECASE)
+_WEB: Final = re.compile(r"https?:", re.IGNORECASE)
+#: What browsers take out of an address, wherever it stands.
+_BREAKS: Final = dict.fromkeys(map(ord, "\t\r\n"))
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 #: What quote() leaves alone besides the unreserved: RFC 3986's pchar, and the sign of an encoding.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=%"
 _QUERY_SAFE: Final = "/?:@!$'()*+,;=%"
-_NO_ALIASES: Final[Mapping[str, str]] = {}
+_PLAIN: Final = re.compile(r"[A-Za-z0-9._~/:@!$&'()*+,;=-]*")
 
 
-class AliasError(ValueError):
-    """The alias table would send a thing in circles, or names what is no canonical address."""
+def is_address(thing: str) -> bool:
+    """Whether this is an http(s) address, if anything, and no id."""
+    return _WEB.match(thing) is not None
 
 
-def canonical(thing: str, aliases: Mapping[str, str] = _NO_ALIASES) -> str:
+def plain(thing: str) -> str:
+    """A thing as it was given, but for what no thing has. Raises ``ValueError`` where it has more of that."""
+    if CONTROL.search(thing) is None:
+        return thing
+    flat = thing.strip().translate(_BREAKS)
+    if not is_address(flat) or CONTROL.search(flat):
+        raise ValueError("a control character")
+    return flat
+
+
+def canonical(thing: str) -> str:
     """The one spelling of a thing. Raises ``ValueError`` when it starts like an address and is none."""
     thing = thing.strip()
-    if not _WEB.match(thing):
+    flat = thing.translate(_BREAKS)
+    if not is_address(flat):
         return thing
-    parts = urlsplit(thing)
-    path = _resolve(_encoded(parts.path, _PATH_SAFE)) or "/"
-    query = "&".join(sorted(_kept(parts.query)))
-    address = f"{parts.scheme}://{_authority(parts.scheme, parts.hostname, parts.port)}{path}"
-    return _aliased(f"{address}?{query}" if query else address, aliases)
+    authority, path, query = _parts(_as_browsers_read(flat))
+    address = authority + _encoded(path, _PATH_SAFE)
+    if not query:
+        return address
+    query = "&".join(sorted(_kept(query)))
+    return f"{address}?{query}" if query else address
 
 
-def alias_table(pairs: Mapping[str, str]) -> dict[str, str]:
-    """Check prefixes: each side canonical, no target that is itself an alias. Longest first. Raises ``AliasError``."""
-    for old, new in pairs.items():
-        for side in (old, new):
-            if not _WEB.match(side) or "?" in side or canonical(side) != side:
-                raise AliasError(f"alias {old!r} -> {new!r}: {side!r} is no canonical http(s) address without query")
-    for old, new in pairs.items():
-        other = next((prefix for prefix in pairs if new.startswith(prefix) or prefix.startswith(new)), None)
-        if other is not None:
-            raise AliasError(f"alias {old!r} -> {new!r} would be replaced again by {other!r}")
-    return dict(sorted(pairs.items(), key=lambda pair: -len(pair[0])))
+def _as_browsers_read(address: str) -> str:
+    try:
+        return ada_url.normalize_url(address)
+    except ValueError:
+        raise ValueError("no browser would open it") from None
 
 
-def _aliased(address: str, aliases: Mapping[str, str]) -> str:
-    for old, new in aliases.items():
-        if address.startswith(old):
-            return new + address[len(old) :]
-    return address
-
-
-def _authority(scheme: str, host: str | None, port: int | None) -> str:
-    host = (host or "").rstrip(".")
-    if not host:
-        raise ValueError("an address needs a host")
-    if not host.isascii():
-        host = host.encode("idna").decode("ascii")
-    if ":" in host:
-        host = f"[{host}]"
-    elif not re.fullmatch(r"[a-z0-9_.-]+", host):
-        raise ValueError("the host has characters that no host name has")
-    return host if port in (None, _PORTS[scheme]) else f"{host}:{port}"
+def _parts(address: str) -> tuple[str, str, str]:
+    """Scheme with host, path and query of an address that ada wrote."""
+    bare, _, query = address.partition("#")[0].partition("?")
+    scheme, _, rest = bare.partition("://")
+    authority, slash, path = rest.partition("/")
+    host = authority.rpartition("@")[2]
+    name, colon, port = host.partition(":")
+    if name.endswith("."):
+        # Without its dot it may be an IPv4 address in short.
+        return _parts(_as_browsers_read(f"{scheme}://{name.rstrip('.')}{colon}{port}{slash}{path}?{query}"))
+    return f"{scheme}://{host}", slash + path, query
 
 
 def _encoded(text: str, safe: str) -> str:
     """Encode what may not stand here, then bring every encoding to its one form."""
+    if _PLAIN.fullmatch(text):
+        return text
     return _PERCENT.sub(_one_encoding, quote(_lone_percent(text), safe=safe))
 
 
@@ -99,22 +111,6 @@ def _lone_percent(text: str) -> str:
 def _one_encoding(match: re.Match[str]) -> str:
     char = unquote_to_bytes(match[0]).decode("latin-1")
     return char if char in _UNRESERVED else match[0].upper()
-
-
-def _resolve(path: str) -> str:
-    """Remove dot segments; a trailing one leaves its slash."""
-    if "/." not in path:
-        return path
-    kept: list[str] = []
-    segments = path.split("/")[1:]
-    for segment in segments:
-        if segment == "..":
-            del kept[-1:]
-        elif segment != ".":
-            kept.append(segment)
-    if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
 
 
 def _kept(query: str) -> Iterable[str]:

@@ -31,6 +31,7 @@ IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}")
 IDENTIFIER_RULE: Final = f"1 to {ID_LENGTH_MAX} visible ASCII characters"
 #: What no thing has, whatever else its characters (code points) are: a control, or half a surrogate pair.
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+THING_ID: Final = re.compile(r"[0-9a-f]{32}")
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 #: The fields' types, for whoever reads clicks: ingest from clients, streams from the log.

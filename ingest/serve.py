@@ -21,8 +21,8 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
     """Serve until SIGTERM: then nothing new is accepted, what is under way is answered, and the call returns.
 
     With several workers, each runs what ``worker`` names ("module:function", which makes the app), and SIGHUP
-    restarts them one after the other, each drained, with the port open all the while. Raises ``TopicMissing``,
-    ``FileError`` or ``AliasError`` when it is clear that it cannot start.
+    restarts them one after the other, each drained, with the port open all the while. Raises ``TopicMissing``
+    or ``FileError`` when it is clear that it cannot start.
     """
     options = {**server_options(settings), "host": settings.host, "port": settings.port}
     app = create_app(settings)

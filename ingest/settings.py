@@ -143,7 +143,8 @@ class IngestSettings(BrokerSettings):
     )
     aliases_file: Path | None = Field(
         default=None,
-        description="JSON object of address prefixes, from old to new: things that moved keep one counter.",
+        description="JSON object of addresses that moved, old to new or to {to, from: a month}: their things keep one "
+        "counter. Read anew when it changes; what it then says without a month counts from the next one on.",
     )
 
     @model_validator(mode="after")

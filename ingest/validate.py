@@ -8,7 +8,7 @@ reason, or to let through what only the strict path minds (``x_...`` fields).
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
@@ -16,7 +16,8 @@ from typing import Any, Final, Literal, get_args
 import msgspec
 
 from ingest import click as wire
-from ingest.canonical import canonical
+from ingest.aliases import Aliases, Table, thing_id
+from ingest.canonical import plain
 from ingest.click import UNREADABLE, Click, Reason
 from ingest.refusal import Refusal, Refused
 from ingest.request import NDJSON
@@ -68,28 +69,26 @@ class Validator:
 
     def __init__(
         self,
-        aliases: Mapping[str, str] | None = None,
+        aliases: Aliases | None = None,
         *,
         new_id: Callable[[], uuid.UUID] = uuid.uuid4,
         batch_max_clicks: int = 1000,
     ) -> None:
         self._new_id = new_id
         self._batch_max_clicks = batch_max_clicks
-        table = aliases or {}
+        self._aliases = aliases or Aliases()
+        self._in_force = self._aliases.look()
 
         @lru_cache(_THINGS_REMEMBERED)
-        def thing_id(creator_id: str, thing: str) -> str:
-            if wire.CONTROL.search(thing):
-                raise ValueError("a control character")
-            name = canonical(thing, table)
-            if not name:
-                raise ValueError("nothing but blanks")
-            return wire.thing_id(creator_id, name)
+        def named(table: Table, creator_id: str, sent: str) -> tuple[str, str]:
+            thing = plain(sent)
+            return thing, thing_id(creator_id, thing, table)
 
-        self._thing_id = thing_id
+        self._named = named
 
     def read(self, body: bytes, media_type: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
         """The verdict on every item of a body, in its order. Raises ``Refused`` when the body as a whole is none."""
+        self._in_force = self._aliases.look()
         body = body.strip(b" \t\r\n")
         if not body:
             raise Refused(Reason.BODY_EMPTY, "the body is empty")
@@ -147,18 +146,19 @@ class Validator:
             raise _Bad(Reason.OWN_THING, "creator_id", "nobody flattrs a thing of their own")
         if caller.site_id and sent.site_id not in (None, caller.site_id):
             raise _Bad(Reason.FIELD_VALUE, "site_id", "the key speaks for another site")
+        clicked_at, sent_at = _times(sent, now_ms)
+        table = self._in_force.only or self._in_force.at(wire.true_time_ms(clicked_at, sent_at, now_ms))
         try:
-            thing_id = self._thing_id(sent.creator_id, sent.thing)
+            thing, thing_id = self._named(table, sent.creator_id, sent.thing)
         except ValueError as error:
             raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
-        clicked_at, sent_at = _times(sent, now_ms)
         return Click(
             v=wire.VERSION,
             click_id=self._click_id(sent.click_id),
             action=sent.action,
             member_id=caller.member_id,
             creator_id=sent.creator_id,
-            thing=sent.thing,
+            thing=thing,
             thing_id=thing_id,
             site_id=caller.site_id or sent.site_id or "",
             clicked_at=clicked_at,

@@ -32,10 +32,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
+from ingest.click import IDENTIFIER, identifier
 from warehouse.client import Warehouse, named
 from warehouse.erased import member_sha256
 from warehouse.payout.compute import drop_staging
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.payout.lock import CLOSE, locked
 from warehouse.payout.stages import forget_stages
 
@@ -72,8 +73,14 @@ class Erasure:
 
 
 def find(warehouse: Warehouse, member_id: str) -> list[Found]:
-    """What there is of a member, and what an erasure would do with it. Reads only."""
+    """What there is of a member, and what an erasure would do with it. Reads only.
+
+    Raises ``PayoutRefused`` when nothing is there and the id is one that no click and no pledge can have.
+    """
     rows = warehouse.rows(named("erasure_found"), {"member": member_id, "mention": _mention(member_id)})
+    if not rows:
+        with refusing():
+            identifier("member_id", member_id)
     return [Found(*row) for row in rows]
 
 
@@ -115,6 +122,8 @@ def erase(  # noqa: PLR0913 - what an erasure needs, named
 
 
 def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) -> Erasure:
+    if IDENTIFIER.fullmatch(member_id) is None:
+        find(warehouse, member_id)  # pledges of before the rule may bear it, and have to go
     sha256 = member_sha256(member_id)
     if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
         raise PayoutRefused(f"{member_id} is the pseudonym of a member who was erased already.")

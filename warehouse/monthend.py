@@ -9,11 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.lag import Lag
 from warehouse.payout import proof
 from warehouse.payout.gate import Tallies, read_tallies
-from warehouse.payout.months import cutoff_ms, month_text
+from warehouse.payout.months import cutoff_ms
 from warehouse.payout.proof import Proof
 from warehouse.payout.queries import Payout
 from warehouse.payout.settings import CloseSettings

@@ -17,13 +17,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingest.click import ID_LENGTH_MAX
+from ingest.click import identifier, month_text
 from warehouse.client import Warehouse, named
 from warehouse.erased import under_pseudonyms
 from warehouse.money import AmountError, parse_amount
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.months import month_text, parse_month
+from warehouse.payout.months import parse_month
 
 COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
 _PAID: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -95,9 +95,7 @@ def _pledge(header: list[str], cells: list[str], currency: str, sealed: frozense
     if len(cells) != len(header):
         raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
     row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
-    member_id = row["member_id"]
-    if not member_id or len(member_id) > ID_LENGTH_MAX or not member_id.isprintable():
-        raise ValueError(f"member_id {member_id!r} is not 1 to {ID_LENGTH_MAX} printable characters")
+    member_id = identifier("member_id", row["member_id"])
     month = parse_month(row["month"])
     if month in sealed:
         raise ValueError(f"{row['month']} is closed: a correction belongs to an open month")

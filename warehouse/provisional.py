@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ingest.click import month_before
 from warehouse.client import Warehouse, named
 from warehouse.money import fee
-from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.split import split
 from warehouse.queries import less_quarantined

@@ -8,13 +8,11 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
-import msgspec
 from fastapi import Depends, Request
 
-from ingest.canonical import alias_table
+from ingest.aliases import Aliases
 from ingest.clock import clock_from
 from ingest.traces import Traces
 from warehouse import queries
@@ -69,7 +67,7 @@ class Reads:
             # The server would tell its counters after each query, and the driver would read and drop them.
             settings={"max_execution_time": settings.api_query_timeout_s, "send_profile_events": 0},
         )
-        self.aliases = _aliases(settings.ingest_aliases_file)
+        self.aliases = Aliases(settings.ingest_aliases_file, self.clock)
         #: None where everything is open
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
@@ -217,10 +215,6 @@ class Reads:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
-
-
-def _aliases(file: Path | None) -> dict[str, str]:
-    return {} if file is None else alias_table(msgspec.json.decode(file.read_bytes(), type=dict[str, str]))
 
 
 async def reads_of(request: Request) -> Reads:

@@ -14,14 +14,14 @@ from typing import Any, Final
 
 import structlog
 
-from ingest.click import month_of
+from ingest.click import month_of, month_text
 from warehouse import lists, parts, provisional, queries
 from warehouse.errors import WarehouseError
 from warehouse.lag import Lag, read_lag
 from warehouse.live import PULSE, TOP, Board, creator_of, creator_topic
 from warehouse.payout.gate import Tallies, read_tallies
 from warehouse.reads import Reads
-from warehouse.routes.shapes import AsOf, show_month
+from warehouse.routes.shapes import AsOf
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Watch:
         beside = AsOf.plain(lag)
         for creator_id, flattrs in counts.items():
             if creator_id in silent or self._counts.get(creator_id) != flattrs:
-                state = {"creator_id": creator_id, "month": show_month(self._month), "flattrs": flattrs, **beside}
+                state = {"creator_id": creator_id, "month": month_text(self._month), "flattrs": flattrs, **beside}
                 self._board.say(number, creator_topic(creator_id), state)
         self._counts = {creator: count for creator, count in {**self._counts, **counts}.items() if creator in watched}
 
@@ -138,7 +138,7 @@ class Watch:
         creators = await self._reads.run(lists.top_creators, self._month, TOP_LINES, flagged=quarantine)
         things = await self._reads.run(lists.top_things, self._month, TOP_LINES, flagged=quarantine)
         state = {
-            "month": show_month(self._month),
+            "month": month_text(self._month),
             "creators": [vars(line) for line in creators],
             "things": [vars(line) for line in things],
             **AsOf.plain(lag),
@@ -163,7 +163,7 @@ class Watch:
         self, lag: Lag, tallies: Tallies, money: provisional.MonthMoney, rate: float | None
     ) -> Mapping[str, Any]:
         return {
-            "month": show_month(self._month),
+            "month": month_text(self._month),
             **AsOf.plain(lag),
             "clicks_per_s": rate,
             "tallies": tallies.as_dict(),

@@ -18,6 +18,7 @@ from deploy.chaos.oracle.model import month_end_ms, month_of
 from deploy.chaos.proxy import Mode
 from deploy.chaos.schedule import Fault, Kind
 from deploy.local import Part
+from ingest.click import month_after, month_text
 
 #: So long before its end a month is left when the clock is moved to it.
 BEFORE_END_MS: Final = 1_500
@@ -48,7 +49,7 @@ class Closer:
             process, self._part = self._part.process, None
             if process is not None and process.returncode == 0:
                 self.closed.append(self._next)
-                self._next = self._next + 1 if self._next % 100 < 12 else self._next + 89
+                self._next = month_after(self._next)
             self._not_before = time.monotonic() + _CLOSE_PAUSE_S
         elif self._part is None and self.due and time.monotonic() >= self._not_before:
             self.begin()
@@ -57,7 +58,7 @@ class Closer:
         """Start closing the next month, whether it is over or not: the gate has to know."""
         if self._part is None:
             self.attempts += 1
-            month = f"{self._next // 100}-{self._next % 100:02}"
+            month = month_text(self._next)
             self._part = self.arena.command("close", ["month", "close", month])
 
     def kill(self) -> None:

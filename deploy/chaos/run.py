@@ -29,6 +29,7 @@ from deploy.load.plan import LoadPlan
 from deploy.load.run import Load
 from deploy.local import PartFailed
 from deploy.traffic import member_name
+from ingest.click import month_after, month_text
 
 TOPIC: Final = "clicks"
 _MEMBERS: Final = 150
@@ -173,10 +174,8 @@ def _import_pledges(arena: Arena, seed: int) -> Path:
             for number in range(_MEMBERS):
                 if chance.random() < 0.95:
                     amount, paid = chance.choice(["2.00"] * 8 + ["5.00", "20.00"]), chance.random() < 0.96
-                    writer.writerow(
-                        [member_name(number), f"{month // 100}-{month % 100:02}", amount, "EUR", str(paid).lower()]
-                    )
-            month = month + 1 if month % 100 < 12 else month + 89
+                    writer.writerow([member_name(number), month_text(month), amount, "EUR", str(paid).lower()])
+            month = month_after(month)
     importing = arena.command("pledges", ["pledges", "import", str(path)])
     if importing.process is None or importing.process.wait(60) != 0:
         raise PartFailed(f"pledges were not imported.\n{importing.tail()}")

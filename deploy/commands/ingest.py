@@ -28,7 +28,6 @@ def serve() -> None:
     from deploy import logs
     from deploy.failures import CommandFailed
     from ingest.broker import TopicMissing
-    from ingest.canonical import AliasError
     from ingest.serve import serve as run
     from ingest.settings import IngestSettings
     from ingest.watched import FileError
@@ -36,7 +35,7 @@ def serve() -> None:
     logs.set_up()
     try:
         run(IngestSettings(), worker="deploy.commands.ingest:worker")
-    except (AliasError, FileError, TopicMissing) as error:
+    except (FileError, TopicMissing) as error:
         raise CommandFailed(str(error)) from error
 
 

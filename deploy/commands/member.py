@@ -36,6 +36,7 @@ def erase(
     import asyncio
 
     from deploy.month import warehouse
+    from ingest.click import month_text
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
     from warehouse.erasure import erase as erase_member
@@ -44,8 +45,7 @@ def erase(
     if dry_run:
         found = find(warehouse(), member_id)
         for one in found:
-            month = f"{one.month // 100}-{one.month % 100:02}"
-            typer.echo(f"{one.table:<17} {month} {one.rows:>9} rows  {one.fate}")
+            typer.echo(f"{one.table:<17} {month_text(one.month)} {one.rows:>9} rows  {one.fate}")
         typer.echo(f"{sum(one.rows for one in found if one.fate == 'goes')} rows would go; nothing was changed")
         return
     settings = StreamsSettings()

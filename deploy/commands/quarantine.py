@@ -70,9 +70,9 @@ def scan(
 
 def _open_months(month: str) -> list[int]:
     """The month named; without one, the last and this one, those that are not closed."""
-    from ingest.click import month_of
+    from ingest.click import month_before, month_of
     from warehouse.payout import proof
-    from warehouse.payout.months import month_before, parse_month
+    from warehouse.payout.months import parse_month
 
     if month:
         return [parse_month(month)]
@@ -81,7 +81,7 @@ def _open_months(month: str) -> list[int]:
 
 
 def _find(month: int) -> None:
-    from warehouse.payout.months import month_text
+    from ingest.click import month_text
     from warehouse.quarantine import scan as rules
     from warehouse.quarantine.settings import QuarantineSettings
 
@@ -93,8 +93,8 @@ def _find(month: int) -> None:
 
 def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> None:
     """One month once. A ``patient`` scan leaves a month that is being closed to the close, and to its next turn."""
+    from ingest.click import month_text
     from warehouse.payout.errors import MonthLocked
-    from warehouse.payout.months import month_text
     from warehouse.quarantine import desk
     from warehouse.quarantine.settings import QuarantineSettings
 

@@ -142,14 +142,9 @@ def _of(database: Warehouse, records: list[str]) -> list[Rejected]:
 
 
 def _month(text: str) -> int:
-    from deploy.failures import CommandFailed
+    from warehouse.payout.months import parse_month
 
-    year, _, month = text.partition("-")
-    if not text:
-        return 0
-    if not (year.isdigit() and month.isdigit() and len(year) == 4 and 1 <= int(month) <= 12):
-        raise CommandFailed(f"{text!r} is no month such as 2026-11")
-    return int(year) * 100 + int(month)
+    return parse_month(text) if text else 0
 
 
 def _assignment(text: str) -> tuple[str, object]:

@@ -21,8 +21,6 @@ def replay(
 
     Exit code 1 when anything differs. Settings: FLATTR_* in the environment.
     """
-    import re
-
     from rich.console import Console
     from rich.progress import Progress
 
@@ -30,11 +28,10 @@ def replay(
     from streams.app import partitions_of
     from streams.replay import replay as replay_month
     from streams.settings import StreamsSettings
+    from warehouse.payout.months import parse_month
 
-    if not re.fullmatch(r"\d{4}-(0[1-9]|1[0-2])", month):
-        raise CommandFailed(f"{month!r} is no month such as 2026-11")
+    number = parse_month(month)
     settings = StreamsSettings()
-    number = int(month.replace("-", ""))
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"replaying {month}", total=None)

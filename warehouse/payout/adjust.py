@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from ingest.click import identifier, month_text
 from warehouse.client import Warehouse, named
 from warehouse.money import AmountError, as_text, parse_amount
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.months import month_text
 from warehouse.payout.queries import Payout
 
 Account = Literal["fee", "charity", "kept"]
@@ -47,6 +47,8 @@ def correct(  # noqa: PLR0913 - what a correction says
     """
     if amount_micro == 0 or not reason.strip():
         raise PayoutRefused("A correction needs an amount other than 0 and a reason.")
+    with refusing():
+        identifier("creator_id", creator_id)
     lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})
     if not lines:
         raise PayoutRefused(

@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Annotated, Any, Final, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from ingest.click import ID_LENGTH_MAX
+from ingest.click import month_text
 from warehouse import access
 from warehouse.client import Warehouse, named
 from warehouse.keys import Role
@@ -21,7 +21,7 @@ from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.proof import Proof
 from warehouse.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.reads import Here, Reads
-from warehouse.routes.shapes import PathMonth, show_month
+from warehouse.routes.shapes import CreatorId, MemberId, PathMonth
 
 _NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "Not changed since the ETag that was sent: a closed month never is."},
@@ -29,7 +29,6 @@ _NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
 }
 _MEDIA: Final = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 Form = Literal["json", "csv", "html"]
-PathName = Annotated[str, Path(min_length=1, max_length=ID_LENGTH_MAX)]
 Statement = statements.MemberStatement | statements.CreatorStatement
 
 router = APIRouter(
@@ -81,13 +80,13 @@ async def ledger(
     rows = await reads.run(_rows, "payout_entries_page", values)
     entries = [EntryLine.model_validate(dict(zip(EntryLine.model_fields, row, strict=True))) for row in rows]
     cursor = f"{entries[-1].kind}/{entries[-1].owner}" if len(entries) == limit else None
-    body = LedgerPage(month=show_month(month), seal=sealed.seal, next=cursor, entries=entries)
+    body = LedgerPage(month=month_text(month), seal=sealed.seal, next=cursor, entries=entries)
     return Response(body.model_dump_json(), media_type="application/json", headers=_headers(sealed))
 
 
 @router.get("/{month}/members/{member_id}/statement", summary="Where a member's pledge went", response_model=None)
 async def member_statement(
-    reads: Here, request: Request, month: PathMonth, member_id: PathName, form: Annotated[Form, Query()] = "json"
+    reads: Here, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
     """Re-derivable by hand: pool, flattrs, remainders, shares and the clicks behind them."""
     return await _statement(reads, request, month, lambda w, p: statements.member_statement(w, p, member_id), form)
@@ -97,7 +96,7 @@ async def member_statement(
     "/{month}/creators/{creator_id}/statement", summary="Where a creator's money came from", response_model=None
 )
 async def creator_statement(
-    reads: Here, request: Request, month: PathMonth, creator_id: PathName, form: Annotated[Form, Query()] = "json"
+    reads: Here, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
     """The payout line and every share that it is the sum of."""
     return await _statement(reads, request, month, lambda w, p: statements.creator_statement(w, p, creator_id), form)
@@ -124,7 +123,7 @@ def _rows(warehouse: Warehouse, query: str, values: Mapping[str, Any]) -> list[t
 async def _closed(reads: Reads, month: int) -> Proof:
     sealed = await reads.run(proof.stored, month)
     if sealed is None:
-        detail = f"{show_month(month)} is not closed: it has no books yet"
+        detail = f"{month_text(month)} is not closed: it has no books yet"
         raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
     return sealed
 

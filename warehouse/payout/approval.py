@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.keys import Key, Role
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 
 APPROVERS_NEEDED: Final = 2

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.payout.compute import parameters
 from warehouse.payout.errors import NotConserved
-from warehouse.payout.months import month_text
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot
 

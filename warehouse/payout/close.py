@@ -11,13 +11,13 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
+from ingest.click import month_text
 from ingest.clock import Clock
 from warehouse.client import Warehouse
 from warehouse.payout import checks, compute, gate, proof
 from warehouse.payout.errors import NotConserved, PayoutRefused
 from warehouse.payout.lock import CLOSE, Lock, locked
 from warehouse.payout.log_ends import LogEnds
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 from warehouse.payout.provisional import keep_run
 from warehouse.payout.recount import check_recount

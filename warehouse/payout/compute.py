@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from ingest.click import month_before
 from warehouse.client import Warehouse, named
-from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot
 

@@ -16,9 +16,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingest.click import ID_LENGTH_MAX
+from ingest.click import identifier
 from warehouse.client import Warehouse, named
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.payout.lock import CLOSE, locked
 
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
@@ -70,7 +70,8 @@ def import_creators(warehouse: Warehouse, path: Path) -> int:
         raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(COLUMNS)}.")
     problems: list[str] = []
     found: dict[str, Creator] = {}
-    for row in reader:
+    for cells in reader:
+        row = {name: (cells[name] or "").strip() for name in COLUMNS}
         reason = _reason_against(row) or ("it stands there twice" if row["creator_id"] in found else "")
         if reason:
             problems.append(f"  line {reader.line_num}: {reason}")
@@ -86,11 +87,15 @@ def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
     """Keep a creator's money back from the next close on, until ``release``."""
     if not reason.strip():
         raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
+    with refusing():
+        identifier("creator_id", creator_id)
     _change(warehouse, [creator_id], lambda before, _: replace(before, held=True, reason=reason))
 
 
 def release(warehouse: Warehouse, creator_id: str) -> None:
     """Lift a hold: what waited is paid with the next close."""
+    with refusing():
+        identifier("creator_id", creator_id)
     _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
 
 
@@ -119,12 +124,13 @@ def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, 
 
 
 def _reason_against(row: dict[str, str]) -> str:
-    creator_id = row["creator_id"] or ""
-    if not creator_id or len(creator_id) > ID_LENGTH_MAX or not creator_id.isprintable():
-        return f"creator_id {creator_id!r} is not 1 to {ID_LENGTH_MAX} printable characters"
+    try:
+        identifier("creator_id", row["creator_id"])
+    except ValueError as error:
+        return str(error)
     if not row["name"] or len(row["name"]) > _NAME_MAX:
         return f"name {row['name']!r} is not 1 to {_NAME_MAX} characters"
-    if not iban_is_valid(row["iban"] or ""):
+    if not iban_is_valid(row["iban"]):
         return f"iban {row['iban']!r} is not an IBAN (no blanks, capital letters; its check digits must agree)"
     if row["bic"] and _BIC.fullmatch(row["bic"]) is None:
         return f"bic {row['bic']!r} is not a BIC"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from warehouse.errors import WarehouseError
 
 
@@ -15,3 +18,12 @@ class MonthLocked(PayoutRefused):
 
 class NotConserved(WarehouseError):
     """The computed month does not balance to the micro-unit. Nothing was published; this is a defect to report."""
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """What breaks a rule of the click's contract in here (``ValueError``) is refused with its sentence."""
+    try:
+        yield
+    except ValueError as error:
+        raise PayoutRefused(f"{error}.") from None

@@ -19,12 +19,12 @@ import pyarrow.parquet as pq
 from sepaxml import SepaTransfer
 from sepaxml.validation import try_valid_xml
 
+from ingest.click import month_text
 from warehouse.client import Warehouse
 from warehouse.payout.approval import check_approved
 from warehouse.payout.creators import Creator, read_register
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 from warehouse.payout.queries import Payout, all_payouts
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
-from ingest.click import month_after, position
+from ingest.click import month_after, month_text, position
 from ingest.clock import Clock
 from warehouse.client import Warehouse, named
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.log_ends import LogEnds
-from warehouse.payout.months import cutoff_ms, month_text
+from warehouse.payout.months import cutoff_ms
 from warehouse.payout.settings import CloseSettings
 
 _LAST_INDEX = (1 << 16) - 1

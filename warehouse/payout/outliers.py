@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ingest.click import month_before
 from warehouse.client import Warehouse, named
-from warehouse.payout.months import month_before
 from warehouse.payout.settings import CloseSettings
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 
 #: The terms of the identity and the counts that explain a difference in them.

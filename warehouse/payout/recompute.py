@@ -13,11 +13,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
+from ingest.click import month_before
 from warehouse.client import Warehouse
 from warehouse.money import fee as fee_of
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.left_out import LeftOut
-from warehouse.payout.months import month_before
 from warehouse.payout.proof import Proof
 from warehouse.payout.split import split
 

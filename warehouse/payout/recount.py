@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.gate import Tallies
-from warehouse.payout.months import month_text
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot
 

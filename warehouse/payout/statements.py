@@ -15,10 +15,10 @@ from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from typing import Any, Literal
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.money import as_text
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 from warehouse.payout.queries import Payout
 

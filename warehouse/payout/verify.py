@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
+from ingest.click import month_text
 from warehouse.client import Warehouse
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof, stored
 from warehouse.payout.recompute import SORT_SPILLS, Line, Recomputed
 

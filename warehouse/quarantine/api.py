@@ -8,13 +8,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from ingest.click import month_text
 from warehouse import access
 from warehouse.client import Warehouse, named
 from warehouse.keys import Role
 from warehouse.problems import RESPONSES
 from warehouse.quarantine.log import Step, in_force, read_steps
 from warehouse.reads import Here
-from warehouse.routes.shapes import PathMonth, moment, show_month
+from warehouse.routes.shapes import PathMonth, moment
 
 router = APIRouter(prefix="/v1/months", tags=["finance"], responses={**RESPONSES, **access.RESPONSES})
 _LIMIT_MAX: Final = 1000
@@ -62,7 +63,7 @@ async def quarantine(
     standing = {step.number for step in in_force(steps).values()}
     page = [step for step in steps if step.number > after][:limit]
     return Quarantine(
-        month=show_month(month),
+        month=month_text(month),
         flags=len(standing),
         flattrs=flattrs,
         next=page[-1].number if page and page[-1].number != steps[-1].number else None,

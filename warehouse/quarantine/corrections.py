@@ -19,10 +19,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.payout import adjust
 from warehouse.payout.adjust import Adjustment
-from warehouse.payout.months import month_text
 from warehouse.payout.proof import Proof
 from warehouse.payout.split import split
 from warehouse.quarantine.log import Step, Subject, in_force, read_steps

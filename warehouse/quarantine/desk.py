@@ -10,13 +10,13 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from ingest.click import month_text
 from ingest.clock import Clock
 from warehouse.client import Warehouse
 from warehouse.payout import proof
 from warehouse.payout.adjust import Adjustment
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.months import month_text
 from warehouse.quarantine import scan as scanning
 from warehouse.quarantine.corrections import settle
 from warehouse.quarantine.effect import StepDone, refresh

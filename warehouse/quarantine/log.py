@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Self
 
-from ingest.click import ID_LENGTH_MAX
+from ingest.click import THING_ID, identifier
 from warehouse.client import Warehouse, named
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, refusing
 
 Action = Literal["flag", "release"]
 #: In place of a rule's name: somebody decided.
 BY_HAND: Final = "by hand"
 _ALL: Final = 1 << 40
-_THING_ID: Final = re.compile("[0-9a-f]{32}", re.ASCII)
 
 
 @dataclass(frozen=True, order=True)
@@ -39,9 +37,11 @@ class Subject:
                 "Name one subject: a member, a member and a creator, a member and a thing (one flattr), "
                 "a creator, or a site."
             )
-        if any(len(name) > ID_LENGTH_MAX or not name.isprintable() for name in (member_id, creator_id, site_id)):
-            raise PayoutRefused(f"A name is at most {ID_LENGTH_MAX} printable characters.")
-        if thing_id and _THING_ID.fullmatch(thing_id) is None:
+        with refusing():
+            for field, value in (("member_id", member_id), ("creator_id", creator_id), ("site_id", site_id)):
+                if value:
+                    identifier(field, value)
+        if thing_id and THING_ID.fullmatch(thing_id) is None:
             raise PayoutRefused(f"{thing_id!r} is not a thing's id: it is 32 hexadecimal digits, as in a receipt.")
         return cls(kind, member_id, creator_id, thing_id, site_id)
 

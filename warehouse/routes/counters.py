@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from ingest.canonical import canonical
-from ingest.click import ID_LENGTH_MAX, THING_LENGTH_MAX, thing_id
+from ingest.aliases import thing_id
+from ingest.canonical import plain
+from ingest.click import THING_ID, THING_LENGTH_MAX, identifier, month_text
 from warehouse.problems import RESPONSES, Problem, ReadReason
 from warehouse.reads import Here, Reads
 from warehouse.routes.public import PREFLIGHT, cacheable, weak_etag
-from warehouse.routes.shapes import AsOf, QueryMonth, show_month
+from warehouse.routes.shapes import AsOf, QueryMonth
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
 
 THINGS_MAX: Final = 100
-_THING_ID: Final = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
 class Counters(AsOf):
@@ -39,7 +38,7 @@ def parse_things(text: str) -> list[str]:
             ReadReason.TOO_MANY,
             f"{len(thing_ids)} things; at most {THINGS_MAX} a call",
         )
-    wrong = next((thing_id for thing_id in thing_ids if not _THING_ID.fullmatch(thing_id)), None)
+    wrong = next((thing_id for thing_id in thing_ids if not THING_ID.fullmatch(thing_id)), None)
     if wrong is not None:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -49,8 +48,8 @@ def parse_things(text: str) -> list[str]:
     return thing_ids
 
 
-def named_things(reads: Reads, creator_id: str | None, addresses: list[str]) -> list[str]:
-    """The ids of a creator's things by their addresses, as a click would name them. Raises ``Problem`` 422."""
+def named_things(reads: Reads, creator_id: str | None, addresses: list[str], month: int) -> list[str]:
+    """The ids of a creator's things by their addresses, as a click of that month names them. Raises ``Problem`` 422."""
     if creator_id is None or not addresses:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -64,8 +63,8 @@ def named_things(reads: Reads, creator_id: str | None, addresses: list[str]) -> 
             f"{len(addresses)} things; at most {THINGS_MAX} a call",
         )
     try:
-        names = (canonical(address, reads.aliases) for address in addresses)
-        return list(dict.fromkeys(thing_id(creator_id, name) for name in names))
+        table = reads.aliases.look().in_month(month)
+        return list(dict.fromkeys(thing_id(creator_id, plain(address), table) for address in addresses))
     except ValueError as error:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, f"thing is no address or id: {error}"
@@ -78,7 +77,10 @@ Things = Annotated[
         description=f"thing ids, comma-separated, at most {THINGS_MAX}", examples=["9f86d081884c7d659a2feaa0c55ad015"]
     ),
 ]
-Creator = Annotated[str | None, Query(max_length=ID_LENGTH_MAX, description="instead of things: whose things")]
+Creator = Annotated[
+    Annotated[str, AfterValidator(lambda sent: identifier("creator_id", sent))] | None,
+    Query(description="instead of things: whose things"),
+]
 Addresses = Annotated[
     list[Annotated[str, Field(max_length=THING_LENGTH_MAX)]],
     Query(alias="thing", description="with creator: addresses, as in a click; may be repeated"),
@@ -103,7 +105,7 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
 
     0 for what nobody flattred.
     """
-    thing_ids = named_things(reads, creator, thing) if things is None else parse_things(things)
+    thing_ids = named_things(reads, creator, thing, month) if things is None else parse_things(things)
     return await answer(request, reads, month, thing_ids)
 
 
@@ -113,7 +115,7 @@ async def answer(request: Request, reads: Reads, month: int, thing_ids: list[str
     # The oldest of them says what the whole answer is as of.
     lag = replace(min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms), now_ms=reads.clock())
     counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
-    body: dict[str, Any] = {"month": show_month(month), "counters": counts, **AsOf.plain(lag)}
+    body: dict[str, Any] = {"month": month_text(month), "counters": counts, **AsOf.plain(lag)}
     return cacheable(request, body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
 
 

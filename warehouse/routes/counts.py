@@ -8,12 +8,13 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import Field
 
+from ingest.click import month_text
 from warehouse import access
 from warehouse.keys import Role
 from warehouse.lag import Lag
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here, Reads
-from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId, show_month
+from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId
 
 router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
 
@@ -74,7 +75,7 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
         reads,
         counted.lag,
         creator_id=creator_id,
-        month=show_month(month),
+        month=month_text(month),
         flattrs=counted.count.flattrs,
         quarantined=counted.count.quarantined,
     )
@@ -96,7 +97,7 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Res
         thing_id=thing_id,
         creator_id=known and known.creator_id,
         thing=known and known.thing,
-        month=show_month(month),
+        month=month_text(month),
         flattrs=counted.count.flattrs,
         quarantined=counted.count.quarantined,
     )
@@ -115,7 +116,7 @@ async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> 
         reads,
         counted.lag,
         member_id=member_id,
-        month=show_month(month),
+        month=month_text(month),
         flattrs=counted.count.flattrs,
         creators=counted.count.creators,
         quarantined=counted.count.quarantined,

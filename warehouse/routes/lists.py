@@ -7,12 +7,13 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from ingest.click import month_text
 from warehouse import access, cursor, lists
 from warehouse.keys import Role
 from warehouse.lists import CreatorRank, ThingRank
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
-from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, show_month
+from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth
 
 router = APIRouter(prefix="/v1", tags=["lists"], responses={**RESPONSES, **access.RESPONSES})
 
@@ -64,7 +65,7 @@ def creator_page(month: int, limit: int, ranks: list[CreatorRank]) -> dict[str, 
     """The fields of a page of creators."""
     following = cursor.encode((ranks[-1].flattrs, ranks[-1].creator_id)) if len(ranks) == limit else None
     lines = [CreatorLine(creator_id=rank.creator_id, flattrs=rank.flattrs) for rank in ranks]
-    return {"month": show_month(month), "next": following, "creators": lines}
+    return {"month": month_text(month), "next": following, "creators": lines}
 
 
 def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, object]:
@@ -74,7 +75,7 @@ def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, obje
         ThingLine(thing_id=rank.thing_id, flattrs=rank.flattrs, creator_id=rank.creator_id, thing=rank.thing)
         for rank in ranks
     ]
-    return {"month": show_month(month), "next": following, "things": lines}
+    return {"month": month_text(month), "next": following, "things": lines}
 
 
 @router.get("/top/creators", summary="Creators by flattrs", dependencies=[access.needs(Role.DASHBOARD)])

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from ingest.click import ID_LENGTH_MAX
+from ingest.click import ID_LENGTH_MAX, month_text
 from warehouse import access, monthend
 from warehouse.client import Warehouse
 from warehouse.keys import Role
@@ -25,7 +25,7 @@ from warehouse.payout.queries import Payout, all_payouts
 from warehouse.payout.stages import Stage
 from warehouse.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.reads import Here, Reads
-from warehouse.routes.shapes import AsOf, PathMonth, moment, show_month
+from warehouse.routes.shapes import AsOf, PathMonth, moment
 
 _NOT_CLOSED: dict[int | str, dict[str, Any]] = {
     404: {"model": ProblemBody, "description": "The month is not closed: it has no payouts yet."}
@@ -101,7 +101,7 @@ class PayoutPage(BaseModel):
 @router.get("", summary="The months that there are")
 async def months(reads: Here) -> list[MonthLine]:
     """Newest first."""
-    return [MonthLine(month=show_month(month), closed=closed) for month, closed in await reads.run(monthend.months)]
+    return [MonthLine(month=month_text(month), closed=closed) for month, closed in await reads.run(monthend.months)]
 
 
 @router.get("/{month}", summary="Where a month stands")
@@ -111,7 +111,7 @@ async def status(reads: Here, month: PathMonth) -> MonthStatus:
     facts = await reads.run(monthend.read_facts, month)
     return MonthStatus.with_lag(
         lag,
-        month=show_month(month),
+        month=month_text(month),
         state=monthend.state_of(facts),
         checks=[CheckBody(**asdict(check)) for check in monthend.checks(month, facts, lag, reads.rules)],
         tallies=facts.tallies.as_dict(),
@@ -124,7 +124,7 @@ async def closed(reads: Reads, month: int) -> Proof:
     """The month's proof. Raises ``Problem`` 404 while it is open."""
     found = await reads.run(proof.stored, month)
     if found is None:
-        detail = f"{show_month(month)} is not closed: it has no payouts yet"
+        detail = f"{month_text(month)} is not closed: it has no payouts yet"
         raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
     return found
 
@@ -140,7 +140,7 @@ async def payouts(
     sealed = await closed(reads, month)
     lines = await reads.run(monthend.payouts_page, month, limit, after)
     return PayoutPage(
-        month=show_month(month),
+        month=month_text(month),
         seal=sealed.seal,
         next=lines[-1].creator_id if len(lines) == limit else None,
         payouts=[PayoutLine.model_validate(asdict(line)) for line in lines],
@@ -151,7 +151,7 @@ async def payouts(
 async def payouts_csv(reads: Here, month: PathMonth) -> StreamingResponse:
     """The bytes that `flattr payouts export` writes."""
     await closed(reads, month)
-    headers = {"Content-Disposition": f'attachment; filename="payouts-{show_month(month)}.csv"'}
+    headers = {"Content-Disposition": f'attachment; filename="payouts-{month_text(month)}.csv"'}
     return StreamingResponse(csv_lines(reads.warehouse, month), media_type="text/csv", headers=headers)
 
 
@@ -173,5 +173,5 @@ def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
 async def month_proof(reads: Here, month: PathMonth) -> Response:
     """The canonical bytes: their SHA-256 is the seal, which is also in the header `X-Seal`."""
     sealed = await closed(reads, month)
-    headers = {"X-Seal": sealed.seal, "Content-Disposition": f'attachment; filename="proof-{show_month(month)}.json"'}
+    headers = {"X-Seal": sealed.seal, "Content-Disposition": f'attachment; filename="proof-{month_text(month)}.json"'}
     return Response(sealed.text(), media_type="application/json", headers=headers)

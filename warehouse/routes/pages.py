@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from ingest.click import month_of
+from ingest.click import month_of, month_text
 from warehouse import access, display, lists, monthend, pages, provisional, series
 from warehouse.keys import Role
 from warehouse.monthend import MonthFacts, State
@@ -19,7 +19,7 @@ from warehouse.payout.queries import top_payouts
 from warehouse.payout.stages import Stage
 from warehouse.problems import Problem, ReadReason
 from warehouse.reads import Here, Reads
-from warehouse.routes.shapes import CreatorId, MemberId, PathMonth, QueryMonth, show_month
+from warehouse.routes.shapes import CreatorId, MemberId, PathMonth, QueryMonth
 from warehouse.series import Step
 from warehouse.watch import TOP_LINES
 
@@ -144,7 +144,7 @@ async def months(request: Request, reads: Here) -> Response:
     """The months that there are."""
     enter(request, reads, Role.FINANCE)
     known = await reads.run(monthend.months)
-    lines = [(show_month(month), display.month_name(month), closed) for month, closed in known]
+    lines = [(month_text(month), display.month_name(month), closed) for month, closed in known]
     return pages.page("months.html", here="/months", months=lines)
 
 
@@ -161,7 +161,7 @@ async def month_end(
     checks = monthend.checks(month, facts, lag, reads.rules)
     answer = pages.page(
         "month_status.html" if part else "month.html",
-        month_text=show_month(month),
+        month_text=month_text(month),
         month_name=display.month_name(month),
         state=state.value,
         can_close=all(check.passed is not False for check in checks) and lag.partitions != (),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
+from ingest.click import month_text
 from warehouse import access, provisional
 from warehouse.keys import Role
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
-from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth, show_month
+from warehouse.routes.shapes import AsOf, CreatorId, MemberId, QueryMonth
 
 router = APIRouter(prefix="/v1", tags=["provisional"], responses={**RESPONSES, **access.RESPONSES})
 
@@ -61,7 +62,7 @@ async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth
     )
     return MemberProvisional.with_lag(
         lag,
-        month=show_month(month),
+        month=month_text(month),
         currency=reads.rules.close_currency,
         member_id=member_id,
         pledge_micro=found.pledge_micro,
@@ -84,7 +85,7 @@ async def creator_provisional(reads: Here, creator_id: CreatorId, month: QueryMo
     )
     return CreatorProvisional.with_lag(
         lag,
-        month=show_month(month),
+        month=month_text(month),
         currency=reads.rules.close_currency,
         creator_id=creator_id,
         members=take.members,

@@ -9,13 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from ingest.click import month_of, month_start_ms
+from ingest.click import month_before, month_of, month_text
 from warehouse import receipts
 from warehouse.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.reads import Here
 from warehouse.receipts import Receipt, Status
 from warehouse.routes.public import OPEN
-from warehouse.routes.shapes import AsOf, parse_month, show_month
+from warehouse.routes.shapes import AsOf, parse_month
 
 router = APIRouter(prefix="/v1", tags=["receipts"], responses=RESPONSES)
 
@@ -68,7 +68,7 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
         lag,
         click_id=click_id,
         status=found.status,
-        month=found.month and show_month(found.month),
+        month=found.month and month_text(found.month),
         offset=found.offset,
         thing_id=found.thing_id,
         stands=found.stands,
@@ -81,11 +81,11 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
 def recent_months(now_ms: int) -> list[int]:
     """The current month and the one before it."""
     current = month_of(now_ms)
-    return [month_of(month_start_ms(current) - 1), current]
+    return [month_before(current), current]
 
 
 def _not_found(months: list[int], offset: int | None) -> str:
-    where = " or ".join(show_month(month) for month in months)
+    where = " or ".join(month_text(month) for month in months)
     hint = (
         "" if offset is not None else "; add the partition and offset of its receipt to learn whether it is on its way"
     )

@@ -8,11 +8,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
+from ingest.click import month_text
 from warehouse import access, series
 from warehouse.keys import Role
 from warehouse.problems import RESPONSES
 from warehouse.reads import Here
-from warehouse.routes.shapes import AsOf, CreatorId, QueryMonth, ThingId, moment, show_month
+from warehouse.routes.shapes import AsOf, CreatorId, QueryMonth, ThingId, moment
 from warehouse.series import Point, Step
 
 router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **access.RESPONSES})
@@ -47,7 +48,7 @@ async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, 
     """Flattrs that stand, by hour or day of the click."""
     lag, rows = await reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
-    return Series.with_lag(lag, month=show_month(month), by=by, points=points)
+    return Series.with_lag(lag, month=month_text(month), by=by, points=points)
 
 
 @router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[access.needs(Role.DASHBOARD)])
@@ -55,4 +56,4 @@ async def thing_series(reads: Here, thing_id: ThingId, month: QueryMonth, by: By
     """Flattrs that stand, by hour or day of the click."""
     lag, rows = await reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
-    return Series.with_lag(lag, month=show_month(month), by=by, points=points)
+    return Series.with_lag(lag, month=month_text(month), by=by, points=points)

@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Annotated, Final, Self
+from typing import Annotated, Self
 
 from fastapi import Depends, Path, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
-from ingest.click import ID_LENGTH_MAX, month_of
+from ingest import click
+from ingest.click import IDENTIFIER, THING_ID, identifier, month_of
 from warehouse.lag import Lag
 from warehouse.problems import Problem, ReadReason
 from warehouse.reads import Here, Reads
 
-_MONTH: Final = re.compile(r"([2-9]\d{3})-(0[1-9]|1[0-2])", re.ASCII)
-
 
 def parse_month(text: str) -> int:
     """202611 for '2026-11'. Raises ``Problem`` 422."""
-    found = _MONTH.fullmatch(text)
-    if found is None:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            ReadReason.MONTH_MALFORMED,
-            f"{text[:40]!r} is not a month such as 2026-11",
-        )
-    return int(found[1]) * 100 + int(found[2])
-
-
-def show_month(month: int) -> str:
-    """'2026-11' for 202611."""
-    return f"{month // 100}-{month % 100:02}"
+    try:
+        return click.parse_month(text)
+    except ValueError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.MONTH_MALFORMED, str(error)) from None
 
 
 def month_or_current(reads: Reads, month: str | None) -> int:
@@ -54,9 +43,14 @@ async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")
 
 QueryMonth = Annotated[int, Depends(month_in_query)]
 PathMonth = Annotated[int, Depends(month_in_path)]
-CreatorId = Annotated[str, Path(min_length=1, max_length=ID_LENGTH_MAX)]
-MemberId = Annotated[str, Path(min_length=1, max_length=ID_LENGTH_MAX)]
-ThingId = Annotated[str, Path(pattern="^[0-9a-f]{32}$", description="32 hexadecimal digits")]
+_AS_IN_CLICKS = {"pattern": f"^{IDENTIFIER.pattern}$"}
+CreatorId = Annotated[
+    str, AfterValidator(lambda sent: identifier("creator_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+]
+MemberId = Annotated[
+    str, AfterValidator(lambda sent: identifier("member_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+]
+ThingId = Annotated[str, Path(pattern=f"^{THING_ID.pattern}$", description="32 hexadecimal digits")]
 
 
 def moment(at_ms: int | None) -> datetime | None:
