@@ -14,6 +14,8 @@ from ingest.admission import Admission
 from ingest.beacon import CLICKS, Beacon, Parts
 from ingest.block import Placed
 from ingest.clock import system_clock
+from ingest.kept import Kept
+from ingest.limits import Limits
 from ingest.metrics import Metrics
 from ingest.request import Request
 from ingest.settings import IngestSettings
@@ -59,13 +61,15 @@ def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
 
 def _parts(settings: IngestSettings) -> Parts:
     tokens = Tokens(settings.token_keys, audience="flattr", clock=system_clock)
+    limits, metrics = Limits(), Metrics()
     return Parts(
         settings=settings,
         publisher=_Placing(),  # type: ignore[arg-type] # all that the beacon asks of one here
-        admission=Admission(settings, tokens),
+        admission=Admission(settings, tokens, limits),
         validator=Validator(batch_max_clicks=settings.batch_max_clicks),
         clock=system_clock,
-        metrics=Metrics(),
+        metrics=metrics,
+        kept=Kept(settings, limits, metrics, system_clock, lambda _: True),
     )
 
 

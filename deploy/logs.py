@@ -9,6 +9,8 @@ from typing import Final
 
 import structlog
 
+from ingest.redact import redacted_text
+
 REPEAT_QUIET_S: Final = 10.0
 _EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _REMEMBERED_MAX: Final = 1000
@@ -30,6 +32,11 @@ class OncePerWhile(logging.Filter):
             self._said.clear()
         self._said[text] = now
         return True
+
+
+def _without_tokens(_: object, __: str, line: str) -> str:
+    """The line as it may be kept: whatever brought a token into it."""
+    return redacted_text(line)
 
 
 def set_up(level: str = "INFO") -> None:
@@ -56,6 +63,7 @@ def set_up(level: str = "INFO") -> None:
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 render,
+                _without_tokens,
             ],
         )
     )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import structlog
 from fastapi import FastAPI, Response
@@ -15,7 +17,9 @@ from ingest.admission import Admission
 from ingest.aliases import Aliases
 from ingest.beacon import PATHS, Beacon, Parts
 from ingest.clock import Clock, clock_from
-from ingest.metrics import Metrics
+from ingest.kept import Kept
+from ingest.limits import Limits
+from ingest.metrics import METRICS_FOLDER, Metrics
 from ingest.openapi import describe_beacon
 from ingest.pages import add_pages
 from ingest.protocol import BeaconProtocol, sweep
@@ -53,7 +57,15 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
     clock = clock_from(settings.clock)
     metrics = Metrics()
     aliases = Aliases(settings.aliases_file, clock)
-    tokens = Tokens(settings.token_keys, audience=settings.token_audience, clock=clock)
+    tokens = Tokens(
+        settings.token_keys,
+        audience=settings.token_audience,
+        clock=clock,
+        leeway_s=settings.token_leeway_s,
+        pixel_max_s=settings.pixel_token_max_s,
+    )
+    folder = os.environ.get(METRICS_FOLDER)
+    limits = Limits(Path(folder) if folder else None)
     traces = traces_from(trace_settings, "ingest")
     publisher = _publisher(settings, clock, metrics, traces)
 
@@ -80,10 +92,11 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
     parts = Parts(
         settings=settings,
         publisher=publisher,
-        admission=Admission(settings, tokens),
+        admission=Admission(settings, tokens, limits),
         validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
         clock=clock,
         metrics=metrics,
+        kept=Kept(settings, limits, metrics, clock, publisher.reject),
     )
     app.beacon = _beacon(parts, traces)
     describe_beacon(app)

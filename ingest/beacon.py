@@ -8,7 +8,6 @@ as a raw ASGI route, for servers that know nothing of that.
 from __future__ import annotations
 
 import asyncio
-import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
@@ -20,15 +19,16 @@ from aiokafka.partitioner import murmur2
 
 from ingest.admission import Admission
 from ingest.block import Placed
-from ingest.bucket import Bucket
-from ingest.click import Click, Reason, Rejection, encode
+from ingest.click import Click, Reason, encode
 from ingest.clock import Clock
+from ingest.kept import Kept
 from ingest.metrics import Metrics
 from ingest.peer import client_address
 from ingest.publisher import Publisher
 from ingest.refusal import Refusal, Refused, problem
 from ingest.request import JSON, Request
 from ingest.settings import IngestSettings
+from ingest.tokens import Pixel
 from ingest.validate import Caller, Validator
 
 Scope = MutableMapping[str, Any]
@@ -60,8 +60,6 @@ _DETAILS: Final = {
     Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
     Reason.DRAINING: "this server is stopping: send it again with the same click_id",
 }
-#: What was refused is kept and shown; whose token it carried is not.
-_TOKEN: Final = re.compile(rb'("token"\s*:\s*")[^"]*')
 _NOBODY: Final = Caller("")
 _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger(__name__)
@@ -94,13 +92,14 @@ class Parts:
     validator: Validator
     clock: Clock
     metrics: Metrics
+    kept: Kept
 
 
 class Beacon:
     """Answers requests for /v1/clicks and /v1/click.gif."""
 
     def __init__(self, parts: Parts) -> None:
-        self._settings = settings = parts.settings
+        self._settings = parts.settings
         self._publisher = parts.publisher
         self._submit = parts.publisher.submit
         self._admission = parts.admission
@@ -108,7 +107,7 @@ class Beacon:
         self._clock = parts.clock
         self._metrics = parts.metrics
         self._hashes: dict[str, int] = {}
-        self._kept = Bucket(settings.rejected_per_s, settings.rejected_per_s, time.monotonic())
+        self._kept = parts.kept
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
         """Answer a request that is here as a whole, now or when its clicks are kept."""
@@ -128,7 +127,9 @@ class Beacon:
     def refuse(self, request: Request, refused: Refused, body: bytes, reply: Reply) -> None:
         """Answer a request whose body was never whole."""
         self._metrics.requests += 1
-        Exchange(self, request, body, reply).refuse(refused)
+        exchange = Exchange(self, request, body, reply)
+        exchange.caller = self._admission.known(request)
+        exchange.refuse(refused)
 
     def refuse_head(self, refused: Refused) -> tuple[int, bytes]:
         """Status and body for what never became a request."""
@@ -183,15 +184,37 @@ class Beacon:
         request = exchange.request
         if request.method != _METHODS[request.path]:
             raise Refused(Reason.METHOD_NOT_ALLOWED, f"this takes {_METHODS[request.path]}")
+        request.check()
         if request.path == PIXEL:
-            exchange.body, exchange.media_type = request.query_as_json(), JSON
-        else:
+            return self._pixel(exchange)
+        try:
             plain = request.unpacked(exchange.body, self._settings.body_max_bytes)
             exchange.body, exchange.media_type = request.as_json(plain)
+        except Refused:
+            exchange.caller = self._admission.known(request)
+            raise
+        exchange.packed = False
         exchange.caller = self._admission.caller(request, exchange.body, exchange.media_type)
         verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, self._clock())
         self._admission.check_rate(exchange.caller, len(verdicts))
         return verdicts
+
+    def _pixel(self, exchange: Exchange) -> list[Click | Refusal]:
+        """The verdict on the one flattr that a pixel's token is bound to."""
+        exchange.body, exchange.media_type = exchange.request.query_as_json(), JSON
+        exchange.caller, pixel = self._admission.pixel(exchange.request, exchange.body)
+        verdicts = self._validator.read(exchange.body, JSON, exchange.caller, self._clock())
+        self._admission.check_rate(exchange.caller, len(verdicts))
+        return [self._within(pixel, verdict) for verdict in verdicts]
+
+    def _within(self, pixel: Pixel, verdict: Click | Refusal) -> Click | Refusal:
+        if isinstance(verdict, Refusal):
+            return verdict
+        if verdict.action != "flattr":
+            return Refusal(Reason.FIELD_VALUE, "a pixel takes nothing back", 0, "action")
+        if verdict.creator_id != pixel.creator or not self._validator.is_thing(verdict, pixel.creator, pixel.thing):
+            return Refusal(Reason.TOKEN_SCOPE, "the token is for another creator or thing", 0)
+        return verdict
 
     def _publish(self, exchange: Exchange, verdicts: list[Click | Refusal]) -> None:
         """Hand the clicks over: they are one member's, so one chunk of one partition."""
@@ -227,25 +250,7 @@ class Beacon:
             raws = self._validator.raws(exchange.body, exchange.media_type)
         for refusal in exchange.refused:
             metrics.refused[refusal.reason] += 1
-            if refusal.reason not in _DETAILS:  # those are the system's fault: the client sends it again
-                self._keep(refusal, raws[refusal.item or 0], exchange.caller)
-
-    def _keep(self, refusal: Refusal, raw: bytes, caller: Caller) -> None:
-        if self._kept.take(1, time.monotonic()) > 0:
-            self._metrics.rejections_dropped += 1
-            return
-        self._publisher.reject(
-            Rejection(
-                reason=refusal.reason.value,
-                detail=refusal.detail,
-                rejected_at=self._clock(),
-                raw=_TOKEN.sub(rb"\1...", raw[: self._settings.rejected_raw_max_bytes]),
-                item=refusal.item,
-                field=refusal.field,
-                member_id=caller.member_id,
-                site_id=caller.site_id,
-            )
-        )
+            self._kept.take(refusal, raws[refusal.item or 0], exchange.caller, packed=exchange.packed)
 
     def cors(self, request: Request) -> Headers:
         """What lets a page read the answer."""
@@ -261,7 +266,7 @@ class Beacon:
 class Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("_beacon", "_reply", "began", "body", "caller", "clicks", "media_type", "refused", "request")
+    __slots__ = ("_beacon", "_reply", "began", "body", "caller", "clicks", "media_type", "packed", "refused", "request")
 
     def __init__(self, beacon: Beacon, request: Request, body: bytes, reply: Reply) -> None:
         self._beacon = beacon
@@ -270,6 +275,8 @@ class Exchange:
         self.request = request
         self.body = body
         self.media_type = b""
+        #: Whether the body is as it came, and what is in it not to be seen.
+        self.packed = request.encoding not in (b"", b"identity")
         self.caller = _NOBODY
         self.clicks: list[tuple[int, Click]] = []
         self.refused: list[Refusal] = []
@@ -307,6 +314,8 @@ class Exchange:
             headers.append((b"retry-after", b"%d" % retry_after_s))
         elif status == 401:
             headers.append((b"www-authenticate", b'Bearer realm="flattr"'))
+            if self.refused[0].reason is Reason.TOKEN_EARLY:
+                headers.append((b"retry-after", b"%d" % retry_after_s))
         elif status == 405:
             headers.append((b"allow", b"%s, OPTIONS" % _METHODS[self.request.path].encode()))
         elif status in (408, 413):

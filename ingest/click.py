@@ -90,6 +90,9 @@ class Reason(StrEnum):
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason code, not a secret
     TOKEN_INVALID = "token_invalid"  # noqa: S105 - the same
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the same
+    TOKEN_EARLY = "token_early"  # noqa: S105 - the same
+    TOKEN_PURPOSE = "token_purpose"  # noqa: S105 - the same
+    TOKEN_SCOPE = "token_scope"  # noqa: S105 - the same
     MEMBER_MISMATCH = "member_mismatch"
     SITE_UNKNOWN = "site_unknown"
     ORIGIN_FORBIDDEN = "origin_forbidden"
@@ -119,6 +122,7 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     ``raw`` holds the offending item's bytes, or the body's beginning when the body as a whole was
     refused; ``item`` is its index in the request; ``member_id`` is empty when nobody proved who they are.
+    ``cut`` says that there was more of it. Tokens are never in it.
     """
 
     reason: str
@@ -129,6 +133,7 @@ class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     field: str = ""
     member_id: str = ""
     site_id: str = ""
+    cut: bool = False
 
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -126,11 +126,10 @@ class Publisher:
         return await answer
 
     def reject(self, rejection: Rejection) -> bool:
-        """Queue refused input for its topic; False when there is no room: it is counted and forgotten."""
+        """Queue refused input for its topic; False when there is no room."""
         try:
             self._rejections.put_nowait(encode_rejection(rejection))
         except asyncio.QueueFull:
-            self._metrics.rejections_dropped += 1
             return False
         return True
 

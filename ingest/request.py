@@ -5,7 +5,6 @@ Pure: header lists, query strings and bodies in, values out. A body ends up as J
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterable
 from typing import Final
@@ -14,6 +13,7 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from ingest.click import UNREADABLE, Reason
+from ingest.forms import FIELDS_MAX, multipart_pairs
 from ingest.refusal import Refused
 
 FORM: Final = b"application/x-www-form-urlencoded"
@@ -30,15 +30,21 @@ _KNOWN: Final = frozenset(
         b"cookie",
         b"origin",
         b"referer",
+        b"sec-fetch-dest",
+        b"sec-fetch-mode",
+        b"sec-fetch-site",
         b"traceparent",
         b"x-flattr-gateway",
         b"x-flattr-member",
         b"x-flattr-site",
     }
 )
-_FORM_FIELDS_MAX: Final = 32
-_PART_NAME: Final = re.compile(rb'content-disposition:[^\r\n]*?;\s*name="([^"\r\n]{1,64})"', re.IGNORECASE)
-_BOUNDARY: Final = re.compile(rb'boundary=(?:"([^"]{1,70})"|([^\s;"]{1,70}))', re.IGNORECASE)
+_MAY_REPEAT: Final = frozenset({b"cookie", b"referer", b"traceparent"})
+#: What a page's own script sends: never an image, a frame, or the address bar.
+_SCRIPT_MODES: Final = frozenset({b"", b"cors", b"no-cors", b"same-origin"})
+_PAGE_SITES: Final = frozenset({b"", b"same-origin", b"same-site", b"cross-site"})
+_BOM: Final = b"\xef\xbb\xbf"
+_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _encoder = msgspec.json.Encoder()
 
 
@@ -48,7 +54,7 @@ class Request:
     ``address`` names whose share of the process it counts against (ingest/peer.py).
     """
 
-    __slots__ = ("_headers", "address", "method", "path", "query")
+    __slots__ = ("_headers", "_twice", "address", "method", "path", "query")
 
     def __init__(
         self, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], address: str = ""
@@ -57,7 +63,26 @@ class Request:
         self.method = method
         self.path = path
         self.query = query
-        self._headers = {name: value for name, value in headers if name in _KNOWN}
+        known = [header for header in headers if header[0] in _KNOWN]
+        self._headers = dict(known)
+        self._twice = b""
+        if len(known) != len(self._headers):
+            self._join(known)
+
+    def _join(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Put together the cookies, which HTTP/2 splits into headers of their own (RFC 9113, 8.2.3)."""
+        names = set()
+        for name, _ in headers:
+            if name in names and name not in _MAY_REPEAT:
+                self._twice = name
+            names.add(name)
+        if b"cookie" in names:
+            self._headers[b"cookie"] = b"; ".join([value for name, value in headers if name == b"cookie"])
+
+    def check(self) -> None:
+        """Raise ``Refused`` when a header that decides comes twice: proxies do not agree on which counts."""
+        if self._twice:
+            raise Refused(Reason.HTTP_MALFORMED, f"two headers {self._twice.decode()}")
 
     @property
     def bearer(self) -> bytes:
@@ -67,12 +92,26 @@ class Request:
 
     @property
     def cookie(self) -> bytes:
-        """The token that the browser keeps for us, or nothing."""
+        """The token that the browser keeps for us, or nothing. Raises ``Refused`` when it keeps two."""
+        found = set()
         for pair in self._headers.get(b"cookie", b"").split(b";"):
             name, _, value = pair.strip().partition(b"=")
-            if name == COOKIE:
-                return value.strip(b'"')
-        return b""
+            if name == COOKIE and (value := value.strip(b'"')):
+                found.add(value)
+        # Another host of the same domain can set one beside it: whose click it is must not depend on the order.
+        if len(found) > 1:
+            raise Refused(Reason.TOKEN_INVALID, f"two cookies named {COOKIE.decode()}")
+        return found.pop() if found else b""
+
+    @property
+    def from_script(self) -> bool:
+        """Whether the browser, if it says, says that a page sent this by script, or by a form within its own site."""
+        site = self._headers.get(b"sec-fetch-site", b"")
+        mode = self._headers.get(b"sec-fetch-mode", b"")
+        kind = self._headers.get(b"sec-fetch-dest", b"")
+        if mode == b"navigate":
+            return site in (b"same-origin", b"same-site") and kind in (b"", b"document")
+        return site in _PAGE_SITES and mode in _SCRIPT_MODES and kind in (b"", b"empty")
 
     @property
     def media_type(self) -> bytes:
@@ -91,12 +130,16 @@ class Request:
 
     @property
     def origin(self) -> str:
-        """The page's origin: from Origin, or for an image, which has none, from Referer."""
-        origin = self._headers.get(b"origin")
-        if origin is None and b"referer" in self._headers:
-            parts = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
-            return f"{parts.scheme}://{parts.netloc}".lower()
-        return (origin or b"").decode("latin-1").lower()
+        """The origin of the page that sent this, or nothing: what its browser says, and no page can change."""
+        return self._headers.get(b"origin", b"").decode("latin-1").lower()
+
+    @property
+    def referer(self) -> str:
+        """The origin of the page that an image is on, if its browser says. It can only tell against a request."""
+        if b"referer" not in self._headers:
+            return ""
+        parts = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
+        return f"{parts.scheme}://{parts.netloc}".lower()
 
     @property
     def cross_origin(self) -> bool:
@@ -135,13 +178,18 @@ class Request:
     def as_json(self, body: bytes) -> tuple[bytes, bytes]:
         """The body and its media type, a form turned into the JSON object that it stands for. Raises ``Refused``."""
         media_type = self.media_type
+        # Windows' editors and some exporters begin UTF-8 with a mark of its own.
+        if body[:1] in (b"\xef", b"\xff", b"\xfe"):
+            body = _unmarked(body)
         # curl -d calls everything a form; no form begins with a brace, which is always encoded there.
         if media_type == FORM and body[:1] in (b"{", b"["):
             return body, JSON
         if media_type == FORM:
             return _object(_pairs(body)), JSON
         if media_type == MULTIPART:
-            return _object(_parts(body, self._headers[b"content-type"])), JSON
+            return _object(multipart_pairs(body, self._headers[b"content-type"])), JSON
+        if media_type in NDJSON and b"\n" + _BOM in body:
+            body = body.replace(b"\n" + _BOM, b"\n")  # files put together, each with its mark
         return body, media_type
 
     def query_as_json(self) -> bytes:
@@ -179,34 +227,21 @@ def body_token(body: bytes, media_type: bytes) -> bytes:
     return tokens.pop().encode("utf-8", "replace") if tokens else b""
 
 
+def _unmarked(body: bytes) -> bytes:
+    if body.startswith(_UTF_16):
+        raise Refused(Reason.JSON_MALFORMED, "UTF-16: send UTF-8")
+    return body.removeprefix(_BOM)
+
+
 def _pairs(text: bytes) -> list[tuple[str, str]]:
-    if text.count(b"&") >= _FORM_FIELDS_MAX:
-        raise Refused(Reason.BODY_TOO_LARGE, f"a form has at most {_FORM_FIELDS_MAX} fields")
+    if text.count(b"&") >= FIELDS_MAX:
+        raise Refused(Reason.BODY_TOO_LARGE, f"a form has at most {FIELDS_MAX} fields")
     try:
-        return parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
+        pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise Refused(Reason.JSON_MALFORMED, "not UTF-8") from None
-
-
-def _parts(body: bytes, content_type: bytes) -> list[tuple[str, str]]:
-    """The fields of multipart/form-data: no nesting, no files, as FormData of strings sends them."""
-    boundary = _BOUNDARY.search(content_type)
-    if boundary is None:
-        raise Refused(Reason.JSON_MALFORMED, "multipart/form-data needs its boundary")
-    pieces = body.split(b"--" + (boundary[1] or boundary[2]))
-    if len(pieces) > _FORM_FIELDS_MAX + 2:
-        raise Refused(Reason.BODY_TOO_LARGE, f"a form has at most {_FORM_FIELDS_MAX} fields")
-    try:
-        return [_part(*piece.partition(b"\r\n\r\n")) for piece in pieces[1:-1]]
-    except UnicodeDecodeError:
-        raise Refused(Reason.JSON_MALFORMED, "not UTF-8") from None
-
-
-def _part(head: bytes, found: bytes, value: bytes) -> tuple[str, str]:
-    name = _PART_NAME.search(head)
-    if name is None or not found:
-        raise Refused(Reason.JSON_MALFORMED, "a part of the form has no name")
-    return name[1].decode(), value.removesuffix(b"\r\n").decode()
+    # The mark of UTF-8, as in a body, but encoded.
+    return [(name.removeprefix("\ufeff"), value) for name, value in pairs]
 
 
 def _object(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -6,12 +6,14 @@ import asyncio
 import gc
 import os
 import tempfile
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from ingest.app import create_app
 from ingest.broker import BrokerUnavailable, Producer
+from ingest.limits import share_limits
 from ingest.metrics import METRICS_FOLDER
 from ingest.protocol import BeaconProtocol
 from ingest.settings import IngestSettings
@@ -34,6 +36,7 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
         return
     with tempfile.TemporaryDirectory(prefix="flattr-ingest-") as folder:
         os.environ[METRICS_FOLDER] = folder
+        share_limits(Path(folder))
         uvicorn.run(worker, factory=True, workers=settings.workers, **options)
 
 

@@ -35,13 +35,32 @@ class IngestSettings(BrokerSettings):
         description="The `aud` that a token must carry: a token for another service opens nothing here.",
     )
 
+    token_leeway_s: float = Field(
+        default=60,
+        ge=0,
+        le=600,
+        description="So far ahead may the clock be of who issues tokens (`nbf`, a pixel token's `iat`).",
+    )
+    pixel_token_max_s: float = Field(
+        default=3600,
+        gt=0,
+        description="Longest life of a pixel token, from `iat` to `exp`: it stands in an address, which logs keep.",
+    )
+    failures_per_min: float = Field(
+        default=120,
+        ge=0,
+        description="So many requests a minute without a valid token are looked at for one address, as many at once; "
+        "beyond it they are 429. A valid token passes all the same. 0 for no limit.",
+    )
+
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(
         default=1,
         ge=1,
         le=64,
-        description="Processes that share the port, one core each. Each has a spool slot and rate limits of its own.",
+        description="Processes that share the port, one core each. Each has a spool slot of its own; rate limits "
+        "hold for all of them together.",
     )
     linger_ms: float = Field(
         default=3,
@@ -135,6 +154,22 @@ class IngestSettings(BrokerSettings):
         ge=0,
         description="Most records a second on the topic of rejected input; what is beyond is counted, not kept, "
         "so that a flood of rubbish does not become a flood of storage.",
+    )
+    rejected_mb_a_day: float = Field(
+        default=1000,
+        ge=1,
+        description="Most MB a day that are kept of what callers with a valid token sent and was refused.",
+    )
+    rejected_member_mb_a_day: float = Field(
+        default=20, ge=1, description="One member's share of it, so that nobody uses up what is everybody's."
+    )
+    rejected_samples_per_min: float = Field(
+        default=6,
+        ge=0,
+        description="Of what callers without a valid token sent, so many samples a minute are kept, of 256 bytes each.",
+    )
+    rejected_samples_mb_a_day: float = Field(
+        default=10, ge=1, description="Most MB a day of those samples. It is a budget of its own."
     )
     rejected_raw_max_bytes: int = Field(
         default=16 * 1024,

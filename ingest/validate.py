@@ -98,6 +98,15 @@ class Validator:
             return self._array(body, caller, now_ms)
         return [self.item(body, 0, caller, now_ms)]
 
+    def is_thing(self, click: Click, creator_id: str, thing: str) -> bool:
+        """Whether the click is for this thing of this creator, by the aliases that the click goes by."""
+        at_ms = wire.true_time_ms(click.clicked_at, click.sent_at, click.received_at)
+        try:
+            _, thing_id = self._named(self._in_force.only or self._in_force.at(at_ms), creator_id, thing)
+        except ValueError:
+            return False
+        return thing_id == click.thing_id
+
     def raws(self, body: bytes, media_type: bytes) -> list[bytes]:
         """Each item's bytes, in the order of ``read``'s verdicts, of a body that ``read`` took apart."""
         body = body.strip(b" \t\r\n")

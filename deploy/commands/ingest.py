@@ -59,16 +59,36 @@ def issue(
     days: Annotated[float, typer.Option(min=0.001, help="how long the token holds")] = 30,
     kid: Annotated[str | None, typer.Option(help="sign with this key; otherwise with the file's newest")] = None,
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
+    *,
+    pixel: Annotated[bool, typer.Option("--pixel", help="a token for a pixel: for one flattr, and minutes")] = False,
+    creator: Annotated[str, typer.Option(help="with --pixel: whose thing it is")] = "",
+    thing: Annotated[str, typer.Option(help="with --pixel: the thing, as its address is given")] = "",
+    site: Annotated[str, typer.Option(help="with --pixel: the id of the site that shows it")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="with --pixel: how long the token holds")] = 10,
 ) -> None:
-    """Print a token that lets MEMBER click."""
+    """Print a token that lets MEMBER click, or with --pixel a page's image flattr one thing for MEMBER."""
     from deploy.failures import CommandFailed
     from ingest.clock import clock_from
     from ingest.tokens import issue as sign
     from ingest.watched import FileError
 
+    bound = {"creator": creator, "thing": thing, "site": site}
+    missing = [f"--{name}" for name, value in bound.items() if not value]
+    if pixel and missing:
+        raise CommandFailed(f"a pixel token is for one flattr: it needs {', '.join(missing)}")
+    if not pixel and len(missing) < len(bound):
+        raise CommandFailed("--creator, --thing and --site go with --pixel")
     try:
         typer.echo(
-            sign(keys, member, audience=audience, now_ms=clock_from(clock)(), valid_s=round(days * 86400), kid=kid)
+            sign(
+                keys,
+                member,
+                audience=audience,
+                now_ms=clock_from(clock)(),
+                valid_s=round(minutes * 60 if pixel else days * 86400),
+                kid=kid,
+                bound=bound if pixel else None,
+            )
         )
     except (FileError, ValueError) as error:
         raise CommandFailed(str(error)) from error

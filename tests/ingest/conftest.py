@@ -51,6 +51,12 @@ class Ingest:
         now_ms = system_clock()
         return issue(self.settings.token_keys, member, audience=audience, now_ms=now_ms, valid_s=valid_s, kid=kid)
 
+    def pixel_token(self, member: str = "ann", *, valid_s: int = 600, **bound: str) -> str:
+        """A token for one member's flattr of bob's https://example.org/a on the site `blog`, or as `bound` says."""
+        bound = {"creator": "bob", "thing": "https://example.org/a", "site": "blog", **bound}
+        keys, now_ms = self.settings.token_keys, system_clock()
+        return issue(keys, member, audience="flattr", now_ms=now_ms, valid_s=valid_s, bound=bound)
+
     def get(self, path: str, **headers: str) -> Answer:
         """GET a path of the service."""
         return ask(self.url + path, headers=headers)

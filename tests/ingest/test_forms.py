@@ -12,7 +12,9 @@ from urllib.parse import urlencode
 import pytest
 
 from deploy.local import EmbeddedBroker
-from ingest.click import decode_block
+from ingest.click import Reason, decode_block
+from ingest.forms import multipart_pairs
+from ingest.refusal import Refused
 from ingest.request import Request
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for
 from tests.support.serving import Answer, ask
@@ -64,14 +66,92 @@ def test_json_that_curl_calls_a_form_is_json(ingest: Ingest) -> None:
     assert ingest.post(CLICK, content_type="application/x-www-form-urlencoded").status == 202
 
 
-def test_form_data_of_send_beacon_is_a_click(ingest: Ingest) -> None:
+def multipart(fields: dict[str, str], disposition: str = 'form-data; name="{}"', before: str = "") -> bytes:
+    """A form as its client writes it: how it names a field, and what it says before that."""
     parts = [
-        f'--XyZ\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
-        for name, value in {**CLICK, "token": ingest.token()}.items()
+        f"--XyZ\r\n{before}Content-Disposition: {disposition.format(name)}\r\n\r\n{value}\r\n"
+        for name, value in fields.items()
     ]
-    body = ("".join(parts) + "--XyZ--\r\n").encode()
-    assert send(ingest, body, content_type="multipart/form-data; boundary=XyZ").status == 202
+    return ("".join(parts) + "--XyZ--\r\n").encode()
+
+
+@pytest.mark.parametrize(
+    ("disposition", "before"),
+    [
+        ('form-data; name="{}"', ""),
+        ("form-data; name={}", "Content-Type: text/plain; charset=utf-8\r\n"),
+        ("form-data; name={}; filename={}", "Content-Type: text/plain; charset=UTF-8\r\nContent-Length: 3\r\n"),
+        ("form-data; name=\"{}\"; filename*=utf-8''%e2%82%ac", 'Content-Type: text/plain; charset="us-ascii"\r\n'),
+        ("FORM-DATA;NAME={}", "content-transfer-encoding: 8bit\r\n"),
+        ('form-data;\tname = "{}"', ""),
+    ],
+)
+def test_form_data_is_a_click_however_its_names_are_written(ingest: Ingest, disposition: str, before: str) -> None:
+    body = multipart(
+        {**CLICK, "token": ingest.token()}, disposition.replace("{}; filename={}", "{0}; filename={0}"), before
+    )
+    for boundary in ("XyZ", '"XyZ"', "XyZ; charset=utf-8"):
+        assert send(ingest, body, content_type=f"multipart/form-data; boundary={boundary}").status == 202
     assert send(ingest, body, content_type="multipart/form-data").json["reason"] == "json_malformed"
+    bare = body.replace(b"\r\n", b"\n")
+    assert send(ingest, bare, content_type="multipart/form-data; boundary=XyZ").status == 202
+    between = b"for people\r\n" + body + b"more for people"
+    assert send(ingest, between, content_type="multipart/form-data; boundary=XyZ").status == 202
+
+
+def fields_of(body: bytes) -> list[tuple[str, str]]:
+    return multipart_pairs(body, b"multipart/form-data; boundary=XyZ")
+
+
+def test_value_of_a_form_keeps_its_line_ends_and_an_escaped_name_its_quote() -> None:
+    assert fields_of(multipart({"a": "1\r\n\r\n--Xy\r\n2\n"})) == [("a", "1\r\n\r\n--Xy\r\n2\n")]
+    assert fields_of(multipart({'a\\"b': ""})) == [('a"b', "")]
+    assert fields_of(multipart({"a": "1\r\n2"}).replace(b"\r\n", b"\n")) == [("a", "1\n2")]
+    assert fields_of(multipart({"\u00e4": "\u00f6"})) == [("\u00e4", "\u00f6")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"--XyZ",
+        b"--XyZ--\r\n",
+        b"--XyZ\r\n\r\n1\r\n--XyZ--",
+        multipart({"a": "1"})[:-6],
+        multipart({"a": "1"}, "form-data; filename={}"),
+        multipart({"a": "1"}, before="Content-Type: multipart/mixed; boundary=b\r\n"),
+        multipart({"a": "1"}, before="Content-Type: text/plain; charset=utf-16\r\n"),
+        multipart({"a": "MQ=="}, before="Content-Transfer-Encoding: base64\r\n"),
+        multipart({"a": "1"}, before="x: y\r\n" * 9),
+        multipart({"a": "1"}, before=f"x: {'y' * 5000}\r\n"),
+        multipart({"a": "1"}).replace(b"1\r", b"\xff\r"),
+        multipart({str(number): "1" for number in range(33)}),
+        b"--XyZ\r\n" * 10_000,
+    ],
+)
+def test_form_data_that_is_none_is_refused_and_bounded(body: bytes) -> None:
+    request = Request("POST", "/v1/clicks", b"", [(b"content-type", b"multipart/form-data; boundary=XyZ")])
+    with pytest.raises(Refused) as caught:
+        request.as_json(body)
+    assert caught.value.refusal.reason in (Reason.JSON_MALFORMED, Reason.BODY_TOO_LARGE, Reason.BODY_EMPTY)
+
+
+def test_mark_of_utf_8_is_skipped_wherever_a_file_begins(ingest: Ingest) -> None:
+    mark, one = b"\xef\xbb\xbf", json.dumps(CLICK).encode()
+    form = urlencode(CLICK).encode()
+    for body, content_type, clicks in [
+        (mark + one, "application/json", 1),
+        (mark + b"[" + one + b"]", "text/plain", 1),
+        (mark + one + b"\r\n" + mark + one + b"\n", "application/x-ndjson", 2),
+        (mark + form, "application/x-www-form-urlencoded", 1),
+        (mark + one, "application/x-www-form-urlencoded", 1),
+        (b"%EF%BB%BF" + form, "application/x-www-form-urlencoded", 1),
+    ]:
+        answer = ingest.post(body, content_type=content_type)
+        assert (answer.status, len(answer.json["receipts"])) == (202, clicks)
+        assert "refused" not in answer.json or answer.json["refused"] == []
+    wide = ingest.post(json.dumps(CLICK).encode("utf-16"))
+    assert (wide.status, wide.json["reason"], wide.json["detail"]) == (400, "json_malformed", "UTF-16: send UTF-8")
 
 
 @pytest.mark.parametrize(
@@ -94,13 +174,13 @@ def test_hopeless_form_is_refused_with_its_reason(ingest: Ingest, body: bytes, r
 
 
 def test_pixel_is_a_click_and_a_picture(ingest: Ingest, embedded_broker: EmbeddedBroker) -> None:
-    query = urlencode({**CLICK, "token": ingest.token()})
+    query = urlencode({**CLICK, "token": ingest.pixel_token()})
     answer = ask(f"{ingest.url}/v1/click.gif?{query}")
     assert (answer.status, answer.headers["content-type"]) == (200, "image/gif")
     assert answer.headers["cache-control"] == "no-store"
     assert answer.body.startswith(b"GIF89a")
     assert len(records(embedded_broker.address, ingest.settings.topic_clicks)) == 1
-    refused = ask(f"{ingest.url}/v1/click.gif?{urlencode({'thing': 'x', 'token': ingest.token()})}")
+    refused = ask(f"{ingest.url}/v1/click.gif?{urlencode({'thing': 'x', 'token': ingest.pixel_token()})}")
     assert (refused.status, refused.json["reason"]) == (422, "field_missing")
     assert ask(f"{ingest.url}/v1/click.gif?{query}", method="POST", body=b"").status == 405
 
@@ -161,15 +241,6 @@ def test_known_site_may_send_with_the_members_cookie(guarded: Ingest, embedded_b
     assert (click.site_id, click.member_id) == ("blog", "ann")
 
 
-def test_pixel_is_known_by_its_referer(guarded: Ingest) -> None:
-    query = urlencode({**CLICK, "site": "k-blog"})
-    headers = {"cookie": f"flattr_token={guarded.token()}", "referer": f"{BLOG}/post?x=1"}
-    assert ask(f"{guarded.url}/v1/click.gif?{query}", headers=headers).status == 200
-    headers["referer"] = "https://evil.example/"
-    refused = ask(f"{guarded.url}/v1/click.gif?{query}", headers=headers)
-    assert (refused.status, refused.json["reason"]) == (403, "origin_forbidden")
-
-
 def test_pages_of_other_sites_are_refused(guarded: Ingest) -> None:
     token = {"authorization": f"Bearer {guarded.token()}"}
     body = json.dumps(CLICK).encode()
@@ -227,4 +298,4 @@ def test_request_reads_the_forms_of_headers() -> None:
         ],
     )
     assert (request.bearer, request.media_type, request.site_key) == (b"abc", b"text/plain", "k/1")
-    assert request.origin == "http://x"
+    assert (request.origin, request.referer) == ("", "http://x")

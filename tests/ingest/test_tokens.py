@@ -101,10 +101,68 @@ def test_token_for_another_audience_opens_nothing(desk: Desk) -> None:
     assert desk.reason(desk.issue(audience="bank")) is Reason.TOKEN_INVALID
 
 
-def test_token_is_not_good_before_its_time(desk: Desk) -> None:
-    claims: dict[str, object] = {"sub": "ann", "aud": "flattr", "exp": NOW_MS // 1000 + 60}
+def test_issuers_clock_may_be_a_minute_ahead_and_beyond_it_the_reason_says_to_wait(desk: Desk) -> None:
+    claims: dict[str, object] = {"sub": "ann", "aud": "flattr", "exp": NOW_MS // 1000 + 600}
     assert desk.reason(desk.signed(claims)) is None
-    assert desk.reason(desk.signed({**claims, "nbf": NOW_MS // 1000 + 1})) is Reason.TOKEN_INVALID
+    assert desk.reason(desk.signed({**claims, "nbf": NOW_MS // 1000 + 2})) is None
+    assert desk.reason(desk.signed({**claims, "nbf": NOW_MS // 1000 + 60, "iat": NOW_MS // 1000 + 60})) is None
+    with pytest.raises(Refused) as caught:
+        desk.tokens.member(desk.signed({**claims, "nbf": NOW_MS // 1000 + 80}).encode())
+    assert caught.value.refusal.reason is Reason.TOKEN_EARLY
+    assert caught.value.retry_after_s == 20
+
+
+BOUND = {"creator": "bob", "thing": "https://example.org/a", "site": "blog"}
+
+
+def pixel_reason(desk: Desk, **changed: object) -> Reason | None:
+    """Why the pixel's door is closed to a token with these claims; None when it is open."""
+    now_s = NOW_MS // 1000
+    claims: dict[str, object] = {
+        "sub": "ann",
+        "aud": "flattr-pixel",
+        "iat": now_s,
+        "exp": now_s + 600,
+        **BOUND,
+        **changed,
+    }
+    try:
+        desk.tokens.pixel(desk.signed({name: value for name, value in claims.items() if value is not None}).encode())
+    except Refused as refused:
+        return refused.refusal.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    ("changed", "reason"),
+    [
+        ({}, None),
+        ({"aud": ["flattr-pixel"]}, None),
+        ({"iat": NOW_MS // 1000 + 30}, None),
+        ({"aud": "flattr"}, Reason.TOKEN_PURPOSE),
+        ({"aud": ["flattr", "flattr-pixel"]}, Reason.TOKEN_PURPOSE),
+        ({"iat": None}, Reason.TOKEN_PURPOSE),
+        ({"exp": NOW_MS // 1000 + 3601}, Reason.TOKEN_PURPOSE),
+        ({"iat": NOW_MS // 1000 + 90, "exp": NOW_MS // 1000 + 99}, Reason.TOKEN_EARLY),
+        ({"iat": NOW_MS // 1000 - 90, "exp": NOW_MS // 1000}, Reason.TOKEN_EXPIRED),
+        ({"creator": None}, Reason.TOKEN_SCOPE),
+        ({"thing": ""}, Reason.TOKEN_SCOPE),
+        ({"site": None}, Reason.TOKEN_SCOPE),
+        ({"site": 7}, Reason.TOKEN_SCOPE),
+        ({"sub": "a b"}, Reason.TOKEN_INVALID),
+        ({"aud": "bank"}, Reason.TOKEN_INVALID),
+    ],
+)
+def test_pixel_token_is_short_lived_and_names_creator_thing_and_site(
+    desk: Desk, changed: dict[str, object], reason: Reason | None
+) -> None:
+    assert pixel_reason(desk, **changed) is reason
+
+
+@pytest.mark.parametrize("audience", ["flattr-pixel", ["flattr-pixel"], ["flattr", "flattr-pixel"]])
+def test_pixel_token_is_no_members_token(desk: Desk, audience: object) -> None:
+    claims = {"sub": "ann", "aud": audience, "iat": NOW_MS // 1000, "exp": NOW_MS // 1000 + 60, **BOUND}
+    assert desk.reason(desk.signed(claims)) is Reason.TOKEN_PURPOSE
 
 
 @pytest.mark.parametrize(
