@@ -136,9 +136,9 @@ class Fuzz:
         plain = self._object()
         chance = self._dice.random()
         if chance < 0.8:
-            packed = gzip.compress(plain, 1)
+            packed = gzip.compress(plain, 1, mtime=0)
         elif chance < 0.998:
-            whole = gzip.compress(plain)
+            whole = gzip.compress(plain, mtime=0)
             packed = self._dice.choice((whole * 2, zlib.compress(plain), plain, whole[:-6]))
         else:
             packed = _BOMB
@@ -147,7 +147,10 @@ class Fuzz:
     def _pixel(self) -> tuple[str, Headers, bytes]:
         fields = self._fields()
         if self._dice.random() < 0.5:
-            return f"/v1/click.gif?{_encoded(fields)}"[:8000], self._headers(b""), b""
+            bound = {"aud": "flattr-pixel", "exp": self._now_ms // 1000 + 600, "site": "blog"}
+            bound |= {"creator": fields.get("creator_id"), "thing": fields.get("thing")}
+            token = self._signed({"alg": "HS256", "kid": self._kid}, self._claims("member-1") | bound)
+            return f"/v1/click.gif?{_encoded({**fields, 'token': token.decode()})}"[:8000], {}, b""
         fields["token"] = self._token().decode("latin-1")
         return f"/v1/click.gif?{_encoded(fields)}"[:8000], {}, b""
 
