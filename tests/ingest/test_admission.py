@@ -25,6 +25,7 @@ SITES = {
     "k-blog": {"site_id": "blog", "origins": [BLOG]},
     "k-shop": {"site_id": "shop", "origins": ["https://shop.example.org"]},
 }
+NOTHING: Mapping[str, str] = {}
 SCRIPT = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "cors", "sec-fetch-dest": "empty"}
 BEACON = {**SCRIPT, "sec-fetch-mode": "no-cors"}
 FORM = {"sec-fetch-site": "same-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
@@ -140,16 +141,18 @@ def test_header_that_decides_counts_for_nothing_when_it_comes_twice(guarded: Ing
     assert (answer.status, answer.json["reason"]) == (400, "http_malformed")
 
 
-def pixel(ingest: Ingest, token: str, *, headers: Mapping[str, str] | None = None, **fields: str) -> Answer:
+def pixel(
+    ingest: Ingest, token: str, fields: Mapping[str, str] = NOTHING, headers: Mapping[str, str] = NOTHING
+) -> Answer:
     """GET the pixel of CLICK, with other fields beside it or in their place."""
     query = urlencode({**CLICK, "token": token, **fields})
-    return ask(f"{ingest.url}/v1/click.gif?{query}", headers=headers or {})
+    return ask(f"{ingest.url}/v1/click.gif?{query}", headers=headers)
 
 
 def test_pixel_token_clicks_once_for_what_it_is_bound_to(guarded: Ingest, embedded_broker: EmbeddedBroker) -> None:
     token = guarded.pixel_token()
     assert pixel(guarded, token).status == 200
-    assert pixel(guarded, token, site="k-blog", thing="HTTPS://Example.org:443/a?utm_source=x").status == 200
+    assert pixel(guarded, token, {"site": "k-blog", "thing": "HTTPS://Example.org:443/a?utm_source=x"}).status == 200
     assert pixel(guarded, token, headers={"referer": f"{BLOG}/post"}).status == 200
     assert pixel(guarded, guarded.pixel_token(site="k-blog")).status == 200
     clicks = decode_block(records(embedded_broker.address, guarded.settings.topic_clicks)[0].value)
@@ -169,7 +172,7 @@ def test_pixel_token_clicks_once_for_what_it_is_bound_to(guarded: Ingest, embedd
     ],
 )
 def test_pixel_token_opens_nothing_else(guarded: Ingest, fields: dict[str, str], status: int, reason: str) -> None:
-    answer = pixel(guarded, guarded.pixel_token(), **fields)
+    answer = pixel(guarded, guarded.pixel_token(), fields)
     assert (answer.status, answer.json["reason"]) == (status, reason)
     assert guarded.metric("flattr_ingest_clicks_accepted_total") == 0
 
@@ -193,7 +196,7 @@ def test_pixel_token_is_bound_where_no_sites_are_known(ingest: Ingest, embedded_
     assert pixel(ingest, ingest.pixel_token(site="anywhere")).status == 200
     (click,) = decode_block(records(embedded_broker.address, ingest.settings.topic_clicks)[0].value)
     assert click.site_id == "anywhere"
-    assert pixel(ingest, ingest.pixel_token(site="a"), site_id="b").status == 422
+    assert pixel(ingest, ingest.pixel_token(site="a"), {"site_id": "b"}).status == 422
 
 
 def flattr(ingest: Ingest, *words: str) -> subprocess.CompletedProcess[str]:

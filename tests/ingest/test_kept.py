@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from deploy.local import EmbeddedBroker
-from ingest import kept as subject
 from ingest.click import Reason, Rejection, decode_rejection, encode_rejection
 from ingest.kept import Kept
 from ingest.limits import Limits
@@ -33,7 +32,7 @@ class Shelf:
         self.now_s = 1000.0
         self.found: list[Rejection] = []
         self.metrics = Metrics()
-        monkeypatch.setattr(subject.time, "monotonic", lambda: self.now_s)
+        monkeypatch.setattr("ingest.kept.time.monotonic", lambda: self.now_s)
         chosen = IngestSettings.model_validate(settings)
         self.kept = Kept(chosen, limits or Limits(), self.metrics, lambda: 5, self._keep)
 

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -24,7 +25,7 @@ def token(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return issue(tmp_path / "keys.json", "ann", audience="flattr", now_ms=system_clock(), valid_s=60)
 
 
-WAYS = {
+WAYS: dict[str, Callable[[str], str]] = {
     "json": lambda token: json.dumps({"thing": "x", "token": token}),
     "another field": lambda token: json.dumps({"x_session": token}),
     "a field's name": lambda token: json.dumps({token: 1}),
