@@ -34,9 +34,12 @@ class OncePerWhile(logging.Filter):
         return True
 
 
-def _without_tokens(_: object, __: str, line: str) -> str:
-    """The line as it may be kept: whatever brought a token into it."""
-    return redacted_text(line)
+class _WithoutTokens(structlog.stdlib.ProcessorFormatter):
+    """A line as it may be kept, whatever brought a token into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The rendered line."""
+        return redacted_text(super().format(record))
 
 
 def set_up(level: str = "INFO") -> None:
@@ -57,13 +60,12 @@ def set_up(level: str = "INFO") -> None:
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        _WithoutTokens(
             foreign_pre_chain=shared,
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 structlog.processors.format_exc_info,
                 render,
-                _without_tokens,
             ],
         )
     )
