@@ -122,7 +122,7 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
             warehouse,
             MONTH,
             clock=lambda: end_ms,
-            log_ends=lambda _cutoff_ms: {0: 1},
+            log_ends=lambda: {0: 1},
             settings=settings,
             progress=lambda step, _percent: marks.update({step: round(time.perf_counter() - began, 2)}),
         )

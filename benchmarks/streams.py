@@ -79,7 +79,7 @@ class _Bench:
 
     def fill(self, clicks: int, singles: int, plain: int) -> None:
         """Write the topics: blocks, singles, the rival's own."""
-        names = [TopicPlan(name, PARTITIONS) for name in ("blocks", "singles", "live")]
+        names = [TopicPlan(name, PARTITIONS).unbounded() for name in ("blocks", "singles", "live")]
         names += [TopicPlan("plain", 1), TopicPlan("rejected", 1)]
         asyncio.run(create_topics(self.broker, names))
         made = list(lines(max(clicks, singles), at_ms=self.at_ms, seed=7))

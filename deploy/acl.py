@@ -17,7 +17,7 @@ from aiokafka.protocol.admin import CreateAclsRequest
 _TOPIC, _GROUP = 2, 3
 _LITERAL: Final = 3
 _ALLOW: Final = 3
-_OPERATIONS: Final = {"Read": 3, "Write": 4}
+_OPERATIONS: Final = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
 class AclError(RuntimeError):
@@ -44,6 +44,8 @@ def rights(clicks: str, rejected: str, group: str) -> list[Right]:
         Right("streams", "Read", _GROUP, group),
         # The month's close, `flattr verify` and an erasure: where the log ends.
         Right("finance", "Read", _TOPIC, clicks),
+        # The close asks whether the topic refuses old stamps.
+        Right("finance", "DescribeConfigs", _TOPIC, clicks),
         Right("erasure", "Read", _TOPIC, clicks),
     ]
 

@@ -219,7 +219,7 @@ class Demo:
                 warehouse,
                 self.month,
                 clock=self._clock,
-                log_ends=KafkaLogEnds(stack.broker_address, stack.plan.topic_clicks),
+                log_ends=KafkaLogEnds(stack.broker_address, stack.plan.topic_clicks, settle_ms=None),
                 settings=self._close_settings().model_copy(update={"log_epoch": stack.epoch}),
                 progress=lambda step, percent: status.update(f"closing: {step} ({percent} %)"),
             )

@@ -45,8 +45,9 @@ def log_ends() -> LogEnds:
     from ingest.kafka import BrokerSettings, client_security
     from warehouse.payout.log_ends import KafkaLogEnds
 
-    log = BrokerSettings()
-    return KafkaLogEnds(log.broker, log.topic_clicks, client_security(log))
+    log, rules = BrokerSettings(), settings()
+    settle_ms = rules.close_settle_s * 1000 if rules.close_stamps_bounded else None
+    return KafkaLogEnds(log.broker, log.topic_clicks, client_security(log), settle_ms=settle_ms)
 
 
 def closed(month: str) -> Proof:

@@ -25,7 +25,7 @@ from typing import IO, Final, Self
 
 from deploy.local import HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port
 from deploy.running import remove_environment, write_environment
-from deploy.topics import ANY_TIME, HOUR_MS, TopicPlan, create_topics
+from deploy.topics import TopicPlan, create_topics
 from ingest.tokens import keygen
 from warehouse.client import Warehouse, masked
 from warehouse.migrate import migrate
@@ -168,6 +168,7 @@ class Stack:
             "FLATTR_TOKEN_KEYS": str(self.token_keys),
             "FLATTR_INGEST_SPOOL": str(self.folder / "ingest" / "spool"),
             **embedded,
+            "FLATTR_CLOSE_STAMPS_BOUNDED": str(not self.broker and self.plan.clock == "system").lower(),
             **self.plan.environment,
         }
 
@@ -236,11 +237,8 @@ class Stack:
 
     def _topics(self) -> list[TopicPlan]:
         plan = self.plan
-        ahead_max_ms = HOUR_MS if plan.clock == "system" else ANY_TIME
-        return [
-            TopicPlan(plan.topic_clicks, plan.partitions, ahead_max_ms=ahead_max_ms),
-            TopicPlan(plan.topic_rejected, 1, ahead_max_ms=ahead_max_ms),
-        ]
+        topics = [TopicPlan(plan.topic_clicks, plan.partitions), TopicPlan(plan.topic_rejected, 1)]
+        return topics if plan.clock == "system" else [topic.unbounded() for topic in topics]
 
     def _ports(self) -> dict[str, int]:
         plan = self.plan

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, NamedTuple, Self
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
+from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, for_code
 from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: How long before the broker's time a record may be stamped, in ms: a setting of the topic.
+BEFORE_MAX: Final = "message.timestamp.before.max.ms"
+#: Kafka's number for "set on the topic itself".
+_OWN: Final = 1
 
 
 class BrokerSettings(BaseSettings):
@@ -69,3 +77,26 @@ def client_security(settings: BrokerSettings) -> dict[str, Any]:
         client["sasl_plain_username"] = settings.broker_sasl_username
         client["sasl_plain_password"] = password.get_secret_value() if password else None
     return client
+
+
+class SettingsUntold(Exception):
+    """The broker does not say how a topic is set."""
+
+
+class TopicSetting(NamedTuple):
+    """A setting that is in force, and whether it is the topic's own."""
+
+    value: str
+    own: bool
+
+
+async def topic_settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, TopicSetting]:
+    """A topic's settings by name. Raises ``SettingsUntold``: no right to see them, or a broker that has none."""
+    try:
+        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
+    except (IncompatibleBrokerVersion, KafkaConnectionError) as error:
+        raise SettingsUntold(f"the broker does not know the question ({type(error).__name__})") from error
+    ((code, message, _, _, entries),) = answer.resources
+    if code:
+        raise SettingsUntold(f"{for_code(code).__name__}: {message or topic}")
+    return {name: TopicSetting(value, source == _OWN) for name, value, _, source, *_ in entries}

@@ -13,7 +13,7 @@ from ingest.click import month_text
 from warehouse.client import Warehouse, named
 from warehouse.lag import Lag
 from warehouse.payout import proof
-from warehouse.payout.gate import Tallies, read_tallies
+from warehouse.payout.gate import Tallies, month_due, read_tallies
 from warehouse.payout.months import cutoff_ms
 from warehouse.payout.proof import Proof
 from warehouse.payout.queries import Payout
@@ -53,7 +53,7 @@ class MonthFacts:
     tallies: Tallies
     stages: tuple[StageDone, ...]
     proof: Proof | None
-    #: a month before it that is not sealed and has flattrs
+    #: a month before it that is to be closed first
     open_before: int | None
 
 
@@ -62,15 +62,17 @@ def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
     return [(int(month), bool(sealed)) for month, sealed in warehouse.rows(named("months")) if month]
 
 
-def read_facts(warehouse: Warehouse, month: int) -> MonthFacts:
+def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthFacts:
     """Ask for all that the page of a month shows."""
     stages = warehouse.rows(named("close_stages"), {"month": month})
-    before = [number for number, sealed in months(warehouse) if number < month and not sealed]
+    rows = warehouse.rows(named("payout_months"))
+    sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
+    due = month_due([number for number, _ in rows], sealed, rules)
     return MonthFacts(
         tallies=read_tallies(warehouse, month),
         stages=tuple(StageDone(Stage(stage), int(at_ms)) for stage, at_ms in stages),
         proof=proof.stored(warehouse, month),
-        open_before=min(before, default=None),
+        open_before=due if due is not None and due < month else None,
     )
 
 
@@ -91,7 +93,7 @@ def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> lis
     """What the gate asks, as far as the warehouse knows it. Each detail says what is so or what to do."""
     return [
         _over(month, lag.now_ms, rules),
-        _in_order(month, facts),
+        _in_order(facts),
         _drained(month, lag, rules),
         _explained(facts.tallies),
         _recounted(facts),
@@ -109,19 +111,19 @@ def _over(month: int, now_ms: int, rules: CloseSettings) -> Check:
     return Check("over", False, f"The month with its grace is over in {wait}.")
 
 
-def _in_order(month: int, facts: MonthFacts) -> Check:
-    if facts.open_before is not None and facts.open_before < month:
+def _in_order(facts: MonthFacts) -> Check:
+    if facts.open_before is not None:
         return Check("in_order", False, f"{month_text(facts.open_before)} is not closed yet: close it first.")
     return Check("in_order", True, "Every month before it is closed.")
 
 
 def _drained(month: int, lag: Lag, rules: CloseSettings) -> Check:
-    cutoff = cutoff_ms(month, rules.grace_s)
+    cutoff = cutoff_ms(month, rules.grace_s) + rules.close_settle_s * 1000
     if not lag.partitions:
         return Check("drained", None, "The stream has not counted anything yet: start `flattr streams`.")
     behind = [part.partition for part in lag.partitions if part.as_of_ms is None or part.as_of_ms < cutoff]
     if not behind:
-        return Check("drained", True, "Every partition is counted past the month's end and grace.")
+        return Check("drained", True, "Every partition is counted past the month's end, grace and settling time.")
     names = ", ".join(str(number) for number in behind[:12])
     return Check("drained", False, f"{len(behind)} of {len(lag.partitions)} partitions are not there yet: {names}.")
 

@@ -147,6 +147,8 @@ class Arena:
             "FLATTR_GRACE_S": str(self.plan.grace_s),
             "FLATTR_TOKEN_KEYS": str(self.token_keys),
             "FLATTR_CLOSE_SETTLE_S": str(self.plan.settle_s),
+            "FLATTR_CLOSE_STAMPS_BOUNDED": "false",
+            "FLATTR_CLOSE_DRAIN_TIMEOUT_S": "2",
             "FLATTR_CLOSE_CLAIM_REQUIRED": "false",
             "FLATTR_INGEST_PRODUCE_TIMEOUT_S": "3",
             "FLATTR_INGEST_SPOOL": str(self.spool),
@@ -335,7 +337,8 @@ class Arena:
     def _make_topics(self) -> None:
         """The cluster may still be electing when its ports answer."""
         replication = min(3, self.plan.brokers)
-        plans = [TopicPlan("clicks", self.plan.partitions, replication), TopicPlan("rejected", 1, replication)]
+        topics = [TopicPlan("clicks", self.plan.partitions, replication), TopicPlan("rejected", 1, replication)]
+        plans = [topic.unbounded() for topic in topics]
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while True:
             try:

@@ -10,6 +10,8 @@ import typer
 
 from deploy.month import clock, closed, log_ends, print_proof, settings, warehouse
 
+#: The stream is always a moment behind the log; who asks for a status does not wait for more.
+_STATUS_WAITS_S = 5.0
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 
 
@@ -116,7 +118,8 @@ def status(month: Month) -> None:
         print_proof(sealed)
         return
     try:
-        tallies = pass_gate(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings())
+        soon = settings().model_copy(update={"close_drain_timeout_s": _STATUS_WAITS_S})
+        tallies = pass_gate(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=soon)
     except WarehouseError as missing:
         typer.echo(f"{month} is open. {missing}")
     else:

@@ -30,17 +30,21 @@ def create(
     *,
     rights: Annotated[bool, typer.Option("--rights", help="then do as `topics allow` does")] = False,
 ) -> None:
-    """Create the topics that are missing; check the others."""
-    from deploy.topics import TopicPlan, create_topics
+    """Create the topics that are missing; check the others and bound their records' stamps as planned."""
+    from deploy.topics import TopicPlan, bring_to_plan, create_topics
     from ingest.kafka import BrokerSettings, client_security
 
     plans = [
         TopicPlan(clicks, partitions, replication),
         TopicPlan(rejected, 1, replication),
     ]
-    made = asyncio.run(create_topics(broker, plans, client_security(BrokerSettings())))
+    client = client_security(BrokerSettings())
+    made = asyncio.run(create_topics(broker, plans, client))
+    changed = asyncio.run(bring_to_plan(broker, [plan for plan in plans if plan.name not in made], client))
     for plan in plans:
         typer.echo(f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'was there'}")
+    for change in changed:
+        typer.echo(f"{change.topic}: {change.setting} was {change.before}, is {change.after}")
     if rights:
         allow(broker, clicks, rejected, group)
 

@@ -22,7 +22,7 @@ STAMP_STEP_MS = 60_000
 
 @pytest.fixture
 async def ready_topic(broker: Part, topic: str) -> str:
-    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS)])
+    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()])
     return topic
 
 

@@ -86,7 +86,7 @@ def check_close(stack: Stack, warehouse: Warehouse, oracle: Oracle, folder: Path
         + "".join(f"{member},{MONTH // 100}-{MONTH % 100:02},2,EUR,yes\n" for member in members)
     )
     import_pledges(warehouse, pledges, "EUR")
-    log_ends = KafkaLogEnds(stack.broker_address, stack.plan.topic_clicks)
+    log_ends = KafkaLogEnds(stack.broker_address, stack.plan.topic_clicks, settle_ms=None)
 
     with pytest.raises(PayoutRefused, match="is not over"):
         close_month(warehouse, MONTH, clock=clock, log_ends=log_ends, settings=SETTINGS)

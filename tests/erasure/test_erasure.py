@@ -163,7 +163,7 @@ def closed(warehouse: Warehouse, month: int) -> Proof:
     settings = closing()
     drained = dict.fromkeys(range(PARTITIONS), 0)
     return close_month(
-        warehouse, month, clock=clock_after(month, settings), log_ends=lambda _: drained, settings=settings
+        warehouse, month, clock=clock_after(month, settings), log_ends=lambda: drained, settings=settings
     )
 
 
@@ -220,7 +220,7 @@ def test_a_close_that_died_after_computing_computes_anew_after_an_erasure(wareho
     with pytest.raises(Died):
         close_month(
             warehouse, NOVEMBER, clock=clock_after(NOVEMBER, settings),
-            log_ends=lambda _: dict.fromkeys(range(PARTITIONS), 0), settings=settings, progress=die,
+            log_ends=lambda: dict.fromkeys(range(PARTITIONS), 0), settings=settings, progress=die,
         )  # fmt: skip
     erased_at_once(warehouse, "mia")
     assert closed(warehouse, NOVEMBER).balanced

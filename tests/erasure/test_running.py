@@ -41,7 +41,9 @@ async def test_erasure_under_load_changes_no_count_and_a_replay_of_the_log_agree
     embedded_broker: EmbeddedBroker, warehouse: Warehouse, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = embedded_broker.address
-    await create_topics(broker, [TopicPlan(topic, PARTITIONS), TopicPlan(f"{topic}-rejected", 1)])
+    await create_topics(
+        broker, [TopicPlan(topic, PARTITIONS).unbounded(), TopicPlan(f"{topic}-rejected", 1).unbounded()]
+    )
     clicks = traffic(1500, members=15, undo=0.1)
     with StreamWorker(tmp_path, broker=broker, warehouse=warehouse, topic=topic) as worker:
         await send(broker, topic, clicks[:500], partitions=PARTITIONS, block=10)

@@ -27,7 +27,9 @@ STEPS = ("labels", "flattrs", "counts", "progress")
 
 
 async def make_topics(broker: Part, topic: str) -> None:
-    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS), TopicPlan(f"{topic}-rejected", 1)])
+    await create_topics(
+        broker.address, [TopicPlan(topic, PARTITIONS).unbounded(), TopicPlan(f"{topic}-rejected", 1).unbounded()]
+    )
 
 
 async def test_worker_killed_between_every_two_steps_of_the_flush_changes_no_number(

@@ -181,6 +181,6 @@ def clock_after(month: int, settings: CloseSettings) -> Clock:
     return lambda: at_ms
 
 
-def drained(_cutoff_ms: int) -> dict[int, int]:
+def drained() -> dict[int, int]:
     """A log that has nothing left to count."""
     return dict.fromkeys(range(PARTITIONS), 0)

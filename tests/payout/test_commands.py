@@ -54,6 +54,8 @@ async def terminal(warehouse: Warehouse, embedded_broker: EmbeddedBroker, topic:
             "FLATTR_BROKER": embedded_broker.address,
             "FLATTR_TOPIC_CLICKS": topic,
             "FLATTR_CLOCK": "system",
+            "FLATTR_CLOSE_STAMPS_BOUNDED": "false",
+            "FLATTR_CLOSE_DRAIN_TIMEOUT_S": "0.5",
             "FLATTR_CLOSE_CLAIM_REQUIRED": "false",
             "FLATTR_CLOSE_MINIMUM_MINOR": "100",
             "FLATTR_CLOSE_DEBTOR_NAME": "Flattr",

@@ -1,27 +1,42 @@
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import InvalidTimestampError
 
-from deploy.local import Part
-from deploy.topics import TopicPlan, create_topics
+from deploy.local import ROOT, Part
+from deploy.topics import DAY_MS, TopicPlan, bring_to_plan, create_topics
 from ingest.clock import system_clock
-from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattrs_of, partition_of, pledge, state_month
+from ingest.kafka import BEFORE_MAX, TopicSetting, topic_settings
+from tests.payout.build import (
+    PARTITIONS,
+    Flattr,
+    clock_after,
+    closing,
+    drained,
+    flattrs_of,
+    partition_of,
+    pledge,
+    state_month,
+)  # fmt: skip
 from warehouse.client import Warehouse
 from warehouse.payout.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.log_ends import KafkaLogEnds
+from warehouse.payout.log_ends import KafkaLogEnds, check_stamps
 from warehouse.payout.months import cutoff_ms, parse_month
 
 MONTH = 202611
-SETTINGS = closing()
+SETTINGS = closing(close_drain_timeout_s=0)
 
 
 @pytest.fixture
@@ -35,8 +50,8 @@ def month(warehouse: Warehouse) -> Warehouse:
 def refusal(warehouse: Warehouse, number: int = MONTH, ends: Mapping[int, int] | None = None) -> str:
     """What the gate answers, having made sure that nothing was written."""
 
-    def log_ends(_cutoff_ms: int) -> Mapping[int, int]:
-        return ends or drained(0)
+    def log_ends() -> Mapping[int, int]:
+        return ends or drained()
 
     with pytest.raises(PayoutRefused) as refused:
         close_month(warehouse, number, clock=clock_after(number, SETTINGS), log_ends=log_ends, settings=SETTINGS)
@@ -53,7 +68,7 @@ def test_what_is_no_month_is_refused(text: str) -> None:
 
 def test_month_that_is_not_over_is_refused_with_the_moment_from_which_it_can_be_closed(month: Warehouse) -> None:
     at_ms = cutoff_ms(MONTH, SETTINGS.grace_s) + SETTINGS.close_settle_s * 1000 - 1
-    with pytest.raises(PayoutRefused, match=r"2026-11 is not over: .* from 2026-12-01 01:01:00 UTC on"):
+    with pytest.raises(PayoutRefused, match=r"2026-11 is not over: .* from 2026-12-01 01:02:00 UTC on"):
         close_month(month, MONTH, clock=lambda: at_ms, log_ends=drained, settings=SETTINGS)
 
 
@@ -83,10 +98,10 @@ def test_partition_that_was_never_counted_is_named(month: Warehouse) -> None:
 
 
 def test_offsets_of_an_older_log_do_not_pass_for_this_one(month: Warehouse) -> None:
-    newer = closing(log_epoch=1)
+    newer = closing(log_epoch=1, close_drain_timeout_s=0)
     with pytest.raises(PayoutRefused, match="is counted to offset 0 of 1"):
         close_month(
-            month, MONTH, clock=clock_after(MONTH, newer), log_ends=lambda _: {partition_of("mia"): 1}, settings=newer
+            month, MONTH, clock=clock_after(MONTH, newer), log_ends=lambda: {partition_of("mia"): 1}, settings=newer
         )
 
 
@@ -122,22 +137,181 @@ def test_second_close_is_refused_while_the_first_runs_and_passes_after_it(month:
     assert close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS).balanced
 
 
-async def test_log_ends_are_the_first_record_past_the_cutoff_or_the_end(broker: Part, topic: str) -> None:
-    cutoff = system_clock() - 1_000_000  # brokers refuse stamps far from their own time
-    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS)])
+async def send(broker: Part, topic: str, records: Mapping[int, Sequence[int]]) -> None:
+    """Write a record for every stamp, by partition."""
     producer = AIOKafkaProducer(bootstrap_servers=broker.address)
     await producer.start()
     try:
-        for partition, stamps in {0: (-2, -1, 0, 5), 1: (-2, -1), 2: (7,)}.items():
+        for partition, stamps in records.items():
             for stamp in stamps:
-                await producer.send_and_wait(topic, b"x", partition=partition, timestamp_ms=cutoff + stamp)
+                await producer.send_and_wait(topic, b"x", partition=partition, timestamp_ms=stamp)
     finally:
         await producer.stop()
-    # The embedded broker finds no record by time: there, everything must be counted to the end.
-    first = 2 if broker.name == "kafka" else 4
-    assert await KafkaLogEnds(broker.address, topic).ask(cutoff) == {0: first, 1: 2, 2: 0, 3: 0}
+
+
+async def test_log_ends_are_past_every_record_whatever_its_stamp(broker: Part, topic: str) -> None:
+    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()])
+    now = system_clock()
+    await send(broker, topic, {0: (now + DAY_MS, now - DAY_MS, now), 1: (0, now), 2: (now,)})
+    assert await KafkaLogEnds(broker.address, topic, settle_ms=None).ask() == {0: 3, 1: 2, 2: 1, 3: 0}
     with pytest.raises(PayoutRefused, match="There is no topic 'nowhere'"):
-        await KafkaLogEnds(broker.address, "nowhere").ask(cutoff)
+        await KafkaLogEnds(broker.address, "nowhere", settle_ms=None).ask()
+
+
+def logged_with_a_fast_ingest(broker: Part, topic: str) -> None:
+    """An ingest three minutes fast has stamped past the cut-off; behind it stand three clicks stamped in time."""
+    cutoff = cutoff_ms(MONTH, SETTINGS.grace_s)
+    asyncio.run(create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()]))
+    fast = cutoff + 180_000
+    asyncio.run(send(broker, topic, {partition_of("mia"): (fast, cutoff - 3000, cutoff - 2000, cutoff - 1000)}))
+
+
+def count_three_more(warehouse: Warehouse) -> None:
+    """What a lagging stream states in the end: the three of mia, at offsets 1 to 3."""
+    state_month(warehouse, MONTH, flattrs_of("mia ada 3"))
+
+
+def test_a_fast_ingest_and_a_lagging_stream_do_not_close_a_month_without_three_flattrs_in_time(
+    warehouse: Warehouse, broker: Part, topic: str
+) -> None:
+    logged_with_a_fast_ingest(broker, topic)
+    pledge(warehouse, MONTH, {"mia": 2_000_000})
+    state_month(warehouse, MONTH, [])
+    settings = closing(close_drain_timeout_s=30)
+    log_ends = KafkaLogEnds(broker.address, topic, settle_ms=None)
+    steps: list[str] = []
+
+    def step_done(step: str, _percent: int) -> None:
+        if not steps:
+            count_three_more(warehouse)
+        steps.append(step)
+
+    proof = close_month(
+        warehouse, MONTH, clock=clock_after(MONTH, settings), log_ends=log_ends, settings=settings, progress=step_done
+    )
+    assert steps[0] == f"partition {partition_of('mia')} is counted to offset 1 of 4"
+    assert (proof.flattrs, proof.paid_micro) == (3, 1_800_000)
+
+
+def test_who_is_behind_is_named_when_the_stream_does_not_catch_up(
+    warehouse: Warehouse, broker: Part, topic: str
+) -> None:
+    logged_with_a_fast_ingest(broker, topic)
+    pledge(warehouse, MONTH, {"mia": 2_000_000})
+    state_month(warehouse, MONTH, [])
+    log_ends = KafkaLogEnds(broker.address, topic, settle_ms=None)
+    with pytest.raises(PayoutRefused, match=f"partition {partition_of('mia')} is counted to offset 1 of 4"):
+        close_month(warehouse, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=log_ends, settings=SETTINGS)
+    assert warehouse.rows("SELECT (SELECT count() FROM seals), (SELECT count() FROM close_log)") == [(0, 0)]
+
+
+def test_a_log_that_grows_while_the_gate_waits_does_not_make_it_wait_for_ever(month: Warehouse) -> None:
+    asked: list[int] = []
+
+    def growing() -> Mapping[int, int]:
+        asked.append(len(asked))
+        return {partition_of("mia"): 5 + 100 * len(asked)}
+
+    settings = closing(close_drain_timeout_s=30)
+
+    def count_on(step: str, _percent: int) -> None:
+        if step.startswith("partition"):
+            month.command(
+                "INSERT INTO progress SELECT partition, position + bitShiftLeft(toUInt64(200), 16), record_at, "
+                "written_at, tallies.month, tallies.accepted, tallies.counted, tallies.duplicate, tallies.undo, "
+                "tallies.rejected, tallies.late FROM progress FINAL"
+            )
+
+    close_month(
+        month, MONTH, clock=clock_after(MONTH, settings), log_ends=growing, settings=settings, progress=count_on
+    )
+    assert asked == [0]
+
+
+WAITING = """
+import sys
+from tests.payout.build import clock_after, closing
+from warehouse.client import Warehouse
+from warehouse.payout.close import close_month
+
+settings = closing(close_drain_timeout_s=60)
+close_month(Warehouse(sys.argv[1]), 202611, clock=clock_after(202611, settings), log_ends=lambda: {0: 1000},
+            settings=settings, progress=lambda step, _percent: print(step, flush=True))
+"""
+
+
+def test_close_killed_while_it_waits_leaves_nothing_and_the_lock_free(month: Warehouse) -> None:
+    with subprocess.Popen([sys.executable, "-c", WAITING, month.url], stdout=subprocess.PIPE, cwd=ROOT) as child:
+        assert child.stdout is not None
+        assert b"partition 0 is counted to offset" in child.stdout.readline()
+        child.kill()
+    assert month.rows("SELECT (SELECT count() FROM seals), (SELECT count() FROM close_log)") == [(0, 0)]
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            proof = close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)
+        except MonthLocked:
+            assert time.monotonic() < deadline
+        else:
+            break
+    assert proof.balanced
+
+
+async def test_topic_as_planned_lets_no_record_into_a_month_when_the_gate_has_asked(kafka: Part, topic: str) -> None:
+    await create_topics(kafka.address, [TopicPlan(topic, 1)])
+    asking = KafkaLogEnds(kafka.address, topic, settle_ms=SETTINGS.close_settle_s * 1000)
+    assert await asking.ask() == {0: 0}
+    for off_by_ms in (-90_000, 90_000):
+        with pytest.raises(InvalidTimestampError):
+            await send(kafka, topic, {0: [system_clock() + off_by_ms]})
+    await send(kafka, topic, {0: [system_clock() - 30_000, system_clock() + 30_000]})
+    assert await asking.ask() == {0: 2}
+
+
+async def test_topic_that_takes_old_stamps_is_refused_until_topics_create_bounds_them(kafka: Part, topic: str) -> None:
+    plan = TopicPlan(topic, 1)
+    await create_topics(kafka.address, [replace(plan, behind_max_ms=61_000, retention_ms=-1)])
+    asking = KafkaLogEnds(kafka.address, topic, settle_ms=SETTINGS.close_settle_s * 1000)
+    with pytest.raises(PayoutRefused, match=r"records stamped 61 s ago.*`flattr topics create`"):
+        await asking.ask()
+    (change,) = await bring_to_plan(kafka.address, [plan])
+    assert (change.setting, change.before, change.after) == (BEFORE_MAX, "61000", "60000")
+    assert await asking.ask() == {0: 0}
+    assert await bring_to_plan(kafka.address, [plan]) == []
+    admin = AIOKafkaAdminClient(bootstrap_servers=kafka.address)
+    await admin.start()
+    assert (await topic_settings(admin, topic))["retention.ms"].value == "-1"
+    await admin.close()
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, "it wants Kafka 3.6 or newer"),
+        ({BEFORE_MAX: TopicSetting(str((1 << 63) - 1), own=False)}, "a record could come into the month"),
+        ({BEFORE_MAX: TopicSetting("60001", own=True)}, "a record could come into the month"),
+    ],
+)
+def test_what_a_topic_says_of_its_stamps_must_fit_the_settling_time(
+    settings: dict[str, TopicSetting], said: str
+) -> None:
+    with pytest.raises(PayoutRefused, match=said):
+        check_stamps("clicks", settings, 120_000)
+    check_stamps("clicks", {"message.timestamp.type": TopicSetting("LogAppendTime", own=True)}, 120_000)
+
+
+def test_month_of_which_there_are_only_undos_does_not_stand_in_the_way(month: Warehouse) -> None:
+    state_month(month, 197001, [Flattr("mia", "ada", "old", clicked=False, undone=True)])
+    assert close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS).balanced
+
+
+def test_counted_flattrs_of_1970_are_named_with_the_setting_that_leaves_them_out(month: Warehouse) -> None:
+    state_month(month, 197001, flattrs_of("mia ada 1"))
+    said = refusal(month)
+    assert "1970-01 is not closed yet" in said
+    assert "FLATTR_CLOSE_FIRST_MONTH=2026-11" in said
+    settings = closing(close_first_month="2026-11")
+    assert close_month(month, MONTH, clock=clock_after(MONTH, settings), log_ends=drained, settings=settings).balanced
 
 
 def test_lock_of_a_killed_holder_is_free_within_seconds(warehouse: Warehouse) -> None:

@@ -86,9 +86,7 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     assert ErasureList(streams).newest()
     assert api.rows("SELECT count() FROM flattrs WHERE member_id = 'member-1'") == [(0,)]
     settings = CloseSettings()
-    proof = close_month(
-        finance, month, clock=clock_after(month, settings), log_ends=lambda _: {0: 1}, settings=settings
-    )
+    proof = close_month(finance, month, clock=clock_after(month, settings), log_ends=lambda: {0: 1}, settings=settings)
     assert proof.balanced
 
 

@@ -28,7 +28,9 @@ PARTITIONS = 4
 
 
 async def make_topics(broker: Part, topic: str) -> None:
-    await create_topics(broker.address, [TopicPlan(topic, PARTITIONS), TopicPlan(f"{topic}-rejected", 1)])
+    await create_topics(
+        broker.address, [TopicPlan(topic, PARTITIONS).unbounded(), TopicPlan(f"{topic}-rejected", 1).unbounded()]
+    )
 
 
 async def test_every_click_is_counted_once_in_blocks_and_alone(

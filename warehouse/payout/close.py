@@ -57,7 +57,9 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
         if before is not None:
             return before
         # After the gate: a flattr that is counted later would be missing in the quarantine.
-        tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+        tallies = gate.pass_gate(
+            warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
+        )
         quarantine.refresh(warehouse, month)
         run = _Run(warehouse, month, settings, lock, progress)
         return run.finish(tallies)
@@ -83,7 +85,9 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
         snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
         if sealed is None:
             forget_stages(warehouse, month)
-            tallies = gate.pass_gate(warehouse, month, clock=clock, log_ends=log_ends, settings=settings)
+            tallies = gate.pass_gate(
+                warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
+            )
             quarantine.refresh(warehouse, month)
         else:
             tallies = gate.read_tallies(warehouse, month)

@@ -9,6 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.click import parse_month
 from warehouse import money
 
 NoClickRule = Literal["charity", "carry", "keep"]
@@ -28,10 +29,28 @@ class CloseSettings(BaseSettings):
         default=0, ge=0, lt=256, description="The log epoch of the topic's offsets, as the stream counts them."
     )
     close_settle_s: int = Field(
+        default=120,
+        ge=0,
+        description="How long after the grace a record stamped before it may still reach the broker, in seconds: the "
+        "topic's message.timestamp.before.max.ms (60 s) and what machines' clocks differ by (60 s). The close waits so "
+        "long, then asks where the log ends.",
+    )
+    close_drain_timeout_s: float = Field(
         default=60,
         ge=0,
-        description="How long after the grace a record stamped before it may still reach the broker, in seconds: "
-        "the producers' request timeout and the skew of their clocks. The close waits for it.",
+        description="How long the close waits until the stream has counted to where the log ended, in seconds; then it "
+        "refuses.",
+    )
+    close_stamps_bounded: bool = Field(
+        default=True,
+        description="Whether the close asks the topic if it refuses old stamps, and itself refuses if not. False where "
+        "the clock is shifted or the broker bounds none, as the embedded one: then a record held up on its way could "
+        "come into a closed month.",
+    )
+    close_first_month: str = Field(
+        default="",
+        description="The first month that is closed, as YYYY-MM; months before it (a trial, a wrong clock) are left "
+        "open for ever. Unset: the first with pledges or counted flattrs. Looked at until a month is closed.",
     )
     close_currency: str = Field(default="EUR", description="The currency of every pledge and payout, by ISO 4217.")
     close_fee_bps: int = Field(
@@ -89,6 +108,13 @@ class CloseSettings(BaseSettings):
     def _known(cls, code: str) -> str:
         money.minor_micro(code)
         return code
+
+    @field_validator("close_first_month")
+    @classmethod
+    def _month(cls, text: str) -> str:
+        if text:
+            parse_month(text)
+        return text
 
     @property
     def minor_micro(self) -> int:

@@ -108,7 +108,7 @@ async def months(reads: Here) -> list[MonthLine]:
 async def status(reads: Here, month: PathMonth) -> MonthStatus:
     """Gate, stages, and once it is closed its proof."""
     lag = await reads.lag()
-    facts = await reads.run(monthend.read_facts, month)
+    facts = await reads.run(monthend.read_facts, month, reads.rules)
     return MonthStatus.with_lag(
         lag,
         month=month_text(month),

@@ -155,7 +155,7 @@ async def month_end(
     """Where a month stands; ``part=status`` is what the page asks for again."""
     enter(request, reads, Role.FINANCE)
     lag = await reads.lag()
-    facts = await reads.run(monthend.read_facts, month)
+    facts = await reads.run(monthend.read_facts, month, reads.rules)
     payouts = [] if facts.proof is None else await reads.run(top_payouts, month, _PAYOUTS)
     state = monthend.state_of(facts)
     checks = monthend.checks(month, facts, lag, reads.rules)
