@@ -7,7 +7,7 @@ import contextlib
 
 import structlog
 from aiokafka import AIOKafkaProducer
-from aiokafka.errors import KafkaError
+from aiokafka.errors import InvalidTimestampError, KafkaError
 
 from ingest.kafka import client_security
 from ingest.settings import IngestSettings
@@ -21,6 +21,10 @@ _log = structlog.get_logger(__name__)
 
 class BrokerUnavailable(Exception):
     """The broker cannot be reached or does not answer in time: try again later."""
+
+
+class StampRefused(BrokerUnavailable):
+    """The broker's time and ours are too far apart for it to take what we stamp: somebody has to set a clock."""
 
 
 class TopicMissing(RuntimeError):
@@ -75,7 +79,8 @@ class Producer:
     ) -> int:
         """Send one record and return its offset once all replicas have it. Raises ``BrokerUnavailable``.
 
-        After a raise nobody knows whether the record will still arrive.
+        After a raise nobody knows whether the record will still arrive; after a ``StampRefused`` it will not. Either
+        way this producer is at its end: an idempotent one counts a record that was refused, and the broker does not.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -83,6 +88,8 @@ class Producer:
                     topic, value, partition=partition, timestamp_ms=timestamp_ms, headers=headers
                 )
                 offset: int = (await acknowledged).offset
+        except InvalidTimestampError as error:
+            raise StampRefused("the broker refuses our stamp: our clock or its own is wrong") from error
         except (KafkaError, OSError, TimeoutError) as error:
             raise BrokerUnavailable(f"not acknowledged: {error!r}") from error
         return offset

@@ -141,6 +141,7 @@ _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
 #: The months all of whose milliseconds are times.
 MONTH_FIRST: Final = 197001
 MONTH_LAST: Final = 224808
+_RECEIVED: Final = re.compile(rb'"received_at":([0-9]+)')
 _encoder = msgspec.json.Encoder()
 _rejection_decoder = msgspec.json.Decoder(Rejection)
 _decoder = msgspec.json.Decoder(Click)
@@ -166,6 +167,16 @@ def decode(line: bytes) -> Click:
 def decode_block(value: bytes) -> list[Click]:
     """Read a whole block, all or nothing. Raises ``msgspec.DecodeError`` when any line is wrong."""
     return _decoder.decode_lines(value)
+
+
+def received_until(lines: bytes, at_ms: int) -> bytes:
+    """A block's lines, none of them received later than ``at_ms``; the same bytes where that holds already."""
+
+    def bounded(found: re.Match[bytes]) -> bytes:
+        return b'"received_at":%d' % min(int(found[1]), at_ms)
+
+    # In a string of JSON every quote has a backslash before it, so this finds the field alone.
+    return _RECEIVED.sub(bounded, lines)
 
 
 def encode_rejection(rejection: Rejection) -> bytes:

@@ -29,6 +29,10 @@ COUNTERS: Final = {
     "requests": ("flattr_ingest_requests", "Requests to the beacon."),
     "blocks": ("flattr_ingest_blocks", "Blocks acknowledged by the broker."),
     "blocks_failed": ("flattr_ingest_blocks_failed", "Blocks that the broker did not acknowledge in time."),
+    "stamps_refused": (
+        "flattr_ingest_stamps_refused",
+        "Blocks that the broker refused for their stamp: this host's clock or the broker's is wrong.",
+    ),
     "producers": ("flattr_ingest_producers", "Producers started: more than one says that one was given up."),
     "rejections_kept": ("flattr_ingest_rejections_kept", "Refused input sent to its topic."),
     "rejections_dropped": (
@@ -92,7 +96,7 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.accepted = self.requests = self.blocks = self.blocks_failed = self.producers = 0
+        self.accepted = self.requests = self.blocks = self.blocks_failed = self.stamps_refused = self.producers = 0
         self.rejections_kept = self.rejections_dropped = 0
         self.spooled = self.replayed = self.spool_damaged_bytes = 0
         self.queued_bytes = self.broker_up = self.spool_bytes = self.spool_clicks = 0

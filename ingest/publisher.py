@@ -21,13 +21,14 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import structlog
 
 from ingest.block import Chunk, Lane, Placed
-from ingest.broker import BrokerUnavailable, Producer, RecordHeaders, TopicMissing
-from ingest.click import Reason, Rejection, encode_rejection
+from ingest.broker import BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing
+from ingest.click import Reason, Rejection, encode_rejection, received_until
 from ingest.clock import Clock
 from ingest.keeper import Keeper, blocks_of
 from ingest.metrics import Metrics
@@ -36,6 +37,8 @@ from ingest.spool import Record
 
 _RECONNECT_MIN_S: Final = 0.1
 _RECONNECT_MAX_S: Final = 2.0
+#: Before the next block is tried with a clock that the broker does not take: people set clocks, in no hurry.
+_CLOCK_RETRY_S: Final = 1.0
 _REJECTIONS_WAITING_MAX: Final = 1000
 _log = structlog.get_logger(__name__)
 
@@ -52,6 +55,7 @@ class Publisher:
         self._queued_bytes = 0
         self._connected = asyncio.Event()
         self._broken = asyncio.Event()
+        self._clock_refused = False
         self._draining = False
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,7 +70,8 @@ class Publisher:
 
     def state(self) -> dict[str, str]:
         """What can be said of each part, for /ready: every part that can take clicks is enough."""
-        parts = {"broker": "connected" if self.connected else "away"}
+        broker = "refuses our clock" if self._clock_refused else "connected" if self.connected else "away"
+        parts = {"broker": broker}
         if self._keeper is not None:
             filling = "empty" if self._keeper.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
             parts["spool"] = "full" if self._keeper.full else filling
@@ -161,6 +166,8 @@ class Publisher:
         while True:
             await self._broken.wait()
             await self._give_up()
+            if self._clock_refused:
+                await asyncio.sleep(_CLOCK_RETRY_S)
             try:
                 await self._connect()
             except (BrokerUnavailable, TopicMissing) as error:
@@ -219,7 +226,7 @@ class Publisher:
         if producer is None:
             raise BrokerUnavailable("the broker is away")
         try:
-            return await producer.send(
+            offset = await producer.send(
                 self._settings.topic_clicks,
                 block,
                 partition=partition,
@@ -227,19 +234,43 @@ class Publisher:
                 timeout_s=self._settings.produce_timeout_s,
                 headers=self._headers(),
             )
-        except BrokerUnavailable:
+        except BrokerUnavailable as error:
             self._metrics.blocks_failed += 1
+            if isinstance(error, StampRefused):
+                self._note_clock()
             if producer is self._producer:
                 self._connected.clear()
                 self._broken.set()
             raise
+        if self._clock_refused:
+            self._clock_refused = False
+            _log.info("the broker takes our stamps again")
+        return offset
+
+    def _note_clock(self) -> None:
+        """Say once what nobody finds by looking at the broker; the metric goes on counting."""
+        self._metrics.stamps_refused += 1
+        if not self._clock_refused:
+            self._clock_refused = True
+            now = datetime.fromtimestamp(self._clock() / 1000, UTC)
+            _log.error(
+                "the broker refuses our stamps: the clock of this host or of the broker is wrong; set it by NTP",
+                our_time=now.isoformat(timespec="seconds"),
+                clicks_go_to="the spool" if self._keeper is not None else "nowhere: they are answered 503",
+            )
 
     def _headers(self) -> RecordHeaders | None:
         """What the block of this moment carries beside its clicks; see ingest/traced.py."""
         return None
 
     async def _send_records(self, records: list[Record]) -> None:
-        """Take records of the spool to the broker, each partition's in their order."""
+        """Take records of the spool to the broker, each partition's in their order.
+
+        This host's clock may have been set back while they waited: no stamp that the broker takes would be as late
+        as their receipt, and what comes before its receipt is refused by the stream.
+        """
+        now_ms = self._clock()
+        records = [record._replace(lines=received_until(record.lines, now_ms)) for record in records]
         for blocks in blocks_of(records, len(self._lanes)):
             sent = await asyncio.gather(
                 *(self._send(partition, block) for partition, block in blocks), return_exceptions=True
@@ -285,6 +316,10 @@ class Publisher:
                 timestamp_ms=self._clock(),
                 timeout_s=self._settings.produce_timeout_s,
             )
+        except StampRefused:
+            self._note_clock()
+            self._broken.set()
+            return False
         except BrokerUnavailable:
             return False
         return True
