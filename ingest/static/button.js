@@ -4,36 +4,39 @@
   "use strict";
   if (customElements.get("flattr-button")) return;
   const script = document.currentScript, given = script?.dataset ?? {};
-  const home = script?.src ? new URL(script.src).origin : location.origin;
-  const CLICK = "flattr:click:", PAUSE_MAX_MS = 6e4, KEEP_MS = 30 * 864e5;
+  const home = new URL(script?.src || location).origin;
+  const CLICK = "flattr:click:", KEEP_MS = 30 * 864e5;
 
-  let store = {};
+  let store;
   try { store = localStorage; store.length; } catch { store = {}; }
   const waiting = () => Object.keys(store).filter((key) => key.startsWith(CLICK))
     .map((key) => [key, JSON.parse(store[key])]).sort((a, b) => a[1].body.clicked_at - b[1].body.clicked_at);
 
-  const newId = () => crypto.randomUUID?.() ??
-    "10000000-1000-4000-8000-100000000000".replace(/[018]/g, (c) =>
-      (c ^ (crypto.getRandomValues(new Uint8Array(1))[0] & (15 >> (c / 4)))).toString(16));
+  /* Without TLS: the end of an object's URL. */
+  const newId = () => crypto.randomUUID?.() ?? URL.createObjectURL(new Blob()).slice(-36);
 
-  /* Token in the body: a beacon has no headers, and text/plain no preflight. */
-  const packed = ({ body, token }) => JSON.stringify(token ? { ...body, token } : body);
-  const tell = (type, detail) => document.dispatchEvent(new CustomEvent(type, { detail }));
+  /* Now, by the clock of clicked_at; where that was set since (from 1970), as the page counted on. */
+  const pressed = {};
+  const sentAt = ({ click_id, clicked_at }, now = Date.now()) => {
+    const own = clicked_at + Math.round(performance.now() - pressed[click_id]);
+    return Math.abs(now - own) > KEEP_MS ? own : now;
+  };
+  /* The token, too: a beacon has no headers, and plain text no preflight. */
+  const packed = ({ body, token }) => JSON.stringify({ ...body, sent_at: sentAt(body), token });
 
-  /* Oldest first, one at a time. A click keeps its id and stays stored until it is answered.
-   * A beacon hears no answer: it only carries what is open when the page goes. */
-  let timer, pauseMs = 1e3, sending = false;
+  /* Oldest first, one at a time, stored until answered; a beacon hears no answer. */
+  let timer, pauseMs = 1e3, sending;
   async function send() {
     clearTimeout(timer);
     if (sending) return;
     sending = true;
     let again = 0;
     for (const [key, click] of waiting()) {
-      if (Date.now() - click.body.clicked_at > KEEP_MS) { delete store[key]; continue; }
+      const { body } = click;
+      if (body.clicked_at > 1e12 && sentAt(body) - body.clicked_at > KEEP_MS) { delete store[key]; continue; }
       try {
         const answer = await fetch(click.url, {
-          method: "POST", body: packed(click), keepalive: true, headers: { "content-type": "text/plain" },
-          credentials: click.cookie ? "include" : "omit",
+          method: "POST", body: packed(click), keepalive: true, credentials: click.cookie ? "include" : "omit",
         });
         if ([408, 429].includes(answer.status) || answer.status > 499) {
           again = 1e3 * answer.headers.get("retry-after") || pauseMs;
@@ -41,13 +44,13 @@
         }
         delete store[key];
         pauseMs = 1e3;
-        if (answer.ok) tell("flattr-kept", click.body);
-        else tell("flattr-refused", { ...click.body, ...await answer.json().catch(() => ({})) });
+        const detail = { ...body, ...await answer.json().catch(() => ({})) };
+        document.dispatchEvent(new CustomEvent(answer.ok ? "flattr-kept" : "flattr-refused", { detail }));
       } catch { again = pauseMs; break; }
     }
     sending = false;
     if (again) {
-      pauseMs = Math.min(pauseMs * 2, PAUSE_MAX_MS);
+      pauseMs = Math.min(pauseMs * 2, 6e4);
       timer = setTimeout(send, again);
     } else if (waiting().length) send();
   }
@@ -64,15 +67,13 @@
     get thing() {
       return this.getAttribute("thing") || document.querySelector("link[rel=canonical]")?.href || location.href.split("#")[0];
     }
-    /* Where we remember that it was flattred this month. */
     get #mine() { return `flattr:mine:${new Date().toISOString().slice(0, 7)}:${this.creator}:${this.thing}`; }
 
     connectedCallback() {
       if (!this.shadowRoot) {
         this.attachShadow({ mode: "open" }).innerHTML = `<style>button{font:inherit;cursor:pointer;padding:.25em .7em;
 border:1px solid #487b18;border-radius:.4em;background:#fff;color:#2c5a06}button[aria-pressed=true]{background:#487b18;
-color:#fff}span{position:absolute;width:1px;height:1px;
-overflow:hidden;clip-path:inset(50%)}</style><button type="button" part="button"></button><span role="status"></span>`;
+color:#fff}span{position:absolute;clip-path:inset(50%)}</style><button type="button" part="button"></button><span role="status"></span>`;
         this.shadowRoot.querySelector("button").onclick = () => this.#click();
         document.addEventListener("flattr-refused", ({ detail }) => this.#refused(detail));
       }
@@ -101,7 +102,7 @@ overflow:hidden;clip-path:inset(50%)}</style><button type="button" part="button"
         const query = new URLSearchParams({ creator: this.creator, thing: this.thing });
         const { counters } = await (await fetch(`${base}/v1/counters?${query}`)).json();
         this.#show(Math.max(Object.values(counters)[0], this.#mine in store) - this.#count);
-      } catch { /* go on */ }
+      } catch {}
     }
 
     #click() {
@@ -110,6 +111,7 @@ overflow:hidden;clip-path:inset(50%)}</style><button type="button" part="button"
         v: 1, click_id: newId(), action: undo ? "undo" : "flattr", creator_id: this.creator, thing: this.thing,
         clicked_at: Date.now(),
       };
+      pressed[body.click_id] = performance.now();
       const url = `${this.#setting("ingest") ?? home}/v1/clicks${site ? `?site=${encodeURIComponent(site)}` : ""}`;
       store[CLICK + body.click_id] = JSON.stringify({ url, token, cookie: !!site && !token, body });
       if (undo) delete store[this.#mine];

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page
+import pytest
+from playwright.sync_api import Page, Route
 
 from deploy.stack import Stack
 from tests.browser.conftest import visit
@@ -71,6 +73,81 @@ def test_click_that_is_open_when_the_page_goes_is_sent_when_it_is_opened_again(p
     wait_until(lambda: count(stack, *article) == 1, "the API counts 1")
     page.reload()
     page.locator("#article").get_by_role("button", name="An article, 1 flattrs", pressed=True).wait_for()
+
+
+def attempts_of(page: Page) -> list[dict[str, Any]]:
+    """The clicks of every request and beacon from here on, each as it left; none of them arrives."""
+    found: list[dict[str, Any]] = []
+
+    def lose(route: Route) -> None:
+        if route.request.method == "POST":
+            found.append(json.loads(route.request.post_data or "null"))
+        route.abort()
+
+    page.route("**/v1/clicks*", lose)
+    return found
+
+
+def wait_for_attempts(page: Page, attempts: list[dict[str, Any]], count: int) -> None:
+    """Until so many left. Asking the page is what lets Playwright see them."""
+    wait_until(lambda: page.evaluate("1") and len(attempts) >= count, f"{count} attempts left")
+
+
+def test_every_attempt_says_when_it_leaves_and_is_the_same_click(page: Page, stack: Stack) -> None:
+    visit(page, stack, "gus")
+    attempts = attempts_of(page)
+    page.locator("#song").get_by_role("button").click()
+    wait_for_attempts(page, attempts, 2)
+    tried = len(attempts)
+    page.evaluate("dispatchEvent(new Event('pagehide'))")
+    wait_for_attempts(page, attempts, tried + 1)
+    page.reload()
+    wait_for_attempts(page, attempts, tried + 3)
+    assert len({(click["click_id"], click["clicked_at"]) for click in attempts}) == 1
+    times = [click["sent_at"] for click in attempts]
+    assert times == sorted(times)
+    assert len(set(times)) >= 3
+    assert 0 <= times[0] - attempts[0]["clicked_at"] < 5_000
+    assert waiting(page)[0]["body"].keys().isdisjoint({"sent_at", "token"})
+
+
+@pytest.mark.parametrize("clock", ["1970-01-01T00:01:00Z", "2100-01-01T00:00:00Z"])
+def test_click_made_by_a_wrong_clock_is_sent_by_that_clock_after_it_was_set(
+    page: Page, stack: Stack, clock: str
+) -> None:
+    visit(page, stack, "hal" if clock < "2000" else "ida")
+    page.clock.install(time=clock)
+    page.context.set_offline(True)
+    page.locator("#song").get_by_role("button").click()
+    (kept,) = waiting(page)
+    attempts = attempts_of(page)
+    page.clock.set_system_time(datetime.now(UTC))
+    page.context.set_offline(False)
+    page.clock.fast_forward(3_000)
+    wait_for_attempts(page, attempts, 1)
+    assert attempts[0]["clicked_at"] == kept["body"]["clicked_at"]
+    assert 0 <= attempts[0]["sent_at"] - attempts[0]["clicked_at"] < 60_000
+
+
+def test_click_of_a_clock_of_1970_is_sent_from_the_next_page(page: Page, stack: Stack) -> None:
+    visit(page, stack, "jan")
+    page.context.set_offline(True)
+    page.locator("#song").get_by_role("button").click()
+    page.evaluate(
+        "for (const key in localStorage) if (key.startsWith('flattr:click:'))"
+        "localStorage[key] = localStorage[key].replace(/clicked_at.:[0-9]+/, 'clicked_at\":60000')"
+    )
+    (kept,) = waiting(page)
+    assert kept["body"]["clicked_at"] == 60_000
+    page.goto("about:blank")
+    page.context.set_offline(False)
+    attempts: list[dict[str, Any]] = []
+    page.on("request", lambda sent: attempts.append(json.loads(sent.post_data or "{}")))
+    visit(page, stack, "jan")
+    wait_until(lambda: not waiting(page), "the browser sent what it kept")
+    (sent,) = [click for click in attempts if click]
+    assert (sent["click_id"], sent["clicked_at"]) == (kept["body"]["click_id"], 60_000)
+    assert sent["sent_at"] > 1e12
 
 
 def test_second_press_takes_the_flattr_back(page: Page, stack: Stack) -> None:
