@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
+from deploy.api_server import ApiServerSettings
 from ingest.settings import IngestSettings
 from ingest.trace_settings import TraceSettings
 from streams.settings import StreamsSettings
@@ -22,7 +23,7 @@ from warehouse.quarantine.settings import QuarantineSettings
 READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
     "ingest": (IngestSettings, TraceSettings),
     "streams": (StreamsSettings, TraceSettings),
-    "api": (ApiSettings, TraceSettings),
+    "api": (ApiSettings, ApiServerSettings, TraceSettings),
     "month": (CloseSettings,),
     "quarantine": (QuarantineSettings,),
 }

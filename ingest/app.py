@@ -16,13 +16,13 @@ from starlette.types import Receive, Scope, Send
 from ingest.admission import Admission
 from ingest.aliases import Aliases
 from ingest.beacon import PATHS, Beacon, Parts
+from ingest.budgets import Bounds, Budgets
 from ingest.clock import Clock, clock_from
 from ingest.kept import Kept
 from ingest.limits import Limits
 from ingest.metrics import METRICS_FOLDER, Metrics
 from ingest.openapi import describe_beacon
 from ingest.pages import add_pages
-from ingest.protocol import BeaconProtocol, sweep
 from ingest.publisher import Publisher
 from ingest.settings import IngestSettings
 from ingest.tokens import Tokens
@@ -37,9 +37,6 @@ class IngestApp(FastAPI):
     """A FastAPI app whose hot paths are answered before any middleware or router is asked."""
 
     beacon: Beacon
-    settings: IngestSettings
-    connections: set[BeaconProtocol]
-    common_headers: tuple[list[tuple[bytes, bytes]], bytes]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one connection."""
@@ -73,12 +70,11 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         _log.info("ingest starts", settings=settings.model_dump(mode="json"))
         await publisher.start()
-        regular = [asyncio.create_task(sweep(app)), asyncio.create_task(_share(metrics))]
+        sharing = asyncio.create_task(_share(metrics))
         try:
             yield
         finally:
-            for task in regular:
-                task.cancel()
+            sharing.cancel()
             await publisher.drain()
             metrics.share()
             if traces is not None:
@@ -86,9 +82,6 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
-    app.settings = settings
-    app.connections = set()
-    app.common_headers = ([], b"")
     parts = Parts(
         settings=settings,
         publisher=publisher,
@@ -99,10 +92,26 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
         kept=Kept(settings, limits, metrics, clock, publisher.reject),
     )
     app.beacon = _beacon(parts, traces)
+    app.state.budgets = metrics.budgets = Budgets(_bounds(settings), app.beacon.refuse_head)
     describe_beacon(app)
     add_pages(app)
     _add_operating_routes(app, publisher, metrics)
     return app
+
+
+def _bounds(settings: IngestSettings) -> Bounds:
+    return Bounds(
+        head_max_bytes=settings.header_max_bytes,
+        head_timeout_s=settings.head_timeout_s,
+        body_max_bytes=settings.body_max_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        keep_alive_s=settings.keep_alive_s,
+        write_timeout_s=settings.write_timeout_s,
+        connections_max=settings.connections_max,
+        bodies_max_bytes=settings.bodies_max_bytes,
+        address_share=settings.address_share,
+        trusted_proxies=settings.trusted_proxies,
+    )
 
 
 def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces: Traces | None) -> Publisher:

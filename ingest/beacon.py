@@ -59,6 +59,8 @@ _DETAILS: Final = {
     Reason.BROKER_UNAVAILABLE: "the broker did not take it in time: send it again with the same click_id",
     Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
     Reason.DRAINING: "this server is stopping: send it again with the same click_id",
+    Reason.BODIES_FULL: "too much is under way here: send it again with the same click_id",
+    Reason.CONNECTIONS_FULL: "too many are connected here: send it again with the same click_id",
 }
 _NOBODY: Final = Caller("")
 _encoder = msgspec.json.Encoder()

@@ -115,6 +115,8 @@ class Reason(StrEnum):
     BROKER_UNAVAILABLE = "broker_unavailable"
     QUEUE_FULL = "queue_full"
     DRAINING = "draining"
+    BODIES_FULL = "bodies_full"
+    CONNECTIONS_FULL = "connections_full"
 
 
 class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

@@ -16,6 +16,7 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from ingest.budgets import Budgets
 from ingest.click import Reason
 
 #: Where workers put their numbers, so that any of them can answer for all. Set by ingest/serve.py, never by hand.
@@ -41,6 +42,10 @@ COUNTERS: Final = {
     ),
     "spooled": ("flattr_ingest_clicks_spooled", "Clicks answered 202 from the spool, the broker being away."),
     "replayed": ("flattr_ingest_clicks_replayed", "Clicks that went from the spool to the broker."),
+    "connections_ended": (
+        "flattr_ingest_connections_ended",
+        "Connections closed before their time, because something had run out.",
+    ),
     "spool_damaged_bytes": (
         "flattr_ingest_spool_damaged_bytes",
         "Bytes at a segment's end that a crash left torn: clicks in them were never answered.",
@@ -49,6 +54,8 @@ COUNTERS: Final = {
 GAUGES: Final = {
     "queued_bytes": ("flattr_ingest_queued_bytes", "Clicks in memory, waiting for the broker."),
     "broker_up": ("flattr_ingest_broker_up", "Workers that can send blocks: 1, or 0, where there is one."),
+    "connections": ("flattr_ingest_connections", "Connections."),
+    "held_bytes": ("flattr_ingest_held_bytes", "Bytes of unfinished and of unanswered requests."),
     "spool_bytes": ("flattr_ingest_spool_bytes", "Length of the spool: what the broker has yet to get."),
     "spool_clicks": ("flattr_ingest_spool_clicks", "Clicks in the spool."),
 }
@@ -100,6 +107,8 @@ class Metrics:
         self.rejections_kept = self.rejections_dropped = 0
         self.spooled = self.replayed = self.spool_damaged_bytes = 0
         self.queued_bytes = self.broker_up = self.spool_bytes = self.spool_clicks = 0
+        #: Counts connections and what they hold.
+        self.budgets: Budgets | None = None
         #: Every reason from the start, so that a rate over a rare one is not a gap.
         self.refused = dict.fromkeys(Reason, 0)
         self.answer_seconds = Buckets(_SECONDS)
@@ -125,7 +134,13 @@ class Metrics:
         return total._samples()  # noqa: SLF001 - of the same class
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("registry", "_folder")}
+        state = {name: value for name, value in self.__dict__.items() if name not in ("registry", "_folder", "budgets")}
+        budgets = self.budgets
+        return state | {
+            "connections": len(budgets.clients) if budgets else 0,
+            "held_bytes": budgets.bytes if budgets else 0,
+            "connections_ended": budgets.gave_way if budgets else 0,
+        }
 
     def _others(self) -> Iterator[dict[str, Any]]:
         for path in self._folder.iterdir() if self._folder else ():

@@ -61,6 +61,8 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.BROKER_UNAVAILABLE: 503,
     Reason.QUEUE_FULL: 503,
     Reason.DRAINING: 503,
+    Reason.BODIES_FULL: 503,
+    Reason.CONNECTIONS_FULL: 503,
 }
 _TITLES: Final = {
     400: "Bad request",

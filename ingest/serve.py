@@ -13,6 +13,7 @@ import uvicorn
 
 from ingest.app import create_app
 from ingest.broker import BrokerUnavailable, Producer
+from ingest.connection import server_options as connection_options
 from ingest.limits import share_limits
 from ingest.metrics import METRICS_FOLDER
 from ingest.protocol import BeaconProtocol
@@ -42,16 +43,7 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
 
 def server_options(settings: IngestSettings) -> dict[str, Any]:
     """How uvicorn is to behave, besides its address."""
-    return {
-        "loop": "uvloop",
-        "http": BeaconProtocol,
-        "ws": "none",
-        "access_log": False,
-        "log_config": None,
-        "server_header": False,
-        "proxy_headers": False,
-        "timeout_graceful_shutdown": round(settings.drain_timeout_s),
-    }
+    return connection_options(BeaconProtocol, drain_s=round(settings.drain_timeout_s))
 
 
 async def _check_topics(settings: IngestSettings) -> None:

@@ -121,8 +121,36 @@ class IngestSettings(BrokerSettings):
     header_max_bytes: int = Field(
         default=16 * 1024, ge=1024, description="Longest request head: beyond it the connection is closed with 431."
     )
+    head_timeout_s: float = Field(
+        default=10, gt=0, description="A request head that is not whole by then is answered 408, however it dribbles."
+    )
     keep_alive_s: float = Field(
         default=30, gt=0, description="An idle connection is closed then: longer than a reader's next click."
+    )
+    write_timeout_s: float = Field(
+        default=20,
+        gt=0,
+        description="Who takes nothing of an answer that waits, for so long, is cut off. 16 kB of them may wait; "
+        "before they are taken, nothing more is read.",
+    )
+    connections_max: int = Field(
+        default=2048,
+        ge=2,
+        description="Most connections of one process. Beyond it the idle and the slow ones are closed; if there are "
+        "none, the new one is answered 503. Each costs some 10 kB.",
+    )
+    bodies_max_bytes: int = Field(
+        default=32 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Most bytes of unfinished and of unanswered requests in one process. Beyond it the oldest "
+        "unfinished ones are answered 503; if there are none, the new one is.",
+    )
+    address_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="So much of the connections and of the bodies' bytes one address may hold, a /64 of IPv6 being "
+        "one. 1 behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
     )
     trusted_proxies: Networks = Field(
         default=(),

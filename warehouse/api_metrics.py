@@ -37,6 +37,13 @@ class ApiMetrics:
         self.queries_failed = Counter(
             "flattr_api_queries_failed", "Warehouse calls that failed.", ["query"], registry=self.registry
         )
+        self.refused = Counter(
+            "flattr_api_refused", "Requests refused before any route was asked.", ["reason"], registry=self.registry
+        )
+        self.connections = Gauge("flattr_api_connections", "Connections.", registry=self.registry)
+        self.held_bytes = Gauge(
+            "flattr_api_held_bytes", "Bytes of unfinished and of unanswered requests.", registry=self.registry
+        )
         self.listeners = Gauge("flattr_api_listeners", "Clients of the live stream.", registry=self.registry)
         # The names under which `flattr verify --port` serves them, too.
         self.verify_equations = Gauge("flattr_verify_equations", "Equations compared last.", registry=self.registry)

@@ -106,6 +106,13 @@ class ApiSettings(WarehouseSettings):
         ge=1,
         description="Clients of the live stream at a time; each costs a write per event. One more is answered 503.",
     )
+    api_listeners_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="So much of FLATTR_API_LISTENERS_MAX one address may hold. 1 behind a proxy that is not in "
+        "FLATTR_TRUSTED_PROXIES.",
+    )
     api_verify_s: float = Field(
         default=60,
         ge=1,

@@ -7,11 +7,12 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import structlog
-from fastapi import FastAPI, Request
+from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from warehouse.errors import WarehouseRefused, WarehouseUnavailable
 
@@ -127,6 +128,11 @@ def install(app: FastAPI) -> None:
 
     for kind in ANSWERED:
         app.add_exception_handler(kind, known)
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response()  # nobody is there to take it
+
+    app.add_exception_handler(ClientDisconnect, gone)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

@@ -16,6 +16,7 @@ def serve() -> None:
     """Serve counts and payouts over HTTP until SIGTERM (settings: FLATTR_API_*)."""
     import uvicorn
 
+    from deploy.api_server import ApiServerSettings, bounded
     from deploy.logs import set_up
     from warehouse.api import create_app
     from warehouse.api_settings import ApiSettings
@@ -26,12 +27,4 @@ def serve() -> None:
     # What is there now stays: to look at all of it again took the collector 100 ms, in the middle of requests.
     gc.collect()
     gc.freeze()
-    uvicorn.run(
-        app,
-        host=settings.api_host,
-        port=settings.api_port,
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=10,
-        server_header=False,
-    )
+    uvicorn.run(app, host=settings.api_host, port=settings.api_port, **bounded(app, ApiServerSettings()))

@@ -32,7 +32,7 @@ REPORT_EVERY_S: Final = 0.25
 HISTOGRAM: Final = (1, 60_000_000, 3)
 _RETRY_STATUSES: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 #: Refusals of single items that are the system's fault: the page sends the request again.
-_RETRY_REASONS: Final = frozenset({"broker_unavailable", "queue_full", "draining"})
+_RETRY_REASONS: Final = frozenset({"broker_unavailable", "queue_full", "draining", "bodies_full", "connections_full"})
 _BACKOFF_MAX_S: Final = 2.0
 _TOKEN_VALID_S: Final = 86_400
 

@@ -50,12 +50,15 @@ LastSeen = Annotated[int, Depends(seen_number)]
 TheBoard = Annotated[Board, Depends(board_of)]
 
 
-def _answer(reads: Here, board: Board, topics: set[str], last_seen: int) -> EventSourceResponse:
-    if board.listeners >= reads.settings.api_listeners_max:
+def _answer(request: Request, reads: Here, board: Board, topics: set[str], last_seen: int) -> EventSourceResponse:
+    most = reads.settings.api_listeners_max
+    # The server knows whose share it is; under another one it is the peer's.
+    address = getattr(request.state, "address", request.client.host if request.client else "")
+    if board.listeners >= most or board.listeners_from(address) >= max(1, most * reads.settings.api_listeners_share):
         raise unavailable(ReadReason.QUEUE_FULL, "too many listen already; ask again soon")
 
     async def events() -> AsyncIterator[bytes]:
-        with board.listen(topics, last_seen) as mailbox:
+        with board.listen(topics, last_seen, address) as mailbox:
             yield b"retry: 2000\n\n"
             async for chunk in mailbox.chunks():
                 yield chunk
@@ -65,9 +68,9 @@ def _answer(reads: Here, board: Board, topics: set[str], last_seen: int) -> Even
 
 
 @router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
-async def live(reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSourceResponse:
+async def live(request: Request, reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSourceResponse:
     """Public. Events `pulse` (once a second) and `top` (when it changed)."""
-    return _answer(reads, board, {PULSE, TOP}, last_seen)
+    return _answer(request, reads, board, {PULSE, TOP}, last_seen)
 
 
 @router.get(
@@ -77,6 +80,8 @@ async def live(reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSource
     dependencies=[access.needs(Role.DASHBOARD)],
     responses=access.RESPONSES,
 )
-async def creator_live(reads: Here, board: TheBoard, creator_id: CreatorId, last_seen: LastSeen) -> EventSourceResponse:
+async def creator_live(
+    request: Request, reads: Here, board: TheBoard, creator_id: CreatorId, last_seen: LastSeen
+) -> EventSourceResponse:
     """Event `creator`: the current count first, then each new one within a second of its counting."""
-    return _answer(reads, board, {creator_topic(creator_id)}, last_seen)
+    return _answer(request, reads, board, {creator_topic(creator_id)}, last_seen)

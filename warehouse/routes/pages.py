@@ -230,7 +230,8 @@ async def login(request: Request, reads: Here) -> Response:
     if reads.keys is not None and reads.keys.holder(secret) is None:
         return pages.page("login.html", status=401, wrong="This key is not known.", next=address)
     answer = RedirectResponse(address, status_code=303, headers=pages.HEADERS)
-    secure = request.url.scheme == "https"
+    # A proxy says so; one that lies spoils its own client's cookie alone.
+    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
     answer.set_cookie(access.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=secure)
     return answer
 
