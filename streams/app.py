@@ -66,7 +66,7 @@ class Worker:
         self.clock = clock_from(settings.clock)
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s, settings=_UNMERGED)
         self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
-        self.rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks)
+        self.rules = rules_from(settings, partitions)
         self.metrics = Metrics()
         self.memory = Memory(settings.streams_state_max_mb << 20, settings.streams_spill_folder)
         self.lag = Lag(settings.streams_stall_s, self.metrics)
@@ -191,6 +191,17 @@ class Worker:
         )
         transport.positions = self.pipeline
         return app
+
+
+def rules_from(settings: StreamsSettings, partitions: int) -> Rules:
+    """The rules of counting, as a worker and a replay have them."""
+    return Rules(
+        partitions,
+        settings.log_epoch,
+        int(settings.grace_s * 1000),
+        settings.topic_clicks,
+        skew_min_ms=int(settings.skew_min_s * 1000),
+    )
 
 
 def faust_options(settings: StreamsSettings) -> dict[str, Any]:

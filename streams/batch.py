@@ -6,27 +6,32 @@ behind them and returns nothing but rows; it opens no socket and reads no clock.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from ingest.click import Reason, month_after, month_of, month_start_ms, position
+from ingest.click import AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS, Reason, month_after, month_before, month_of, position
 from streams.counting import count
+from streams.decide import Batch, Decided, Keys, decide
 from streams.decode import Columns, Refused, halves, read
-from streams.dedupe import COUNTED, DUPLICATE, UNDONE, judge
-from streams.erased import NOBODY, Erased
+from streams.dedupe import COUNTED, DUPLICATE, UNDO_BIT, UNDONE, judge
+from streams.erased import NOBODY, Erased, Listed
+from streams.names import Names
 from streams.records import LogRecord
 from streams.rows import Rows
 from streams.state import PAIR_STIR, MonthState, PartitionState
 from streams.table import I64, U64
 from streams.tables import Tables
+from streams.timing import Flags
 
 _STIR: Final = np.uint64(PAIR_STIR)
-_TIME_MAX_MS = 1 << 43
-_DAY_MS = 24 * 60 * 60 * 1000
+#: In place of a label: an undo of the next month that reaches back into this one, and is labelled there.
+_REACHING: Final = 3
 
 #: Reads a month of a partition from the warehouse; an empty one when it has none.
 MonthLoader = Callable[[int], MonthState]
@@ -41,6 +46,9 @@ class Rules:
     grace_ms: int
     topic: str
     erased: Erased = NOBODY
+    skew_min_ms: int = SKEW_MIN_MS
+    #: Of each refused click or record, at most so many bytes are kept; None: all.
+    raw_max_bytes: int | None = None
 
 
 def count_records(
@@ -54,26 +62,29 @@ def count_records(
     fresh = [record for record in records if position(rules.epoch, record.offset, 0xFFFF) > state.position]
     if not fresh:
         return
-    if not all(0 <= record.timestamp_ms <= _TIME_MAX_MS for record in fresh):
-        fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), _TIME_MAX_MS)) for record in fresh]
+    if not all(0 <= record.timestamp_ms < TIME_END_MS for record in fresh):
+        fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), TIME_END_MS - 1)) for record in fresh]
     laid = read(fresh, rules.epoch)
     malformed = len(laid.refused)
     key = rules.erased.key
     hashed = _Hashed(*laid.members.hashes(key), *laid.creators.hashes(key))
     partition = laid.members.partitions(rules.partitions)
-    months, keep = _rule(state, laid, hashed, partition, rules, rows)
-    touched = np.unique(months[keep]).tolist()
-    for month in touched:
-        if month not in state.months:
-            state.months[month] = load(month)
-        which = np.flatnonzero(keep & (months == month))
-        _count_month(state, month, laid, hashed, which, rows)
-    _refuse(state, laid.refused, rules.erased, rows)
-    state.position = position(rules.epoch, fresh[-1].offset, 0xFFFF)
+    used: set[int] = set()
+    if len(laid):
+        _rule_and_count(state, laid, hashed, partition, rules, functools.partial(_month, state, load, used), rows)
+    _refuse(state, laid.refused, rules, rows)
+    state.pass_to(position(rules.epoch, fresh[-1].offset, 0xFFFF))
     state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
-    state.keep_months(touched)
+    state.keep_months(used)
     rows.clicks += len(laid) + malformed
     rows.malformed += malformed
+
+
+def _month(state: PartitionState, load: MonthLoader, used: set[int], month: int) -> MonthState:
+    used.add(month)
+    if month not in state.months:
+        state.months[month] = load(month)
+    return state.months[month]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,68 +96,128 @@ class _Hashed:
     creator_high: U64
     creator_low: U64
 
+    def pairs(self) -> tuple[U64, U64]:
+        """Of member and creator together."""
+        return self.member_high ^ self.creator_high * _STIR, self.member_low ^ self.creator_low * _STIR
 
-def _rule(
-    state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64, rules: Rules, rows: Rows
-) -> tuple[I64, np.ndarray[tuple[int], np.dtype[np.bool_]]]:
-    """Refuse wrong partitions, own things and times to come; set late clicks aside. The months, and which to count."""
-    months, ends = _months(laid.clicked_at_ms)
-    late_from = ends + rules.grace_ms
+
+def _rule_and_count(
+    state: PartitionState,
+    laid: Columns,
+    hashed: _Hashed,
+    partition: I64,
+    rules: Rules,
+    month_of_state: MonthLoader,
+    rows: Rows,
+) -> None:
+    """Refuse what is against the rules, decide the others' months, set late ones aside and count the rest."""
+    good = _refuse_what_is_wrong(state, laid, hashed, partition)
+    listed = _known_in_state(laid, hashed, rules.erased)
+    keys = _keys(laid, hashed)
+    decided = decide(Batch(laid, good, keys, state.number, rules.grace_ms, rules.skew_min_ms, month_of_state, rows))
+    laid.times_ms = decided.times_ms
+    laid.versions = decided.times_ms.astype(np.uint64) << np.uint64(UNDO_BIT + 1) | laid.marks
+    late_from = decided.ends + rules.grace_ms
+    as_sent = laid.members
+    _pseudonymise(laid, listed, decided.months, late_from)
+    late = good & (laid.record_at_ms >= late_from)
+    _set_aside(state, laid, decided, np.flatnonzero(late), rows)
+    keep = good & ~late
+    touched = np.unique(decided.months[keep]).tolist()
+    reaching = keep & decided.reaching
+    for month in sorted({*touched, *map(month_before, np.unique(decided.months[reaching]).tolist())}):
+        of_month = keep & (decided.months == month)
+        back = reaching & (decided.months == month_after(month))
+        which = np.flatnonzero(of_month | back)
+        clicks = _with_names_of(month, laid, as_sent, np.flatnonzero(back), rules.erased)
+        _count_month(state, month_of_state(month), month, clicks, hashed, keys, which, back[which], rows)
+
+
+def _refuse_what_is_wrong(state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64) -> Flags:
+    """Refuse own things, clicks in a partition of others, and those of times to come. The others."""
     own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
-    _pseudonymise(laid, hashed, months, late_from, rules.erased)
     _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the creator")
     strange = ~own & (partition != state.number)
     _refuse_clicks(
         laid, np.flatnonzero(strange), Reason.PARTITION_WRONG,
         lambda index: f"the member's clicks belong to partition {partition[index]}, not {state.number}",
     )  # fmt: skip
-    late = ~own & ~strange & (laid.record_at_ms >= late_from)
-    indices = np.flatnonzero(late).tolist()
+    ahead = ~own & ~strange & (laid.received_at_ms > laid.record_at_ms + AHEAD_MAX_MS)
+    _refuse_clicks(
+        laid, np.flatnonzero(ahead), Reason.TIME_AHEAD,
+        lambda index: f"received at {laid.received_at_ms[index]}, and the record is of {laid.record_at_ms[index]}",
+    )  # fmt: skip
+    good: Flags = ~(own | strange | ahead)
+    return good
+
+
+def _keys(laid: Columns, hashed: _Hashed) -> Keys:
+    thing_high, thing_low = halves(laid.thing_ids)
+    click_high, click_low = halves(laid.click_ids)
+    pair_high, pair_low = hashed.pairs()
+    return Keys(
+        click_high ^ hashed.member_high, click_low ^ hashed.member_low, pair_high ^ thing_high, pair_low ^ thing_low
+    )
+
+
+def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64, rows: Rows) -> None:
+    indices = late.tolist()
     for index, click in zip(indices, laid.lines(indices), strict=True):
-        month = int(months[index])
+        month = int(decided.months[index])
         rows.add(
             "late", month, month=[month], partition=[state.number], position=[int(laid.positions[index])],
             click=[msgspec.json.encode(click)],
         )  # fmt: skip
         state.tally(month, "late", 1)
-    return months, ~(own | strange | late)
 
 
-def _pseudonymise(laid: Columns, hashed: _Hashed, months: I64, late_from: I64, erased: Erased) -> None:
-    """Rename clicks of erased members; the state's hashes stay. A closed month keeps the name it was closed with."""
-    listed = [
-        one
-        for one in erased.among(laid.members, hashed.member_high, hashed.member_low)
-        if months[one.place] >= one.open_from or laid.record_at_ms[one.place] >= late_from[one.place]
-    ]
-    if listed:
-        laid.members = laid.members.renamed({one.place: one.pseudonym for one in listed})
+def _known_in_state(laid: Columns, hashed: _Hashed, erased: Erased) -> list[Listed]:
+    """Clicks of erased members, from here on under the hashes by which the state knows these."""
+    listed = erased.among(laid.members, hashed.member_high, hashed.member_low)
     for one in listed:
         hashed.member_high[one.place], hashed.member_low[one.place] = one.hash
+    return listed
 
 
-def _months(times_ms: I64) -> tuple[I64, I64]:
-    """The month of each time, and the end of that month in ms."""
-    months, ends = np.empty_like(times_ms), np.empty_like(times_ms)
-    left = np.ones(len(times_ms), np.bool_)
-    while left.any():
-        month = month_of(int(times_ms[np.argmax(left)]))
-        start, end = month_start_ms(month), month_start_ms(month_after(month))
-        of_month = left & (times_ms >= start) & (times_ms < end)
-        months[of_month], ends[of_month] = month, end
-        left &= ~of_month
-    return months, ends
+def _pseudonymise(laid: Columns, listed: list[Listed], months: I64, late_from: I64) -> None:
+    """Rename clicks of erased members. A closed month keeps the name that it was closed with."""
+    renamed = {
+        one.place: one.pseudonym
+        for one in listed
+        if months[one.place] >= one.open_from or laid.record_at_ms[one.place] >= late_from[one.place]
+    }
+    if renamed:
+        laid.members = laid.members.renamed(renamed)
 
 
-def _count_month(state: PartitionState, month: int, laid: Columns, hashed: _Hashed, which: I64, rows: Rows) -> None:
-    of_month = state.months[month]
+def _with_names_of(month: int, laid: Columns, as_sent: Names, back: I64, erased: Erased) -> Columns:
+    """The clicks under the names of this month, where some of the next one reach back into it."""
+    if not len(back) or as_sent is laid.members:
+        return laid
+    named = copy(laid)
+    named.members = laid.members.renamed({index: erased.name(as_sent[index], month) for index in back.tolist()})
+    return named
+
+
+def _count_month(
+    state: PartitionState,
+    of_month: MonthState,
+    month: int,
+    laid: Columns,
+    hashed: _Hashed,
+    keys: Keys,
+    which: I64,
+    back: Flags,
+    rows: Rows,
+) -> None:
+    """Count clicks into their month; those that reach ``back`` into it have their label in their own."""
     thing_high, thing_low = (half[which] for half in halves(laid.thing_ids))
-    member_high, member_low = hashed.member_high[which], hashed.member_low[which]
     creator_high, creator_low = hashed.creator_high[which], hashed.creator_low[which]
-    pair_high, pair_low = member_high ^ creator_high * _STIR, member_low ^ creator_low * _STIR
-    high, low = pair_high ^ thing_high, pair_low ^ thing_low
+    pair_high, pair_low = (half[which] for half in hashed.pairs())
+    high, low = keys.flattr_high[which], keys.flattr_low[which]
     verdicts = judge(of_month.flattrs, high, low, laid.versions[which])
     labels = verdicts.labels
+    labels[back] = _REACHING
     if of_month.first_positions:
         _relabel(of_month, labels, high, low, laid.positions[which])
     for label, name in ((COUNTED, "counted"), (DUPLICATE, "duplicate"), (UNDONE, "undo")):
@@ -181,7 +252,7 @@ def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable
         laid.refused.append(Refused(at, record_at, reason, detail(index), msgspec.json.encode(click)))
 
 
-def _refuse(state: PartitionState, refused: list[Refused], erased: Erased, rows: Rows) -> None:
+def _refuse(state: PartitionState, refused: list[Refused], rules: Rules, rows: Rows) -> None:
     for one in refused:
         month = month_of(one.record_at_ms)
         rows.add(
@@ -194,7 +265,7 @@ def _refuse(state: PartitionState, refused: list[Refused], erased: Erased, rows:
             rejected_at=[one.record_at_ms],
             reason=[str(one.reason)],
             detail=[one.detail],
-            raw=[erased.scrubbed(one.raw)],
+            raw=[rules.erased.scrubbed(one.raw)[: rules.raw_max_bytes]],
             member_id=[""],
             site_id=[""],
         )

@@ -10,9 +10,9 @@ finds the wrong lines, says why, and keeps the others.
 from __future__ import annotations
 
 import binascii
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Annotated, Final, Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
@@ -22,15 +22,20 @@ from msgspec import Meta
 from ingest.click import (
     BLOCK_CLICKS_MAX,
     ID_LENGTH_MAX,
+    IDENTIFIER,
+    IDENTIFIER_RULE,
     THING_LENGTH_MAX,
+    TIME_END_MS,
     UNREADABLE,
     VERSION,
     Click,
     Reason,
+    Thing,
+    Time,
     decode,
     position,
 )
-from streams.dedupe import ORDERED_AT_MAX_MS, UNDO_BIT
+from streams.dedupe import UNDO_BIT
 from streams.names import Names, NamesJoined
 from streams.records import LogRecord
 from streams.table import I64, U64
@@ -45,8 +50,10 @@ _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 #: 16 bytes each.
 Ids = npt.NDArray[np.void]
-Id = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
-Time = Annotated[int, Meta(gt=0, lt=ORDERED_AT_MAX_MS)]
+#: An identifier but for its characters: those of a whole column are looked at in one go (``Names.visible``).
+Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
+#: In a column of times: the click has none.
+UNSAID: Final = -1
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -55,13 +62,13 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     v: Literal[1]
     click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]
     action: Literal["flattr", "undo"]
-    member_id: Id
-    creator_id: Id
-    thing: Annotated[str, Meta(max_length=THING_LENGTH_MAX)]
+    member_id: Name
+    creator_id: Name
+    thing: Thing
     thing_id: Annotated[str, Meta(min_length=_HEX_LENGTH, max_length=_HEX_LENGTH)]
     site_id: Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
     clicked_at: Time
-    received_at: int
+    received_at: Time
     sent_at: Time | None = None
     client_at: Time | None = None
 
@@ -99,8 +106,16 @@ class Columns:
     thing_ids: Ids
     click_ids: Ids
     clicked_at_ms: I64
-    versions: U64
+    received_at_ms: I64
+    #: ``UNSAID`` where a click has none; None where all are without.
+    sent_at_ms: I64 | None
+    client_at_ms: I64 | None
+    #: What a version has beside its time: undo, and the click id's hash.
+    marks: U64
     refused: list[Refused]
+    #: Once it is decided when they were made (streams/decide.py): that, and their versions.
+    times_ms: I64 = field(init=False)
+    versions: U64 = field(init=False)
 
     def __len__(self) -> int:
         return len(self.positions)
@@ -187,7 +202,9 @@ class _Gathered:
         self._click_ids: list[str] = []
         self._thing_ids: list[str] = []
         self._clicked_at_ms: list[int] = []
-        self._ordered_at_ms: list[int] = []
+        self._received_at_ms: list[int] = []
+        self._sent_at_ms: list[int | None] = []
+        self._client_at_ms: list[int | None] = []
         self._undos: list[bool] = []
 
     def add(self, clicks: list[Line]) -> None:
@@ -198,44 +215,52 @@ class _Gathered:
         self._things.add([click.thing for click in clicks])
         self._click_ids += [click.click_id for click in clicks]
         self._thing_ids += [click.thing_id for click in clicks]
-        times = [click.clicked_at for click in clicks]
-        self._clicked_at_ms += times
-        own_times = [click.client_at for click in clicks]
-        if own_times.count(None) < len(clicks):
-            times = [at if own is None else own for own, at in zip(own_times, times, strict=True)]
-        self._ordered_at_ms += times
+        self._clicked_at_ms += [click.clicked_at for click in clicks]
+        self._received_at_ms += [click.received_at for click in clicks]
+        self._sent_at_ms += [click.sent_at for click in clicks]
+        self._client_at_ms += [click.client_at for click in clicks]
         self._undos += [click.action == "undo" for click in clicks]
 
     def columns(
         self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[Refused]
     ) -> Columns | None:
-        """The columns; None when a hexadecimal name is malformed."""
+        """The columns; None when a name is malformed."""
         click_ids = _unhex("".join(self._click_ids), len(positions), dashed=True)
         thing_ids = _unhex("".join(self._thing_ids), len(positions), dashed=False)
         if click_ids is None or thing_ids is None:
+            return None
+        members, creators, sites = (names.names() for names in (self._members, self._creators, self._sites))
+        if not (members.visible() and creators.visible() and sites.visible()):
             return None
         return Columns(
             records,
             positions,
             record_at_ms,
-            self._members.names(),
-            self._creators.names(),
-            self._sites.names(),
+            members,
+            creators,
+            sites,
             self._things.names(),
             thing_ids,
             click_ids,
             np.array(self._clicked_at_ms, np.int64),
-            self._versions(click_ids),
+            np.array(self._received_at_ms, np.int64),
+            _times_said(self._sent_at_ms),
+            _times_said(self._client_at_ms),
+            self._marks(click_ids),
             refused,
         )
 
-    def _versions(self, click_ids: Ids) -> U64:
-        """The version that each click gives its flattr (streams/dedupe.py)."""
-        times, undos = np.array(self._ordered_at_ms, np.uint64), np.array(self._undos, np.uint64)
+    def _marks(self, click_ids: Ids) -> U64:
         high, low = halves(click_ids)
         hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
-        versions: U64 = times << np.uint64(UNDO_BIT + 1) | undos << np.uint64(UNDO_BIT) | hashes
-        return versions
+        marks: U64 = np.array(self._undos, np.uint64) << np.uint64(UNDO_BIT) | hashes
+        return marks
+
+
+def _times_said(times: list[int | None]) -> I64 | None:
+    if times.count(None) == len(times):
+        return None
+    return np.array([UNSAID if at is None else at for at in times], np.int64)
 
 
 def halves(ids: Ids) -> tuple[U64, U64]:
@@ -290,18 +315,9 @@ def _read_record(record: LogRecord, start: int, refused: list[Refused]) -> list[
         clicks = _lines.decode_lines(record.value)
     except UNREADABLE:
         clicks = []
-    if 0 < len(clicks) <= BLOCK_CLICKS_MAX and _all_named(clicks):
+    if 0 < len(clicks) <= BLOCK_CLICKS_MAX and all(_wrong(click) is None for click in clicks):
         return [(index, click, b"") for index, click in enumerate(clicks)]
     return [(index, _read_line(line), line) for index, line in enumerate(_split(record, start, refused))]
-
-
-def _all_named(clicks: list[Line]) -> bool:
-    """Whether all hexadecimal names are well-formed."""
-    click_ids, thing_ids = "".join([click.click_id for click in clicks]), "".join([click.thing_id for click in clicks])
-    return (
-        _unhex(click_ids, len(clicks), dashed=True) is not None
-        and _unhex(thing_ids, len(clicks), dashed=False) is not None
-    )
 
 
 def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]:
@@ -327,30 +343,45 @@ def _read_line(line: bytes) -> Verdict:
     return _wrong(click) or _lines.decode(line)
 
 
-def _wrong(click: Click) -> tuple[Reason, str] | None:  # noqa: PLR0911 - one return per rule
+def _wrong(click: Click | Line) -> tuple[Reason, str] | None:
     """Why a click that was read is refused, or None."""
     if click.v != VERSION:
         return Reason.VERSION_UNKNOWN, f"version {click.v}, this reads {VERSION}"
-    for name, low, high in _LENGTHS:
+    for name, high in _LENGTHS:
         length = len(getattr(click, name))
         if length > high:
             return Reason.FIELD_TOO_LONG, f"{name} has {length} characters, {high} are the most"
-        if length < low:
-            return Reason.FIELD_VALUE, f"{name} is empty"
-    for name in ("clicked_at", "client_at"):
-        at = getattr(click, name)
-        if at is not None and not 0 < at < ORDERED_AT_MAX_MS:
-            return Reason.FIELD_VALUE, f"{name} is {at}, not a time in ms"
-    if len(click.click_id) != _UUID_LENGTH or _unhex(click.click_id, 1, dashed=True) is None:
-        return Reason.FIELD_VALUE, "click_id is not a UUID"
-    if len(click.thing_id) != _HEX_LENGTH or _unhex(click.thing_id, 1, dashed=False) is None:
-        return Reason.FIELD_VALUE, "thing_id is not 32 hexadecimal digits"
-    return None
+    wrong = next((name for name, right in _RULES.items() if not right(getattr(click, name))), None)
+    return None if wrong is None else (Reason.FIELD_VALUE, f"{wrong} is not {_MEANT[wrong]}")
+
+
+def _is_time(at: int | None) -> bool:
+    return at is None or 0 <= at < TIME_END_MS
+
+
+def _is_name(value: str) -> bool:
+    return IDENTIFIER.fullmatch(value) is not None
 
 
 _LENGTHS: Final = (
-    ("member_id", 1, ID_LENGTH_MAX),
-    ("creator_id", 1, ID_LENGTH_MAX),
-    ("site_id", 0, ID_LENGTH_MAX),
-    ("thing", 0, THING_LENGTH_MAX),
+    ("member_id", ID_LENGTH_MAX),
+    ("creator_id", ID_LENGTH_MAX),
+    ("site_id", ID_LENGTH_MAX),
+    ("thing", THING_LENGTH_MAX),
 )
+_RULES: Final[dict[str, Callable[[Any], bool]]] = {
+    "member_id": _is_name,
+    "creator_id": _is_name,
+    "site_id": lambda value: not value or _is_name(value),
+    "thing": bool,
+    **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), _is_time),
+    "click_id": lambda value: len(value) == _UUID_LENGTH and _unhex(value, 1, dashed=True) is not None,
+    "thing_id": lambda value: len(value) == _HEX_LENGTH and _unhex(value, 1, dashed=False) is not None,
+}
+_MEANT: Final = {
+    **dict.fromkeys(("member_id", "creator_id", "site_id"), IDENTIFIER_RULE),
+    "thing": "an address or id",
+    **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), "a time in ms since 1970"),
+    "click_id": "a UUID",
+    "thing_id": "32 hexadecimal digits",
+}

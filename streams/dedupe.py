@@ -2,6 +2,7 @@
 
 A flattr's state is one word: its version (the last word, largest wins) with bit 63 set
 once a flattr click of it has been counted. It is active when the last word is no undo.
+A click's version: 43 bits of its time, 1 of undo (it wins a tie), 19 of the click id's hash.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ UNDO_BIT: Final = 19
 _UNDO: Final = np.uint64(1 << UNDO_BIT)
 SEEN_BIT: Final = 63
 _SEEN: Final = np.uint64(1 << SEEN_BIT)
-_VERSION: Final = np.uint64((1 << 63) - 1)
-#: Times at or past this (the year 2248) would reach the flag's bit; decode refuses them.
-ORDERED_AT_MAX_MS: Final = 1 << 43
+#: A version without the flag: times end before its bit (``ingest.click.TIME_END_MS``).
+VERSION_MASK: Final = (1 << SEEN_BIT) - 1
+_VERSION: Final = np.uint64(VERSION_MASK)
 
 COUNTED: Final = 0
 DUPLICATE: Final = 1
@@ -29,11 +30,6 @@ UNDONE: Final = 2
 NO_ROW: Final = 0
 CLICK_ROW: Final = 1  # the counted click itself
 VERSION_ROW: Final = 2  # moves the version, names no click
-
-
-def version_of(ordered_at_ms: int, click_hash: int, *, undo: bool) -> int:
-    """44 bits of the member's own time, 1 of undo (it wins a tie), 19 of the click id's hash."""
-    return ordered_at_ms << (UNDO_BIT + 1) | undo << UNDO_BIT | click_hash & ((1 << UNDO_BIT) - 1)
 
 
 @dataclass(frozen=True)

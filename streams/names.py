@@ -45,6 +45,11 @@ class Names:
     def __getitem__(self, index: int) -> str:
         return self.data[self.ends[index - 1] if index else 0 : self.ends[index]].tobytes().decode()
 
+    def visible(self) -> bool:
+        """Whether no name has anything but visible ASCII characters in it."""
+        data = self.data[: self.ends[-1] if len(self.ends) else 0]
+        return not len(data) or bool(data.min() > ord(" ") and data.max() <= ord("~"))
+
     def renamed(self, others: Mapping[int, str]) -> Names:
         """These names, with others at some indices. For few of them: each name is taken apart."""
         return Names.of([others.get(index) or self[index] for index in range(len(self.ends))])

@@ -89,6 +89,9 @@ class Recovery:
             if state.number in newer:
                 rows = newer[state.number]
                 self._write(take_in_newer(loaded[state.number], state.number, month, state.position, rows, erased))
+        # Last: it is written before the flattrs that go by it, so of every flattr read above it is there.
+        retimed = self._warehouse.packed(named("retimed_of_partitions"), which, _READ)
+        take_in_retimed(retimed, {state.number: state.position for state in states}, loaded)
         return [loaded[number] for number in numbers]
 
 
@@ -122,6 +125,22 @@ def months_from(
         for table in month.tables:
             table.fit()
     return months
+
+
+def take_in_retimed(
+    packed: Iterable[Sequence[bytearray]], counted_until: Mapping[int, int], months: Mapping[int, MonthState]
+) -> None:
+    """Bring blocks of retimed_of_partitions.sql into the months of their partitions."""
+    for block in packed:
+        keys, words, positions, numbers = (np.frombuffer(column, "<u8") for column in block)
+        for number, month in months.items():
+            until = counted_until[number]
+            of_partition = numbers == number
+            ahead = of_partition & (positions > until) if until >= 0 else of_partition
+            past = of_partition & ~ahead
+            month.retimed.keep_first(keys[0::2][past], keys[1::2][past], words[past])
+            for at in np.flatnonzero(ahead).tolist():
+                month.ahead[int(keys[2 * at]), int(keys[2 * at + 1])] = int(positions[at]), int(words[at])
 
 
 def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and what is newer

@@ -15,7 +15,7 @@ from warehouse.wire import Column, Packed
 
 #: Tables of each step of the flush, in the order in which they are written.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("labels", ("things", "rejected", "late", "duplicates", "undos")),
+    ("labels", ("retimed", "things", "rejected", "late", "duplicates", "undos")),
     ("flattrs", ("flattrs",)),
     ("counts", ("counts_by_creator", "counts_by_thing", "counts_by_member")),
     ("progress", ("progress",)),

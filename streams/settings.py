@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from ingest.click import SKEW_MIN_MS
 from ingest.kafka import BrokerSettings
 from warehouse.settings import WarehouseSettings
 
@@ -21,6 +22,13 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
     )
     grace_s: float = Field(
         default=3600, ge=0, description="How long after its end a month takes clicks, in s, by the record's timestamp."
+    )
+    skew_min_s: float = Field(
+        default=SKEW_MIN_MS / 1000,
+        ge=0,
+        description="A client's clock that is off by at least so much is mended, in s; below, its times are believed, "
+        "so that what a request takes on its way moves no click. The same for all workers and for `flattr replay`; "
+        "changed, it changes which month clicks near a month's end are of.",
     )
     clock: str = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
     streams_host: str = Field(default="127.0.0.1", description="Where /live, /ready and /metrics listen.")

@@ -28,16 +28,20 @@ class MonthState:
         self.pairs = Table(memory)
         #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
         self.first_positions: dict[tuple[int, int], int] = {}
+        #: What was decided of clicks that another attempt may see otherwise (streams/decide.py), by member and click.
+        self.retimed = Table(memory)
+        #: The same of clicks after ``progress``, with the position of each: it is in force from there on.
+        self.ahead: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def tables(self) -> tuple[Table, ...]:
-        """All its tables."""
+        """Those of its flattrs."""
         return self.flattrs, self.creators, self.things, self.pairs
 
     @property
     def bytes(self) -> int:
         """What the tables take."""
-        return sum(table.bytes for table in self.tables)
+        return sum(table.bytes for table in (*self.tables, self.retimed))
 
 
 @dataclass(slots=True)
@@ -57,6 +61,13 @@ class PartitionState:
             of_month = self.tallies.setdefault(month, dict.fromkeys(TALLIES, 0))
             of_month[label] += clicks
             of_month["accepted"] += clicks
+
+    def pass_to(self, position: int) -> None:
+        """Everything up to this position is counted."""
+        self.position = position
+        for month in self.months.values():
+            if month.ahead:
+                month.ahead = {click: known for click, known in month.ahead.items() if known[0] > position}
 
     def keep_months(self, used: Iterable[int]) -> None:
         """Forget all months but those just used and the newest; a forgotten one is read again when needed."""

@@ -108,6 +108,32 @@ def _move(slots: U64, to: U64) -> None:
         to[new + 2] = slots[at + 2]
 
 
+@compiled
+def lookup(slots: U64, high: U64, low: U64, values: U64) -> None:
+    """The value of each key, 0 where there is none."""
+    for i in range(len(high)):
+        if i + AHEAD < len(high):
+            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        at = find(slots, high[i], low[i])
+        values[i] = slots[at + 2] if slots[at] != 0 or slots[at + 1] != 0 else np.uint64(0)
+
+
+@compiled
+def keep_first(slots: U64, high: U64, low: U64, values: U64, new: U8) -> int:
+    """Give each key its value unless it has one, which then takes the place of that given; how many were new."""
+    added = 0
+    for i in range(len(high)):
+        if i + AHEAD < len(high):
+            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        at, new[i] = claim(slots, high[i], low[i])
+        if new[i]:
+            slots[at] = values[i]
+            added += 1
+        else:
+            values[i] = slots[at]
+    return added
+
+
 class Table:
     """Map of 128-bit keys to 64-bit values that only grows. Not safe between threads."""
 
@@ -145,6 +171,23 @@ class Table:
         slots = self._memory.zeros(SLOT_WORDS * capacity)
         _move(self.slots, slots)
         self.slots = slots
+
+    def values(self, high: U64, low: U64) -> U64:
+        """Values of these keys, 0 where there is none."""
+        values = np.zeros(len(high), np.uint64)
+        if self.size:
+            lookup(self.slots, high, low, values)
+        return values
+
+    def keep_first(self, high: U64, low: U64, values: U64) -> U8:
+        """Add keys with their values; those that are there already keep theirs, which is put into ``values``.
+
+        Returns 1 for each that was new.
+        """
+        new = np.zeros(len(high), np.uint8)
+        self.reserve(len(high))
+        self.size += keep_first(self.slots, high, low, values, new)
+        return new
 
     def get(self, high: int, low: int) -> int:
         """Value of one key, 0 when it is not there. For look-ups one at a time."""

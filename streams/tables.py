@@ -64,7 +64,7 @@ class Tables:
             version=self._clicks.versions[at],
             click_id=click_ids,
             site_id=self._clicks.sites.packed(np.where(moved, NAMELESS, at)),
-            clicked_at=np.where(moved, 0, self._clicks.clicked_at_ms[at]).view(_TIME),
+            clicked_at=np.where(moved, 0, self._clicks.times_ms[at]).view(_TIME),
         )
 
     def add_counts(self, table: str, last: I64, counts: U64) -> None:

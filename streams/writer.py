@@ -2,7 +2,8 @@
 
 | step     | writes                                         | a crash right after it costs             |
 |----------|------------------------------------------------|------------------------------------------|
-| labels   | things, rejected, late, duplicates, undos      | a replay; the same rows again            |
+| labels   | retimed, things, rejected, late, duplicates,   | a replay; the same rows again            |
+|          | undos                                          |                                          |
 | flattrs  | flattrs, one block per month                   | a replay; they are known at recovery     |
 | counts   | counts by creator, thing, member               | the same; recovery states them again     |
 | progress | one row per partition: position and tallies    | nothing: what is below it is skipped     |

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.click import Click, Reason, decode, encode, position
+from ingest.click import AHEAD_MAX_MS, TIME_END_MS, Click, Reason, decode, encode, position
 from streams.batch import Rules, count_records
-from streams.decode import Columns, Line, read
+from streams.decode import UNSAID, Columns, Line, read
 from streams.records import LogRecord
 from streams.rows import Rows
 from streams.state import MonthState, PartitionState
@@ -54,7 +54,13 @@ def lines_of(laid: Columns) -> list[Line]:
         (raw(click_id="x" * 36), Reason.FIELD_VALUE),
         (raw(click_id="00000000000000000000000000000000"), Reason.FIELD_VALUE),
         (raw(thing_id="g" * 32), Reason.FIELD_VALUE),
-        (raw(clicked_at=0), Reason.FIELD_VALUE),
+        (raw(member_id="an na"), Reason.FIELD_VALUE),
+        (raw(creator_id="bärt"), Reason.FIELD_VALUE),
+        (raw(site_id="a\n"), Reason.FIELD_VALUE),
+        (raw(thing=""), Reason.FIELD_VALUE),
+        (raw(clicked_at=-1), Reason.FIELD_VALUE),
+        (raw(received_at=1 << 43), Reason.FIELD_VALUE),
+        (raw(sent_at=-1), Reason.FIELD_VALUE),
         (raw(clicked_at=1 << 43), Reason.FIELD_VALUE),
         (raw(client_at=-1), Reason.FIELD_VALUE),
     ],
@@ -91,14 +97,17 @@ def test_reading_records_together_reads_what_reading_them_one_by_one_does(values
     assert [one.position for one in together.refused] == [one.position for laid in alone for one in laid.refused]
 
 
-NAME = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
+NAME = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)
+TIME = st.integers(0, TIME_END_MS - 1)
 CLICKS = st.builds(
     msgspec.structs.replace,
     st.builds(make_click, member=NAME, creator=NAME, action=st.sampled_from(["flattr", "undo"])),
-    site_id=st.text(max_size=3),
-    thing=st.text(st.characters(codec="utf-8"), max_size=200),
-    clicked_at=st.integers(1, AT),
-    client_at=st.none() | st.integers(1, AT),
+    site_id=st.just("") | NAME,
+    thing=st.text(st.characters(codec="utf-8"), min_size=1, max_size=200),
+    clicked_at=TIME,
+    received_at=TIME,
+    sent_at=st.none() | TIME,
+    client_at=st.none() | TIME,
 )
 
 
@@ -115,9 +124,13 @@ def test_columns_are_what_the_clicks_say(blocks: list[list[Click]], more: bytes)
     assert [one.hex() for one in laid.thing_ids.tolist()] == [click.thing_id for click in clicks]
     assert [one.hex() for one in laid.click_ids.tolist()] == [click.click_id.replace("-", "") for click in clicks]
     assert laid.clicked_at_ms.tolist() == [click.clicked_at for click in clicks]
-    for version, click in zip(laid.versions.tolist(), clicks, strict=True):
-        assert version >> 20 == (click.clicked_at if click.client_at is None else click.client_at)
-        assert bool(version & 1 << 19) == (click.action == "undo")
+    assert laid.received_at_ms.tolist() == [click.received_at for click in clicks]
+    for times, name in ((laid.sent_at_ms, "sent_at"), (laid.client_at_ms, "client_at")):
+        said = [getattr(click, name) for click in clicks]
+        assert (times.tolist() if times is not None else [UNSAID] * len(said)) == [
+            UNSAID if at is None else at for at in said
+        ]
+    assert [bool(mark & 1 << 19) for mark in laid.marks.tolist()] == [click.action == "undo" for click in clicks]
     assert lines_of(laid) == [Line(**msgspec.structs.asdict(click)) for click in clicks]
 
 
@@ -148,6 +161,13 @@ def labelled(clicks: list[Click], *, record_at_ms: int = AT, number: int = 0, pa
         pytest.param(make_click("bert", "bert"), AT, "rejected", NOVEMBER, id="one's own thing"),
         pytest.param(make_click(), DECEMBER_MS + 3_599_999, "counted", NOVEMBER, id="the last moment of the grace"),
         pytest.param(make_click(), DECEMBER_MS + 3_600_000, "late", NOVEMBER, id="the first moment after it"),
+        pytest.param(
+            make_click(at_ms=AT + AHEAD_MAX_MS), AT, "counted", NOVEMBER, id="received as far ahead as may be"
+        ),
+        pytest.param(make_click(at_ms=AT + AHEAD_MAX_MS + 1), AT, "rejected", NOVEMBER, id="received in times to come"),
+        pytest.param(make_click(at_ms=1_861_920_000_000), AT, "rejected", NOVEMBER, id="a record of 2029"),
+        pytest.param(make_click(at_ms=0), 0, "counted", 197001, id="the first moment of all"),
+        pytest.param(make_click(clicked_at=0), AT, "late", 197001, id="a clock that was never set"),
         pytest.param(make_click("bert", "bert"), DECEMBER_MS, "rejected", 202612, id="refused in its record's month"),
     ],
 )

@@ -23,6 +23,7 @@ class Ledger:
     def __init__(self) -> None:
         self.raw_flattrs: list[dict[str, Any]] = []
         self.newest: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self.retimed: dict[tuple[int, int, bytes], dict[str, Any]] = {}
         self.labelled: dict[tuple[str, int, int], dict[str, Any]] = {}
 
     def write(self, rows: Rows, steps: int = len(STEPS)) -> None:
@@ -36,6 +37,8 @@ class Ledger:
     def _put(self, table: str, row: dict[str, Any]) -> None:
         if table == "flattrs":
             self.raw_flattrs.append(row)
+        elif table == "retimed":
+            self.retimed[row["month"], row["partition"], row["click_key"]] = row
         elif table in {"duplicates", "undos", "late", "rejected"}:
             self.labelled[table, row["partition"], row["position"]] = row
         elif table != "things":
@@ -57,6 +60,15 @@ class Ledger:
             (row["thing_id"] for row in rows),
             (struct.pack("<Q", row["version"] | bit) for row, bit in zip(rows, seen, strict=True)),
             (struct.pack("<Q", partition) for _ in rows),
+        )
+        return [bytearray().join(column) for column in columns]
+
+    def retimed_packed(self, month: int, partition: int) -> list[bytearray]:
+        """What retimed_of_partitions.sql gives."""
+        rows = [row for (of, number, _), row in self.retimed.items() if (of, number) == (month, partition)]
+        columns = (
+            (row["click_key"] for row in rows),
+            *([struct.pack("<Q", row[name]) for row in rows] for name in ("word", "position", "partition")),
         )
         return [bytearray().join(column) for column in columns]
 

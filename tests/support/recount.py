@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
+import msgspec
+
+from deploy.chaos.oracle.when import When
 from ingest.click import Click
 from warehouse.client import Warehouse
 
@@ -23,26 +25,27 @@ class Counted:
         return Counter(tuple(key[part] for part in parts) for key, active in self.flattrs.items() if active)
 
 
-def recount(clicks: Iterable[Click]) -> Counted:
-    """What the clicks, in the order of the log (of each member), come to."""
+def recount(clicks: Iterable[Click], stamps_ms: Iterable[int] | None = None, *, grace_ms: int = 1 << 40) -> Counted:
+    """What the clicks, in the order of the log (of each member), come to; their records are of receipt if not said."""
+    clicks = list(clicks)
     counted = Counted()
-    last: dict[tuple[int, str, str, str], tuple[int, bool]] = {}
+    when = When(grace_ms)
     seen: set[tuple[int, str, str, str]] = set()
-    for click in clicks:
-        at = datetime.fromtimestamp(click.clicked_at / 1000, UTC)
-        month = at.year * 100 + at.month
-        key = (month, click.member_id, click.creator_id, click.thing_id)
-        undo = click.action == "undo"
-        if undo:
+    stamps_ms = [click.received_at for click in clicks] if stamps_ms is None else stamps_ms
+    for click, stamp_ms in zip(clicks, stamps_ms, strict=True):
+        decision = when.decide(msgspec.structs.asdict(click), stamp_ms)
+        key = (decision.month, click.member_id, click.creator_id, click.thing_id)
+        if decision.late:
+            label = "late"
+        elif click.action == "undo":
             label = "undo"
         else:
             label = "duplicate" if key in seen else "counted"
             seen.add(key)
-        counted.tallies[month, label] += 1
-        counted.tallies[month, "accepted"] += 1
-        time = click.clicked_at if click.client_at is None else click.client_at
-        last[key] = max(last.get(key, (0, False)), (time, undo))
-        counted.flattrs[key] = not last[key][1]
+        counted.tallies[decision.month, label] += 1
+        counted.tallies[decision.month, "accepted"] += 1
+        for month, member, thing in decision.keys:
+            counted.flattrs[month, member, click.creator_id, thing] = not when.last_word[month, member, thing][1]
     return counted
 
 

@@ -27,10 +27,10 @@ WITH
         GROUP BY member_id, creator_id, thing_id
     )
 SELECT
-    if(counted.version = 0, replayed.member_id, counted.member_id),
-    if(counted.version = 0, replayed.creator_id, counted.creator_id),
-    lower(hex(if(counted.version = 0, replayed.thing_id, counted.thing_id))),
-    multiIf(counted.version = 0, 'in the log, not counted', replayed.version = 0, 'counted, not in the log', 'differs')
+    if(counted.member_id = '', replayed.member_id, counted.member_id),
+    if(counted.member_id = '', replayed.creator_id, counted.creator_id),
+    lower(hex(if(counted.member_id = '', replayed.thing_id, counted.thing_id))),
+    multiIf(counted.member_id = '', 'in the log, not counted', replayed.member_id = '', 'counted, not in the log', 'differs')
 FROM counted
 FULL OUTER JOIN replayed USING (member_id, creator_id, thing_id)
 WHERE (counted.first_position, counted.position, counted.version, counted.click_id, counted.clicked_at)

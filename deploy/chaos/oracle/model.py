@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from deploy.chaos.oracle.evidence import Key, Line, Place
+from deploy.chaos.oracle.when import Decision, When, month_end_ms, month_of
+
+__all__ = ["LABELS", "Expected", "expect", "month_end_ms", "month_of", "murmur2", "partition_of"]
 
 LABELS = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
 
@@ -41,44 +43,28 @@ class Expected:
         return by_creator, by_thing, by_member
 
 
-def month_of(at_ms: int) -> int:
-    """202611 for a time in November 2026, UTC."""
-    at = datetime.fromtimestamp(at_ms / 1000, UTC)
-    return at.year * 100 + at.month
-
-
-def month_end_ms(month: int) -> int:
-    """The first millisecond after a month."""
-    year, number = divmod(month, 100)
-    after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
-    return int(after.timestamp()) * 1000
-
-
 def expect(lines: Sequence[Line], grace_s: int) -> Expected:
     """Follow the log. ``lines`` are in the order of their partitions' offsets."""
-    expected = Expected()
+    when = When(grace_s * 1000)
+    expected = Expected(last_word=when.last_word)
     for line in lines:
-        click = line.click
-        month = month_of(click["clicked_at"])
-        tally = expected.tallies[line.place[0], month]
+        decision = when.decide(line.click, line.stamp_ms)
+        tally = expected.tallies[line.place[0], decision.month]
         tally["accepted"] += 1
-        label = _label(expected, line, month, grace_s)
+        label = _label(expected, line, decision)
         tally[label] += 1
         expected.labels[line.place] = label
-        if label != "late":
-            key = (month, click["member_id"], click["thing_id"])
-            word = (click.get("client_at") or click["clicked_at"], click["action"] == "undo")
-            expected.last_word[key] = max(word, expected.last_word.get(key, word))
-            expected.creators[key] = click["creator_id"]
+        for key in decision.keys:
+            expected.creators[key] = line.click["creator_id"]
     return expected
 
 
-def _label(expected: Expected, line: Line, month: int, grace_s: int) -> str:
-    if line.stamp_ms >= month_end_ms(month) + grace_s * 1000:
+def _label(expected: Expected, line: Line, decision: Decision) -> str:
+    if decision.late:
         return "late"
     if line.click["action"] == "undo":
         return "undo"
-    key = (month, line.click["member_id"], line.click["thing_id"])
+    key = decision.keys[0]
     if key in expected.counted:
         return "duplicate"
     expected.counted[key] = line

@@ -108,9 +108,10 @@ def _changed(promise: Promise, click: Mapping[str, Any]) -> str:
             return name
     if click["action"] != promise.sent.get("action", "flattr"):
         return "action"
-    at = promise.sent.get("clicked_at")
-    if at is not None and at != (click.get("client_at") or click["clicked_at"]):
-        return "time"
+    for name in ("clicked_at", "sent_at"):
+        at = promise.sent.get(name)
+        if at is not None and at != click.get(name):
+            return name
     return ""
 
 

@@ -1,0 +1,105 @@
+"""When a click counts, by the written rules, one click after the other with plain dictionaries. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Final
+
+SKEW_MS: Final = 60_000
+AHEAD_MS: Final = 60_000
+
+#: Month, member, thing.
+Key = tuple[int, str, str]
+
+
+def month_of(at_ms: int) -> int:
+    """202611 for a time in November 2026, UTC."""
+    at = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return at.year * 100 + at.month
+
+
+def month_end_ms(month: int) -> int:
+    """The first millisecond after a month."""
+    year, number = divmod(month, 100)
+    after = datetime(year + number // 12, number % 12 + 1, 1, tzinfo=UTC)
+    return int(after.timestamp()) * 1000
+
+
+def month_before(month: int) -> int:
+    """202612 for 202701."""
+    year, number = divmod(month, 100)
+    return month - 1 if number > 1 else (year - 1) * 100 + 12
+
+
+@dataclass
+class Decision:
+    """Month and time of a click; the keys it has a word in: its own first, then that of the month before."""
+
+    month: int
+    at_ms: int
+    late: bool
+    keys: list[Key] = field(default_factory=list)
+
+
+@dataclass
+class When:
+    """All clicks so far: what was decided of those that another attempt may see otherwise, and each flattr's words."""
+
+    grace_ms: int
+    skew_ms: int = SKEW_MS
+    #: By month, member and click id: the time, and whether the month before was meant as well.
+    remembered: dict[tuple[int, str, str], tuple[int, bool]] = field(default_factory=dict)
+    last_word: dict[Key, tuple[int, bool]] = field(default_factory=dict)
+    counted: set[Key] = field(default_factory=set)
+
+    def decide(self, click: Mapping[str, Any], stamp_ms: int) -> Decision:
+        """Take the next click in."""
+        month = month_of(stamp_ms)
+        near = {month, month_of(stamp_ms + AHEAD_MS), *([month_before(month)] if month > 197001 else [])}
+        member, thing, undo = click["member_id"], click["thing_id"], click["action"] == "undo"
+        known = next(
+            ((of, *self.remembered[of, member, click["click_id"]])
+             for of in sorted(near) if (of, member, click["click_id"]) in self.remembered), None,
+        )  # fmt: skip
+        own_ms, true_ms, word_ms, unsure, old = self._times(click)
+        if known:
+            month, at_ms, reaches = known
+        else:
+            month, at_ms, reaches = month_of(true_ms), word_ms, False
+            own_key = (month_of(own_ms), member, thing)
+            if (
+                unsure and not old and own_key[0] != month and own_key[0] in near
+                and (undo or own_key in self.counted)
+                and self.last_word.get(own_key, (-1, False)) >= (own_ms, undo)
+            ):  # fmt: skip
+                month, at_ms = own_key[0], own_ms
+        decision = Decision(month, at_ms, late=stamp_ms >= month_end_ms(month) + self.grace_ms)
+        if decision.late:
+            return decision
+        key, before = (month, member, thing), (month_before(month), member, thing)
+        decision.keys.append(key)
+        if undo and before[0] in near and stamp_ms < month_end_ms(before[0]) + self.grace_ms:
+            if not known and key not in self.counted:
+                unsure, reaches = True, before in self.counted
+            if reaches:
+                decision.keys.append(before)
+        if unsure and not known and month in near:
+            self.remembered[month, member, click["click_id"]] = at_ms, reaches
+        for one in decision.keys:
+            self.last_word[one] = max((at_ms, undo), self.last_word.get(one, (-1, False)))
+        if not undo:
+            self.counted.add(key)
+        return decision
+
+    def _times(self, click: Mapping[str, Any]) -> tuple[int, int, int, bool, bool]:
+        """The click's own time, its true one, that of its word; whether another attempt may differ; an old record."""
+        clicked, sent, received = click["clicked_at"], click.get("sent_at"), click["received_at"]
+        skew = 0 if sent is None else received - sent
+        true = max(0, min(clicked + (skew if abs(skew) >= self.skew_ms else 0), received))
+        client = click.get("client_at")
+        if client is not None and sent is None:
+            return client, true, min(client, true), True, True
+        unsure = true != clicked or abs(skew) >= self.skew_ms // 2 or (sent is None and clicked == received)
+        return clicked, true, true, unsure, False

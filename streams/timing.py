@@ -1,0 +1,98 @@
+"""When each click was made, and in which month: true times, as columns. Pure.
+
+The scalar definition is ``ingest.click.true_time_ms``; a property test holds the two together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from ingest.click import AHEAD_MAX_MS, MONTH_FIRST, month_after, month_before, month_of, month_start_ms
+from streams.decode import Columns
+from streams.table import I64
+
+Flags = npt.NDArray[np.bool_]
+#: A skew of half the least one may be above it at the next attempt, and below it again at the one after.
+_UNSURE: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Of each click, in ms; and which of them say another time at another attempt."""
+
+    #: By the client's clock: the same at every attempt, but where ``unsaid``.
+    own_ms: I64
+    #: When it was made, which says the month.
+    true_ms: I64
+    #: What orders a flattr and its undo: the true time, but for old records whose clicks waited.
+    version_ms: I64
+    #: Another attempt may come to another true time.
+    retimed: Flags
+    #: The client said no time: each attempt bears that of its receipt.
+    unsaid: Flags
+    #: Records of before there was ``sent_at``, whose ``clicked_at`` ingest moved: their month is what was counted.
+    old: Flags | None = None
+
+
+def times_of(clicks: Columns, skew_min_ms: int) -> Times:
+    """The times of these clicks."""
+    clicked, received = clicks.clicked_at_ms, clicks.received_at_ms
+    unsaid = np.equal(clicked, received)
+    retimed: Flags = np.greater(clicked, received)
+    true = np.minimum(clicked, received) if retimed.any() else clicked
+    if clicks.sent_at_ms is not None:
+        said = clicks.sent_at_ms >= 0
+        skew = np.where(said, received - clicks.sent_at_ms, 0)
+        true = np.where(np.abs(skew) >= max(skew_min_ms, 1), np.clip(clicked + skew, 0, received), true)
+        retimed |= (true != clicked) | (np.abs(skew) >= max(skew_min_ms // _UNSURE, 1))
+        unsaid &= ~said
+    times = Times(clicked, true, true, retimed, unsaid & ~retimed)
+    return times if clicks.client_at_ms is None else _with_old(times, clicks)
+
+
+def _with_old(times: Times, clicks: Columns) -> Times:
+    """The same, with records in it of which ingest moved ``clicked_at`` and kept the client's as ``client_at``."""
+    client = clicks.client_at_ms
+    if client is None:
+        return times
+    old = client >= 0
+    if clicks.sent_at_ms is not None:
+        old &= clicks.sent_at_ms < 0
+    return Times(
+        np.where(old, client, times.own_ms),
+        times.true_ms,
+        # A time to come would make a flattr that no undo reaches.
+        np.where(old, np.minimum(client, times.true_ms), times.true_ms),
+        times.retimed | old,
+        times.unsaid & ~old,
+        old,
+    )
+
+
+def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
+    """The month of each time; and of that month its first ms and the first one after it."""
+    months, starts, ends = np.empty_like(times_ms), np.empty_like(times_ms), np.empty_like(times_ms)
+    left = np.ones(len(times_ms), np.bool_)
+    while left.any():
+        month = month_of(int(times_ms[np.argmax(left)]))
+        start, end = month_start_ms(month), month_start_ms(month_after(month))
+        of_month = left & (times_ms >= start) & (times_ms < end)
+        months[of_month], starts[of_month], ends[of_month] = month, start, end
+        left &= ~of_month
+    return months, starts, ends
+
+
+def near_months(record_at_ms: int) -> tuple[int, ...]:
+    """The months whose flattrs a click of a record of that time may be held against, oldest first.
+
+    That of the record and the one before; within ``AHEAD_MAX_MS`` of the end, the next one. They are a function of the
+    log, and few, so that no client's clock makes a worker read months that nobody asks for.
+    """
+    month = month_of(record_at_ms)
+    before = (month_before(month),) if month > MONTH_FIRST else ()
+    ahead = month_of(record_at_ms + AHEAD_MAX_MS)
+    return (*before, month) if ahead == month else (*before, month, ahead)
