@@ -220,17 +220,20 @@ class Publisher:
         """Send one block, stamped with the moment of sending. Raises ``BrokerUnavailable``.
 
         The stamp decides what is late: a click that waited in the spool until its month was closed must not
-        look as if it had come before.
+        look as if it had come before. Nor may a click have been received after it (streams refuse that), though
+        the clock was set back meanwhile.
         """
         producer = self._producer
         if producer is None:
             raise BrokerUnavailable("the broker is away")
+        timestamp_ms = self._clock()
+        block = received_until(block, timestamp_ms)
         try:
             offset = await producer.send(
                 self._settings.topic_clicks,
                 block,
                 partition=partition,
-                timestamp_ms=self._clock(),
+                timestamp_ms=timestamp_ms,
                 timeout_s=self._settings.produce_timeout_s,
                 headers=self._headers(),
             )
@@ -264,13 +267,7 @@ class Publisher:
         return None
 
     async def _send_records(self, records: list[Record]) -> None:
-        """Take records of the spool to the broker, each partition's in their order.
-
-        This host's clock may have been set back while they waited: no stamp that the broker takes would be as late
-        as their receipt, and what comes before its receipt is refused by the stream.
-        """
-        now_ms = self._clock()
-        records = [record._replace(lines=received_until(record.lines, now_ms)) for record in records]
+        """Take records of the spool to the broker, each partition's in their order."""
         for blocks in blocks_of(records, len(self._lanes)):
             sent = await asyncio.gather(
                 *(self._send(partition, block) for partition, block in blocks), return_exceptions=True

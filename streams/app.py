@@ -25,7 +25,7 @@ from ingest.clock import clock_from
 from ingest.kafka import client_security
 from ingest.trace_settings import TraceSettings
 from ingest.traces import traces_from
-from streams.batch import Rules
+from streams.batch import rules_from
 from streams.broker import credentials
 from streams.consumer import ChunkTransport
 from streams.errors import StreamStopped
@@ -191,17 +191,6 @@ class Worker:
         )
         transport.positions = self.pipeline
         return app
-
-
-def rules_from(settings: StreamsSettings, partitions: int) -> Rules:
-    """The rules of counting, as a worker and a replay have them."""
-    return Rules(
-        partitions,
-        settings.log_epoch,
-        int(settings.grace_s * 1000),
-        settings.topic_clicks,
-        skew_min_ms=int(settings.skew_min_s * 1000),
-    )
 
 
 def faust_options(settings: StreamsSettings) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 import numpy as np
@@ -28,6 +28,9 @@ from streams.state import PAIR_STIR, MonthState, PartitionState
 from streams.table import I64, U64
 from streams.tables import Tables
 from streams.timing import Flags
+
+if TYPE_CHECKING:
+    from streams.settings import StreamsSettings
 
 _STIR: Final = np.uint64(PAIR_STIR)
 #: In place of a label: an undo of the next month that reaches back into this one, and is labelled there.
@@ -49,6 +52,18 @@ class Rules:
     skew_min_ms: int = SKEW_MIN_MS
     #: Of each refused click or record, at most so many bytes are kept; None: all.
     raw_max_bytes: int | None = None
+
+
+def rules_from(settings: StreamsSettings, partitions: int, erased: Erased = NOBODY) -> Rules:
+    """The rules that a worker and a replay go by."""
+    return Rules(
+        partitions,
+        settings.log_epoch,
+        int(settings.grace_s * 1000),
+        settings.topic_clicks,
+        erased,
+        int(settings.skew_min_s * 1000),
+    )
 
 
 def count_records(
@@ -155,9 +170,9 @@ def _keys(laid: Columns, hashed: _Hashed) -> Keys:
     thing_high, thing_low = halves(laid.thing_ids)
     click_high, click_low = halves(laid.click_ids)
     pair_high, pair_low = hashed.pairs()
-    return Keys(
-        click_high ^ hashed.member_high, click_low ^ hashed.member_low, pair_high ^ thing_high, pair_low ^ thing_low
-    )
+    high, low = pair_high ^ thing_high, pair_low ^ thing_low
+    undos = laid.marks >> np.uint64(UNDO_BIT)
+    return Keys(click_high ^ high ^ undos * _STIR, click_low ^ low, high, low)
 
 
 def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64, rows: Rows) -> None:

@@ -4,8 +4,8 @@ A click's true time is an estimate that moves with the way of its request, so ne
 come to two months, and be paid twice. Three rules forbid it; each is a function of the log alone:
 
 1. **The first attempt decides.** A click whose time another attempt may see otherwise (``Times.retimed``, ``unsaid``)
-   is remembered by member and click id in the month that it came to (``MonthState.retimed``); every later attempt
-   of it, whatever it says, takes month and time from there.
+   is remembered by its id, flattr and action in the month that it came to (``MonthState.retimed``); every later
+   attempt of it, whatever it says, takes month and time from there.
 2. **An attempt by the client's own time may have come before.** Such are not remembered: most clicks are. So an
    attempt that comes to another month than its own time's looks at its flattr there: if the last word on it is older
    than this click by its own time, no attempt of it came before. Otherwise one may have, and this is one more of it.
@@ -46,7 +46,7 @@ Key = tuple[int, int]
 
 @dataclass(slots=True)
 class Keys:
-    """Two words each of what a click is known by: member and click id, and its flattr."""
+    """Two words each: of a click, whose attempts have id, flattr and action in common; and of its flattr."""
 
     click_high: U64
     click_low: U64

@@ -15,6 +15,14 @@ class Metrics:
             "flattr_streams_clicks", "Clicks counted in, whatever became of them", registry=self.registry
         )
         self.flushes = Counter("flattr_streams_flushes", "Flushes written", registry=self.registry)
+        self.malformed = Counter(
+            "flattr_streams_malformed", "Of these, those that cannot be read: none came through ingest",
+            registry=self.registry,
+        )  # fmt: skip
+        self.malformed_share = Gauge(
+            "flattr_streams_malformed_share", "Their share of the last minute's, from 1000 clicks on",
+            registry=self.registry,
+        )  # fmt: skip
         # How long it took.
         self.flush_s = Histogram(
             "flattr_streams_flush_seconds", "One flush: all its writes, until progress says so", registry=self.registry

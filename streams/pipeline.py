@@ -20,7 +20,7 @@ from typing import ParamSpec, TypeVar
 import structlog
 from faust.types import TP
 
-from ingest.click import month_of
+from ingest.click import month_before, month_of
 from ingest.traces import Traces
 from streams.batch import Rules, add_progress, count_records
 from streams.erased import ErasureList
@@ -316,7 +316,9 @@ class Pipeline:
 
     def _count(self, batch: list[_Pending]) -> Rows:
         rows = Rows()
-        rules = replace(self._rules, erased=patiently(self._erased.current))
+        rules = replace(
+            self._rules, erased=patiently(self._erased.current), raw_max_bytes=self._malformed.raw_max_bytes
+        )
         by_assignment: dict[Assignment, list[LogRecord]] = {}
         for pending in batch:
             if pending.assignment.alive:
@@ -327,13 +329,9 @@ class Pipeline:
             count_records(state, records, rules, functools.partial(self._load_one, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
-        self._malformed.watch(rows.clicks, rows.malformed)
+        self._metrics.malformed.inc(rows.malformed)
+        self._metrics.malformed_share.set(self._malformed.watch(rows.clicks, rows.malformed))
         return rows
-
-
-def month_before(month: int) -> int:
-    """202701 follows 202612."""
-    return month - 1 if month % 100 > 1 else month - 89
 
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:

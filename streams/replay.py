@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ingest.click import month_start_ms
+from ingest.click import month_after, month_before, month_start_ms, position
 from ingest.kafka import client_security
-from streams.batch import Rules, count_records
+from streams.batch import Rules, count_records, rules_from
 from streams.erased import ErasureList
 from streams.errors import StreamStopped
 from streams.records import LogRecord
-from streams.recovery import load_partition
+from streams.recovery import load_partition, take_in_retimed
 from streams.rows import Rows
 from streams.settings import StreamsSettings
 from streams.state import MonthState, PartitionState
@@ -51,7 +51,7 @@ async def replay(
     """
     warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
     erased = ErasureList(warehouse).newest()
-    rules = Rules(partitions, settings.log_epoch, int(settings.grace_s * 1000), settings.topic_clicks, erased)
+    rules = rules_from(settings, partitions, erased)
     counted = [load_partition(warehouse, number) for number in range(partitions)]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=settings.broker,
@@ -63,7 +63,8 @@ async def replay(
     try:
         ranges = await _ranges(consumer, rules, counted, month)
         warehouse.command("ALTER TABLE replayed_flattrs DROP PARTITION %(month)s", {"month": month})
-        states = await _recount(consumer, rules, ranges, functools.partial(_write, warehouse, month), say)
+        known = functools.partial(_decided_before, warehouse, rules, month)
+        states = await _recount(consumer, rules, ranges, known, functools.partial(_write, warehouse, month), say)
     finally:
         await consumer.stop()
     differences = warehouse.rows(
@@ -91,6 +92,21 @@ def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
         warehouse.insert("replayed_flattrs", rows.block("flattrs", month))
 
 
+def _decided_before(warehouse: Warehouse, rules: Rules, month: int, number: int, start: int) -> dict[int, MonthState]:
+    """A partition's months, empty but for what was decided of clicks where the log does not tell it any more.
+
+    Of a log that was cut, or made anew, the attempts may be gone by which later ones went (streams/decide.py).
+    """
+    months: dict[int, MonthState] = defaultdict(MonthState)
+    counted_until = position(rules.epoch, start, 0) - 1
+    if counted_until >= 0:
+        for one in (month_before(month), month, month_after(month)):
+            which = {"month": one, "numbers": [number]}
+            packed = warehouse.packed(named("retimed_of_partitions"), which)
+            take_in_retimed(packed, {number: counted_until}, {number: months[one]})
+    return months
+
+
 async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[PartitionState], month: int) -> Ranges:
     """What to read of each partition: from the log's start to progress.
 
@@ -112,10 +128,11 @@ async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[Partit
     return ranges
 
 
-async def _recount(
+async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, from where, and whom to tell
     consumer: AIOKafkaConsumer,
     rules: Rules,
     ranges: Ranges,
+    known: Callable[[int, int], dict[int, MonthState]],
     write: Callable[[Rows], None],
     say: Callable[[int, int], None],
 ) -> list[PartitionState]:
@@ -124,7 +141,8 @@ async def _recount(
     for tp in left:
         consumer.seek(tp, ranges[tp][0])
     # The state forgets old months; here they cannot be read again, so they are kept.
-    months: list[dict[int, MonthState]] = [defaultdict(MonthState) for _ in states]
+    starts = {tp.partition: start for tp, (start, _) in ranges.items()}
+    months = [known(state.number, starts[state.number]) for state in states]
     done, all_records = 0, sum(max(0, end - start) for start, end in ranges.values())
     while left:
         batches = await consumer.getmany(*left, timeout_ms=1000, max_records=_BATCH_RECORDS)

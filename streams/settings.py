@@ -77,8 +77,8 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
         default=0.5,
         ge=0,
         le=1,
-        description="A worker stops when more than this share of a minute's clicks (of 1000 at least) cannot be read: "
-        "a producer writes something else. 1 counts on whatever comes.",
+        description="When more than this share of a minute's clicks (of 1000 at least) cannot be read, a producer "
+        "other than ingest writes something else: it is logged, and 256 bytes are kept of each. Counting goes on.",
     )
     streams_drain_s: float = Field(
         default=20, gt=0, description="How long a leaving worker or a rebalance waits for the write under way, in s."

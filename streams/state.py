@@ -28,7 +28,7 @@ class MonthState:
         self.pairs = Table(memory)
         #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
         self.first_positions: dict[tuple[int, int], int] = {}
-        #: What was decided of clicks that another attempt may see otherwise (streams/decide.py), by member and click.
+        #: What was decided of clicks that another attempt may see otherwise (streams/decide.py), by click.
         self.retimed = Table(memory)
         #: The same of clicks after ``progress``, with the position of each: it is in force from there on.
         self.ahead: dict[tuple[int, int], tuple[int, int]] = {}

@@ -164,23 +164,22 @@ def assert_right(played: Played, grace_ms: int = RULES.grace_ms) -> None:
 
 
 CLICKS = st.builds(
-    lambda member, thing, at, undo, number: make_click(
+    lambda member, thing, undo, number: make_click(
         member,
         "creator-a" if thing < 2 else "creator-b",
         str(thing),
-        at_ms=NOVEMBER_MS + at,
+        at_ms=NOVEMBER_MS + number % 7 - 2,  # few moments, so that ties and late news are many; two months
         action="undo" if undo else "flattr",
         click_id=str(uuid.UUID(int=number)),
     ),
     member=st.sampled_from(["anna", "bert", "carl"]),
     thing=st.integers(0, 3),
-    at=st.integers(0, 4) | st.sampled_from([-1, -2]),  # few moments, so that ties and late news are many; two months
     undo=st.booleans(),
     number=st.integers(0, 20),
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(st.one_of(CLICKS, CLICKS, st.sampled_from(Mark)), max_size=40))
 def test_any_history_of_flattr_undo_replay_crash_and_zombie_is_counted_as_defined(history: History) -> None:
     assert_right(run(history))
@@ -189,6 +188,8 @@ def test_any_history_of_flattr_undo_replay_crash_and_zombie_is_counted_as_define
 @settings(max_examples=100, deadline=None)
 @given(st.lists(CLICKS, max_size=20), st.randoms(use_true_random=False))
 def test_flattrs_do_not_depend_on_the_order_in_which_clicks_arrive(clicks: list[Click], random: object) -> None:
+    # But that an undo reaches back into a month whose flattr came before it: tests/streams/test_true_time.py.
+    clicks = [click for click in clicks if click.clicked_at >= NOVEMBER_MS]
     shuffled = list(clicks)
     random.shuffle(shuffled)  # type: ignore[attr-defined]
     assert run(clicks).ledger.counted().flattrs == run(shuffled).ledger.counted().flattrs

@@ -193,7 +193,7 @@ def test_undo_pressed_after_a_flattr_wins_whatever_is_retried(  # noqa: PLR0913,
         )
         for waited, way in undo_sends
     ]
-    played = run(sorted(clicks, key=lambda click: click.received_at), rules=RULES)
+    played = run([*sorted(clicks, key=lambda click: click.received_at)], rules=RULES)
     assert set(played.ledger.counted().flattrs.values()) == {False}
 
 

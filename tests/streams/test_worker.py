@@ -18,7 +18,7 @@ from streams.metrics import Metrics
 from streams.pipeline import next_offset
 from streams.state import PartitionState
 from tests.support.clicks import NOVEMBER_MS, make_click, send, traffic
-from tests.support.recount import assert_counted
+from tests.support.recount import assert_counted, recount, stated
 from tests.support.serving import ask
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
@@ -106,12 +106,34 @@ async def test_worker_that_cannot_go_on_says_why_and_ends_with_an_exit_code(
     assert "FLATTR_LOG_EPOCH" in ends(worker("past-the-end"))
     warehouse.insert("progress", {**progress, "position": [position(3, 1, 0xFFFF)]})
     assert "set FLATTR_LOG_EPOCH=3" in ends(worker("older-epoch"))
-    rubbish = AIOKafkaProducer(bootstrap_servers=kafka.address)
-    await rubbish.start()
-    await rubbish.send_and_wait(topic, b"\n".join([b"rubbish"] * 2000), partition=0)
-    await rubbish.stop()
-    assert "cannot be read" in ends(worker("rubbish", log_epoch=3))
     assert accepted(warehouse) == 0
+
+
+async def test_rubbish_in_the_topic_is_kept_in_part_and_everybody_elses_clicks_are_counted(
+    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(broker, topic)
+    producer = AIOKafkaProducer(bootstrap_servers=broker.address)
+    await producer.start()
+    for _ in range(2):
+        await producer.send_and_wait(
+            topic, b"\n".join([b"rubbish " * 100] * 2000), partition=0, timestamp_ms=NOVEMBER_MS
+        )
+    await producer.stop()
+    clicks = traffic(200, undo=0.1)
+    with StreamWorker(tmp_path, broker=broker.address, warehouse=warehouse, topic=topic) as worker:
+        wait_until(lambda: accepted(warehouse) >= 4000, "the rubbish is set aside", alive=worker)
+        producer = AIOKafkaProducer(bootstrap_servers=broker.address)
+        await producer.start()
+        await producer.send_and_wait(topic, b"\n".join([b"more " * 100] * 100), partition=0, timestamp_ms=NOVEMBER_MS)
+        await producer.stop()
+        await send(broker.address, topic, clicks, partitions=PARTITIONS, block=20)
+        wait_until(lambda: accepted(warehouse) >= 4300, "all clicks are counted", alive=worker)
+        metrics = ask(f"{worker.url}/metrics").body.decode()
+        assert "flattr_streams_malformed_total 4100.0" in metrics
+    kept = warehouse.rows("SELECT max(length(raw)), count() FROM rejected FINAL WHERE startsWith(raw, 'more')")
+    assert kept == [(256, 100)]
+    assert stated(warehouse).flattrs == recount(clicks).flattrs
 
 
 def test_log_that_was_cut_before_it_was_counted_stops_the_worker() -> None:

@@ -5,7 +5,7 @@ CREATE TABLE IF NOT EXISTS retimed
 (
     month     UInt32,          -- in which the click counts
     partition UInt16,
-    -- click id xor the member's hash in the state: no name, and nobody else's attempt
+    -- click id xor its flattr's key in the state: no name, and nobody else's attempt
     click_key FixedString(16),
     position  UInt64,          -- of the attempt that decided
     word      UInt64           -- its time in ms (43 bits); bit 62: an undo that takes back the month before's as well

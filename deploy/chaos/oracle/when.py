@@ -49,8 +49,8 @@ class When:
 
     grace_ms: int
     skew_ms: int = SKEW_MS
-    #: By month, member and click id: the time, and whether the month before was meant as well.
-    remembered: dict[tuple[int, str, str], tuple[int, bool]] = field(default_factory=dict)
+    #: By month and click (member, thing, action, id): the time, and whether the month before was meant as well.
+    remembered: dict[tuple[int, tuple[str, str, str, str]], tuple[int, bool]] = field(default_factory=dict)
     last_word: dict[Key, tuple[int, bool]] = field(default_factory=dict)
     counted: set[Key] = field(default_factory=set)
 
@@ -59,9 +59,9 @@ class When:
         month = month_of(stamp_ms)
         near = {month, month_of(stamp_ms + AHEAD_MS), *([month_before(month)] if month > 197001 else [])}
         member, thing, undo = click["member_id"], click["thing_id"], click["action"] == "undo"
+        name = (member, thing, click["action"], click["click_id"])
         known = next(
-            ((of, *self.remembered[of, member, click["click_id"]])
-             for of in sorted(near) if (of, member, click["click_id"]) in self.remembered), None,
+            ((of, *self.remembered[of, name]) for of in sorted(near) if (of, name) in self.remembered), None
         )  # fmt: skip
         own_ms, true_ms, word_ms, unsure, old = self._times(click)
         if known:
@@ -86,7 +86,7 @@ class When:
             if reaches:
                 decision.keys.append(before)
         if unsure and not known and month in near:
-            self.remembered[month, member, click["click_id"]] = at_ms, reaches
+            self.remembered[month, name] = at_ms, reaches
         for one in decision.keys:
             self.last_word[one] = max((at_ms, undo), self.last_word.get(one, (-1, False)))
         if not undo:
