@@ -24,7 +24,7 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
         default=3600, ge=0, description="How long after its end a month takes clicks, in s, by the record's timestamp."
     )
     skew_min_s: float = Field(
-        default=SKEW_MIN_MS / 1000,
+        default=SKEW_MIN_MS // 1000,
         ge=0,
         description="A client's clock that is off by at least so much is mended, in s; below, its times are believed, "
         "so that what a request takes on its way moves no click. The same for all workers and for `flattr replay`; "
