@@ -1,22 +1,23 @@
 # One Makefile; CI calls the same targets as a person does. `make help` lists them.
 .DEFAULT_GOAL := help
 .SUFFIXES:
-PYTHON ?= python3.11
+# Which Python: the newest from 3.11 to 3.14 that works, unless named here. A .venv that works is kept.
+PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .PHONY: help
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 .PHONY: install
 install: $(STAMP)  ## .venv with every dependency at its locked version, and the `flattr` command
 
 $(STAMP): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not on the PATH: install Python 3.11, or run make PYTHON=/path/to/python3.11"; exit 1; }
-	@echo "installing into $(VENV) (half a minute, once)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
+	  || { python=$$(deploy/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV); }
+	@echo "installing into $(VENV): $$($(BIN)/python --version) (half a minute, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
@@ -64,14 +65,21 @@ audit: install  ## known vulnerabilities of the locked dependencies; says so whe
 bench: install  ## the figures, as JSON under .bench/ (20 minutes; wants a quiet machine and `make kafka`)
 	@for name in streams ingest close reads; do $(BIN)/flattr bench $$name --json .bench/$$name.json || exit 1; done
 
-COMPILE = CUSTOM_COMPILE_COMMAND="make lock" $(BIN)/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
-	  --no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+.PHONY: test-python
+test-python:  ## every test on Debian 13 and its Python 3.13, in a folder of its own (needs root and debootstrap)
+	@tests/support/debian.sh $(ARGS)
+
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-compile-command "make lock"
 
 .PHONY: lock
-lock: install  ## resolve the lock files anew: versions and hashes, no addresses
-	@$(COMPILE) --extra local --extra dev --output-file requirements.lock pyproject.toml
-	@$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml
+lock: install  ## resolve the lock files anew, for every Python and machine: versions and hashes, no addresses
+	@$(COMPILE) --extra local --extra dev --output-file requirements.lock pyproject.toml >/dev/null
+	@$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml >/dev/null
+
+.PHONY: wheels
+wheels: install  ## whether every locked package has a wheel for every Python and machine (asks the package index)
+	@$(BIN)/python -m tests.support.wheels
 
 .PHONY: clean
 clean:  ## remove what the targets made
-	rm -rf .audit.json .audit.log $(VENV) .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .audit.json .audit.log $(VENV) .python .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -64,8 +64,9 @@ def _first_outgoing_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Run in the child before exec: the kernel kills it when its parent is gone, however that went."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    """Run in the child before exec: Linux kills it when its parent is gone, however that went. macOS cannot."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class Part:

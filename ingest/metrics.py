@@ -146,7 +146,7 @@ class Metrics:
         for path in self._folder.iterdir() if self._folder else ():
             if path.name.isdigit() and int(path.name) != os.getpid():
                 found: dict[str, Any] = pickle.loads(path.read_bytes())  # noqa: S301 - our own workers wrote it
-                if not Path(f"/proc/{path.name}").exists():
+                if not _lives(int(path.name)):
                     found |= dict.fromkeys(GAUGES, 0)
                 yield found
 
@@ -169,3 +169,13 @@ class Metrics:
         yield refused
         yield self.answer_seconds.family(*ANSWER_SECONDS)
         yield self.block_clicks.family(*BLOCK_CLICKS)
+
+
+def _lives(process_id: int) -> bool:
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, as another user
+        return True
+    return True
