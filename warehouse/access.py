@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 
 from warehouse.keys import Key, Role
 from warehouse.problems import Problem, ProblemBody, ReadReason
-from warehouse.reads import Here
+from warehouse.reads import Here, Reads
 
 COOKIE: Final = "flattr_key"
 #: For ``responses=`` of routes that need a key.
@@ -46,6 +46,12 @@ def check(request: Request, reads: Here, needed: Role) -> Key | None:
         detail = f"the key {key.name!r} has the role {key.role}; this needs {needed}"
         raise Problem(HTTPStatus.FORBIDDEN, ReadReason.ROLE_MISSING, detail)
     return key
+
+
+def known(request: Request, reads: Reads) -> bool:
+    """Whether a request brings a key that is known, of any role, where there are keys."""
+    secret = None if reads.keys is None else presented(request)
+    return reads.keys is not None and secret is not None and reads.keys.holder(secret) is not None
 
 
 @cache

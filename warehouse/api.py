@@ -19,6 +19,7 @@ from warehouse import access, problems
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
 from warehouse.client import masked
+from warehouse.edge import Edge
 from warehouse.lean import LeanRoutes
 from warehouse.live import Board
 from warehouse.payout import api as finance
@@ -109,7 +110,15 @@ def create_app(
     app.include_router(pages.router)
     app.include_router(verify.router)
     app.add_middleware(LeanRoutes, reads=reads, router=counts.router)
-    app.add_middleware(QuickCounters, ttl_s=settings.api_counters_ttl_ms / 1000, monotonic=time.monotonic)
+    app.add_middleware(
+        QuickCounters,
+        understand=lambda query: counters.understand(reads, query),
+        answer=lambda asked, scope: counters.answer(reads, asked, reads.address_of(scope)),
+        ttl_s=settings.api_counters_ttl_ms / 1000,
+        bytes_max=settings.api_counters_kept_bytes,
+        monotonic=time.monotonic,
+    )
+    app.add_middleware(Edge)
     app.add_middleware(Measured, metrics=reads.metrics)
     if traces is not None:
         from warehouse.traced import TracedRequests

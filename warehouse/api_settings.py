@@ -7,6 +7,7 @@ from typing import Final, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
+from ingest.peer import Networks
 from warehouse.settings import WarehouseSettings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
@@ -32,6 +33,11 @@ class ApiSettings(WarehouseSettings):
     api_open: bool = Field(
         default=False,
         description="Serve without keys beyond this machine: behind a gateway that asks for its own.",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        description="Networks of reverse proxies, as 10.0.0.0/8,192.0.2.7: they are believed when X-Forwarded-For "
+        "names the client. They have to set or extend that header. Unset: the address is the peer's.",
     )
     ingest_aliases_file: Path | None = Field(
         default=None,
@@ -72,10 +78,17 @@ class ApiSettings(WarehouseSettings):
         description="How long a button counter is kept in memory, in ms, and again the whole answer to a page. The "
         "number of queries hangs on it, not on the number of page views.",
     )
-    api_counters_kept: int = Field(
-        default=200_000,
-        ge=100,
-        description="Button counters kept in memory; the oldest go first.",
+    api_counters_kept_bytes: int = Field(
+        default=16 << 20,
+        ge=1 << 16,
+        description="Memory for button counters, and as much again for whole answers, in bytes; the oldest go first. "
+        "A counter takes about 600, so this is more than can be asked of the warehouse while they are young.",
+    )
+    api_counts_waiting_max: int = Field(
+        default=8000,
+        ge=400,
+        description="Counts of one kind that may wait to be asked of the warehouse, a quarter of them for one address; "
+        "who asks for more is answered 503. Who asks for few is in the next query, however many wait.",
     )
     api_counters_max_age_s: int = Field(
         default=5,
@@ -104,7 +117,14 @@ class ApiSettings(WarehouseSettings):
     api_listeners_max: int = Field(
         default=2000,
         ge=1,
-        description="Clients of the live stream at a time; each costs a write per event. One more is answered 503.",
+        description="Clients of the live stream at a time; each costs a write per event. One more is answered 503. "
+        "A quarter is for clients with an API key, where there are keys.",
+    )
+    api_listeners_of_address_max: int = Field(
+        default=100,
+        ge=1,
+        description="Clients of the live stream without an API key at a time from one address: a school behind one, "
+        "but not all that there are. Behind a reverse proxy FLATTR_TRUSTED_PROXIES has to name it.",
     )
     api_listeners_share: float = Field(
         default=0.5,

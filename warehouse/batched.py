@@ -1,24 +1,29 @@
 """Many readers, few queries: counts of creators, things and members, asked for together.
 
 A query costs a millisecond or two however few rows it reads, so all that is wanted at one moment
-goes into one query: while one runs, the next collects, and queries start at least ``pitch_s`` apart,
-so that their number has a bound whatever is asked. Who comes alone does not wait. Button counters,
-which every page view asks for, are kept for a second on top.
+goes into one query, whatever the months: while one runs, the next collects, and queries start at least
+``pitch_s`` apart, so that their number has a bound whatever is asked. Who comes alone does not wait. Who
+asks for much waits for it behind those who ask for little, and what waits has a bound, too. Button
+counters, which every page view asks for, are kept for a second on top.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
+from warehouse.aged import Aged
 from warehouse.lag import Lag
+from warehouse.problems import ReadReason, unavailable
+from warehouse.queries import Key
+from warehouse.turns import Turns
 
 V = TypeVar("V")
-#: (month, id)
-Key = tuple[int, str]
+
+#: A key of an id of 64 characters with its count.
+_KEPT_BYTES: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,81 +35,109 @@ class Counted(Generic[V]):
     read_at_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Keys: at most ``batch`` in one query, ``batch_of_caller`` of them of one caller, and ``waiting`` that wait."""
+
+    batch: int = 500
+    batch_of_caller: int = 200
+    waiting: int = 8000
+
+
 class Batched(Generic[V]):
     """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
 
-    ``fetch(month, ids)`` asks the warehouse for some; its errors reach everybody who waited for
-    that query and are not kept. ``monotonic`` is the clock of age, in seconds.
+    ``fetch(keys)`` asks the warehouse for some; its errors reach everybody who waited for
+    that query and are not kept. ``monotonic`` is the clock of age, in seconds; ``weigh`` says how many bytes a
+    count of varying size has, and those kept have ``bytes_max`` together.
     """
 
     def __init__(  # noqa: PLR0913 - how old, how many, how often, and by which clock
         self,
-        fetch: Callable[[int, Sequence[str]], Awaitable[tuple[Lag, Mapping[str, V]]]],
+        fetch: Callable[[Sequence[Key]], Awaitable[tuple[Lag, Mapping[Key, V]]]],
         *,
         ttl_s: float,
-        size_max: int,
-        batch_max: int,
+        bytes_max: int,
         monotonic: Callable[[], float],
+        bounds: Bounds = Bounds(),
         pitch_s: float = 0,
+        weigh: Callable[[V], int] = lambda _: 0,
     ) -> None:
         self._fetch = fetch
-        self._ttl_s = ttl_s
-        self._size_max = size_max
-        self._batch_max = batch_max
+        self._bounds = bounds
+        self._weigh = weigh
         self._monotonic = monotonic
         self._pitch_s = pitch_s
         self._next_at_s = 0.0
-        self._kept: OrderedDict[Key, Counted[V]] = OrderedDict()
+        self._kept: Aged[Key, Counted[V]] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
         self._awaited: dict[Key, asyncio.Future[Counted[V]]] = {}
-        self._queue: list[Key] = []
+        #: of those awaited, what no query was started for
+        self._pending: set[Key] = set()
+        self._turns: Turns[Key] = Turns(bounds.waiting)
         self._fetcher: asyncio.Task[None] | None = None
 
-    async def get(self, month: int, ids: Iterable[str]) -> dict[str, Counted[V]]:
-        """The counts asked for, from memory where they are young enough."""
-        oldest = self._monotonic() - self._ttl_s
+    async def get(self, month: int, ids: Iterable[str], caller: str = "") -> dict[str, Counted[V]]:
+        """The counts asked for, from memory where they are young enough; ``caller`` is whose turn it takes.
+
+        Raises ``Problem`` 503 when too much waits already, and whatever ``fetch`` raises.
+        """
         found: dict[str, Counted[V]] = {}
-        missing: dict[str, asyncio.Future[Counted[V]]] = {}
+        missing: list[str] = []
         for name in ids:
             kept = self._kept.get((month, name))
-            if kept is not None and kept.read_at_s >= oldest:
-                found[name] = kept
+            if kept is None:
+                missing.append(name)
             else:
-                missing[name] = self._await((month, name))
+                found[name] = kept[1]
         if missing:
-            found.update(zip(missing, await asyncio.gather(*missing.values()), strict=True))
+            futures = self._await([(month, name) for name in missing], caller)
+            found.update(zip(missing, await asyncio.gather(*futures), strict=True))
         return found
 
-    def _await(self, key: Key) -> asyncio.Future[Counted[V]]:
-        future = self._awaited.get(key)
-        if future is None:
-            future = self._awaited[key] = asyncio.get_running_loop().create_future()
-            self._queue.append(key)
-            if self._fetcher is None:
-                self._fetcher = asyncio.create_task(self._fetch_all())
+    def _await(self, keys: Sequence[Key], caller: str) -> list[asyncio.Future[Counted[V]]]:
+        # What is in a query already comes by itself; what only waits gets this caller's turns on top.
+        waiting = [key for key in keys if key not in self._awaited or key in self._pending]
+        if not self._turns.has_room(caller, len(waiting)):
+            raise unavailable(ReadReason.QUEUE_FULL, "too many counts are asked for at a time; ask again soon")
+        self._turns.put(caller, waiting)
+        loop = asyncio.get_running_loop()
+        for key in waiting:
+            if key not in self._awaited:
+                self._awaited[key] = loop.create_future()
+                self._pending.add(key)
+        if self._fetcher is None and waiting:
+            self._fetcher = asyncio.create_task(self._fetch_all())
         # A reader that goes away must not cancel what others wait for.
-        return asyncio.shield(future)
+        return [asyncio.shield(self._awaited[key]) for key in keys]
 
     async def _fetch_all(self) -> None:
         """One query after the other until nobody waits; what comes meanwhile goes into the next."""
         try:
-            while self._queue:
+            while self._pending:
                 pause_s = self._next_at_s - self._monotonic()
                 if pause_s > 0:
                     # Who comes in the pause is read for after it, so nobody gets a count older than the question.
                     await asyncio.sleep(pause_s)
-                month = self._queue[0][0]
-                batch = [key for key in self._queue if key[0] == month][: self._batch_max]
-                taken = set(batch)
-                self._queue = [key for key in self._queue if key not in taken]
-                await self._fetch_batch(month, batch)
+                await self._fetch_batch(self._take())
         finally:
             self._fetcher = None
 
-    async def _fetch_batch(self, month: int, batch: Sequence[Key]) -> None:
+    def _take(self) -> list[Key]:
+        """The next batch; each key once, however many wait for it."""
+
+        def wanted(key: Key) -> bool:
+            if key not in self._pending:
+                return False
+            self._pending.discard(key)
+            return True
+
+        return self._turns.take(self._bounds.batch, self._bounds.batch_of_caller, wanted)
+
+    async def _fetch_batch(self, batch: Sequence[Key]) -> None:
         read_at_s = self._monotonic()
         self._next_at_s = read_at_s + self._pitch_s
         try:
-            lag, counts = await self._fetch(month, [name for _, name in batch])
+            lag, counts = await self._fetch(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
             for key in batch:
                 future = self._awaited.pop(key)
@@ -113,10 +146,6 @@ class Batched(Generic[V]):
                 future.exception()
             return
         for key in batch:
-            counted = Counted(counts[key[1]], lag, read_at_s)
+            counted = Counted(counts[key], lag, read_at_s)
             self._awaited.pop(key).set_result(counted)
-            if self._ttl_s > 0:
-                self._kept[key] = counted
-                self._kept.move_to_end(key)
-        while len(self._kept) > self._size_max:
-            self._kept.popitem(last=False)
+            self._kept.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))

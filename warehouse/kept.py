@@ -3,16 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from warehouse.aged import Aged
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
+#: Objects of Python weigh so many times what they weigh as JSON, short ones.
+_OBJECTS: Final = 4
+_FEW_BYTES: Final = 1 << 20
+
+
+def weight_of(value: object) -> int:
+    """About what a value of lists and dataclasses weighs in memory, in bytes."""
+    return _OBJECTS * len(msgspec.json.encode(value))
+
+
 class Kept(Generic[K, V]):
-    """Values by key, at most ``ttl_s`` old; the oldest leave when there are more than ``size_max``.
+    """Values by key, at most ``ttl_s`` old; the oldest leave when all, as ``weigh`` has it, exceed ``bytes_max``.
 
     All who ask for a key while its query runs share that query and its error; errors are not
     kept. Age counts from before the query, so a value is never older than it seems.
@@ -21,21 +34,25 @@ class Kept(Generic[K, V]):
     """
 
     def __init__(
-        self, *, ttl_s: float, size_max: int, monotonic: Callable[[], float], ahead_s: float | None = None
+        self,
+        *,
+        ttl_s: float,
+        monotonic: Callable[[], float],
+        ahead_s: float | None = None,
+        bytes_max: int = _FEW_BYTES,
+        weigh: Callable[[V], int] = lambda _: 0,
     ) -> None:
-        self._ttl_s = ttl_s
         self._ahead_s = ttl_s if ahead_s is None else ahead_s
-        self._size_max = size_max
         self._monotonic = monotonic
-        self._values: OrderedDict[K, tuple[float, V]] = OrderedDict()
+        self._weigh = weigh
+        self._values: Aged[K, V] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
         self._running: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
         """The value of a key; ``fetch`` is called when it is not kept, or too old."""
         kept = self._values.get(key)
-        age_s = None if kept is None else self._monotonic() - kept[0]
-        if kept is not None and age_s is not None and age_s <= self._ttl_s:
-            if age_s > self._ahead_s:
+        if kept is not None:
+            if self._monotonic() - kept[0] > self._ahead_s:
                 self._start(key, fetch)
             return kept[1]
         # Whoever goes away leaves the query to the others.
@@ -55,9 +72,5 @@ class Kept(Generic[K, V]):
             value = await fetch()
         finally:
             del self._running[key]
-        if self._ttl_s > 0:
-            self._values[key] = (asked_at, value)
-            self._values.move_to_end(key)
-            if len(self._values) > self._size_max:
-                self._values.popitem(last=False)
+        self._values.put(key, value, at_s=asked_at, weight_bytes=self._weigh(value))
         return value

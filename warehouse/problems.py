@@ -20,6 +20,11 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
+#: Of what is wrong with a request, so much is said.
+_TOLD_MAX: Final = 5
+_SENTENCE_MAX: Final = 300
+#: The server's words hold the statement, and that what the caller sent.
+_LOGGED_MAX: Final = 1000
 
 
 class ReadReason(StrEnum):
@@ -30,6 +35,7 @@ class ReadReason(StrEnum):
     LINE_UNKNOWN = "line_unknown"
     PARAMETER_INVALID = "parameter_invalid"
     TOO_MANY = "too_many"
+    ADDRESS_TOO_LONG = "address_too_long"
     KEY_MISSING = "key_missing"
     KEY_UNKNOWN = "key_unknown"
     ROLE_MISSING = "role_missing"
@@ -114,7 +120,7 @@ def answer_to(error: Exception) -> JSONResponse:
             away = "the warehouse does not answer; ask again soon"
             return answer(unavailable(ReadReason.WAREHOUSE_UNAVAILABLE, away))
         case WarehouseRefused():
-            log.error("warehouse refused a query", error=str(error), code=error.code)
+            log.error("warehouse refused a query", error=str(error)[:_LOGGED_MAX], code=error.code)
             detail = "this is a fault of the service, not of the request; the log has it"
             return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, ReadReason.INTERNAL, detail))
     raise error
@@ -136,8 +142,10 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        places = [".".join(str(part) for part in item["loc"]) for item in error.errors()]
-        sentences = [f"{place}: {item['msg']}" for place, item in zip(places, error.errors(), strict=True)]
+        # As many as anybody reads: a list of a thousand wrong things is one mistake.
+        wrong = error.errors()[:_TOLD_MAX]
+        places = [".".join(str(part) for part in item["loc"])[:_SENTENCE_MAX] for item in wrong]
+        sentences = [f"{place}: {item['msg']}"[:_SENTENCE_MAX] for place, item in zip(places, wrong, strict=True)]
         refused = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, "; ".join(sentences))
         return answer(refused, places)
 

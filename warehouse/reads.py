@@ -11,37 +11,48 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
 from fastapi import Depends, Request
+from starlette.types import Scope
 
 from ingest.aliases import Aliases
+from ingest.click import month_before, month_of
 from ingest.clock import clock_from
+from ingest.peer import client_address
 from ingest.traces import Traces
 from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
 from warehouse.api_settings import ApiSettings
-from warehouse.batched import Batched
+from warehouse.batched import Batched, Bounds
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseError
-from warehouse.kept import Kept
+from warehouse.kept import Kept, weight_of
 from warehouse.keys import KeyRing
 from warehouse.lag import Lag, read_lag
+from warehouse.lane import Lane
 from warehouse.payout.settings import CloseSettings
 from warehouse.problems import ReadReason, unavailable
+from warehouse.queries import Key
+from warehouse.seats import Seats
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: for (month, ids, version of the month's quarantine): something of each id
-Ask = Callable[[int, Sequence[str], int], Awaitable[Mapping[str, T]]]
+#: for keys and the versions of the months' quarantines: something of each key
+Ask = Callable[[Sequence[Key], Mapping[int, int]], Awaitable[Mapping[Key, T]]]
 #: by query and parameters: the lag that was read first, and the answer
 Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
 
-#: Ids in one query: each may cost a granule of 8,192 rows, so one query reads 4 million at most.
-_IDS_PER_QUERY: Final = 500
-_ADDRESSES_KEPT: Final = 50_000
+_ADDRESSES_BYTES: Final = 32 << 20
 _ADDRESS_TTL_S: Final = 60
-_LISTS_KEPT: Final = 500
-#: An address is the same in every month.
-_NO_MONTH: Final = 0
-_MONTHS_KEPT: Final = 100
+#: Of lists, and again of money: a page of a thousand lines weighs a megabyte or two.
+_LISTS_BYTES: Final = 32 << 20
+#: Names, a cursor and an id.
+_KEY_BYTES: Final = 1000
+#: Stands for every month of which nothing is known: they share their questions, and none of them has an answer.
+NO_MONTH: Final = 0
+#: What watches the service asks every few seconds; whoever asks more often does not reach the warehouse.
+_SHARED_TTL_S: Final = 0.25
+#: Anybody's questions get this part of the threads.
+_LANES_PART: Final = 4
+_LANE_WAITING_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,31 +84,37 @@ class Reads:
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
         lag_ttl_s = settings.api_lag_ttl_ms / 1000
-        self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, size_max=1, monotonic=time.monotonic)
-        self._quarantines: Kept[int, int] = Kept(
-            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, size_max=_MONTHS_KEPT, monotonic=time.monotonic
+        self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
+        self._quarantines: Kept[str, dict[int, int]] = Kept(
+            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
-        self._lists: Answers = Kept(
-            ttl_s=settings.api_lists_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
+        self._months: Kept[str, frozenset[int]] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
+        self._shared: Kept[str, Any] = Kept(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
+        #: at the live stream
+        self.seats = Seats(
+            settings.api_listeners_max, settings.api_listeners_of_address_max, reserve=self.keys is not None
         )
-        self._money: Answers = Kept(
-            ttl_s=settings.api_money_ttl_ms / 1000, size_max=_LISTS_KEPT, monotonic=time.monotonic
+        #: for questions of anybody that no other answer serves
+        self.lane = Lane(max(1, settings.api_threads // _LANES_PART), _LANE_WAITING_MAX)
+        self._lists, self._money = (
+            _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )
         #: for pages with buttons; kept, unlike the three below
         self.counters = self._paced(
-            self._asking(queries.thing_counts),
+            self._asking(queries.thing_counts, queries.thing_counts_of_months),
             ttl_s=settings.api_counters_ttl_ms / 1000,
-            size_max=settings.api_counters_kept,
+            bytes_max=settings.api_counters_kept_bytes,
         )
-        self.creators = self._paced(self._asking(queries.creator_counts))
+        self.creators = self._paced(self._asking(queries.creator_counts, queries.creator_counts_of_months))
+        self._thing_counts = self._asking(queries.thing_counts, queries.thing_counts_of_months)
         self.things = self._paced(self._known_things)
-        self.members = self._paced(self._asking(queries.member_counts))
+        self.members = self._paced(self._asking(queries.member_counts, queries.member_counts_of_months))
         #: whose a thing is and where: that never changes, so it is kept; asked by ``things``, at its pitch
         self._addresses = Batched(
             self._fetch_addresses,
             ttl_s=_ADDRESS_TTL_S,
-            size_max=_ADDRESSES_KEPT,
-            batch_max=_IDS_PER_QUERY,
+            bytes_max=_ADDRESSES_BYTES,
+            weigh=weight_of,
             monotonic=time.monotonic,
         )
 
@@ -138,19 +155,50 @@ class Reads:
 
     async def flagged(self, month: int) -> int:
         """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old: while it is 0, counts ask no more."""
-        return await self._quarantines.get(month, lambda: self.run(queries.quarantine_version, month))
+        return (await self._flagged()).get(month, 0)
+
+    async def _flagged(self) -> dict[int, int]:
+        return await self._quarantines.get("all", lambda: self.run(queries.quarantine_versions))
+
+    async def asked_of(self, month: int) -> int:
+        """The month itself when anything is known of it, ``NO_MONTH`` otherwise.
+
+        Anybody may ask for any month, and each would be a question of its own to the warehouse. The current one and
+        the one before it, whose grace may be open, are always known; the others for ``api_lag_ttl_ms``.
+        """
+        current = month_of(self.clock())
+        if month in (current, month_before(current)):
+            return month
+        known = await self._months.get("all", lambda: self.run(queries.known_months))
+        return month if month in known else NO_MONTH
+
+    def address_of(self, scope: Scope) -> str:
+        """Whose share a request takes: its peer's address, or the one that a trusted proxy names."""
+        peer = scope.get("client")
+        return client_address(peer and peer[0], scope["headers"], self.settings.trusted_proxies)
+
+    async def share(self, query: Callable[[Warehouse], T], /) -> T:
+        """Like ``run``, once for all who ask within a quarter of a second: for what anybody may ask all the time."""
+        return cast("T", await self._shared.get(query.__name__, lambda: self.run(query)))
 
     async def keep(
-        self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+        self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
-        """Like ``run``, once for all who ask the same within ``api_lists_ttl_ms``; the lag was read before it."""
-        return await self._keep(self._lists, query, *args, **kwargs)
+        """Like ``run``, once for all who ask the same of a month within ``api_lists_ttl_ms``; the lag was read before.
+
+        A month of which nothing is known is asked for as ``NO_MONTH``.
+        """
+        return await self._keep(self._lists, query, await self.asked_of(month), *args, **kwargs)
 
     async def keep_longer(
-        self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+        self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
         """The same for ``api_money_ttl_ms``, for what costs more and moves less."""
-        return await self._keep(self._money, query, *args, **kwargs)
+        return await self._keep(self._money, query, await self.asked_of(month), *args, **kwargs)
+
+    async def keep_whole(self, query: Callable[[Warehouse], T], /) -> tuple[Lag, T]:
+        """The same as ``keep``, of a query about no month."""
+        return await self._keep(self._lists, query)
 
     async def _keep(
         self, kept: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
@@ -162,44 +210,46 @@ class Reads:
         lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
         return replace(lag, now_ms=self.clock()), answer
 
-    async def _known_things(self, month: int, thing_ids: Sequence[str], flagged: int) -> dict[str, KnownThing]:
+    async def _known_things(self, keys: Sequence[Key], flagged: Mapping[int, int]) -> dict[Key, KnownThing]:
         """At one moment: who asked would else wait for the later of two."""
+        thing_ids = list(dict.fromkeys(thing_id for _, thing_id in keys))
         counts, addresses = await asyncio.gather(
-            self.run(queries.thing_counts, month, thing_ids, flagged), self._addresses.get(_NO_MONTH, thing_ids)
+            self._thing_counts(keys, flagged), self._addresses.get(NO_MONTH, thing_ids)
         )
-        return {
-            thing_id: KnownThing(counts[thing_id].flattrs, counts[thing_id].quarantined, addresses[thing_id].count)
-            for thing_id in thing_ids
-        }
+        return {key: KnownThing(counts[key].flattrs, counts[key].quarantined, addresses[key[1]].count) for key in keys}
 
-    async def _fetch_addresses(
-        self, _month: int, thing_ids: Sequence[str]
-    ) -> tuple[Lag, dict[str, queries.Thing | None]]:
-        return await self.lag(), await self.run(queries.things, thing_ids)
+    async def _fetch_addresses(self, keys: Sequence[Key]) -> tuple[Lag, dict[Key, queries.Thing | None]]:
+        lag = await self.lag()
+        found = await self.run(queries.things, [thing_id for _, thing_id in keys])
+        return lag, {key: found[key[1]] for key in keys}
 
-    def _asking(self, query: Callable[[Warehouse, int, Sequence[str], int], dict[str, T]]) -> Ask[T]:
-        async def ask(month: int, ids: Sequence[str], flagged: int) -> dict[str, T]:
-            return await self.run(query, month, ids, flagged)
+    def _asking(
+        self,
+        query: Callable[[Warehouse, int, Sequence[str], int], Mapping[str, T]],
+        of_months: Callable[[Warehouse, Sequence[Key], Mapping[int, int]], Mapping[Key, T]],
+    ) -> Ask[T]:
+        """``query`` where all keys are of one month, as they mostly are; ``of_months`` for a mixture."""
+
+        async def ask(keys: Sequence[Key], flagged: Mapping[int, int]) -> Mapping[Key, T]:
+            month = keys[0][0]
+            if any(of != month for of, _ in keys):
+                return await self.run(of_months, keys, flagged)
+            found = await self.run(query, month, [name for _, name in keys], flagged.get(month, 0))
+            return {(month, name): one for name, one in found.items()}
 
         return ask
 
-    def _paced(
-        self,
-        ask: Ask[T],
-        *,
-        ttl_s: float = 0,
-        size_max: int = 0,
-    ) -> Batched[T]:
-        async def fetch(month: int, ids: Sequence[str]) -> tuple[Lag, Mapping[str, T]]:
+    def _paced(self, ask: Ask[T], *, ttl_s: float = 0, bytes_max: int = 0) -> Batched[T]:
+        async def fetch(keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, T]]:
             lag = await self.lag()
-            return lag, await ask(month, ids, await self.flagged(month))
+            return lag, await ask(keys, await self._flagged())
 
         return Batched(
             fetch,
             ttl_s=ttl_s,
-            size_max=size_max,
-            batch_max=_IDS_PER_QUERY,
+            bytes_max=bytes_max,
             monotonic=time.monotonic,
+            bounds=Bounds(waiting=self.settings.api_counts_waiting_max),
             pitch_s=self.settings.api_pitch_ms / 1000,
         )
 
@@ -215,6 +265,16 @@ class Reads:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
+
+
+def _answers(ttl_ms: int) -> Answers:
+    """Kept by query and parameters, which callers choose: bounded by what the answers weigh."""
+    return Kept(
+        ttl_s=ttl_ms / 1000,
+        monotonic=time.monotonic,
+        bytes_max=_LISTS_BYTES,
+        weigh=lambda kept: _KEY_BYTES + weight_of(kept[1]),
+    )
 
 
 async def reads_of(request: Request) -> Reads:

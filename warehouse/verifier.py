@@ -51,7 +51,7 @@ class Verifier:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._kept: Kept[str, Compared] = Kept(ttl_s=settings.api_verify_s, size_max=1, monotonic=time.monotonic)
+        self._kept: Kept[str, Compared] = Kept(ttl_s=settings.api_verify_s, monotonic=time.monotonic)
 
     async def get(self) -> Compared:
         """The last comparison, or a new one. Raises ``WarehouseError``."""

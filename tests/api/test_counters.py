@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
 
 import pytest
+from fastapi import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from ingest.click import thing_id
@@ -13,11 +14,13 @@ from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_progress, put_thing_counts
 from tests.support.serving import ask, serving
 from warehouse.api import create_app
-from warehouse.batched import Batched
+from warehouse.batched import Batched, Bounds
 from warehouse.client import Warehouse
 from warehouse.errors import WarehouseUnavailable
 from warehouse.lag import Lag
-from warehouse.quick import QuickCounters
+from warehouse.problems import Problem
+from warehouse.queries import Key
+from warehouse.quick import PATH, Asked, QuickCounters
 
 ONE, TWO, THREE = (digit * 32 for digit in "123")
 
@@ -96,105 +99,120 @@ def test_popular_page_is_answered_without_a_query(warehouse: Warehouse) -> None:
         assert 'flattr_api_requests_total{route="/v1/counters",status="200"} 2.0' in metrics
 
 
-async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> None:
-    calls = 0
-    now_s = 0.0
+class Page:
+    """The route behind ``QuickCounters``: answers with the number of the call, when it is told to."""
 
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        nonlocal calls
-        calls += 1
-        await send({"type": "http.response.start", "status": 500 if calls == 1 else 200, "headers": [(b"etag", b"e")]})
-        await send({"type": "http.response.body", "body": str(calls).encode()})
+    def __init__(self, bytes_max: int = 1 << 20) -> None:
+        self.now_s = 0.0
+        self.calls = 0
+        self.fails = False
+        self.open = asyncio.Event()
+        self.open.set()
+        self.quick = QuickCounters(
+            self.app, self.understand, self.answer, ttl_s=1, bytes_max=bytes_max, monotonic=lambda: self.now_s
+        )
 
-    async def get(query: bytes) -> tuple[int, bytes]:
+    async def app(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 422, "headers": []})
+        await send({"type": "http.response.body", "body": b"the ordinary way"})
+
+    def understand(self, query: bytes) -> Asked | None:
+        return None if query == b"nonsense" else (None, tuple(query.decode().partition("&")[0].split(",")))
+
+    async def answer(self, asked: Asked, _scope: Scope) -> Response:
+        self.calls += 1
+        made = self.calls
+        await self.open.wait()
+        if self.fails:
+            raise WarehouseUnavailable("away")
+        return Response(f"{made}", headers={"ETag": f"W/{asked}"})
+
+    async def get(self, query: bytes = b"a", if_none_match: bytes | None = None) -> tuple[int, bytes]:
         sent: list[Message] = []
 
         async def send(message: Message) -> None:
             sent.append(message)
 
-        scope = {"type": "http", "path": "/v1/counters", "method": "GET", "query_string": query, "headers": []}
-        await quick(scope, nothing, send)
-        return sent[0]["status"], sent[1]["body"]
+        async def nothing() -> Message:
+            return {"type": "http.request"}
 
-    async def nothing() -> Message:
-        return {"type": "http.request"}
+        headers = [] if if_none_match is None else [(b"if-none-match", if_none_match)]
+        scope = {"type": "http", "path": PATH, "method": "GET", "query_string": query, "headers": headers}
+        await self.quick(scope, nothing, send)
+        return sent[0]["status"], bytes(sent[1]["body"])
 
-    quick = QuickCounters(app, ttl_s=1, monotonic=lambda: now_s)
-    assert await get(b"things=a") == (500, b"1")
-    assert [await get(b"things=a"), await get(b"things=a")] == [(200, b"2"), (200, b"2")]
-    assert await get(b"things=b") == (200, b"3")
-    now_s = 1.0
-    assert await get(b"things=a") == (200, b"4")
+
+async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> None:
+    page = Page()
+    page.fails = True
+    assert (await page.get())[0] == 503
+    page.fails = False
+    assert [await page.get(), await page.get()] == [(200, b"2"), (200, b"2")]
+    assert await page.get(b"b") == (200, b"3")
+    assert await page.get(if_none_match=b"\"x\", W/(None, ('a',))") == (304, b"")
+    page.now_s = 1.0
+    assert await page.get() == (200, b"4")
+
+
+async def test_answer_is_kept_by_what_is_asked_for_and_not_by_how_it_is_written() -> None:
+    page = Page()
+    for spelling in (b"a", b"a&x=1", b"a&x=2&y=" + b"z" * 5000):
+        assert await page.get(spelling) == (200, b"1")
+    assert await page.get(b"nonsense") == (422, b"the ordinary way")
 
 
 async def test_popular_answer_is_made_anew_by_one_reader_and_is_never_older_than_its_time() -> None:
-    now_s = 0.0
-    calls = 0
-    opened = asyncio.Event()
-    opened.set()
-
-    async def app(_scope: Scope, _receive: Receive, send: Send) -> None:
-        nonlocal calls
-        calls += 1
-        made = calls
-        await opened.wait()
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"etag", b"e")]})
-        await send({"type": "http.response.body", "body": str(made).encode()})
-
-    async def get() -> bytes:
-        sent: list[Message] = []
-
-        async def send(message: Message) -> None:
-            sent.append(message)
-
-        scope = {"type": "http", "path": "/v1/counters", "method": "GET", "query_string": b"things=a", "headers": []}
-        await quick(scope, nothing, send)
-        return bytes(sent[1]["body"])
-
-    async def nothing() -> Message:
-        return {"type": "http.request"}
-
-    quick = QuickCounters(app, ttl_s=1, monotonic=lambda: now_s)
-    assert await get() == b"1"
-    now_s = 0.6
-    opened.clear()
-    anew = asyncio.create_task(get())
+    page = Page()
+    assert await page.get() == (200, b"1")
+    page.now_s = 0.6
+    page.open.clear()
+    anew = asyncio.create_task(page.get())
     await asyncio.sleep(0)
-    assert [await get(), await get()] == [b"1", b"1"]
+    assert [await page.get(), await page.get()] == [(200, b"1"), (200, b"1")]
     # The one who makes it anew takes too long: what is kept has had its time.
-    now_s = 1.0
-    late = asyncio.create_task(get())
+    page.now_s = 1.0
+    late = asyncio.create_task(page.get())
     await asyncio.sleep(0)
-    opened.set()
-    assert (await anew, await late, calls) == (b"2", b"3", 3)
+    page.open.set()
+    assert (await anew, await late, page.calls) == ((200, b"2"), (200, b"3"), 3)
     # Asked at 1.0, so at 1.4 it is answered from memory, and at 2.0 it is not.
-    now_s = 1.4
-    assert await get() == b"3"
-    now_s = 2.0
-    assert await get() == b"4"
+    page.now_s = 1.4
+    assert await page.get() == (200, b"3")
+    page.now_s = 2.0
+    assert await page.get() == (200, b"4")
 
 
 class Shop:
     """A warehouse of counters that notes what it was asked and answers when it is told to."""
 
     def __init__(self, pitch_s: float = 0, monotonic: Callable[[], float] | None = None) -> None:
-        self.asked: list[tuple[int, list[str]]] = []
+        self.asked: list[list[Key]] = []
         self.open = asyncio.Event()
         self.open.set()
         self.broken = False
         self.now_s = 0.0
         now = monotonic or (lambda: self.now_s)
-        self.cache = Batched(self.fetch, ttl_s=1, size_max=2, batch_max=100, monotonic=now, pitch_s=pitch_s)
+        self.cache = Batched(
+            self.fetch, ttl_s=1, bytes_max=1300, monotonic=now, bounds=Bounds(100, 60, 400), pitch_s=pitch_s
+        )
 
-    async def fetch(self, month: int, thing_ids: Sequence[str]) -> tuple[Lag, Mapping[str, int]]:
-        self.asked.append((month, list(thing_ids)))
+    async def fetch(self, keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, int]]:
+        self.asked.append(list(keys))
         await self.open.wait()
         if self.broken:
             raise WarehouseUnavailable("away")
-        return Lag(0, ()), {thing_id: len(self.asked) for thing_id in thing_ids}
+        return Lag(0, ()), {key: len(self.asked) for key in keys}
 
-    async def get(self, *thing_ids: str, month: int = 202611) -> dict[str, int]:
-        return {key: counted.count for key, counted in (await self.cache.get(month, thing_ids)).items()}
+    async def get(self, *thing_ids: str, month: int = 202611, caller: str = "") -> dict[str, int]:
+        return {key: counted.count for key, counted in (await self.cache.get(month, thing_ids, caller)).items()}
+
+    async def busy(self) -> asyncio.Task[dict[str, int]]:
+        """Let a query run until the shop opens."""
+        self.open.clear()
+        first = asyncio.create_task(self.get("f" * 32))
+        while not self.asked:  # noqa: ASYNC110 - the shop is in this very loop
+            await asyncio.sleep(0)
+        return first
 
 
 async def test_young_counter_is_answered_without_a_query_and_an_old_one_is_asked_anew() -> None:
@@ -215,7 +233,7 @@ async def test_all_who_miss_at_a_time_share_one_query() -> None:
     await asyncio.sleep(0)
     shop.open.set()
     await asyncio.gather(first, *others)
-    assert shop.asked == [(202611, [ONE]), (202611, [TWO])]
+    assert shop.asked == [[(202611, ONE)], [(202611, TWO)]]
 
 
 async def test_queries_start_at_their_pitch_and_each_answers_what_was_asked_before_it() -> None:
@@ -267,4 +285,89 @@ async def test_oldest_counters_leave_when_the_cache_is_full() -> None:
     await shop.get(ONE, TWO)
     await shop.get(THREE)
     await shop.get(ONE)
-    assert [thing_ids for _, thing_ids in shop.asked] == [[ONE, TWO], [THREE], [ONE]]
+    assert shop.asked == [[(202611, ONE), (202611, TWO)], [(202611, THREE)], [(202611, ONE)]]
+
+
+async def test_all_months_that_are_asked_for_at_a_time_go_into_one_query() -> None:
+    shop = Shop()
+    first = await shop.busy()
+    waiting = [asyncio.create_task(shop.get(ONE, month=month)) for month in range(202601, 202613)]
+    await asyncio.sleep(0)
+    shop.open.set()
+    await asyncio.gather(first, *waiting)
+    assert [len(keys) for keys in shop.asked] == [1, 12]
+
+
+async def test_who_asks_for_much_does_not_delay_who_asks_for_little() -> None:
+    shop = Shop()
+    first = await shop.busy()
+    flood = [
+        asyncio.create_task(shop.get(*(f"{request:016}{number:016}" for number in range(20)), caller="many"))
+        for request in range(5)
+    ]
+    await asyncio.sleep(0)
+    page = asyncio.create_task(shop.get(*(f"{number:032}" for number in range(100, 120)), caller="few"))
+    # Also what somebody else asked for already comes in one's own turn.
+    shared = asyncio.create_task(shop.get(f"{4:016}{19:016}", caller="another"))
+    await asyncio.sleep(0)
+    shop.open.set()
+    assert {*(await page).values(), *(await shared).values()} == {2}
+    await asyncio.gather(first, *flood)
+    assert [len(keys) for keys in shop.asked] == [1, 81, 39]
+
+
+async def test_request_of_the_same_address_does_not_wait_behind_a_great_one() -> None:
+    shop = Shop()
+    first = await shop.busy()
+    great = asyncio.create_task(shop.get(*(f"{number:032}" for number in range(90))))
+    await asyncio.sleep(0)
+    small = asyncio.create_task(shop.get(ONE))
+    await asyncio.sleep(0)
+    shop.open.set()
+    assert await small == {ONE: 2}
+    await asyncio.gather(first, great)
+    assert [len(keys) for keys in shop.asked] == [1, 60, 31]
+
+
+async def test_what_waits_has_a_bound_for_one_address_and_room_for_others() -> None:
+    shop = Shop()
+    first = await shop.busy()
+    waiting: list[asyncio.Task[dict[str, int]]] = []
+
+    async def ask_for(count: int, caller: str, *, times: int = 1) -> None:
+        for _ in range(times):
+            names = [f"{caller}{len(waiting)}-{number}" for number in range(count)]
+            waiting.append(asyncio.create_task(shop.get(*names, caller=caller)))
+            await asyncio.sleep(0)
+
+    async def refused(caller: str, count: int = 1) -> None:
+        with pytest.raises(Problem) as problem:
+            await shop.get(*(f"{number:032}" for number in range(count)), caller=caller)
+        assert (problem.value.status, problem.value.headers) == (503, {"Retry-After": "2"})
+
+    # Of the 400 places an address may fill a quarter, with great requests half of that.
+    await ask_for(50, "a")
+    await refused("a", 21)
+    await ask_for(10, "a", times=5)
+    await refused("a")
+    for caller in "bc":
+        await ask_for(10, caller, times=10)
+        await refused(caller)
+    # The last quarter is for who has nothing in it yet.
+    await ask_for(90, "new")
+    await refused("new")
+    await ask_for(10, "newer")
+    await refused("newest")
+    shop.open.set()
+    await asyncio.gather(first, *waiting)
+    assert await shop.get(ONE, caller="newest")
+    assert max(len(keys) for keys in shop.asked) == 100
+
+
+async def test_counters_that_had_their_time_leave_with_the_next_one() -> None:
+    shop = Shop()
+    shop.cache = Batched(shop.fetch, ttl_s=1, bytes_max=1 << 20, monotonic=lambda: shop.now_s)
+    await shop.get(*(f"{number:032}" for number in range(100)))
+    shop.now_s = 2.0
+    await shop.get(ONE)
+    assert len(shop.cache._kept) == 1

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from warehouse.aged import ENTRY_BYTES
 from warehouse.kept import Kept
 
 
@@ -11,7 +12,9 @@ class Source:
     def __init__(self, ahead_s: float | None = None) -> None:
         self.now_s = 0.0
         self.calls = 0
-        self.kept: Kept[str, int] = Kept(ttl_s=1, size_max=2, monotonic=lambda: self.now_s, ahead_s=ahead_s)
+        self.kept: Kept[str, int] = Kept(
+            ttl_s=1, bytes_max=2 * (ENTRY_BYTES + 10), weigh=lambda _: 10, monotonic=lambda: self.now_s, ahead_s=ahead_s
+        )
 
     async def fetch(self) -> int:
         self.calls += 1

@@ -8,13 +8,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from starlette.types import Message
 
 from ingest.clock import system_clock
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_creator_counts, put_progress, put_thing_counts
 from tests.support.serving import Listener, ask, serving
+from tests.support.waiting import wait_until
 from warehouse.api import create_app
 from warehouse.client import Warehouse
+from warehouse.keys import Role, issue, save
 from warehouse.live import Board, Mailbox, encoded
 from warehouse.watch import Rate
 
@@ -212,3 +215,61 @@ def test_one_client_too_many_is_told_to_come_back(warehouse: Warehouse) -> None:
         listener.next()
         answer = ask(url + ANNA)
         assert (answer.status, answer.json["reason"]) == (503, "queue_full")
+
+
+def test_one_address_leaves_room_for_others_and_keys_have_seats_of_their_own(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    secret, key = issue("a dashboard", Role.DASHBOARD)
+    save(tmp_path / "keys.json", [key])
+    told = {"api_listeners_max": 4, "api_listeners_of_address_max": 2, "api_keys": tmp_path / "keys.json"}
+    settings = settings_for(warehouse, **told, trusted_proxies="127.0.0.1")
+
+    def from_address(number: int) -> dict[str, str]:
+        return {"X-Forwarded-For": f"192.0.2.{number}"}
+
+    with serving(create_app(settings)) as url, ExitStack() as clients:
+        live = f"{url}/v1/live"
+        strangers = [clients.enter_context(Listener(live, headers=from_address(number))) for number in (1, 1, 2)]
+        assert {listener.next()[1] for listener in strangers} <= {"pulse", "top"}
+        # One address has its two, and strangers together three of four.
+        for number in (1, 3):
+            refused = ask(live, headers=from_address(number))
+            assert (refused.status, refused.json["reason"]) == (503, "queue_full")
+            assert "retry-after" in refused.headers
+        known = {**from_address(1), "Authorization": f"Bearer {secret}"}
+        with Listener(url + ANNA, headers=known) as listener:
+            assert listener.next()[1] == "creator"
+            assert ask(url + ANNA, headers=known).status == 503
+        strangers[0].close()
+        wait_until(lambda: hears(live, from_address(3)), "the seat of one who left is free")
+
+
+def hears(live: str, headers: dict[str, str]) -> bool:
+    with Listener(live, headers=headers) as listener:
+        return listener.answer.status == 200
+
+
+async def test_listener_that_takes_nothing_is_cut_off_and_leaves_its_seat(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("warehouse.routes.live._SEND_TIMEOUT_S", 0.2)
+    app = create_app(settings_for(warehouse, api_listeners_max=1))
+    never = asyncio.Event()
+
+    async def stays() -> Message:
+        await never.wait()
+        return {"type": "http.disconnect"}
+
+    async def takes_nothing(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await never.wait()
+
+    scope = {
+        "type": "http", "method": "GET", "path": "/v1/live", "query_string": b"", "headers": [],
+        "client": ("127.0.0.1", 1),
+    }  # fmt: skip
+    await asyncio.wait_for(app(scope, stays, takes_nothing), 10)
+    assert app.state.board.listeners == 0
+    assert app.state.reads.seats.free("127.0.0.1")
+    app.state.reads.close()

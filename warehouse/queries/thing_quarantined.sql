@@ -1,18 +1,19 @@
--- Flattrs of many things in a month that stand and are in quarantine: (thing_id in hex, flattrs).
--- Asked only in months that have a quarantine.
+-- Flattrs of many things in some months that stand and are in quarantine: (month, thing_id in hex, flattrs).
+-- Asked only of months that have a quarantine.
 WITH keys AS
 (
-    SELECT member_id, creator_id, thing_id
+    SELECT month, member_id, creator_id, thing_id
     FROM quarantined
-    WHERE month = %(month)s AND thing_id IN (SELECT toFixedString(unhex(arrayJoin(%(thing_ids)s)), 16))
+    WHERE month IN %(months)s AND thing_id IN (SELECT toFixedString(unhex(arrayJoin(%(thing_ids)s)), 16))
 )
-SELECT lower(hex(thing_id)), count()
+SELECT month, lower(hex(thing_id)), count()
 FROM
 (
-    SELECT thing_id
+    SELECT month, thing_id
     FROM flattrs
-    WHERE month = %(month)s AND (member_id, creator_id, thing_id) IN (SELECT member_id, creator_id, thing_id FROM keys)
+    WHERE month IN %(months)s AND (month, member_id, creator_id, thing_id) IN
+        (SELECT month, member_id, creator_id, thing_id FROM keys)
     GROUP BY month, member_id, creator_id, thing_id
     HAVING bitTest(max(flattrs.version), 19) = 0
 )
-GROUP BY thing_id
+GROUP BY month, thing_id

@@ -7,15 +7,17 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, TypeAdapter
+from starlette.datastructures import QueryParams
 
 from ingest.aliases import thing_id
 from ingest.canonical import plain
 from ingest.click import THING_ID, THING_LENGTH_MAX, identifier, month_text
 from warehouse.problems import RESPONSES, Problem, ReadReason
-from warehouse.reads import Here, Reads
-from warehouse.routes.public import PREFLIGHT, cacheable, weak_etag
-from warehouse.routes.shapes import AsOf, QueryMonth
+from warehouse.quick import Asked
+from warehouse.reads import NO_MONTH, Here, Reads
+from warehouse.routes.public import PREFLIGHT, cacheable, not_modified, unchanged, weak_etag
+from warehouse.routes.shapes import AsOf, QueryMonth, month_or_current
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
 
@@ -30,8 +32,8 @@ class Counters(AsOf):
 
 
 def parse_things(text: str) -> list[str]:
-    """Thing ids from a comma-separated list, each once. Raises ``Problem`` 422."""
-    thing_ids = list(dict.fromkeys(text.split(",")))
+    """Thing ids from a comma-separated list, each once, in their own order. Raises ``Problem`` 422."""
+    thing_ids = sorted(set(text.split(",")))
     if len(thing_ids) > THINGS_MAX:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -101,22 +103,50 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
     creator: Creator = None,
     thing: Addresses = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
-    """By id, or by creator and address in the order asked. Open to every origin, cacheable (`ETag`, `Cache-Control`).
+    """By id; or by creator and address, in the order asked. Open to every origin, cacheable (`ETag`, `Cache-Control`).
 
-    0 for what nobody flattred.
+    0 for what nobody flattred, and for a month of which nothing is known.
     """
     thing_ids = named_things(reads, creator, thing, month) if things is None else parse_things(things)
-    return await answer(request, reads, month, thing_ids)
+    counted = await answer(reads, (month, tuple(thing_ids)), reads.address_of(request.scope))
+    return not_modified(counted) if unchanged(request, counted.headers["etag"]) else counted
 
 
-async def answer(request: Request, reads: Reads, month: int, thing_ids: list[str]) -> Response:
-    """The counters of these things, or 304."""
-    found = await reads.counters.get(month, thing_ids)
-    # The oldest of them says what the whole answer is as of.
-    lag = replace(min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms), now_ms=reads.clock())
-    counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
-    body: dict[str, Any] = {"month": month_text(month), "counters": counts, **AsOf.plain(lag)}
-    return cacheable(request, body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
+_CREATOR: Final = TypeAdapter[str | None](Creator)
+_ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
+
+
+def understand(reads: Reads, query: bytes) -> Asked | None:
+    """What a query string asks for, however it is written; None for what the route would refuse."""
+    given = QueryParams(query)
+    things = given.get("things")
+    try:
+        month = month_or_current(reads, given.get("month"))
+        creator_id = _CREATOR.validate_python(given.get("creator"))
+        addresses = _ADDRESSES.validate_python(given.getlist("thing"))
+        thing_ids = named_things(reads, creator_id, addresses, month) if things is None else parse_things(things)
+    except (Problem, ValueError):
+        return None
+    # Not the month that is current now: what is remembered here is used in a moment.
+    return month if "month" in given else None, tuple(thing_ids)
+
+
+async def answer(reads: Reads, asked: Asked, address: str) -> Response:
+    """The counters that are asked for, for a client of some address."""
+    month, thing_ids = asked
+    if month is None:
+        month = month_or_current(reads, None)
+    if await reads.asked_of(month) == NO_MONTH:
+        lag, counts = await reads.lag(), dict.fromkeys(thing_ids, 0)
+    else:
+        found = await reads.counters.get(month, thing_ids, address)
+        # The oldest of them says what the whole answer is as of.
+        lag = min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms)
+        counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
+    body: dict[str, Any] = {
+        "month": month_text(month), "counters": counts, **AsOf.plain(replace(lag, now_ms=reads.clock()))
+    }  # fmt: skip
+    return cacheable(body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
 
 
 @router.options("/counters", include_in_schema=False)

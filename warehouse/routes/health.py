@@ -34,7 +34,7 @@ async def live() -> dict[str, str]:
 async def ready(reads: Here) -> dict[str, str]:
     """200 when queries can be answered, else 503."""
     try:
-        await reads.run(ping)
+        await reads.share(ping)
     except WarehouseRefused:
         raise unavailable(
             ReadReason.SCHEMA_MISSING, "the warehouse was not migrated: run `flattr warehouse migrate`"
@@ -44,7 +44,7 @@ async def ready(reads: Here) -> dict[str, str]:
 
 async def look_at_pipeline(reads: Reads) -> None:
     """Set the figures of the pipeline. Raises ``WarehouseError``."""
-    lag, known = await reads.keep(monthend.months)
+    lag, known = await reads.keep_whole(monthend.months)
     for part in lag.partitions:
         label = str(part.partition)
         reads.metrics.lag_records.labels(label).set(math.nan if part.records is None else part.records)

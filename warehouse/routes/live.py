@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated, Any, Final, cast
 
 from fastapi import APIRouter, Depends, Header, Query, Request
-from sse_starlette.sse import EventSourceResponse
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
 
 from warehouse import access
 from warehouse.keys import Role
 from warehouse.live import PULSE, TOP, Board, creator_topic
-from warehouse.problems import RESPONSES, ReadReason, unavailable
+from warehouse.problems import RESPONSES, ReadReason, answer, unavailable
 from warehouse.reads import Here
 from warehouse.routes.public import OPEN
 from warehouse.routes.shapes import CreatorId
+from warehouse.seats import Seats
 
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {
@@ -50,27 +53,44 @@ LastSeen = Annotated[int, Depends(seen_number)]
 TheBoard = Annotated[Board, Depends(board_of)]
 
 
-def _answer(request: Request, reads: Here, board: Board, topics: set[str], last_seen: int) -> EventSourceResponse:
-    most = reads.settings.api_listeners_max
-    # The server knows whose share it is; under another one it is the peer's.
-    address = getattr(request.state, "address", request.client.host if request.client else "")
-    if board.listeners >= most or board.listeners_from(address) >= max(1, most * reads.settings.api_listeners_share):
-        raise unavailable(ReadReason.QUEUE_FULL, "too many listen already; ask again soon")
+class _Stream(EventSourceResponse):
+    """Events for who finds a seat; 503 for who does not. The seat is held exactly as long as the answer lasts."""
 
-    async def events() -> AsyncIterator[bytes]:
-        with board.listen(topics, last_seen, address) as mailbox:
-            yield b"retry: 2000\n\n"
-            async for chunk in mailbox.chunks():
-                yield chunk
+    def __init__(self, seats: Seats, address: str | None, board: Board, topics: set[str], last_seen: int) -> None:
+        headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_events(board, topics, last_seen), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
+        self._seats = seats
+        self._address = address
 
-    headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(events(), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        if not self._seats.free(self._address):
+            refused = unavailable(ReadReason.QUEUE_FULL, "too many listen already, or too many from this address")
+            await answer(refused)(scope, receive, send)
+            return
+        with self._seats.taken(self._address), suppress(SendTimeoutError):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(board: Board, topics: set[str], last_seen: int) -> AsyncIterator[bytes]:
+    with board.listen(topics, last_seen) as mailbox:
+        yield b"retry: 2000\n\n"
+        async for chunk in mailbox.chunks():
+            yield chunk
+
+
+async def seat_of(request: Request, reads: Here) -> str | None:
+    """Whose share of the seats a listener takes; None for a client with a key."""
+    return None if access.known(request, reads) else reads.address_of(request.scope)
+
+
+Seat = Annotated[str | None, Depends(seat_of)]
 
 
 @router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
-async def live(request: Request, reads: Here, board: TheBoard, last_seen: LastSeen) -> EventSourceResponse:
+async def live(reads: Here, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
     """Public. Events `pulse` (once a second) and `top` (when it changed)."""
-    return _answer(request, reads, board, {PULSE, TOP}, last_seen)
+    return _Stream(reads.seats, seat, board, {PULSE, TOP}, last_seen)
 
 
 @router.get(
@@ -81,7 +101,7 @@ async def live(request: Request, reads: Here, board: TheBoard, last_seen: LastSe
     responses=access.RESPONSES,
 )
 async def creator_live(
-    request: Request, reads: Here, board: TheBoard, creator_id: CreatorId, last_seen: LastSeen
+    reads: Here, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
 ) -> EventSourceResponse:
     """Event `creator`: the current count first, then each new one within a second of its counting."""
-    return _answer(request, reads, board, {creator_topic(creator_id)}, last_seen)
+    return _Stream(reads.seats, seat, board, {creator_topic(creator_id)}, last_seen)

@@ -6,13 +6,13 @@ from http import HTTPStatus
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
 from ingest.click import month_before, month_of, month_text
 from warehouse import receipts
 from warehouse.problems import RESPONSES, Problem, ProblemBody, ReadReason
-from warehouse.reads import Here
+from warehouse.reads import NO_MONTH, Here
 from warehouse.receipts import Receipt, Status
 from warehouse.routes.public import OPEN
 from warehouse.routes.shapes import AsOf, parse_month
@@ -40,6 +40,7 @@ class ReceiptBody(AsOf):
     responses={404: {"model": ProblemBody, "description": "Neither counted nor on its way, as far as this can see."}},
 )
 async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
+    request: Request,
     response: Response,
     reads: Here,
     click_id: UUID,
@@ -53,12 +54,16 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     from one that nobody knows.
     """
     lag = await reads.lag()
-    # The order matters: a click that is counted between the two questions is found by the second.
-    on_its_way = (
-        partition is not None and offset is not None and await reads.run(receipts.awaits_counting, partition, offset)
-    )
     months = recent_months(reads.clock()) if month is None else [parse_month(month)]
-    found = await reads.run(receipts.find, str(click_id), months)
+    known = [one for one in months if await reads.asked_of(one) != NO_MONTH]
+    async with reads.lane.turn(reads.address_of(request.scope)):
+        # The order matters: a click that is counted between the two questions is found by the second.
+        on_its_way = (
+            partition is not None
+            and offset is not None
+            and await reads.run(receipts.awaits_counting, partition, offset)
+        )
+        found = await reads.run(receipts.find, str(click_id), known) if known else None
     if found is None and on_its_way:
         found = Receipt(Status.ACCEPTED, offset=offset)
     if found is None:

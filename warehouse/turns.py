@@ -1,0 +1,98 @@
+"""A bounded queue that is fair: who asks for much waits for it, and who asks for little does not wait behind them.
+
+Callers take turns, and the requests of one caller take turns among themselves, a few items each. So somebody who
+asks for a hundred odd things again and again is served as fast as there is time for it, while a page with a dozen
+buttons is in the next batch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Final, Generic, TypeVar
+
+T = TypeVar("T")
+
+#: Items of one request in a turn: the buttons of a page.
+_ITEMS_A_TURN: Final = 20
+#: One caller may fill one of so many parts of the queue, with great requests half of that.
+_PARTS: Final = 4
+
+
+class _Own(Generic[T]):
+    """What waits of one caller: requests of a turn or less, and greater ones."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self.small: deque[deque[T]] = deque()
+        self.great: deque[deque[T]] = deque()
+        self._great_next = False
+
+    def put(self, request: deque[T]) -> None:
+        self.waiting += len(request)
+        (self.great if len(request) > _ITEMS_A_TURN else self.small).append(request)
+
+    def take_turn(self, room: int, wanted: Callable[[T], bool]) -> tuple[int, list[T]]:
+        """How many items left, and those of them that are wanted: of a small and a great request in turn."""
+        self._great_next = bool(self.great) and (self._great_next or not self.small)
+        requests = self.great if self._great_next else self.small
+        self._great_next = not self._great_next
+        request = requests.popleft()
+        left = min(len(request), room)
+        items = [request.popleft() for _ in range(left)]
+        if request:
+            requests.append(request)
+        self.waiting -= left
+        return left, [item for item in items if wanted(item)]
+
+
+class Turns(Generic[T]):
+    """Items that wait, at most ``waiting_max``, by caller and request. Pure: it knows no clock and no loop."""
+
+    def __init__(self, waiting_max: int) -> None:
+        self._waiting_max = waiting_max
+        self._waiting = 0
+        self._callers: OrderedDict[str, _Own[T]] = OrderedDict()
+
+    def __len__(self) -> int:
+        return self._waiting
+
+    def has_room(self, caller: str, count: int) -> bool:
+        """Whether a request of ``count`` items may wait. A queue that is empty takes any."""
+        own = self._callers.get(caller)
+        if own is None:
+            return not self._waiting or self._waiting + count <= self._waiting_max
+        # The last part of the queue is for those who have nothing in it yet; and who asks for much from one
+        # address must not keep out who asks for little from the same.
+        part = self._waiting_max // _PARTS
+        own_max = part // 2 if count > _ITEMS_A_TURN else part
+        return own.waiting + count <= own_max and self._waiting + count <= self._waiting_max - part
+
+    def put(self, caller: str, items: Iterable[T]) -> None:
+        """Let one request's items wait for their turn."""
+        request = deque(items)
+        if request:
+            self._waiting += len(request)
+            self._callers.setdefault(caller, _Own()).put(request)
+
+    def take(self, count: int, of_caller_max: int, wanted: Callable[[T], bool]) -> list[T]:
+        """The next items, at most ``count``, and ``of_caller_max`` of one caller; what is not ``wanted`` is dropped."""
+        taken: list[T] = []
+        counts: Counter[str] = Counter()
+        resting: list[tuple[str, _Own[T]]] = []
+        while self._callers and len(taken) < count:
+            caller, own = self._callers.popitem(last=False)
+            room = min(count - len(taken), of_caller_max - counts[caller], _ITEMS_A_TURN)
+            if room <= 0:
+                resting.append((caller, own))
+                continue
+            left, got = own.take_turn(room, wanted)
+            self._waiting -= left
+            counts[caller] += len(got)
+            taken += got
+            if own.waiting:
+                self._callers[caller] = own
+        for caller, own in reversed(resting):
+            self._callers[caller] = own
+            self._callers.move_to_end(caller, last=False)
+        return taken
