@@ -6,11 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
+from unicodedata import category
 
 from warehouse.lists import ThingRank
 from warehouse.money import as_text, minor_micro
 from warehouse.series import Point
 
+#: Characters that are not seen: controls, formats (which turn the line), halves of one, unassigned, separators.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: Longer names of things show their beginning, where the host is, and their end.
+_THING_MAX: Final = 120
+_THING_HEAD: Final = 80
+_THING_TAIL: Final = 39
 _SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£"}
 
 
@@ -53,9 +60,17 @@ def age(seconds: float | None) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
 
 
+def visible(text: str) -> str:
+    """Text whose every character is seen: what turns the line, joins or hides has its number in its place."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{{{ord(char):x}}}" if category(char) in _UNSEEN else char for char in text)
+
+
 def thing_text(line: ThingRank) -> str:
-    """A thing's address as people say it; its id when no address is known."""
-    return line.thing.removeprefix("https://").removeprefix("http://") or line.thing_id
+    """A thing's address as people say it; its id when no address is known. As long as a line of a list takes."""
+    text = visible(line.thing.removeprefix("https://").removeprefix("http://")) or line.thing_id
+    return text if len(text) <= _THING_MAX else f"{text[:_THING_HEAD]}\N{HORIZONTAL ELLIPSIS}{text[-_THING_TAIL:]}"
 
 
 def month_name(month: int) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from warehouse.client import Warehouse
-from warehouse.queries import less_quarantined
+from warehouse.queries import less_quarantined, shown
 
 #: More flattrs than there are: the first page.
 START: Final = (2**63, "")
@@ -25,7 +25,7 @@ class CreatorRank:
 
 @dataclass(frozen=True)
 class ThingRank:
-    """One line of a list of things."""
+    """One line of a list of things; ``thing`` as in ``queries.Thing``."""
 
     thing_id: str
     flattrs: int
@@ -51,9 +51,7 @@ def top_things(
     warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[ThingRank]:
     """Things of a month after (flattrs, thing id in hex)."""
-    return [
-        ThingRank(*row) for row in warehouse.rows(less_quarantined("top_things", flagged), _page(month, limit, after))
-    ]
+    return _things(warehouse, less_quarantined("top_things", flagged), _page(month, limit, after))
 
 
 def creator_things(  # noqa: PLR0913 - a page is named by four things
@@ -61,7 +59,14 @@ def creator_things(  # noqa: PLR0913 - a page is named by four things
 ) -> list[ThingRank]:
     """A creator's things of a month after (flattrs, thing id in hex)."""
     params = _page(month, limit, after, creator_id=creator_id)
-    return [ThingRank(*row) for row in warehouse.rows(less_quarantined("creator_things", flagged), params)]
+    return _things(warehouse, less_quarantined("creator_things", flagged), params)
+
+
+def _things(warehouse: Warehouse, query: str, params: dict[str, int | str]) -> list[ThingRank]:
+    return [
+        ThingRank(thing_id, flattrs, creator_id, shown(thing))
+        for thing_id, flattrs, creator_id, thing in warehouse.rows(query, params)
+    ]
 
 
 def member_creators(  # noqa: PLR0913 - as creator_things

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
+from ingest.canonical import canonical
 from warehouse.client import Row, Warehouse, named
 
 N = TypeVar("N")
@@ -21,7 +22,7 @@ _FEW: Final = 100
 
 @dataclass(frozen=True)
 class Thing:
-    """What a thing's id stands for."""
+    """What a thing's id stands for; ``thing`` is its canonical address, or its id."""
 
     creator_id: str
     thing: str
@@ -44,10 +45,24 @@ class MemberCount:
     quarantined: int = 0
 
 
+def shown(thing: str) -> str:
+    """A thing as it is called, however the member wrote it whose click named it first; empty when it has no name.
+
+    The table keeps what somebody sent: a user name before the host, a campaign behind it, letters that turn the line.
+    """
+    try:
+        return canonical(thing)
+    except ValueError:
+        return ""
+
+
 def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | None]:
     """Whose things are and where: one entry for each id asked for, None when nobody ever flattred it."""
     rows = warehouse.rows(named("things"), {"thing_ids": list(thing_ids)}, _threads(thing_ids))
-    return {**dict.fromkeys(thing_ids), **{thing_id: Thing(creator_id, thing) for thing_id, creator_id, thing in rows}}
+    return {
+        **dict.fromkeys(thing_ids),
+        **{thing_id: Thing(creator_id, shown(thing)) for thing_id, creator_id, thing in rows},
+    }
 
 
 def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:

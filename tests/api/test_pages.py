@@ -8,7 +8,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.api.conftest import settings_for
-from tests.api.rows import put_creator_counts, put_flattr, put_things
+from tests.api.rows import put_creator_counts, put_flattr, put_thing_counts, put_things
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import Answer, ask, serving
 from warehouse import display, keys
@@ -55,6 +55,39 @@ def test_names_from_clicks_are_text_and_never_markup(warehouse: Warehouse, api: 
         assert "&lt;img/src=x" in html
         assert "<img" not in html
         assert "<script>" not in html
+
+
+@pytest.mark.parametrize(
+    ("sent", "thing", "on_the_page"),
+    [
+        (
+            "HTTPS://paypal.com@Anna.Example:443/song?utm_source=me#x",
+            "https://anna.example/song",
+            "anna.example/<wbr>song",
+        ),
+        ("https://anna.example/\u202egnos", "https://anna.example/%E2%80%AEgnos", "anna.example/<wbr>%E2%80%AEgnos"),
+        ("https://\u0430nna.example/", "https://xn--nna-5cd.example/", "xn--nna-5cd.example/<wbr>"),
+        ("song \u202e\u200b7", "song \u202e\u200b7", "song \\u{202e}\\u{200b}7"),
+        ("javascript:alert(1)", "javascript:alert(1)", "javascript:alert(1)"),
+        ("https://anna.example/" + "a" * 2000 + "/end", "https://anna.example/" + "a" * 2000 + "/end", "\u2026aaa"),
+        ("https://", "", "1" * 32),
+    ],
+)
+def test_thing_is_called_what_it_is_however_its_first_click_wrote_it(
+    warehouse: Warehouse, api: str, sent: str, thing: str, on_the_page: str
+) -> None:
+    put_thing_counts(warehouse, [(202611, "anna", "1" * 32, 0, 5, 1)])
+    put_flattr(warehouse, creator="anna", thing="1" * 32, click_id=None, position=1, clicked_at_ms=1793600000000)
+    put_things(warehouse, [("1" * 32, "anna", sent)])
+    assert ask(f"{api}/v1/things/{'1' * 32}/counts").json["thing"] == thing
+    for path in ("/v1/top/things", "/v1/creators/anna/things"):
+        assert [line["thing"] for line in ask(api + path).json["things"]] == [thing]
+    for path in ("/", "/creators/anna"):
+        html = ask(api + path).body.decode()
+        assert on_the_page in html
+        assert sent not in html or sent == on_the_page
+        assert not re.search(r"""href=["'](?!/)""", html), "only addresses of our own are links"
+        assert "a" * 200 not in html
 
 
 def test_creators_page_of_an_old_month_is_not_live(api: str) -> None:
@@ -107,6 +140,23 @@ def test_reader_without_a_key_is_asked_for_one_and_brought_back(locked: tuple[st
     assert "HttpOnly" in cookie
     assert "samesite=strict" in cookie.lower()
     assert ask(f"{url}/months", headers={"Cookie": cookie.partition(";")[0]}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("headers", "secure"),
+    [
+        ({}, False),
+        ({"Origin": "http://127.0.0.1"}, False),
+        # A proxy ends TLS, and the browser says how it came.
+        ({"Origin": "https://api.example"}, True),
+    ],
+)
+def test_cookie_of_a_reader_who_came_by_https_stays_on_https(
+    locked: tuple[str, str, str], headers: dict[str, str], *, secure: bool
+) -> None:
+    url, finance, _ = locked
+    answer = ask(f"{url}/login", method="POST", body=f"key={finance}".encode(), headers=headers, follow=False)
+    assert ("; Secure" in answer.headers["set-cookie"]) is secure
 
 
 def test_wrong_key_and_wrong_role_are_told_apart(locked: tuple[str, str, str]) -> None:

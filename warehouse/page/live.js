@@ -141,8 +141,12 @@ function setName(link, text) {
   link.replaceChildren(...text.split("/").flatMap((piece, at) => (at ? ["/", document.createElement("wbr"), piece] : [piece])));
 }
 
+// As the server writes it (warehouse/display.py): what is not seen is written out, and a long name is shortened.
 function thingText(line) {
-  return line.thing.replace(/^https?:\/\//, "") || line.thing_id;
+  const plain = line.thing.replace(/^https?:\/\//, "").replace(/[\p{C}\p{Zl}\p{Zp}]/gu,
+    (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
+  const text = Array.from(plain || line.thing_id);
+  return text.length <= 120 ? text.join("") : `${text.slice(0, 80).join("")}\u2026${text.slice(-39).join("")}`;
 }
 
 function showTop(top) {

@@ -21,6 +21,7 @@ from warehouse.money import as_text
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.proof import Proof
 from warehouse.payout.queries import Payout
+from warehouse.queries import shown
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,11 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
         flattrs=flattrs,
         taken_back=counted - flattrs,
         shares=shares,
-        clicks=[ClickLine(*row) for *row, quarantined in clicks if not quarantined],
+        clicks=[
+            ClickLine(creator_id, shown(thing), click_id, at)
+            for creator_id, thing, click_id, at, quarantined in clicks
+            if not quarantined
+        ],
         seal=proof.seal,
         quarantined=sum(row[-1] for row in clicks),
     )

@@ -230,10 +230,20 @@ async def login(request: Request, reads: Here) -> Response:
     if reads.keys is not None and reads.keys.holder(secret) is None:
         return pages.page("login.html", status=401, wrong="This key is not known.", next=address)
     answer = RedirectResponse(address, status_code=303, headers=pages.HEADERS)
-    # A proxy says so; one that lies spoils its own client's cookie alone.
-    secure = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
-    answer.set_cookie(access.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=secure)
+    answer.set_cookie(
+        access.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
+    )
     return answer
+
+
+def came_by_https(request: Request) -> bool:
+    """Whether the reader's browser uses TLS, whoever ends it.
+
+    Behind a proxy the proxy says so, or the browser, in the Origin of every form that it sends. Whoever lies about it
+    spoils nothing but a cookie of one's own.
+    """
+    told = (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    return "https" in told or request.headers.get("origin", "").startswith("https://")
 
 
 def _own(address: str) -> str:
