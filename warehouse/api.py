@@ -109,22 +109,27 @@ def create_app(
     pages.install(app)
     app.include_router(pages.router)
     app.include_router(verify.router)
-    app.add_middleware(LeanRoutes, reads=reads, router=counts.router)
-    app.add_middleware(
-        QuickCounters,
-        understand=lambda query: counters.understand(reads, query),
-        answer=lambda asked, scope: counters.answer(reads, asked, reads.address_of(scope)),
-        ttl_s=settings.api_counters_ttl_ms / 1000,
-        bytes_max=settings.api_counters_kept_bytes,
-        monotonic=time.monotonic,
-    )
-    app.add_middleware(Edge)
-    app.add_middleware(Measured, metrics=reads.metrics)
+    _surround(app, reads)
     if traces is not None:
         from warehouse.traced import TracedRequests
 
         app.add_middleware(TracedRequests, traces=traces)
     return app
+
+
+def _surround(app: FastAPI, reads: Reads) -> None:
+    """What stands around the routes; the last one added sees a request first."""
+    app.add_middleware(LeanRoutes, reads=reads, router=counts.router)
+    app.add_middleware(
+        QuickCounters,
+        understand=lambda query: counters.understand(reads, query),
+        answer=lambda asked, scope: counters.answer(reads, asked, reads.address_of(scope)),
+        ttl_s=reads.settings.api_counters_ttl_ms / 1000,
+        bytes_max=reads.settings.api_counters_kept_bytes,
+        monotonic=time.monotonic,
+    )
+    app.add_middleware(Edge)
+    app.add_middleware(Measured, metrics=reads.metrics)
 
 
 def _name_roles(router: APIRouter) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from warehouse import problems
 from warehouse.problems import Problem, ReadReason
@@ -28,10 +28,19 @@ class Edge:
         elif len(scope["query_string"]) > QUERY_MAX_BYTES or len(scope["path"]) > PATH_MAX_BYTES:
             await problems.answer(_TOO_LONG)(scope, receive, send)
         elif scope["method"] == "HEAD" and not _endless(scope["path"]):
-            # A copy: the server goes by its own, and sends no body.
-            await self._app({**scope, "method": "GET"}, receive, send)
+            await self._app_as_get(scope, receive, send)
         else:
             await self._app(scope, receive, send)
+
+    async def _app_as_get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A copy: the server goes by its own, and sends no body.
+        asked: Scope = {**scope, "method": "GET"}
+
+        async def told(message: Message) -> None:
+            scope["route"] = asked.get("route")  # for the metrics
+            await send(message)
+
+        await self._app(asked, receive, told)
 
 
 def _endless(path: str) -> bool:
