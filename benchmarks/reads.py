@@ -55,9 +55,7 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
         reads_month.fill(warehouse, month, flattrs)
         filled_s = time.monotonic() - started
         parts = reads_month.settle(warehouse)
-        api = stack.enter_context(
-            _api(folder, warehouse.url, "api", {"FLATTR_API_LISTENERS_OF_ADDRESS_MAX": str(subscribers)})
-        )
+        api = stack.enter_context(_api(folder, warehouse.url, "api", {"FLATTR_API_LISTENERS_SHARE": "1"}))
         uncached = stack.enter_context(_api(folder, warehouse.url, "uncached", {"FLATTR_API_COUNTERS_TTL_MS": "0"}))
         stack.enter_context(_writing(folder, warehouse.url))
         measure = Measure(server, api, uncached, seconds)

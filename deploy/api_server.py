@@ -17,7 +17,8 @@ from warehouse.api_metrics import ApiMetrics
 
 #: The API takes one form, with a key in it.
 _BODY_MAX_BYTES: Final = 64 * 1024
-_HEAD_MAX_BYTES: Final = 16 * 1024
+#: A counter may be asked for by the longest address that a thing may have: 2,048 characters, each of twelve bytes.
+_HEAD_MAX_BYTES: Final = 40 * 1024
 _DRAIN_S: Final = 10
 
 

@@ -7,7 +7,6 @@ from typing import Final, Self
 
 from pydantic import Field, HttpUrl, model_validator
 
-from ingest.peer import Networks
 from warehouse.settings import WarehouseSettings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
@@ -33,11 +32,6 @@ class ApiSettings(WarehouseSettings):
     api_open: bool = Field(
         default=False,
         description="Serve without keys beyond this machine: behind a gateway that asks for its own.",
-    )
-    trusted_proxies: Networks = Field(
-        default=(),
-        description="Networks of reverse proxies, as 10.0.0.0/8,192.0.2.7: they are believed when X-Forwarded-For "
-        "names the client. They have to set or extend that header. Unset: the address is the peer's.",
     )
     ingest_aliases_file: Path | None = Field(
         default=None,
@@ -120,18 +114,12 @@ class ApiSettings(WarehouseSettings):
         description="Clients of the live stream at a time; each costs a write per event. One more is answered 503. "
         "A quarter is for clients with an API key, where there are keys.",
     )
-    api_listeners_of_address_max: int = Field(
-        default=100,
-        ge=1,
-        description="Clients of the live stream without an API key at a time from one address: a school behind one, "
-        "but not all that there are. Behind a reverse proxy FLATTR_TRUSTED_PROXIES has to name it.",
-    )
     api_listeners_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="So much of FLATTR_API_LISTENERS_MAX one address may hold. 1 behind a proxy that is not in "
-        "FLATTR_TRUSTED_PROXIES.",
+        description="So much of FLATTR_API_LISTENERS_MAX one address may hold without an API key. 1 behind a "
+        "proxy that is not in FLATTR_TRUSTED_PROXIES.",
     )
     api_verify_s: float = Field(
         default=60,

@@ -9,7 +9,6 @@ comes back with the id of the last event it saw gets the topics that have a newe
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,7 +88,6 @@ class Board:
         self._last: dict[str, Event] = {}
         self._mailboxes: dict[str, set[Mailbox]] = {}
         self.listeners = 0
-        self._by_address: Counter[str] = Counter()
         self._arrived = asyncio.Event()
 
     @property
@@ -105,12 +103,8 @@ class Board:
         """Wait until somebody listens."""
         await self._arrived.wait()
 
-    def listeners_from(self, address: str) -> int:
-        """How many listen there."""
-        return self._by_address[address]
-
     @contextmanager
-    def listen(self, topics: Iterable[str], last_seen: int = 0, address: str = "") -> Iterator[Mailbox]:
+    def listen(self, topics: Iterable[str], last_seen: int = 0) -> Iterator[Mailbox]:
         """A mailbox with the last word on each topic that is newer than ``last_seen``."""
         mailbox = Mailbox(topics, last_seen)
         for topic in mailbox.topics:
@@ -118,15 +112,11 @@ class Board:
             if topic in self._last:
                 mailbox.put(self._last[topic])
         self.listeners += 1
-        self._by_address[address] += 1
         self._arrived.set()
         try:
             yield mailbox
         finally:
             self._leave(mailbox)
-            self._by_address[address] -= 1
-            if not self._by_address[address]:
-                del self._by_address[address]
 
     def _leave(self, mailbox: Mailbox) -> None:
         self.listeners -= 1

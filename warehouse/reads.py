@@ -16,7 +16,7 @@ from starlette.types import Scope
 from ingest.aliases import Aliases
 from ingest.click import month_before, month_of
 from ingest.clock import clock_from
-from ingest.peer import client_address
+from ingest.peer import share_of
 from ingest.traces import Traces
 from warehouse import queries
 from warehouse.api_metrics import ApiMetrics
@@ -92,7 +92,9 @@ class Reads:
         self._shared: Kept[str, Any] = Kept(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
         #: at the live stream
         self.seats = Seats(
-            settings.api_listeners_max, settings.api_listeners_of_address_max, reserve=self.keys is not None
+            settings.api_listeners_max,
+            max(1, int(settings.api_listeners_max * settings.api_listeners_share)),
+            reserve=self.keys is not None,
         )
         #: for questions of anybody that no other answer serves
         self.lane = Lane(max(1, settings.api_threads // _LANES_PART), _LANE_WAITING_MAX)
@@ -173,9 +175,10 @@ class Reads:
         return month if month in known else NO_MONTH
 
     def address_of(self, scope: Scope) -> str:
-        """Whose share a request takes: its peer's address, or the one that a trusted proxy names."""
+        """Whose share a request takes: the server says it, who knows the proxies; under another one it is the peer."""
+        address: str | None = scope.get("state", {}).get("address")
         peer = scope.get("client")
-        return client_address(peer and peer[0], scope["headers"], self.settings.trusted_proxies)
+        return share_of(peer and peer[0]) if address is None else address
 
     async def share(self, query: Callable[[Warehouse], T], /) -> T:
         """Like ``run``, once for all who ask within a quarter of a second: for what anybody may ask all the time."""
