@@ -62,14 +62,8 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     received_at: int
     #: When the request left, by the clock that clicked_at is by. None: the client did not say, or clicked_at is ours.
     sent_at: int | None = None
-    #: No longer written. The client's time before the clamp, present when the clamp moved it. It orders
-    #: one member's flattr and undo of one thing, and no retry changes it.
+    #: No longer written: the client's time before ingest moved clicked_at, on records of before that it moved.
     client_at: int | None = None
-
-    @property
-    def ordered_at(self) -> int:
-        """The client's own time in ms: the same on every retry of this click."""
-        return self.clicked_at if self.client_at is None else self.client_at
 
 
 class Reason(StrEnum):
