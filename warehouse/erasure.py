@@ -264,10 +264,15 @@ class _Run:
         for (month,) in months:
             forget_stages(self._warehouse, month)
             drop_staging(self._warehouse, month)
-        rows = self._count("replayed_flattrs", "member_id = %(member)s")
-        if rows:
-            self._change("replayed_flattrs", "DELETE", "member_id = %(member)s")
-        self.note("copies", rows + len(months))
+        rows = len(months)
+        # What a close that died restated under the id, it would find again under the pseudonym.
+        for table, bound in (("replayed_flattrs", ""), ("restated_counts", "AND month >= %(open_from)s")):
+            where = f"member_id = %(member)s {bound}"
+            copied = self._count(table, where)
+            if copied:
+                self._change(table, "DELETE", where)
+            rows += copied
+        self.note("copies", rows)
 
     def _update(self, table: str, assignments: str, where: str) -> int:
         rows = self._count(table, where)

@@ -3,7 +3,7 @@
 Whoever knew the key could make up a creator whose hash is another's. So it stands in a table of its own, which
 streams, erasure and the migrator may read and nobody else; statements ask for it there, and no text of a
 statement, log or message holds it. It is made by the first migration that knows it and never changes afterwards:
-the list of erasures holds hashes made with it, of ids that are gone.
+the list of erasures holds hashes made with it, of ids that are gone, and `retimed` keys of clicks.
 """
 
 from __future__ import annotations

@@ -136,5 +136,5 @@ def _explained(tallies: Tallies) -> Check:
 
 def _recounted(facts: MonthFacts) -> Check:
     if any(done.stage is Stage.GATE for done in facts.stages) or facts.proof is not None:
-        return Check("recounted", True, "The recount from flattrs equals the stream's counts.")
+        return Check("recounted", True, "Every flattr was recounted; a count that differed was stated anew.")
     return Check("recounted", None, "The close recounts every flattr before it divides any money.")

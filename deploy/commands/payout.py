@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deploy.month import clock, closed, log_ends, print_proof, settings, warehouse
+
+if TYPE_CHECKING:
+    from warehouse.payout.recount import Restated
 
 #: The stream is always a moment behind the log; who asks for a status does not wait for more.
 _STATUS_WAITS_S = 5.0
@@ -82,6 +85,7 @@ def close(
     from warehouse.payout.close import close_month, rehearse_month
     from warehouse.payout.months import parse_month
     from warehouse.payout.proof import stored
+    from warehouse.payout.recount import restated
 
     if keep and not dry_run:
         raise CommandFailed("--keep keeps a dry run: give --dry-run with it.")
@@ -92,10 +96,16 @@ def close(
         def step_done(step: str, percent: int) -> None:
             bars.update(bar, completed=percent, description=f"{month}: {step}")
 
-        work = functools.partial(rehearse_month, keep=keep) if dry_run else close_month
+        differing: list[Restated] = []
+        work = functools.partial(rehearse_month, keep=keep, differs=differing.append) if dry_run else close_month
         stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
     typer.echo(f"{month} would be closed like this (dry run):" if dry_run else f"{month} is closed.")
     print_proof(stated)
+    for found in differing:
+        typer.echo(f"  a close would restate {found}")
+    done = None if dry_run else restated(warehouse(), number)
+    if done is not None:
+        typer.echo(f"  restated {done}")
     sealed = stored(warehouse(), number)
     if dry_run and sealed is not None:
         changed = [name for name, digest in stated.digests.items() if sealed.digests.get(name) != digest]

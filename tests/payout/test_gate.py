@@ -122,15 +122,6 @@ def test_flattr_that_the_stream_never_tallied_is_refused(month: Warehouse) -> No
     assert "has 4 counted flattrs and the stream tallied 3" in refusal(month)
 
 
-def test_count_that_differs_from_the_recount_is_named_by_member_and_creator(month: Warehouse) -> None:
-    for creator, flattrs in (("ada", 1), ("bob", 2)):
-        month.insert(
-            "counts_by_member",
-            {"month": [MONTH], "member_id": ["mia"], "creator_id": [creator], "flattrs": [flattrs], "position": [2]},
-        )
-    assert "Member mia has 2 flattrs of creator ada in 2026-11, and the stream stated 1" in refusal(month)
-
-
 def test_second_close_is_refused_while_the_first_runs_and_passes_after_it(month: Warehouse) -> None:
     with locked(month, CLOSE), pytest.raises(MonthLocked, match="Another close is running"):
         close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)

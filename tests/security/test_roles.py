@@ -26,6 +26,7 @@ from warehouse.identity import check_warehouse, read_reached
 from warehouse.identity_key import read_identity_key
 from warehouse.migrate import migrate
 from warehouse.payout.close import close_month
+from warehouse.payout.recount import restated
 from warehouse.payout.settings import CloseSettings
 from warehouse.pledges import import_pledges
 
@@ -85,9 +86,18 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     assert erase(as_role["erasure"], "member-1", 1, log_days=1, settle_s=0).open_from == 0
     assert ErasureList(streams).newest()
     assert api.rows("SELECT count() FROM flattrs WHERE member_id = 'member-1'") == [(0,)]
+    wrong: dict[str, list[object]] = {
+        "month": [month],
+        "creator_id": ["anna"],
+        "partition": [0],
+        "flattrs": [77],
+        "position": [state.position],
+    }
+    streams.insert("counts_by_creator", wrong)
     settings = CloseSettings()
     proof = close_month(finance, month, clock=clock_after(month, settings), log_ends=lambda: {0: 1}, settings=settings)
     assert proof.balanced
+    assert str(restated(api, month)).startswith("1 count of ")
 
 
 @pytest.mark.parametrize(
@@ -105,7 +115,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("grafana", "SELECT click_id FROM flattrs"),
         ("grafana", "INSERT INTO seals SELECT * FROM seals"),
         ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
-        ("finance", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
+        ("finance", "ALTER TABLE counts_by_creator DELETE WHERE 1"),
+        ("finance", "ALTER TABLE restated_counts DELETE WHERE 1"),
+        ("api", "INSERT INTO counts_by_creator (month) VALUES (202609)"),
         ("finance", "INSERT INTO progress (partition) VALUES (1)"),
         ("finance", "ALTER TABLE seals DELETE WHERE 1"),
         ("finance", "ALTER TABLE quarantine_log DELETE WHERE 1"),

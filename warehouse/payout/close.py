@@ -20,7 +20,7 @@ from warehouse.payout.lock import CLOSE, Lock, locked
 from warehouse.payout.log_ends import LogEnds
 from warehouse.payout.proof import Proof
 from warehouse.payout.provisional import keep_run
-from warehouse.payout.recount import check_recount
+from warehouse.payout.recount import Restated, check_recount
 from warehouse.payout.settings import CloseSettings
 from warehouse.payout.snapshot import Snapshot, take_snapshot
 from warehouse.payout.stages import Stage, forget_stages, log_stage, run_name, stages_done
@@ -61,7 +61,7 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
             warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
         )
         quarantine.refresh(warehouse, month)
-        run = _Run(warehouse, month, settings, lock, progress)
+        run = _Run(warehouse, month, settings, lock, progress, log_ends)
         return run.finish(tallies)
 
 
@@ -74,11 +74,13 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     settings: CloseSettings,
     progress: Progress = lambda _step, _percent: None,
     keep: bool = False,
+    differs: Callable[[Restated], None] = lambda _: None,
 ) -> Proof:
     """Do everything but publish and seal, then empty the staging tables: what the close would state.
 
-    ``keep`` keeps the payouts as a provisional run, to be held against the final month. A closed month
-    is rehearsed on its own inputs: the proof is the sealed one, but for rules and code that have changed.
+    ``keep`` keeps the payouts as a provisional run, to be held against the final month. ``differs`` is told which
+    counts a close would restate. A closed month is rehearsed on its own inputs: the proof is the sealed one, but for
+    rules and code that have changed.
     """
     with locked(warehouse, CLOSE) as lock:
         sealed = proof.stored(warehouse, month)
@@ -91,10 +93,12 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
             quarantine.refresh(warehouse, month)
         else:
             tallies = gate.read_tallies(warehouse, month)
-        run = _Run(warehouse, month, settings, lock, progress, snapshot)
+        run = _Run(warehouse, month, settings, lock, progress, log_ends, snapshot)
         try:
             progress("gate", _PERCENT_DONE["gate"])
-            run.compute(tallies)
+            found = run.compute(tallies, restate=False)
+            if found is not None:
+                differs(found)
             statement = run.prove(tallies)
             if keep:
                 keep_run(warehouse, statement)
@@ -124,6 +128,7 @@ class _Run:
         settings: CloseSettings,
         lock: Lock,
         progress: Progress,
+        log_ends: LogEnds,
         snapshot: Snapshot | None = None,
     ) -> None:
         self._warehouse = warehouse
@@ -131,6 +136,7 @@ class _Run:
         self._settings = settings
         self._lock = lock
         self._progress = progress
+        self._log_ends = log_ends
         self._snapshot = snapshot or take_snapshot(warehouse, month)
         self._name = run_name(month, settings, self._snapshot)
 
@@ -139,7 +145,7 @@ class _Run:
         done = stages_done(self._warehouse, self._month, self._name)
         self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
-            self.compute(tallies)
+            self.compute(tallies, restate=True)
             log_stage(self._warehouse, self._month, self._name, Stage.GATE)
             self._done(Stage.COMPUTE)
         try:
@@ -161,24 +167,29 @@ class _Run:
         compute.drop_staging(self._warehouse, self._month)
         return statement
 
-    def compute(self, tallies: gate.Tallies) -> None:
-        """Fill the staging tables; empty them again when the recount differs from what the stream stated."""
+    def compute(self, tallies: gate.Tallies, *, restate: bool) -> Restated | None:
+        """Fill the staging tables; empty them again when the recount refuses. What counts it restates, or would."""
         values = (self._warehouse, self._month, self._settings, self._snapshot)
 
         def step_done(table: str) -> None:
-            self._progress(table, _PERCENT_DONE[table])
+            self._progress(table, _PERCENT_DONE.get(table, _PERCENT_DONE["ledger"]))
 
         compute.drop_staging(self._warehouse, self._month)
         compute.stage(*values, ["pools"], step_done)
         try:
-            together(
+            _, found = together(
                 self._warehouse,
                 lambda: compute.stage(*values, ["payouts", "ledger"], step_done),
-                lambda: check_recount(*values, tallies),
+                lambda: check_recount(*values, tallies, self._partitions, restate=restate, step_done=step_done),
             )
-        except PayoutRefused:
+        except (NotConserved, PayoutRefused):
             compute.drop_staging(self._warehouse, self._month)
             raise
+        return found
+
+    def _partitions(self) -> int:
+        """How many the log has: each member's counts stand in the partition of the member's clicks."""
+        return len(self._log_ends())
 
     def prove(self, tallies: gate.Tallies) -> Proof:
         """Check the staged month and state it. Raises ``NotConserved``."""

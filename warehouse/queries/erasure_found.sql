@@ -20,6 +20,8 @@ FROM
     UNION ALL
     SELECT 'staging', month, count() FROM pools_staging WHERE member_id = %(member)s GROUP BY month
     UNION ALL
+    SELECT 'restated_counts', month, count() FROM restated_counts WHERE member_id = %(member)s GROUP BY month
+    UNION ALL
     SELECT 'replayed_flattrs', month, count() FROM replayed_flattrs WHERE member_id = %(member)s GROUP BY month
 )
 UNION ALL
