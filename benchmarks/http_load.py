@@ -143,13 +143,22 @@ class _Load:
         return self._requests[self._next]
 
 
-async def drive(
-    port: int, requests: Sequence[bytes], *, seconds: float, connections: int, rate: float | None = None
+async def drive(  # noqa: PLR0913 - where, what, how long, how many, how often, from where
+    port: int,
+    requests: Sequence[bytes],
+    *,
+    seconds: float,
+    connections: int,
+    rate: float | None = None,
+    source: str = "127.0.0.1",
 ) -> Outcome:
-    """Send ``requests`` round and round to a server on this machine."""
+    """Send ``requests`` round and round to a server on this machine, from an address of the loopback range."""
     load = _Load(requests, rate)
     loop = asyncio.get_running_loop()
-    made = [await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port) for _ in range(connections)]
+    made = [
+        await loop.create_connection(lambda: _Connection(load), "127.0.0.1", port, local_addr=(source, 0))
+        for _ in range(connections)
+    ]
     outcome = await load.run(seconds)
     for _, connection in made:
         connection.close()

@@ -21,6 +21,7 @@ def register(app: typer.Typer) -> None:
     bench.command("traces")(traces)
     bench.command("fuzz")(fuzz)
     bench.command("soak")(soak)
+    bench.command("hostile")(hostile)
     app.add_typer(bench, name="bench")
 
 
@@ -113,6 +114,17 @@ def soak(
     from benchmarks.soak import run
 
     _tell(run(seconds=seconds, every_s=every_s, say=lambda line: typer.echo(line, err=True)), json)
+
+
+def hostile(
+    json: _Json = None,
+    seconds: Annotated[float, typer.Option(min=2, help="length of each attack")] = 10,
+    only: Annotated[str, typer.Option(help="only attacks whose name contains this")] = "",
+) -> None:
+    """Each known attack from outside against the real processes, with honest traffic beside it."""
+    from benchmarks.hostile import run
+
+    _tell(run(seconds=seconds, only=only, say=lambda line: typer.echo(line, err=True)), json)
 
 
 def _tell(figures: Mapping[str, Any], path: Path | None) -> None:
