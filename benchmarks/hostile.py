@@ -78,12 +78,21 @@ async def _rubbish(port: int, seconds: float) -> None:
     await drive(port, requests, seconds=seconds, connections=CONNECTIONS, rate=RUBBISH_PER_S)
 
 
+_BOTH: Final = (
+    hostile_attacks.trailers, hostile_attacks.chunk_extensions, hostile_attacks.tiny_chunks,
+    hostile_attacks.endless_head, hostile_attacks.endless_headers, hostile_attacks.slow_head,
+    hostile_attacks.blank_lines, hostile_attacks.unread_answers, hostile_attacks.idle_connections,
+)  # fmt: skip
+_SOCKETS: Final = {
+    "ingest": (*_BOTH, hostile_attacks.unread_refusals, hostile_attacks.half_bodies),
+    "api": (*_BOTH, hostile_attacks.half_forms),
+}
+
+
 def attacks() -> list[Attack]:
     """All of them: what sockets can do on either port, what tokenless rubbish does at ingest, and reads at the API."""
     sockets = [
-        Attack(f"{name}_at_{on}", on, partial(run, HOST))
-        for on in ("ingest", "api")
-        for name, run in hostile_attacks.ATTACKS.items()
+        Attack(f"{run.__name__}_at_{on}", on, partial(run, HOST)) for on, runs in _SOCKETS.items() for run in runs
     ]
     reads = [
         Attack(name, "api", lambda port, seconds, run=run: run(f"http://{HOST}:{port}", seconds))
