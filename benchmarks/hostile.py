@@ -78,6 +78,10 @@ async def _rubbish(port: int, seconds: float) -> None:
     await drive(port, requests, seconds=seconds, connections=CONNECTIONS, rate=RUBBISH_PER_S)
 
 
+async def _read(run: hostile_reads.Attack, port: int, seconds: float) -> None:
+    await run(f"http://{HOST}:{port}", seconds)
+
+
 _BOTH: Final = (
     hostile_attacks.trailers, hostile_attacks.chunk_extensions, hostile_attacks.tiny_chunks,
     hostile_attacks.endless_head, hostile_attacks.endless_headers, hostile_attacks.slow_head,
@@ -94,10 +98,7 @@ def attacks() -> list[Attack]:
     sockets = [
         Attack(f"{run.__name__}_at_{on}", on, partial(run, HOST)) for on, runs in _SOCKETS.items() for run in runs
     ]
-    reads = [
-        Attack(name, "api", lambda port, seconds, run=run: run(f"http://{HOST}:{port}", seconds))
-        for name, run in hostile_reads.ATTACKS.items()
-    ]
+    reads = [Attack(name, "api", partial(_read, run)) for name, run in hostile_reads.ATTACKS.items()]
     return [*sockets, Attack("rubbish", "ingest", _rubbish), *reads]
 
 
@@ -299,7 +300,11 @@ class _Memory:
 
 def _attack_once(name: str, port: str, seconds: str) -> None:
     attack = next(attack for attack in attacks() if attack.name == name)
-    uvloop.run(attack.run(int(port), float(seconds)))  # type: ignore[arg-type] # each is a coroutine
+
+    async def run() -> None:
+        await attack.run(int(port), float(seconds))
+
+    uvloop.run(run())
 
 
 if __name__ == "__main__":
