@@ -131,7 +131,7 @@ def wrong_values() -> Iterator[Hostile]:
         "http://[::/",
         "https://\u202e/",
         "http://x:99999/",
-        "http://a\\b/",
+        "http://a b/",
         "https://%zz/",
     ):
         yield Hostile(f"thing {thing}", json.dumps({**GOOD, "thing": thing}).encode())
