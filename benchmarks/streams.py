@@ -210,7 +210,7 @@ def recovery(warehouse: Warehouse, month: int) -> dict[str, Any]:
     """Loading all partitions' state, against selecting the same columns and dropping them."""
     warm_up()
     packed = named("flattrs_of_partitions")
-    plain = packed[packed.index("WITH") : packed.index("SELECT")]
+    plain = packed[packed.index("WITH") : packed.index("\nSELECT\n") + 1]
     plain += (
         "SELECT member_id, creator_id, thing_id, version, first_position\n" + packed[packed.index("FROM flattrs") :]
     )
