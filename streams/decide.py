@@ -7,8 +7,9 @@ come to two months, and be paid twice. Three rules forbid it; each is a function
    is remembered by its id, flattr and action in the month that it came to (``MonthState.retimed``); every later
    attempt of it, whatever it says, takes month and time from there.
 2. **An attempt by the client's own time may have come before.** Such are not remembered: most clicks are. So an
-   attempt that comes to another month than its own time's looks at its flattr there: if the last word on it is older
-   than this click by its own time, no attempt of it came before. Otherwise one may have, and this is one more of it.
+   attempt that comes to another month than its own time's, and is not late there, looks at its flattr in the month of
+   its own time: if the last word on it is older than this click, no attempt came before. Otherwise one may have, and
+   this is one more of it.
 3. **An undo reaches back while the month before is open**, when that has a flattr of the thing and its own month has
    none: it is a word in both, so that a flattr can be taken back until its month closes.
 
@@ -145,13 +146,13 @@ class _Apart:
 def _decide_unsaid(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
     """Clicks of one month that say no time: known ones are what they were, the others are remembered."""
     high, low = batch.keys.click_high[which], batch.keys.click_low[which]
-    left = np.ones(len(which), np.bool_)
-    for month in near:
-        words = batch.state(month).retimed.values(high, low)
-        hit = left & (words != 0)
-        _take(decided, which[hit], month, words[hit])
-        left &= ~hit
     month = int(decided.months[which[0]])
+    left = np.ones(len(which), np.bool_)
+    for known in near:
+        words = batch.state(known).retimed.values(high, low)
+        hit = left & (words != 0)
+        _take(decided, which[hit], known, words[hit])
+        left &= ~hit
     open_ = batch.clicks.record_at_ms[which] < decided.ends[which] + batch.grace_ms
     new = left & open_
     if month not in near or not new.any():
@@ -228,7 +229,7 @@ class _OneByOne:
         near = near_months(record_at_ms)
         found = self._found(click, index, near)
         known = found is not None
-        remembered = bool(self._times.retimed[index] or self._times.unsaid[index])
+        remembered = known or bool(self._times.retimed[index] or self._times.unsaid[index])
         month, word = found or self._first(flattr, index, near)
         start_ms, end_ms = month_start_ms(month), month_start_ms(month_after(month))
         decided.months[index], decided.ends[index] = month, end_ms
@@ -268,7 +269,9 @@ class _OneByOne:
         own_ms = int(times.own_ms[index])
         if times.retimed[index] and not (times.old is not None and times.old[index]):
             own = month_of(own_ms)
-            if own != month and own in near:
+            late_from_ms = int(self._decided.ends[index]) + self._batch.grace_ms
+            taken = month in near and self._batch.clicks.record_at_ms[index] < late_from_ms
+            if own != month and own in near and taken:
                 word, undo = self._words[own][flattr], int(self._batch.clicks.marks[index]) >> UNDO_BIT
                 if (undo or word >> SEEN_BIT) and (word & VERSION_MASK) >> UNDO_BIT >= own_ms << 1 | undo:
                     return own, own_ms | _HELD

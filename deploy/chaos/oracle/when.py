@@ -71,6 +71,7 @@ class When:
             own_key = (month_of(own_ms), member, thing)
             if (
                 unsure and not old and own_key[0] != month and own_key[0] in near
+                and month in near and stamp_ms < month_end_ms(month) + self.grace_ms
                 and (undo or own_key in self.counted)
                 and self.last_word.get(own_key, (-1, False)) >= (own_ms, undo)
             ):  # fmt: skip
