@@ -117,7 +117,7 @@ async def test_rubbish_in_the_topic_is_kept_in_part_and_everybody_elses_clicks_a
     await producer.start()
     for _ in range(2):
         await producer.send_and_wait(
-            topic, b"\n".join([b"rubbish " * 100] * 2000), partition=0, timestamp_ms=NOVEMBER_MS
+            topic, b"\n".join([b"rubbish " * 40] * 2000), partition=0, timestamp_ms=NOVEMBER_MS
         )
     await producer.stop()
     clicks = traffic(200, undo=0.1)

@@ -63,7 +63,7 @@ class When:
         known = next(
             ((of, *self.remembered[of, name]) for of in sorted(near) if (of, name) in self.remembered), None
         )  # fmt: skip
-        own_ms, true_ms, word_ms, unsure, old = self._times(click)
+        own_ms, true_ms, word_ms, unsure, old = self._times(click, stamp_ms)
         if known:
             month, at_ms, reaches = known
         else:
@@ -94,9 +94,9 @@ class When:
             self.counted.add(key)
         return decision
 
-    def _times(self, click: Mapping[str, Any]) -> tuple[int, int, int, bool, bool]:
+    def _times(self, click: Mapping[str, Any], stamp_ms: int) -> tuple[int, int, int, bool, bool]:
         """The click's own time, its true one, that of its word; whether another attempt may differ; an old record."""
-        clicked, sent, received = click["clicked_at"], click.get("sent_at"), click["received_at"]
+        clicked, sent, received = click["clicked_at"], click.get("sent_at"), click.get("received_at", stamp_ms)
         skew = 0 if sent is None else received - sent
         true = max(0, min(clicked + (skew if abs(skew) >= self.skew_ms else 0), received))
         client = click.get("client_at")
