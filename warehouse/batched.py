@@ -44,6 +44,30 @@ class Bounds:
     waiting: int = 8000
 
 
+class _Reader(Generic[V]):
+    """One who waits for some counts. There is one future for all of them: one for each cost more than its count.
+
+    A reader that goes away cancels it, and nothing that others wait for.
+    """
+
+    __slots__ = ("done", "found", "missing")
+
+    def __init__(self, found: dict[str, Counted[V]], missing: int) -> None:
+        self.done: asyncio.Future[dict[str, Counted[V]]] = asyncio.get_running_loop().create_future()
+        self.found = found
+        self.missing = missing
+
+    def take(self, name: str, counted: Counted[V]) -> None:
+        self.found[name] = counted
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result(self.found)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
 class Batched(Generic[V]):
     """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
 
@@ -70,7 +94,7 @@ class Batched(Generic[V]):
         self._pitch_s = pitch_s
         self._next_at_s = 0.0
         self._kept: Aged[Key, Counted[V]] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
-        self._awaited: dict[Key, asyncio.Future[Counted[V]]] = {}
+        self._awaited: dict[Key, list[_Reader[V]]] = {}
         #: of those awaited, what no query was started for
         self._pending: set[Key] = set()
         self._turns: Turns[Key] = Turns(bounds.waiting)
@@ -90,25 +114,28 @@ class Batched(Generic[V]):
             else:
                 found[name] = kept[1]
         if missing:
-            futures = self._await([(month, name) for name in missing], caller)
-            found.update(zip(missing, await asyncio.gather(*futures), strict=True))
+            await self._wait([(month, name) for name in missing], found, caller)
         return found
 
-    def _await(self, keys: Sequence[Key], caller: str) -> list[asyncio.Future[Counted[V]]]:
+    def _wait(
+        self, keys: Sequence[Key], found: dict[str, Counted[V]], caller: str
+    ) -> asyncio.Future[dict[str, Counted[V]]]:
         # What is in a query already comes by itself; what only waits gets this caller's turns on top.
         waiting = [key for key in keys if key not in self._awaited or key in self._pending]
         if not self._turns.has_room(caller, len(waiting)):
             raise unavailable(ReadReason.QUEUE_FULL, "too many counts are asked for at a time; ask again soon")
         self._turns.put(caller, waiting)
-        loop = asyncio.get_running_loop()
-        for key in waiting:
-            if key not in self._awaited:
-                self._awaited[key] = loop.create_future()
+        reader = _Reader(found, len(keys))
+        for key in keys:
+            readers = self._awaited.get(key)
+            if readers is None:
+                self._awaited[key] = [reader]
                 self._pending.add(key)
+            else:
+                readers.append(reader)
         if self._fetcher is None and waiting:
             self._fetcher = asyncio.create_task(self._fetch_all())
-        # A reader that goes away must not cancel what others wait for.
-        return [asyncio.shield(self._awaited[key]) for key in keys]
+        return reader.done
 
     async def _fetch_all(self) -> None:
         """One query after the other until nobody waits; what comes meanwhile goes into the next."""
@@ -140,12 +167,11 @@ class Batched(Generic[V]):
             lag, counts = await self._fetch(batch)
         except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
             for key in batch:
-                future = self._awaited.pop(key)
-                future.set_exception(error)
-                # All who waited may have gone; an exception that nobody takes would be logged as lost.
-                future.exception()
+                for reader in self._awaited.pop(key):
+                    reader.fail(error)
             return
         for key in batch:
             counted = Counted(counts[key], lag, read_at_s)
-            self._awaited.pop(key).set_result(counted)
+            for reader in self._awaited.pop(key):
+                reader.take(key[1], counted)
             self._kept.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))
