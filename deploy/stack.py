@@ -25,7 +25,7 @@ from typing import IO, Final, Self
 
 from deploy.local import HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port
 from deploy.running import remove_environment, write_environment
-from deploy.topics import TopicPlan, create_topics
+from deploy.topics import TopicPlan, create_topics, rejected_plan
 from ingest.tokens import keygen
 from warehouse.client import Warehouse, masked
 from warehouse.migrate import migrate
@@ -237,7 +237,7 @@ class Stack:
 
     def _topics(self) -> list[TopicPlan]:
         plan = self.plan
-        topics = [TopicPlan(plan.topic_clicks, plan.partitions), TopicPlan(plan.topic_rejected, 1)]
+        topics = [TopicPlan(plan.topic_clicks, plan.partitions), rejected_plan(plan.topic_rejected)]
         return topics if plan.clock == "system" else [topic.unbounded() for topic in topics]
 
     def _ports(self) -> dict[str, int]:

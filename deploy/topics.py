@@ -43,6 +43,9 @@ class TopicPlan:
     retention_ms: int = 100 * DAY_MS
     ahead_max_ms: int = AHEAD_MAX_MS
     behind_max_ms: int = BEHIND_MAX_MS
+    #: -1 for no bound. Of ``clicks`` nothing goes by size: it is the books.
+    retention_bytes: int = -1
+    record_max_bytes: int = 1_048_588
 
     def unbounded(self) -> TopicPlan:
         """The same for a stack whose clock is not the broker's."""
@@ -64,8 +67,25 @@ class TopicPlan:
         return {
             **self.stamps,
             "retention.ms": str(self.retention_ms),
+            "retention.bytes": str(self.retention_bytes),
+            "max.message.bytes": str(self.record_max_bytes),
             "min.insync.replicas": str(in_sync),
         }
+
+
+def rejected_plan(name: str, replication: int = 1) -> TopicPlan:
+    """The topic of what ingest refused: for the days that the streams may be down, and bounded in size.
+
+    A record has at most FLATTR_INGEST_REJECTED_RAW_MAX_BYTES of input; the warehouse keeps it longer.
+    """
+    return TopicPlan(
+        name,
+        1,
+        replication,
+        retention_ms=14 * DAY_MS,
+        retention_bytes=2_000_000_000,
+        record_max_bytes=256 * 1024,
+    )
 
 
 @dataclass(frozen=True)

@@ -70,32 +70,6 @@ class Admission:
 
     def caller(self, request: Request, body: bytes, media_type: bytes) -> Caller:
         """Who sends this. ``body`` is JSON already, and may carry the token. Raises ``Refused``."""
-        try:
-            return self._caller(request, body, media_type)
-        except Refused as refused:
-            self._check_failures(request, refused)
-            raise
-
-    def pixel(self, request: Request, query: bytes) -> tuple[Caller, Pixel]:
-        """Who a pixel is for, and the one flattr that its token is bound to. Raises ``Refused``.
-
-        Any page can make a browser ask for an image, with its cookies and through a gateway that knows its reader:
-        neither counts here.
-        """
-        try:
-            return self._pixel(request, query)
-        except Refused as refused:
-            self._check_failures(request, refused)
-            raise
-
-    def known(self, request: Request) -> Caller:
-        """Who sends a request that is refused before its body is read: by what its head says, or nobody."""
-        try:
-            return self._caller(request, b"", b"")
-        except Refused:
-            return _NOBODY
-
-    def _caller(self, request: Request, body: bytes, media_type: bytes) -> Caller:
         site = self._site(request)
         site_id = site.site_id if site else ""
         if self._gateway_secret and (sent := request.header(b"x-flattr-gateway")):
@@ -104,6 +78,13 @@ class Admission:
         if not token:
             raise Refused(Reason.TOKEN_MISSING, "send a member token: Authorization: Bearer, or `token` in the body")
         return Caller(self._tokens.member(token), site_id)
+
+    def known(self, request: Request) -> Caller:
+        """Who sends a request that is refused before its body is read: by what its head says, or nobody."""
+        try:
+            return self.caller(request, b"", b"")
+        except Refused:
+            return _NOBODY
 
     def _cookie(self, request: Request, site: Site | None) -> bytes:
         """The cookie's token, where a page of the key's own site sent it; any page can make a browser send cookies."""
@@ -114,7 +95,12 @@ class Admission:
             raise Refused(Reason.ORIGIN_FORBIDDEN, "the browser says that no script of the site's page sent this")
         return token
 
-    def _pixel(self, request: Request, query: bytes) -> tuple[Caller, Pixel]:
+    def pixel(self, request: Request, query: bytes) -> tuple[Caller, Pixel]:
+        """Who a pixel is for, and the one flattr that its token is bound to. Raises ``Refused``.
+
+        Any page can make a browser ask for an image, with its cookies and through a gateway that knows its reader:
+        neither counts here.
+        """
         token = request.bearer or body_token(query, JSON)
         if not token:
             raise Refused(Reason.TOKEN_MISSING, "a pixel needs a pixel token in its query; no cookie counts for it")
@@ -134,8 +120,11 @@ class Admission:
             raise Refused(Reason.ORIGIN_FORBIDDEN, "the token is for another site's pages")
         return Caller(pixel.member_id, site_id), pixel
 
-    def _check_failures(self, request: Request, refused: Refused) -> None:
-        """Raise another ``Refused`` when an address fails too often. Whoever has a token passes all the same."""
+    def check_failures(self, request: Request, refused: Refused) -> None:
+        """Count a refusal of ``caller`` or ``pixel``. Raises another ``Refused`` when an address fails too often.
+
+        Whoever has a token passes all the same.
+        """
         per_min = self._settings.failures_per_min
         if per_min == 0 or refused.refusal.reason is Reason.TOKEN_EARLY:
             return

@@ -195,16 +195,25 @@ class Beacon:
         except Refused:
             exchange.caller = self._admission.known(request)
             raise
-        exchange.packed = False
-        exchange.caller = self._admission.caller(request, exchange.body, exchange.media_type)
+        exchange.unpacked = True
+        try:
+            exchange.caller = self._admission.caller(request, exchange.body, exchange.media_type)
+        except Refused as refused:
+            self._admission.check_failures(request, refused)
+            raise
         verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, self._clock())
         self._admission.check_rate(exchange.caller, len(verdicts))
         return verdicts
 
     def _pixel(self, exchange: Exchange) -> list[Click | Refusal]:
         """The verdict on the one flattr that a pixel's token is bound to."""
-        exchange.body, exchange.media_type = exchange.request.query_as_json(), JSON
-        exchange.caller, pixel = self._admission.pixel(exchange.request, exchange.body)
+        request = exchange.request
+        exchange.body, exchange.media_type, exchange.unpacked = request.query_as_json(), JSON, True
+        try:
+            exchange.caller, pixel = self._admission.pixel(request, exchange.body)
+        except Refused as refused:
+            self._admission.check_failures(request, refused)
+            raise
         verdicts = self._validator.read(exchange.body, JSON, exchange.caller, self._clock())
         self._admission.check_rate(exchange.caller, len(verdicts))
         return [self._within(pixel, verdict) for verdict in verdicts]
@@ -250,9 +259,12 @@ class Beacon:
         raws = [exchange.body]
         if any(refusal.item is not None for refusal in exchange.refused):
             raws = self._validator.raws(exchange.body, exchange.media_type)
+        packed = not exchange.unpacked and exchange.request.encoding not in (b"", b"identity")
         for refusal in exchange.refused:
             metrics.refused[refusal.reason] += 1
-            self._kept.take(refusal, raws[refusal.item or 0], exchange.caller, packed=exchange.packed)
+            # A replay that is refused again is on the list already. Whoever says so is kept less of, and that is all.
+            if not exchange.request.header(b"x-flattr-replay"):
+                self._kept.take(refusal, raws[refusal.item or 0], exchange.caller, packed=packed)
 
     def cors(self, request: Request) -> Headers:
         """What lets a page read the answer."""
@@ -268,7 +280,18 @@ class Beacon:
 class Exchange:
     """One request on its way to its answer."""
 
-    __slots__ = ("_beacon", "_reply", "began", "body", "caller", "clicks", "media_type", "packed", "refused", "request")
+    __slots__ = (
+        "_beacon",
+        "_reply",
+        "began",
+        "body",
+        "caller",
+        "clicks",
+        "media_type",
+        "refused",
+        "request",
+        "unpacked",
+    )
 
     def __init__(self, beacon: Beacon, request: Request, body: bytes, reply: Reply) -> None:
         self._beacon = beacon
@@ -277,8 +300,8 @@ class Exchange:
         self.request = request
         self.body = body
         self.media_type = b""
-        #: Whether the body is as it came, and what is in it not to be seen.
-        self.packed = request.encoding not in (b"", b"identity")
+        #: Whether the body is as it was before it was packed.
+        self.unpacked = False
         self.caller = _NOBODY
         self.clicks: list[tuple[int, Click]] = []
         self.refused: list[Refusal] = []

@@ -24,6 +24,7 @@ FILE_NAME: Final = "limits"
 _WAYS: Final = 8
 _WORDS: Final = 2 * _WAYS
 _KEY_BYTES: Final = 16
+_FOUND_MAX: Final = 20_000
 #: Places for members and sites that are busy at a time, for addresses that fail, and for budgets.
 _SETS: Final = (16_384, 2048, 8)
 _SIZE: Final = _KEY_BYTES + 8 * _WORDS * sum(_SETS)
@@ -37,6 +38,8 @@ class Buckets:
         self._full_at = memory.cast("d")
         self._sets = len(self._names) // _WORDS
         self._key = key
+        #: Where a name stood last, and its hash.
+        self._found: dict[bytes, tuple[int, int]] = {}
 
     def take(self, name: bytes, count: float, *, per_s: float, burst: float, now_s: float) -> float:
         """Take ``count`` of a bucket that holds ``burst``; return 0, or take none and return the seconds to wait.
@@ -55,15 +58,23 @@ class Buckets:
         return after - now_s - holds_s
 
     def _place(self, name: bytes) -> int:
+        found = self._found.get(name)
+        if found is None or self._names[found[0] - 1] != found[1]:
+            if len(self._found) >= _FOUND_MAX:
+                self._found.clear()
+            found = self._found[name] = self._look(name)
+        return found[0]
+
+    def _look(self, name: bytes) -> tuple[int, int]:
         digest = int.from_bytes(blake2b(name, digest_size=8, key=self._key).digest(), "little") or 1
         first = digest % self._sets * _WORDS
         names = self._names
         for at in range(first, first + _WORDS, 2):
             if names[at] == digest:
-                return at + 1
+                return at + 1, digest
         idlest = min(range(first + 1, first + _WORDS, 2), key=self._full_at.__getitem__)
         names[idlest - 1] = digest
-        return idlest
+        return idlest, digest
 
 
 class Limits:

@@ -6,7 +6,7 @@ Pure: header lists, query strings and bodies in, values out. A body ends up as J
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 from urllib.parse import parse_qsl, urlsplit
 
@@ -21,25 +21,22 @@ MULTIPART: Final = b"multipart/form-data"
 NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 JSON: Final = b"application/json"
 COOKIE: Final = b"flattr_token"
-_KNOWN: Final = frozenset(
+#: Headers of which only one can be meant.
+_DECIDE: Final = frozenset(
     {
         b"authorization",
         b"content-encoding",
         b"content-length",
         b"content-type",
-        b"cookie",
         b"origin",
-        b"referer",
         b"sec-fetch-dest",
         b"sec-fetch-mode",
         b"sec-fetch-site",
-        b"traceparent",
         b"x-flattr-gateway",
         b"x-flattr-member",
         b"x-flattr-site",
     }
 )
-_MAY_REPEAT: Final = frozenset({b"cookie", b"referer", b"traceparent"})
 #: What a page's own script sends: never an image, a frame, or the address bar.
 _SCRIPT_MODES: Final = frozenset({b"", b"cors", b"no-cors", b"same-origin"})
 _PAGE_SITES: Final = frozenset({b"", b"same-origin", b"same-site", b"cross-site"})
@@ -57,23 +54,22 @@ class Request:
     __slots__ = ("_headers", "_twice", "address", "method", "path", "query")
 
     def __init__(
-        self, method: str, path: str, query: bytes, headers: Iterable[tuple[bytes, bytes]], address: str = ""
+        self, method: str, path: str, query: bytes, headers: Sequence[tuple[bytes, bytes]], address: str = ""
     ) -> None:
         self.address = address
         self.method = method
         self.path = path
         self.query = query
-        known = [header for header in headers if header[0] in _KNOWN]
-        self._headers = dict(known)
+        self._headers = dict(headers)
         self._twice = b""
-        if len(known) != len(self._headers):
-            self._join(known)
+        if len(headers) != len(self._headers):
+            self._join(headers)
 
-    def _join(self, headers: list[tuple[bytes, bytes]]) -> None:
+    def _join(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
         """Put together the cookies, which HTTP/2 splits into headers of their own (RFC 9113, 8.2.3)."""
         names = set()
         for name, _ in headers:
-            if name in names and name not in _MAY_REPEAT:
+            if name in names and name in _DECIDE:
                 self._twice = name
             names.add(name)
         if b"cookie" in names:
@@ -179,7 +175,7 @@ class Request:
         """The body and its media type, a form turned into the JSON object that it stands for. Raises ``Refused``."""
         media_type = self.media_type
         # Windows' editors and some exporters begin UTF-8 with a mark of its own.
-        if body[:1] in (b"\xef", b"\xff", b"\xfe"):
+        if body[:1] >= b"\xef":
             body = _unmarked(body)
         # curl -d calls everything a form; no form begins with a brace, which is always encoded there.
         if media_type == FORM and body[:1] in (b"{", b"["):

@@ -202,6 +202,7 @@ class IngestSettings(BrokerSettings):
     rejected_raw_max_bytes: int = Field(
         default=16 * 1024,
         ge=0,
+        le=128 * 1024,
         description="So much of a refused input is kept; a click with every field at its longest is below it.",
     )
     aliases_file: Path | None = Field(

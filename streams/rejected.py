@@ -36,5 +36,6 @@ def rejections(partition: int, chunk: Chunk, epoch: int, erased: Erased = NOBODY
             raw=[erased.scrubbed(rejection.raw) if known else b""],
             member_id=[rejection.member_id if known else ""],
             site_id=[rejection.site_id],
+            cut=[rejection.cut],
         )
     return rows

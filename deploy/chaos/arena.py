@@ -27,7 +27,7 @@ from deploy.chaos.proxy import Mode, Proxies, Proxy
 from deploy.chaos.schedule import Targets
 from deploy.local import ROOT, EmbeddedWarehouse, Part, PartFailed, free_port
 from deploy.quorum import KafkaNode, cluster
-from deploy.topics import TopicPlan, create_topics
+from deploy.topics import TopicPlan, create_topics, rejected_plan
 from ingest.click import month_of
 from ingest.clock import system_clock, write_clock_file
 from ingest.tokens import keygen
@@ -337,7 +337,7 @@ class Arena:
     def _make_topics(self) -> None:
         """The cluster may still be electing when its ports answer."""
         replication = min(3, self.plan.brokers)
-        topics = [TopicPlan("clicks", self.plan.partitions, replication), TopicPlan("rejected", 1, replication)]
+        topics = [TopicPlan("clicks", self.plan.partitions, replication), rejected_plan("rejected", replication)]
         plans = [topic.unbounded() for topic in topics]
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while True:

@@ -28,8 +28,15 @@ def register(app: typer.Typer) -> None:
     app.add_typer(rejected, name="rejected")
 
 
-def list_rejected(month: _Month = "", reason: _Reason = "", limit: _Limit = 20, warehouse: _Warehouse = _URL) -> None:
-    """List refused input, newest first."""
+def list_rejected(
+    month: _Month = "",
+    reason: _Reason = "",
+    limit: _Limit = 20,
+    warehouse: _Warehouse = _URL,
+    *,
+    replayed: Annotated[bool, typer.Option("--replayed", help="list what was replayed, too")] = False,
+) -> None:
+    """List refused input that was not replayed, newest first."""
     from datetime import UTC, datetime
 
     from rich.console import Console
@@ -38,12 +45,13 @@ def list_rejected(month: _Month = "", reason: _Reason = "", limit: _Limit = 20, 
     from warehouse.rejected import rejected
 
     database = _opened(warehouse)
-    found = rejected(database, month=_month(month), reason=reason, limit=limit)
+    found = rejected(database, month=_month(month), reason=reason, limit=limit, replayed=replayed)
     database.close()
     table = Table("id", "time (UTC)", "reason", "member", "detail", box=None)
     for one in found:
         at = datetime.fromtimestamp(one.rejected_at_ms / 1000, UTC)
-        table.add_row(str(one.id), f"{at:%Y-%m-%d %H:%M:%S}", one.reason, one.member_id or "-", one.detail)
+        detail = f"(replayed) {one.detail}" if one.replayed_at_ms else one.detail
+        table.add_row(str(one.id), f"{at:%Y-%m-%d %H:%M:%S}", one.reason, one.member_id or "-", detail)
     Console(soft_wrap=True).print(table if found else "Nothing was refused.")
 
 
@@ -58,7 +66,7 @@ def show(
     (one,) = _of(database, [record])
     database.close()
     console = Console(soft_wrap=True, highlight=False)
-    for name in ("id", "rejected_at_ms", "reason", "detail", "member_id", "site_id"):
+    for name in ("id", "rejected_at_ms", "reason", "detail", "member_id", "site_id", "cut", "replayed_at_ms"):
         console.print(f"{name}: {getattr(one, name)}", markup=False)
     # repr of what is no text: control characters must not reach the terminal.
     text = one.raw.decode("utf-8", "backslashreplace")
@@ -81,7 +89,10 @@ def replay(
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
     warehouse: _Warehouse = _URL,
 ) -> None:
-    """Send refused input again, repaired. Safe to repeat: a click keeps its id."""
+    """Send refused input again, repaired. Safe to repeat: a click keeps its id, and its time.
+
+    A refused batch goes in click by click, as far as it was kept. What is in again leaves the list.
+    """
     from deploy.failures import CommandFailed
     from deploy.rejected import Door, Repair
     from ingest.clock import clock_from
@@ -92,32 +103,48 @@ def replay(
         raise CommandFailed("name what to replay: ids, or --reason and perhaps --month")
     database = _opened(warehouse)
     found = _of(database, records) if records else rejected(database, month=_month(month), reason=reason, limit=limit)
-    database.close()
     repair = Repair(drop or (), dict(_assignment(one) for one in put or ()), member)
     try:
-        failed = _send(found, repair, Door(url, keys, audience=audience, clock=clock_from(clock)))
+        taken = _replay(found, repair, Door(url, keys, audience=audience, clock=clock_from(clock)), database)
     except (FileError, OSError) as error:
         raise CommandFailed(f"could not send to {url}: {error}") from error
-    typer.echo(f"{len(found) - failed} of {len(found)} taken")
-    if failed:
+    finally:
+        database.close()
+    typer.echo(f"{taken} of {len(found)} taken")
+    if taken < len(found):
         raise typer.Exit(1)
 
 
-def _send(found: list[Rejected], repair: Repair, door: Door) -> int:
-    from deploy.rejected import NotReplayable, repaired
+def _replay(found: list[Rejected], repair: Repair, door: Door, database: Warehouse) -> int:
+    """Send each record and mark what is in; the number of records all of which is."""
+    from deploy.rejected import parts_of
+    from warehouse.rejected import mark_replayed
 
-    failed = 0
+    taken = 0
     for record in found:
-        try:
-            outcome = door.send(*repaired(record, repair))
-        except NotReplayable as error:
-            typer.echo(f"{record.id}: not sent: {error}")
-            failed += 1
-            continue
-        if outcome.status != 202:
-            typer.echo(f"{record.id}: refused again: {outcome.status} {outcome.reason}")
-            failed += 1
-    return failed
+        parts = parts_of(record)
+        sent = sum(_send(record, item, click, repair, door) for item, click in parts.clicks)
+        if parts.rest or len(parts.clicks) != 1:
+            typer.echo(f"{record.id}: {sent} of {len(parts.clicks)} clicks taken{'; ' * bool(parts.rest)}{parts.rest}")
+        # Of what was cut off there is no more to be had here.
+        if sent and sent == len(parts.clicks) and (record.cut or not parts.rest):
+            mark_replayed(database, record.id, sent)
+            taken += 1
+    return taken
+
+
+def _send(record: Rejected, item: int | None, click: dict[str, object], repair: Repair, door: Door) -> bool:
+    from deploy.rejected import NotReplayable, repaired_item
+
+    name = str(record.id) if item is None else f"{record.id} item {item}"
+    try:
+        outcome = door.send(*repaired_item(record, item, click, repair))
+    except NotReplayable as error:
+        typer.echo(f"{name}: not sent: {error}")
+        return False
+    if outcome.status != 202:
+        typer.echo(f"{name}: refused again: {outcome.status} {outcome.reason}")
+    return outcome.status == 202
 
 
 def _opened(url: str) -> Warehouse:

@@ -31,12 +31,12 @@ def create(
     rights: Annotated[bool, typer.Option("--rights", help="then do as `topics allow` does")] = False,
 ) -> None:
     """Create the topics that are missing; check the others and bound their records' stamps as planned."""
-    from deploy.topics import TopicPlan, bring_to_plan, create_topics
+    from deploy.topics import TopicPlan, bring_to_plan, create_topics, rejected_plan
     from ingest.kafka import BrokerSettings, client_security
 
     plans = [
         TopicPlan(clicks, partitions, replication),
-        TopicPlan(rejected, 1, replication),
+        rejected_plan(rejected, replication),
     ]
     client = client_security(BrokerSettings())
     made = asyncio.run(create_topics(broker, plans, client))

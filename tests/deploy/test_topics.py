@@ -1,9 +1,13 @@
 from __future__ import annotations
 
 import pytest
+from annotated_types import Le
+from pydantic.fields import FieldInfo
 
 from deploy.local import Part
-from deploy.topics import TopicError, TopicPlan, create_topics
+from deploy.topics import DAY_MS, TopicError, TopicPlan, create_topics, rejected_plan
+from ingest.click import Rejection, encode_rejection
+from ingest.settings import IngestSettings
 
 
 async def test_missing_topics_are_made_once(broker: Part, topic: str) -> None:
@@ -16,3 +20,21 @@ async def test_topic_with_another_number_of_partitions_is_refused(broker: Part, 
     await create_topics(broker.address, [TopicPlan(topic, 4)])
     with pytest.raises(TopicError, match="has 4 partitions, 5 were asked for"):
         await create_topics(broker.address, [TopicPlan(topic, 5)])
+
+
+async def test_topic_of_the_refused_is_short_lived_and_bounded(broker: Part, topic: str) -> None:
+    plan = rejected_plan(topic)
+    assert await create_topics(broker.address, [plan]) == [topic]
+    assert int(plan.settings["retention.ms"]) <= 14 * DAY_MS
+    assert 0 < int(plan.settings["retention.bytes"]) <= 2_000_000_000
+    # What ingest may send of the refused is below what the topic takes.
+    raw = b"\xff" * max_of(IngestSettings.model_fields["rejected_raw_max_bytes"])
+    longest = encode_rejection(
+        Rejection("field_unknown", "d" * 300, 2**42, raw, 999, "f" * 300, "m" * 64, "s" * 64, cut=True)
+    )
+    assert len(longest) + 1000 < int(plan.settings["max.message.bytes"])
+    assert TopicPlan(topic, 4).settings["retention.bytes"] == "-1"
+
+
+def max_of(field: FieldInfo) -> int:
+    return next(int(rule.le) for rule in field.metadata if isinstance(rule, Le) and isinstance(rule.le, int))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from deploy.rejected import NotReplayable, Repair, repaired
+from deploy.rejected import NotReplayable, Repair, parts_of, repaired, repaired_item
 from deploy.stack import Stack, StackPlan
 from ingest.clock import system_clock
 from ingest.tokens import issue
@@ -73,6 +74,53 @@ def test_what_cannot_go_in_again_says_why(raw: bytes, member: str) -> None:
         repaired(record(raw, member_id=member), Repair())
 
 
+BATCH = [{"creator_id": "bob", "thing": f"https://example.org/{n}"} for n in range(3)]
+
+
+def sent(found: Rejected, repair: Repair = Repair()) -> list[dict[str, object]]:  # noqa: B008 - it is frozen
+    return [repaired_item(found, item, click, repair)[1] for item, click in parts_of(found).clicks]
+
+
+def test_refused_batch_goes_in_click_by_click_under_ids_of_their_places() -> None:
+    array, lines = json.dumps(BATCH).encode(), b"\r\n".join(json.dumps(one).encode() for one in BATCH)
+    for raw in (array, lines, b" \n" + array):
+        clicks = sent(record(raw))
+        assert [click["thing"] for click in clicks] == [one["thing"] for one in BATCH]
+        assert len({click["click_id"] for click in clicks}) == 3
+        assert clicks == sent(record(raw))
+        assert parts_of(record(raw)).rest == ""
+
+
+def test_batch_that_was_cut_goes_in_as_far_as_it_is_whole() -> None:
+    raw = json.dumps(BATCH).encode()
+    for length in range(1, len(raw)):
+        found = replace(record(raw[:length]), cut=True)
+        parts = parts_of(found)
+        assert [click for _, click in parts.clicks] == BATCH[: raw[:length].count(b"}")]
+        assert "cut off" in parts.rest
+        assert [one["click_id"] for one in sent(found)] == [one["click_id"] for one in sent(record(raw))][
+            : len(parts.clicks)
+        ]
+
+
+def test_batch_is_read_to_where_it_breaks_and_says_so() -> None:
+    whole = json.dumps(BATCH).encode()
+    assert [item for item, _ in parts_of(record(b"[7," + whole[1:])).clicks] == [1, 2, 3]
+    assert parts_of(record(b"[7," + whole[1:])).rest == "1 items are no clicks"
+    broken = parts_of(record(whole.replace(b'/1"', b"/1")))
+    assert ([item for item, _ in broken.clicks], broken.rest) == ([0], "item 1 is no whole JSON")
+    lines = parts_of(record(b'{"creator_id":"bob","thing":"x"}\n{nonsense\n{"creator_id":"bob","thing":"y"}'))
+    assert ([item for item, _ in lines.clicks], lines.rest) == ([0, 2], "1 items are no clicks")
+    assert parts_of(replace(record(b'{"creator_id":"bob","thi'), cut=True)).rest.startswith("only its beginning")
+
+
+def test_thing_out_of_which_a_token_was_cut_is_not_sent_as_another_thing() -> None:
+    found = record(b'{"creator_id":"bob","thing":"https://x.example/?jwt=...","token":"..."}')
+    with pytest.raises(NotReplayable, match="--set thing="):
+        repaired(found, Repair())
+    assert repaired(found, Repair(put={"thing": "https://x.example/..."}))[1]["thing"] == "https://x.example/..."
+
+
 def flattr(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
     environment = {
         "PYTHONPATH": str(ROOT),
@@ -107,7 +155,35 @@ def test_rejected_click_is_listed_shown_and_replayed_into_one_flattr(tmp_path: P
             words = ["rejected", "replay", str(kept.id), "--drop", "colour", "--url", stack.ingest.url]
             done = flattr(stack, *words)
             assert done.stdout == "1 of 1 taken\n", done.stderr
+        # What is in again has left the list, and can be looked up all the same.
+        assert flattr(stack, "rejected", "list").stdout == "Nothing was refused.\n"
+        assert f"{kept.id}" in flattr(stack, "rejected", "list", "--replayed").stdout
+        assert raw in flattr(stack, "rejected", "show", str(kept.id)).stdout
         unknown = flattr(stack, "rejected", "show", "rejected:0:1")
         assert (unknown.returncode, unknown.stderr.strip()) == (1, "flattr: nothing refused is called rejected:0:1")
         counters = f"{stack.api.url}/v1/counters?creator=bob&thing=https://example.org/a"
         wait_until(lambda: list(ask(counters).json["counters"].values()) == [1], "the replayed click is counted once")
+
+
+def test_batch_refused_as_a_whole_is_replayed_in_parts(tmp_path: Path) -> None:
+    with Stack(StackPlan(folder=tmp_path / "stack"), say=lambda _: None) as stack:
+        token = issue(stack.token_keys, "ann", audience="flattr", now_ms=system_clock(), valid_s=60)
+        headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
+        many = json.dumps([{"creator_id": "bob", "thing": f"https://example.org/{n:04}"} for n in range(1001)])
+        assert ask(f"{stack.ingest.url}/v1/clicks", method="POST", headers=headers, body=many.encode()).status == 413
+        warehouse = Warehouse(stack.warehouse_url)
+        wait_until(lambda: rejected(warehouse), "the refused batch is in the warehouse")
+        (kept,) = rejected(warehouse)
+        assert (kept.reason, kept.cut) == ("batch_too_large", True)
+        whole = kept.raw.count(b"}")
+        assert 100 < whole < 1001
+        done = flattr(stack, "rejected", "replay", str(kept.id), "--url", stack.ingest.url)
+        assert (
+            f"{kept.id}: {whole} of {whole} clicks taken; item {whole} is no whole JSON, the rest was cut off"
+            in done.stdout
+        )
+        assert done.stdout.endswith("1 of 1 taken\n"), done.stderr
+        assert rejected(warehouse) == []
+        counts = "SELECT count() FROM flattrs FINAL"
+        wait_until(lambda: warehouse.rows(counts) == [(whole,)], "each replayed click is one flattr")
+        warehouse.close()
