@@ -33,7 +33,7 @@ from streams.dedupe import SEEN_BIT, UNDO_BIT, VERSION_MASK
 from streams.rows import Rows
 from streams.state import MonthState
 from streams.table import I64, U64, Table
-from streams.timing import Flags, Times, months_of, near_months, times_of
+from streams.timing import Flags, Times, months_of, near_months, times_of, within_reach
 
 #: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
 TIME_MASK: Final = (1 << 43) - 1
@@ -82,7 +82,7 @@ class Batch:
 def decide(batch: Batch) -> Decided:
     """Decide the clicks, remember what has to be, and add the rows that say so."""
     times = times_of(batch.clicks, batch.skew_min_ms)
-    months, starts, ends = months_of(times.true_ms)
+    months, starts, ends = months_of(within_reach(times.true_ms, batch.clicks.record_at_ms, batch.grace_ms))
     decided = Decided(months, ends, times.version_ms, np.zeros(len(months), np.bool_))
     near, together = _near(batch.clicks.record_at_ms)
     apart = _Apart(batch, times, starts, decided, near, together=together)
@@ -130,7 +130,8 @@ class _Apart:
         lookers = reaching.copy()
         if retimed.any():
             own = months.copy()
-            own[retimed] = months_of(times.own_ms[retimed])[0]
+            reach = within_reach(times.own_ms, clicks.record_at_ms, batch.grace_ms)
+            own[retimed] = months_of(reach[retimed])[0]
             lookers |= own != months
         if lookers.any():
             self.special |= good & _among(batch.keys.flattr_high, batch.keys.flattr_low, lookers)

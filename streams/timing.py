@@ -86,6 +86,18 @@ def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
     return months, starts, ends
 
 
+def within_reach(times_ms: I64, record_at_ms: I64, grace_ms: int) -> I64:
+    """Times to take months of: none beyond the month after the record's, none before the month two before it.
+
+    What is older is late in that month as in its own, if the grace lets it be; and a member whose clock says another
+    month with every click makes no thousand months to look at, to tally and to write.
+    """
+    _, starts, ends = months_of(record_at_ms)
+    _, before, _ = months_of(np.maximum(starts - 1, 0))
+    oldest = np.where(before + grace_ms <= record_at_ms, np.maximum(before - 1, 0), 0)
+    return np.clip(times_ms, oldest, ends)
+
+
 def near_months(record_at_ms: int) -> tuple[int, ...]:
     """The months whose flattrs a click of a record of that time may be held against, oldest first.
 

@@ -320,3 +320,18 @@ def test_click_keeps_its_time_in_its_row() -> None:
     )
     assert values_of(rows.block("flattrs", NOVEMBER)["clicked_at"]) == [NOON]
     assert values_of(rows.block("retimed", NOVEMBER)["word"]) == [1 << 63 | NOON]
+
+
+def test_a_member_whose_clock_says_a_thousand_months_makes_few_writes() -> None:
+    # One insert each would hold up everybody's counting.
+    clicks = [
+        make_click("anna", "creator", str(number), at_ms=NOVEMBER_MS + DAY, clicked_at=number * 30 * DAY)
+        for number in range(1000)
+    ]
+    state = PartitionState(partition_of("anna", PARTITIONS))
+    rows = Rows()
+    record = LogRecord(0, NOVEMBER_MS + DAY, b"\n".join(map(encode, clicks)))
+    count_records(state, [record], RULES, lambda _month: MonthState(), rows)
+    assert {month for table, month in rows.blocks if table == "late"} <= {202609, OCTOBER}
+    assert set(state.tallies) <= {202609, OCTOBER, NOVEMBER}
+    assert sum(tally["accepted"] for tally in state.tallies.values()) == 1000

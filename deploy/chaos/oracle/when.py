@@ -67,7 +67,7 @@ class When:
         if known:
             month, at_ms, reaches = known
         else:
-            month, at_ms, reaches = month_of(true_ms), word_ms, False
+            month, at_ms, reaches = self._month(true_ms, stamp_ms), word_ms, False
             own_key = (month_of(own_ms), member, thing)
             if (
                 unsure and not old and own_key[0] != month and own_key[0] in near
@@ -93,6 +93,13 @@ class When:
         if not undo:
             self.counted.add(key)
         return decision
+
+    def _month(self, true_ms: int, stamp_ms: int) -> int:
+        """The month of a time; what is late in the month two before its record's is late in that one."""
+        oldest = month_of(stamp_ms)
+        for _ in range(2):
+            oldest = month_before(oldest) if oldest > 197001 else oldest
+        return max(month_of(true_ms), oldest) if month_end_ms(oldest) + self.grace_ms <= stamp_ms else month_of(true_ms)
 
     def _times(self, click: Mapping[str, Any], stamp_ms: int) -> tuple[int, int, int, bool, bool]:
         """The click's own time, its true one, that of its word; whether another attempt may differ; an old record."""
