@@ -19,6 +19,7 @@ from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
 from ingest.spool import Record, SpoolFull, open_slots
 
+_READ_RETRY_S: Final = 1.0
 #: Sends one block of a member hash's partition; raises ``BrokerUnavailable``.
 SendBlocks = Callable[[list[Record]], Awaitable[None]]
 
@@ -62,7 +63,6 @@ class Keeper:
         self.idle.set()
         #: The broker has all that was ever put here: lanes may send.
         self.clear = asyncio.Event()
-        metrics.spool_damaged_bytes += sum(slot.damaged_bytes for slot in (self._own, *self._left))
         self._note()
 
     @property
@@ -120,7 +120,14 @@ class Keeper:
             await connected.wait()
             slots = (*self._left, self._own)
             oldest = next(slot for slot in slots if not slot.empty)
-            records = await asyncio.to_thread(oldest.read)
+            try:
+                records = await asyncio.to_thread(oldest.read)
+            except OSError as error:
+                _log.error(
+                    "the spool cannot be read; it is tried again", reason=error.strerror, next_try_s=_READ_RETRY_S
+                )
+                await asyncio.sleep(_READ_RETRY_S)
+                continue
             rest = oldest.unread_bytes or any(not slot.empty for slot in slots if slot is not oldest)
             self._finishing = self.idle.is_set() and not rest
             try:
@@ -145,6 +152,8 @@ class Keeper:
         slots = (self._own, *self._left)
         self._metrics.spool_bytes = sum(slot.waiting_bytes for slot in slots)
         self._metrics.spool_clicks = sum(slot.waiting_clicks for slot in slots)
+        self._metrics.spool_damaged_bytes = sum(slot.damaged_bytes for slot in slots)
+        self._metrics.spool_damaged_segments = sum(slot.damaged_segments for slot in slots)
         if any(not slot.empty for slot in slots):
             self._filled.set()
             self.clear.clear()
@@ -157,15 +166,20 @@ class Keeper:
 
 def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:
     """Records as rounds of blocks, one block per partition and round, in the partition's order."""
-    lines: dict[int, list[list[bytes]]] = {}
+    blocks: dict[int, list[list[bytes]]] = {}
+    lengths: dict[int, int] = {}
     for record in records:
-        blocks = lines.setdefault(record.member_hash % partitions, [[]])
-        if sum(map(len, blocks[-1])) + len(record.lines) + len(blocks[-1]) > BLOCK_MAX_BYTES and blocks[-1]:
-            blocks.append([])
-        blocks[-1].append(record.lines)
+        partition = record.member_hash % partitions
+        of_partition = blocks.setdefault(partition, [])
+        length = lengths.get(partition, 0) + len(record.lines) + 1
+        if not of_partition or length > BLOCK_MAX_BYTES:
+            of_partition.append([])
+            length = len(record.lines) + 1
+        of_partition[-1].append(record.lines)
+        lengths[partition] = length
     rounds: list[list[tuple[int, bytes]]] = []
-    for partition, blocks in lines.items():
-        for number, block in enumerate(blocks):
+    for partition, of_partition in blocks.items():
+        for number, block in enumerate(of_partition):
             if number == len(rounds):
                 rounds.append([])
             rounds[number].append((partition, b"\n".join(block)))

@@ -48,7 +48,11 @@ COUNTERS: Final = {
     ),
     "spool_damaged_bytes": (
         "flattr_ingest_spool_damaged_bytes",
-        "Bytes at a segment's end that a crash left torn: clicks in them were never answered.",
+        "Bytes in the spool that are no record: torn by a crash, and then never answered, or damaged.",
+    ),
+    "spool_damaged_segments": (
+        "flattr_ingest_spool_damaged_segments",
+        "Segments of the spool with damaged bytes: their whole records were sent, the files are kept as .damaged.",
     ),
 }
 GAUGES: Final = {
@@ -105,7 +109,7 @@ class Metrics:
     def __init__(self) -> None:
         self.accepted = self.requests = self.blocks = self.blocks_failed = self.stamps_refused = self.producers = 0
         self.rejections_kept = self.rejections_dropped = 0
-        self.spooled = self.replayed = self.spool_damaged_bytes = 0
+        self.spooled = self.replayed = self.spool_damaged_bytes = self.spool_damaged_segments = 0
         self.queued_bytes = self.broker_up = self.spool_bytes = self.spool_clicks = 0
         #: Counts connections and what they hold.
         self.budgets: Budgets | None = None

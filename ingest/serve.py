@@ -18,18 +18,21 @@ from ingest.limits import share_limits
 from ingest.metrics import METRICS_FOLDER
 from ingest.protocol import BeaconProtocol
 from ingest.settings import IngestSettings
+from ingest.spool import slots_of
 
 
 def serve(settings: IngestSettings, *, worker: str) -> None:
     """Serve until SIGTERM: then nothing new is accepted, what is under way is answered, and the call returns.
 
     With several workers, each runs what ``worker`` names ("module:function", which makes the app), and SIGHUP
-    restarts them one after the other, each drained, with the port open all the while. Raises ``TopicMissing``
-    or ``FileError`` when it is clear that it cannot start.
+    restarts them one after the other, each drained, with the port open all the while. Raises
+    ``TopicMissing``, ``FileError`` or ``SpoolBroken`` when it is clear that it cannot start.
     """
     options = {**server_options(settings), "host": settings.host, "port": settings.port}
     app = create_app(settings)
     asyncio.run(_check_topics(settings))
+    if settings.spool is not None:
+        slots_of(settings.spool, fsync=settings.spool_fsync)
     if settings.workers == 1:
         # What is there now stays: the collector need not look at it again, in the middle of requests.
         gc.freeze()

@@ -1,54 +1,58 @@
+# All that is asked of the disk goes through os, not through Path: there the tests answer with errors.
+# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH112, PTH116, PTH121, PTH208
 """The spool: clicks on disk while the broker is away, in append-only segments, read back in order.
 
 A folder holds numbered *slots*; each belongs to one process, by a lock that dies with it. A slot holds numbered
-segments; a segment holds records: a header (length, CRC, member hash, clicks) and the clicks' lines.
+segments; a segment holds records (spool_format.py).
 
 1. ``append`` writes records and, as set, waits for the disk. A crash before its end: torn bytes at a segment's
-   end, cut off at the next start. Nothing in them was answered.
+   end, skipped at the next start. Nothing in them was answered.
 2. ``read`` returns the oldest records. A crash after it: they are read again.
 3. The broker has them; ``release`` forgets them, and deletes a segment once all of it is released. A crash
    before that: the segment goes to the broker again, and the stream drops the repeats by their click ids.
 
-This module blocks: it is called from a thread, one call at a time. It knows no broker and no clock.
+What a disk does: a write that fails is taken back, and the next goes to a new segment, for nobody knows what is left
+of the old one after a failed fsync. Bytes that are no record are skipped; the segment they are in stays beside the
+others as ``.damaged``, a second name for the same file, which takes no room on a full disk. Every state is changed
+after the disk has done its part.
+
+This module blocks: it is called from a thread, one call at a time. It knows no broker and no clock. All that it asks
+of the disk goes through ``os``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import itertools
 import os
-import shutil
-import struct
 import threading
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Final, NamedTuple
+from typing import Final
 
 import structlog
 
-_HEADER: Final = struct.Struct("<IIII")
+from ingest.spool_format import MAGIC, Damage, Record, is_old, scan, scan_segment
+
+__all__ = ["Record", "Spool", "SpoolBroken", "SpoolFull", "open_slots", "slots_of"]
+
 _SUFFIX: Final = ".segment"
+_DAMAGED: Final = ".damaged"
 READ_MAX_BYTES: Final = 4 * 1024 * 1024
+#: A read that fails so often is done around the bad blocks of the disk: better a record less than all of them.
+_READ_TRIES: Final = 3
+_BLOCK_BYTES: Final = 4096
 _log = structlog.get_logger(__name__)
 
 
 class SpoolFull(Exception):
-    """No room left: the cap is reached, or the disk is full."""
+    """Nothing can be taken: the cap is reached, or the disk does not write."""
 
 
-class Record(NamedTuple):
-    """One request's clicks: the hash that chooses their partition, how many, and their lines."""
-
-    member_hash: int
-    clicks: int
-    lines: bytes
-
-    def encode(self) -> bytes:
-        """As it stands in a segment. The CRC covers all but the length, which it proves by where it looks."""
-        rest = struct.pack("<II", self.member_hash, self.clicks) + self.lines
-        return struct.pack("<II", len(self.lines), zlib.crc32(rest)) + rest
+class SpoolBroken(RuntimeError):
+    """The spool cannot be opened at all: somebody has to look at the disk."""
 
 
 @dataclass
@@ -59,6 +63,13 @@ class _Segment:
     written: int = 0
     clicks: int = 0
     released: int = 0
+    old: bool = False
+    #: starts of bytes that are no record
+    damage: set[int] = field(default_factory=set)
+    #: it has, or had better get, its second name
+    damaged: bool = False
+    kept: bool = False
+    read_failures: int = 0
 
 
 @dataclass
@@ -72,26 +83,36 @@ class _Reading:
 
 
 class Spool:
-    """One slot. Opening it takes its lock and checks every record; raises ``BlockingIOError`` if another has it."""
+    """One slot. Opening it takes its lock and checks every record; raises ``BlockingIOError`` if another has it.
+
+    Raises ``OSError`` when the disk does not let it.
+    """
 
     def __init__(self, folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: bool) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._max_bytes = max_bytes
         self._segment_max_bytes = segment_max_bytes
         self._fsync = fsync
         self._guard = threading.Lock()
-        self._lock = (folder / "lock").open("w")
+        self._file: int | None = None
+        self._writing: _Segment | None = None
+        self._reading: _Reading | None = None
+        self._undeleted: list[_Segment] = []
+        #: All bytes that were no record, those of crashes too.
+        self.damaged_bytes = 0
+        #: Segments that are kept as ``.damaged``.
+        self.damaged_segments = 0
+        _make_folder(folder, fsync=fsync)
+        self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
+            names = os.listdir(folder)
+            self._segments = [self._opened(folder / name) for name in sorted(names) if name.endswith(_SUFFIX)]
+        except OSError:
+            _close(self._lock)
             raise
-        self.damaged_bytes = 0
-        self._segments = [self._opened(path) for path in sorted(folder.glob(f"*{_SUFFIX}"))]
-        self._number = int(self._segments[-1].path.stem) if self._segments else 0
-        self._file: IO[bytes] | None = None
-        self._reading: _Reading | None = None
+        # The damaged ones count, lest a new segment take the name of one that is kept.
+        self._number = max((int(stem) for name in names if (stem := name.partition(".")[0]).isdigit()), default=0)
         self._drop_released()
 
     @property
@@ -125,26 +146,24 @@ class Spool:
                 )
             try:
                 segment, file = self._segment_to_write()
+                data = data if segment.written else MAGIC + data
                 self._write(segment, file, data)
             except OSError as error:
                 raise SpoolFull(f"{self._folder} cannot be written: {error.strerror}") from error
+            if not segment.written:
+                self._segments.append(segment)
             segment.written += len(data)
             segment.clicks += sum(record.clicks for record in records)
 
     def read(self) -> list[Record]:
-        """The oldest records, a few MB of them; the same again until they are released. Empty if there are none."""
+        """The oldest records, a few MB of them; the same again until they are released. Empty if there are none.
+
+        Empty too where nothing but damage is left of a segment: release it. Raises ``OSError`` a few times before it
+        reads around what the disk does not give.
+        """
         with self._guard:
             if self._reading is None and self._segments:
-                segment = self._segments[0]
-                reading = _Reading(segment, segment.released)
-                with segment.path.open("rb") as file:
-                    file.seek(segment.released)
-                    data = file.read(min(segment.written - segment.released, READ_MAX_BYTES))
-                for record in _records(data):
-                    reading.records.append(record)
-                    reading.clicks += record.clicks
-                    reading.end += _HEADER.size + len(record.lines)
-                self._reading = reading
+                self._reading = self._read(self._segments[0])
             return self._reading.records if self._reading else []
 
     def release(self) -> None:
@@ -160,7 +179,7 @@ class Spool:
         """Let go of the files and the lock. What is in the spool stays there."""
         with self._guard:
             self._close_file()
-            self._lock.close()
+            _close(self._lock)
 
     def remove(self) -> None:
         """Close, and delete the slot if it is empty: it was another process's, and is read to its end."""
@@ -168,66 +187,165 @@ class Spool:
         self.close()
         if empty:
             with contextlib.suppress(OSError):
-                (self._folder / "lock").unlink()
-                self._folder.rmdir()
+                os.unlink(self._folder / "lock")
+                os.rmdir(self._folder)
 
-    def _segment_to_write(self) -> tuple[_Segment, IO[bytes]]:
-        if self._file is not None and self._segments and self._segments[-1].written < self._segment_max_bytes:
-            return self._segments[-1], self._file
+    def _segment_to_write(self) -> tuple[_Segment, int]:
+        if self._file is not None and self._writing is not None and self._writing.written < self._segment_max_bytes:
+            return self._writing, self._file
         self._close_file()
+        # Also when what follows fails: the name may be taken.
         self._number += 1
         path = self._folder / f"{self._number:016d}{_SUFFIX}"
-        self._file = path.open("xb", buffering=0)
-        if self._fsync:
-            _fsync_folder(self._folder)
-        self._segments.append(_Segment(path))
-        return self._segments[-1], self._file
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        try:
+            if self._fsync:
+                _fsync_folder(self._folder)
+        except OSError:
+            _close(file)
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+            raise
+        self._file, self._writing = file, _Segment(path)
+        return self._writing, file
 
-    def _write(self, segment: _Segment, file: IO[bytes], data: bytes) -> None:
+    def _write(self, segment: _Segment, file: int, data: bytes) -> None:
         try:
             view = memoryview(data)
             while view:
-                view = view[file.write(view) :]
+                view = view[os.write(file, view) :]
             if self._fsync:
-                os.fdatasync(file.fileno())
+                os.fdatasync(file)
         except OSError:
-            # Half a record must not stand before the next one.
-            file.truncate(segment.written)
-            file.seek(segment.written)
+            self._close_file()
+            # If this fails too, they stand at the end and are no whole record, or one that comes a second time.
+            with contextlib.suppress(OSError):
+                if segment.written:
+                    os.truncate(segment.path, segment.written)
+                else:
+                    os.unlink(segment.path)
             raise
 
     def _close_file(self) -> None:
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        file, self._file, self._writing = self._file, None, None
+        if file is not None:
+            _close(file)
+
+    def _read(self, segment: _Segment) -> _Reading:
+        """Up to ``READ_MAX_BYTES``, and more only when there is not one whole record in them."""
+        window = READ_MAX_BYTES
+        while True:
+            left = segment.written - segment.released
+            data = self._bytes_of(segment, segment.released, min(left, window))
+            reading = self._parsed(segment, data, whole=window >= left)
+            if reading.end > segment.released:
+                return reading
+            window *= 2
+
+    def _parsed(self, segment: _Segment, data: bytes, *, whole: bool) -> _Reading:
+        """What stands in these bytes; when they are not all, up to the first at their end that may be cut off."""
+        at = len(MAGIC) if segment.released == 0 and data.startswith(MAGIC) else 0
+        reading = _Reading(segment, segment.released + at if whole else segment.released)
+        for found in scan(data[at:], old=segment.old):
+            if isinstance(found, Damage):
+                if found.end == len(data) - at and not whole:
+                    return reading
+                self._note_damage(segment, found.shifted(segment.released + at))
+            else:
+                reading.records.append(found.record)
+                reading.clicks += found.record.clicks
+            reading.end = segment.released + at + found.end
+        return reading
+
+    def _bytes_of(self, segment: _Segment, start: int, length: int) -> bytes:
+        try:
+            data = _read_bytes(segment.path, start, length)
+        except OSError:
+            segment.read_failures += 1
+            if segment.read_failures < _READ_TRIES:
+                raise
+            return _read_around(segment.path, start, length)
+        # A file that was cut short meanwhile ends in damage, not in a read that never gets on.
+        return data.ljust(length, b"\0")
+
+    def _note_damage(self, segment: _Segment, damage: Damage) -> None:
+        if damage.start in segment.damage:
+            return
+        segment.damage.add(damage.start)
+        self.damaged_bytes += damage.end - damage.start
+        if damage.torn:
+            _log.warning(
+                "a crash left the beginning of a record in the spool; it was never answered",
+                path=str(segment.path), offset=damage.start, bytes=damage.end - damage.start,
+            )  # fmt: skip
+            return
+        self._keep(segment)
+        _log.error(
+            "a spool segment is damaged: its whole records are sent, and the file is kept; "
+            "look at the disk, then see docs/runbooks.md#spooldamaged",
+            kept_as=str(segment.path.with_suffix(_DAMAGED)),
+            offset=damage.start, bytes=damage.end - damage.start,
+        )  # fmt: skip
+
+    def _keep(self, segment: _Segment) -> None:
+        """Give a damaged segment its second name; if the disk does not let us, it gets it instead of being deleted."""
+        if not segment.damaged:
+            segment.damaged = True
+            self.damaged_segments += 1
+        if not segment.kept:
+            with contextlib.suppress(OSError):
+                _link(segment.path)
+                segment.kept = True
 
     def _drop_released(self) -> None:
         while self._segments and self._segments[0].released >= self._segments[0].written:
             segment = self._segments.pop(0)
-            if not self._segments:
+            if segment is self._writing:
                 self._close_file()
-            segment.path.unlink(missing_ok=True)
+            self._undeleted.append(segment)
+        self._undeleted = [segment for segment in self._undeleted if not self._deleted(segment)]
+
+    def _deleted(self, segment: _Segment) -> bool:
+        try:
+            if segment.damaged and not segment.kept:
+                os.rename(segment.path, segment.path.with_suffix(_DAMAGED))
+            else:
+                os.unlink(segment.path)
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            _log.warning(
+                "a spool segment that is sent cannot be deleted; if it stays, it is sent again at the next start",
+                path=str(segment.path), reason=error.strerror,
+            )  # fmt: skip
+            return False
+        return True
 
     def _opened(self, path: Path) -> _Segment:
-        """Check a segment that an earlier process left, and cut off what it did not finish."""
-        data = path.read_bytes()
-        segment = _Segment(path)
-        for record in _records(data):
-            segment.written += _HEADER.size + len(record.lines)
-            segment.clicks += record.clicks
-        torn = len(data) - segment.written
-        if torn:
-            self.damaged_bytes += torn
-            if torn >= _HEADER.size and _HEADER.unpack_from(data, segment.written)[0] <= torn - _HEADER.size:
-                # Whole, and its CRC is wrong: no crash does that. Somebody will want to look at it.
-                shutil.copy(path, path.with_suffix(".damaged"))
-                _log.error("a spool segment is damaged; a copy is kept", path=str(path), bytes=torn)
-            os.truncate(path, segment.written)
+        """Check a segment that an earlier process left."""
+        length = os.stat(path).st_size
+        try:
+            data = _read_bytes(path, 0, length)
+        except OSError:
+            data = _read_around(path, 0, length)
+        segment = _Segment(path, written=len(data), old=is_old(data))
+        for found in scan_segment(data):
+            if isinstance(found, Damage):
+                self._note_damage(segment, found)
+                if found.torn:
+                    segment.written = found.start
+            else:
+                segment.clicks += found.record.clicks
+        if not segment.clicks and not segment.damaged:
+            segment.written = 0
         return segment
 
 
 def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: bool) -> tuple[Spool, list[Spool]]:
-    """A slot of this process's own, and those that dead processes left behind with clicks in them."""
+    """A slot of this process's own, and those that dead processes left behind with clicks in them.
+
+    A slot that cannot be opened is left for a later start. Raises ``SpoolBroken`` when none can be had.
+    """
 
     def opened(slot: Path) -> Spool | None:
         try:
@@ -235,13 +353,25 @@ def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: b
         except BlockingIOError:
             return None
 
-    folder.mkdir(parents=True, exist_ok=True)
-    numbers = sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdigit())
-    free = [spool for number in numbers if (spool := opened(folder / str(number))) is not None]
-    number = 0
+    free: list[Spool] = []
+    numbers = slots_of(folder, fsync=fsync)
+    for number in numbers:
+        try:
+            slot = opened(folder / str(number))
+        except OSError as error:
+            _log.error(
+                "a slot of the spool cannot be opened: its clicks stay there until a start that can",
+                slot=number, reason=error.strerror,
+            )  # fmt: skip
+        else:
+            free += [slot] if slot is not None else []
+    number = max(numbers, default=-1) + 1
     while not free:
-        if (spool := opened(folder / str(number))) is not None:
-            free.append(spool)
+        try:
+            slot = opened(folder / str(number))
+        except OSError as error:
+            raise SpoolBroken(f"no slot can be made in the spool {folder}: {error.strerror}") from error
+        free += [slot] if slot is not None else []
         number += 1
     own, *others = free
     for other in [one for one in others if one.empty]:
@@ -249,21 +379,73 @@ def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: b
     return own, [one for one in others if not one.empty]
 
 
-def _records(data: bytes) -> Iterator[Record]:
-    """The records from the start of ``data``, up to the first that is torn or damaged."""
-    at = 0
-    while at + _HEADER.size <= len(data):
-        length, crc, member_hash, clicks = _HEADER.unpack_from(data, at)
-        end = at + _HEADER.size + length
-        if end > len(data) or zlib.crc32(data[at + 8 : end]) != crc:
-            return
-        yield Record(member_hash, clicks, data[at + _HEADER.size : end])
-        at = end
+def slots_of(folder: Path, *, fsync: bool) -> list[int]:
+    """The numbers of a spool's slots; the folder is made where there is none. Raises ``SpoolBroken``."""
+    try:
+        _make_folder(folder, fsync=fsync)
+        return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
+    except OSError as error:
+        raise SpoolBroken(f"the spool {folder} cannot be opened: {error.strerror}") from error
+
+
+def _link(path: Path) -> None:
+    """Give a segment its second name. The version before wrote copies under such names: none is taken from it."""
+    for number in itertools.count():
+        name = path.with_suffix(f".{number}{_DAMAGED}" if number else _DAMAGED)
+        try:
+            os.link(path, name)
+        except FileExistsError:
+            if not os.path.samefile(path, name):
+                continue
+        return
+
+
+def _read_bytes(path: Path, start: int, length: int) -> bytes:
+    """Up to ``length`` bytes; fewer only at the file's end."""
+    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        pieces = []
+        while length and (piece := os.pread(file, length, start)):
+            pieces.append(piece)
+            start += len(piece)
+            length -= len(piece)
+        return b"".join(pieces)
+    finally:
+        _close(file)
+
+
+def _read_around(path: Path, start: int, length: int) -> bytes:
+    """All that the disk gives, block by block; zeros where it gives nothing."""
+    pieces = []
+    for at in range(start, start + length, _BLOCK_BYTES):
+        wanted = min(_BLOCK_BYTES, start + length - at)
+        with contextlib.suppress(OSError):
+            pieces.append(_read_bytes(path, at, wanted).ljust(wanted, b"\0"))
+            continue
+        pieces.append(bytes(wanted))
+    return b"".join(pieces)
+
+
+def _make_folder(folder: Path, *, fsync: bool) -> None:
+    """Make it and its parents, so that they are there after a power cut."""
+    if not os.path.isdir(folder):
+        _make_folder(folder.parent, fsync=fsync)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(folder)
+    if fsync:
+        # One that was there may be of a process that was killed before this.
+        _fsync_folder(folder.parent)
 
 
 def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
     finally:
-        os.close(descriptor)
+        _close(descriptor)
+
+
+def _close(file: int) -> None:
+    """A descriptor is gone after close, whatever close says; what it says, fsync has said before."""
+    with contextlib.suppress(OSError):
+        os.close(file)

@@ -30,12 +30,13 @@ def serve() -> None:
     from ingest.broker import TopicMissing
     from ingest.serve import serve as run
     from ingest.settings import IngestSettings
+    from ingest.spool import SpoolBroken
     from ingest.watched import FileError
 
     logs.set_up()
     try:
         run(IngestSettings(), worker="deploy.commands.ingest:worker")
-    except (FileError, TopicMissing) as error:
+    except (FileError, SpoolBroken, TopicMissing) as error:
         raise CommandFailed(str(error)) from error
 
 

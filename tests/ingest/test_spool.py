@@ -85,17 +85,22 @@ def test_record_torn_by_a_crash_is_cut_off_and_the_others_stay(tmp_path: Path, c
     again.close()
 
 
-def test_record_with_a_wrong_crc_is_not_sent_and_a_copy_is_kept(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bit", range(31 * 8))
+def test_a_flipped_bit_anywhere_in_a_record_costs_that_record_alone_and_a_copy_is_kept(
+    tmp_path: Path, bit: int
+) -> None:
     spool = opened(tmp_path, segment_max_bytes=10_000)
     spool.append([record(1), record(2), record(3)])
     spool.close()
     (segment,) = tmp_path.glob("*.segment")
     data = bytearray(segment.read_bytes())
-    data[-30] ^= 1
+    data[data.index(record(2).encode()) + bit // 8] ^= 1 << bit % 8
     segment.write_bytes(data)
     again = opened(tmp_path)
-    assert emptied(again) == [record(1)]
+    assert emptied(again) == [record(1), record(3)]
+    assert (again.damaged_bytes, again.damaged_segments) == (31, 1)
     assert [path.read_bytes() for path in tmp_path.glob("*.damaged")] == [bytes(data)]
+    assert not list(tmp_path.glob("*.segment"))
     again.close()
 
 
