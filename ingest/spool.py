@@ -1,5 +1,5 @@
 # All that is asked of the disk goes through os, not through Path: there the tests answer with errors.
-# ruff: noqa: PTH102, PTH104, PTH106, PTH108, PTH112, PTH116, PTH121, PTH208
+# ruff: noqa: PTH104, PTH106, PTH108, PTH116, PTH208
 """The spool: clicks on disk while the broker is away, in append-only segments, read back in order.
 
 A folder holds numbered *slots*; each belongs to one process, by a lock that dies with it. A slot holds numbered
@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import itertools
 import os
 import threading
 from collections.abc import Sequence
@@ -34,16 +33,15 @@ from typing import Final
 
 import structlog
 
+from ingest.disk import DAMAGED, close, fsync_folder, keep_as_damaged, make_folder, read_around, read_bytes
 from ingest.spool_format import MAGIC, Damage, Record, is_old, scan, scan_segment
 
 __all__ = ["Record", "Spool", "SpoolBroken", "SpoolFull", "open_slots", "slots_of"]
 
 _SUFFIX: Final = ".segment"
-_DAMAGED: Final = ".damaged"
 READ_MAX_BYTES: Final = 4 * 1024 * 1024
 #: A read that fails so often is done around the bad blocks of the disk: better a record less than all of them.
 _READ_TRIES: Final = 3
-_BLOCK_BYTES: Final = 4096
 _log = structlog.get_logger(__name__)
 
 
@@ -102,14 +100,14 @@ class Spool:
         self.damaged_bytes = 0
         #: Segments that are kept as ``.damaged``.
         self.damaged_segments = 0
-        _make_folder(folder, fsync=fsync)
+        make_folder(folder, fsync=fsync)
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             names = os.listdir(folder)
             self._segments = [self._opened(folder / name) for name in sorted(names) if name.endswith(_SUFFIX)]
         except OSError:
-            _close(self._lock)
+            close(self._lock)
             raise
         # The damaged ones count, lest a new segment take the name of one that is kept.
         self._number = max((int(stem) for name in names if (stem := name.partition(".")[0]).isdigit()), default=0)
@@ -179,7 +177,7 @@ class Spool:
         """Let go of the files and the lock. What is in the spool stays there."""
         with self._guard:
             self._close_file()
-            _close(self._lock)
+            close(self._lock)
 
     def remove(self) -> None:
         """Close, and delete the slot if it is empty: it was another process's, and is read to its end."""
@@ -200,9 +198,9 @@ class Spool:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
         try:
             if self._fsync:
-                _fsync_folder(self._folder)
+                fsync_folder(self._folder)
         except OSError:
-            _close(file)
+            close(file)
             with contextlib.suppress(OSError):
                 os.unlink(path)
             raise
@@ -229,7 +227,7 @@ class Spool:
     def _close_file(self) -> None:
         file, self._file, self._writing = self._file, None, None
         if file is not None:
-            _close(file)
+            close(file)
 
     def _read(self, segment: _Segment) -> _Reading:
         """Up to ``READ_MAX_BYTES``, and more only when there is not one whole record in them."""
@@ -259,12 +257,12 @@ class Spool:
 
     def _bytes_of(self, segment: _Segment, start: int, length: int) -> bytes:
         try:
-            data = _read_bytes(segment.path, start, length)
+            data = read_bytes(segment.path, start, length)
         except OSError:
             segment.read_failures += 1
             if segment.read_failures < _READ_TRIES:
                 raise
-            return _read_around(segment.path, start, length)
+            return read_around(segment.path, start, length)
         # A file that was cut short meanwhile ends in damage, not in a read that never gets on.
         return data.ljust(length, b"\0")
 
@@ -283,7 +281,7 @@ class Spool:
         _log.error(
             "a spool segment is damaged: its whole records are sent, and the file is kept; "
             "look at the disk, then see docs/runbooks.md#spooldamaged",
-            kept_as=str(segment.path.with_suffix(_DAMAGED)),
+            kept_as=str(segment.path.with_suffix(DAMAGED)),
             offset=damage.start, bytes=damage.end - damage.start,
         )  # fmt: skip
 
@@ -294,7 +292,7 @@ class Spool:
             self.damaged_segments += 1
         if not segment.kept:
             with contextlib.suppress(OSError):
-                _link(segment.path)
+                keep_as_damaged(segment.path)
                 segment.kept = True
 
     def _drop_released(self) -> None:
@@ -308,7 +306,7 @@ class Spool:
     def _deleted(self, segment: _Segment) -> bool:
         try:
             if segment.damaged and not segment.kept:
-                os.rename(segment.path, segment.path.with_suffix(_DAMAGED))
+                os.rename(segment.path, segment.path.with_suffix(DAMAGED))
             else:
                 os.unlink(segment.path)
         except FileNotFoundError:
@@ -325,9 +323,9 @@ class Spool:
         """Check a segment that an earlier process left."""
         length = os.stat(path).st_size
         try:
-            data = _read_bytes(path, 0, length)
+            data = read_bytes(path, 0, length)
         except OSError:
-            data = _read_around(path, 0, length)
+            data = read_around(path, 0, length)
         segment = _Segment(path, written=len(data), old=is_old(data))
         for found in scan_segment(data):
             if isinstance(found, Damage):
@@ -382,70 +380,7 @@ def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: b
 def slots_of(folder: Path, *, fsync: bool) -> list[int]:
     """The numbers of a spool's slots; the folder is made where there is none. Raises ``SpoolBroken``."""
     try:
-        _make_folder(folder, fsync=fsync)
+        make_folder(folder, fsync=fsync)
         return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     except OSError as error:
         raise SpoolBroken(f"the spool {folder} cannot be opened: {error.strerror}") from error
-
-
-def _link(path: Path) -> None:
-    """Give a segment its second name. The version before wrote copies under such names: none is taken from it."""
-    for number in itertools.count():
-        name = path.with_suffix(f".{number}{_DAMAGED}" if number else _DAMAGED)
-        try:
-            os.link(path, name)
-        except FileExistsError:
-            if not os.path.samefile(path, name):
-                continue
-        return
-
-
-def _read_bytes(path: Path, start: int, length: int) -> bytes:
-    """Up to ``length`` bytes; fewer only at the file's end."""
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        pieces = []
-        while length and (piece := os.pread(file, length, start)):
-            pieces.append(piece)
-            start += len(piece)
-            length -= len(piece)
-        return b"".join(pieces)
-    finally:
-        _close(file)
-
-
-def _read_around(path: Path, start: int, length: int) -> bytes:
-    """All that the disk gives, block by block; zeros where it gives nothing."""
-    pieces = []
-    for at in range(start, start + length, _BLOCK_BYTES):
-        wanted = min(_BLOCK_BYTES, start + length - at)
-        with contextlib.suppress(OSError):
-            pieces.append(_read_bytes(path, at, wanted).ljust(wanted, b"\0"))
-            continue
-        pieces.append(bytes(wanted))
-    return b"".join(pieces)
-
-
-def _make_folder(folder: Path, *, fsync: bool) -> None:
-    """Make it and its parents, so that they are there after a power cut."""
-    if not os.path.isdir(folder):
-        _make_folder(folder.parent, fsync=fsync)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(folder)
-    if fsync:
-        # One that was there may be of a process that was killed before this.
-        _fsync_folder(folder.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        _close(descriptor)
-
-
-def _close(file: int) -> None:
-    """A descriptor is gone after close, whatever close says; what it says, fsync has said before."""
-    with contextlib.suppress(OSError):
-        os.close(file)

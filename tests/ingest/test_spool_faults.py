@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import ingest.disk
 import ingest.spool
 from ingest.block import Chunk, Placed
 from ingest.click import Reason
@@ -54,6 +55,12 @@ class Disk:
             return real(*arguments, **named)
 
         return call
+
+
+def put(patched: pytest.MonkeyPatch, disk: Any) -> None:
+    """Let this answer for the disk."""
+    for module in (ingest.spool, ingest.disk):
+        patched.setattr(module, "os", disk)
 
 
 def record(number: int) -> Record:
@@ -145,7 +152,7 @@ def test_an_error_of_the_disk_at_any_call_loses_and_reorders_nothing_that_was_an
         process = Process(tmp_path / str(fails_at) / "a" / "spool")
         disk = Disk(fails_at, code, for_good=until == "for good")
         with monkeypatch.context() as patched:
-            patched.setattr(ingest.spool, "os", disk)
+            put(patched, disk)
             process.run(steps)
         if fails_at >= len(disk.calls):
             break
@@ -169,7 +176,7 @@ def test_an_append_that_fails_midway_leaves_nothing_in_front_of_later_records(
     spool = opened(tmp_path)
     spool.append([record(1)])
     with monkeypatch.context() as patched:
-        patched.setattr(ingest.spool, "os", Disk(0, errno.ENOSPC, only="write" if call == "truncate" else call))
+        put(patched, Disk(0, errno.ENOSPC, only="write" if call == "truncate" else call))
         if call == "fsync":
             spool.append([record(9)] * 5)
         with pytest.raises(SpoolFull):
@@ -203,7 +210,7 @@ def test_a_read_that_fails_raises_and_then_goes_around_what_the_disk_does_not_gi
 
             return pread
 
-    monkeypatch.setattr(ingest.spool, "os", BadBlock(0, errno.EIO))
+    put(monkeypatch, BadBlock(0, errno.EIO))
     for _ in range(2):
         with pytest.raises(OSError, match="bad block"):
             spool.read()
@@ -325,7 +332,7 @@ def test_folder_and_its_parents_are_on_the_disk_before_anything_is_answered(
             synced.add(str(Path(f"/proc/self/fd/{file}").readlink()))
             os.fsync(file)
 
-    monkeypatch.setattr(ingest.spool, "os", Watched(-1, 0))
+    put(monkeypatch, Watched(-1, 0))
     spool, _ = open_slots(tmp_path / "a" / "b", max_bytes=1 << 20, segment_max_bytes=200, fsync=True)
     assert synced >= {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a/b")}
     spool.append([record(1)])
@@ -374,8 +381,8 @@ async def test_keeper_goes_on_after_the_disk_failed_and_does_not_spin(
     arrived, answers = await through_a_keeper(
         tmp_path / "spool",
         [record(1), record(2)],
-        lambda: monkeypatch.setattr(ingest.spool, "os", Disk(0, errno.EIO, for_good=True, only=call)),
-        lambda: monkeypatch.setattr(ingest.spool, "os", os),
+        lambda: put(monkeypatch, Disk(0, errno.EIO, for_good=True, only=call)),
+        lambda: put(monkeypatch, os),
     )
     assert answers == [Reason.QUEUE_FULL, Placed(None, None, None)]
     assert arrived == [record(2)]
