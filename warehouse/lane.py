@@ -5,32 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Final
 
 from warehouse.problems import ReadReason, unavailable
 from warehouse.turns import Turns
 
+#: After a question the lane rests for so many times as long as it took: a quarter of one thread's time is anybody's.
+_REST: Final = 3
+_REST_MAX_S: Final = 1.0
+
 
 class Lane:
-    """So many at a time, and the others in turns of their addresses. Lives in one event loop.
+    """One at a time with a rest behind it, and the others in turns of their addresses. Lives in one event loop.
 
-    Without it, whoever asks for one receipt after the other would hold every thread that counts are read by.
+    Who comes alone does not wait. Without it, whoever asks for one receipt after the other would hold every thread
+    that counts are read by, and all of the warehouse's processor time.
     """
 
-    def __init__(self, places: int, waiting_max: int) -> None:
-        self._free = places
+    def __init__(self, waiting_max: int) -> None:
+        self._taken = False
         self._turns: Turns[asyncio.Future[None]] = Turns(waiting_max)
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """Wait for a place and hold it. Raises ``Problem`` 503 when too many wait, or too many of this address."""
-        if self._free:
-            self._free -= 1
-        else:
+        """Wait for the place and hold it. Raises ``Problem`` 503 when too many wait, or too many of this address."""
+        if self._taken:
             await self._wait(address)
+        self._taken = True
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
         try:
             yield
         finally:
-            self._leave()
+            loop.call_later(min(_REST_MAX_S, _REST * (loop.time() - began_s)), self._leave)
 
     async def _wait(self, address: str) -> None:
         if not self._turns.has_room(address, 1):
@@ -49,4 +56,4 @@ class Lane:
         for place in self._turns.take(1, 1, lambda place: not place.done()):
             place.set_result(None)
             return
-        self._free += 1
+        self._taken = False

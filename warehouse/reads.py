@@ -50,8 +50,6 @@ _KEY_BYTES: Final = 1000
 NO_MONTH: Final = 0
 #: What watches the service asks every few seconds; whoever asks more often does not reach the warehouse.
 _SHARED_TTL_S: Final = 0.25
-#: Anybody's questions get this part of the threads.
-_LANES_PART: Final = 4
 _LANE_WAITING_MAX: Final = 64
 
 
@@ -97,7 +95,7 @@ class Reads:
             reserve=self.keys is not None,
         )
         #: for questions of anybody that no other answer serves
-        self.lane = Lane(max(1, settings.api_threads // _LANES_PART), _LANE_WAITING_MAX)
+        self.lane = Lane(_LANE_WAITING_MAX)
         self._lists, self._money = (
             _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )

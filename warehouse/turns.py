@@ -15,6 +15,8 @@ T = TypeVar("T")
 
 #: Items of one request in a turn: the buttons of a page.
 _ITEMS_A_TURN: Final = 20
+#: After so many small requests of a caller a great one has a turn.
+_SMALL_TURNS: Final = 8
 #: One caller may fill one of so many parts of the queue, with great requests half of that.
 _PARTS: Final = 4
 
@@ -26,17 +28,18 @@ class _Own(Generic[T]):
         self.waiting = 0
         self.small: deque[deque[T]] = deque()
         self.great: deque[deque[T]] = deque()
-        self._great_next = False
+        self._small_turns = 0
 
     def put(self, request: deque[T]) -> None:
         self.waiting += len(request)
         (self.great if len(request) > _ITEMS_A_TURN else self.small).append(request)
 
     def take_turn(self, room: int, wanted: Callable[[T], bool]) -> tuple[int, list[T]]:
-        """How many items left, and those of them that are wanted: of a small and a great request in turn."""
-        self._great_next = bool(self.great) and (self._great_next or not self.small)
-        requests = self.great if self._great_next else self.small
-        self._great_next = not self._great_next
+        """How many items left, and those of them that are wanted. Small requests first, now and then a great one."""
+        if self.great and (not self.small or self._small_turns >= _SMALL_TURNS):
+            requests, self._small_turns = self.great, 0
+        else:
+            requests, self._small_turns = self.small, self._small_turns + 1
         request = requests.popleft()
         left = min(len(request), room)
         items = [request.popleft() for _ in range(left)]

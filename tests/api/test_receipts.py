@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from uuid import UUID, uuid4
+
+import pytest
 
 from ingest.click import position
 from tests.api.conftest import NOON_MS
 from tests.api.rows import at, counted_until, put_flattr, put_progress, put_refused
 from tests.support.serving import ask
 from warehouse.client import Warehouse
+from warehouse.lane import Lane
+from warehouse.problems import Problem
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 CLICK = UUID("0193504e-8a5b-7c1d-9e2f-00ff00ff0000")
@@ -97,3 +102,35 @@ def test_unknown_click_is_404_and_told_how_to_ask_better(idle_api: str) -> None:
 
 def test_click_id_that_is_none_is_refused(idle_api: str) -> None:
     assert ask(f"{idle_api}/v1/receipts/anna").json["reason"] == "parameter_invalid"
+
+
+async def test_who_asks_alone_does_not_wait_and_the_next_one_waits_for_the_rest() -> None:
+    lane = Lane(waiting_max=8)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    async with lane.turn("a"):
+        assert loop.time() - began < 0.05
+        await asyncio.sleep(0.05)
+        ended = loop.time()
+    async with lane.turn("a"):
+        assert loop.time() - ended >= 0.14
+
+
+async def test_addresses_take_turns_for_receipts_and_each_may_have_few_waiting() -> None:
+    lane = Lane(waiting_max=16)
+    order: list[str] = []
+
+    async def ask_once(address: str) -> None:
+        async with lane.turn(address):
+            order.append(address)
+
+    async with lane.turn("x"):
+        waiting = [asyncio.create_task(ask_once(address)) for address in "aaaab"]
+        await asyncio.sleep(0)
+        with pytest.raises(Problem) as refused:
+            await ask_once("a")
+        assert refused.value.status == 503
+        waiting[0].cancel()
+    await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), 10)
+    # The first of a's turns was his who went away.
+    assert order == ["b", "a", "a", "a"]
