@@ -81,7 +81,7 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
                 await asyncio.to_thread(traces.close)
             _log.info("ingest drained")
 
-    app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan)
+    app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
     parts = Parts(
         settings=settings,
         publisher=publisher,

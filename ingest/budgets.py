@@ -91,7 +91,7 @@ class Account:
             named.connections -= 1
             self._budgets.forget(named)
 
-    def name(self, named: Share) -> bool:
+    def name(self, named: Share, client: Client) -> bool:
         """Count the request for whom the proxy names; False when that address has as many under way as it may."""
         self.own.bytes -= self.charged
         named.bytes += self.charged
@@ -99,7 +99,7 @@ class Account:
         named.connections += 1
         most = self._budgets.share_connections_max
         if named.is_limited and named.connections > most:
-            self._budgets.end_waiting(named)
+            self._budgets.end_waiting(named, client)
         return not named.is_limited or named.connections <= most
 
 
@@ -178,9 +178,9 @@ class Budgets:
             self._sweeping = True
             asyncio.get_running_loop().call_later(_SWEEP_S, self._sweep)
         if share.is_limited and share.connections > self.share_connections_max:
-            self.end_waiting(share)
+            self.end_waiting(share, client)
         elif len(self.clients) > self.connections_max:
-            self.end_waiting(None)
+            self.end_waiting(None, client)
         fits = not share.is_limited or share.connections <= self.share_connections_max
         return fits and len(self.clients) <= self.connections_max
 
@@ -203,10 +203,10 @@ class Budgets:
         fits = not share.is_limited or share.bytes <= self.share_bytes_max
         return fits and self.bytes <= self.bounds.bodies_max_bytes
 
-    def end_waiting(self, share: Share | None) -> None:
-        """End connections that keep us waiting, the idle ones first; of one address, or of the heaviest."""
+    def end_waiting(self, share: Share | None, newest: Client) -> None:
+        """End others that keep us waiting, the idle ones first; of one address, or of the heaviest."""
         share = share or max(self._shares.values(), key=lambda one: one.connections)
-        waiting = [client for client in self.clients if client.holder is share and client.waiting_since]
+        waiting = [one for one in self.clients if one.holder is share and one.waiting_since and one is not newest]
         waiting.sort(key=lambda client: (not client.is_idle, client.waiting_since))
         for client in waiting[: 1 + int(share.connections * _ROOM)]:
             self._end(client, Reason.CONNECTIONS_FULL)

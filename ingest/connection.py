@@ -204,7 +204,7 @@ class Connection(Life):
         named = self._budgets.share(client_address(host, self.headers, self._bounds.trusted_proxies))
         if named is self.share:
             return True
-        if not self._account.name(named):
+        if not self._account.name(named, self):
             self.refuse(Reason.CONNECTIONS_FULL, FULL)
         return not self._ended
 

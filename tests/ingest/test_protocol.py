@@ -166,3 +166,13 @@ def test_client_that_hangs_up_disturbs_nobody(ingest: Ingest) -> None:
         half.send(request(ingest)[:-5])
         half.close()
     assert ingest.post(json.loads(CLICK)).status == 202
+
+
+def test_page_of_routes_loads_nothing_and_runs_nothing(ingest: Ingest) -> None:
+    answer = ingest.get("/docs")
+    assert answer.status == 200
+    assert b"POST /v1/clicks" in answer.body
+    assert b"<script" not in answer.body
+    assert b"://" not in answer.body
+    assert answer.headers["content-security-policy"].startswith("default-src 'none'")
+    assert ingest.get("/redoc").status == 404
