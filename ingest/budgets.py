@@ -81,7 +81,8 @@ class Account:
 
     def release(self, kept: int = 0) -> None:
         """An answer is out, or never will be; so much is still held, for a request that nobody has named yet."""
-        self.charged -= (size := self.charged - kept)
+        size = self.charged - kept
+        self.charged = kept
         self.holder.bytes -= size
         self._budgets.bytes -= size
         if self.holder is not self.own:

@@ -20,9 +20,9 @@ from typing import Any, Final
 import httptools
 
 from ingest.click import Reason
-from ingest.life import FULL, Life
+from ingest.life import FULL, NO_HOST, NOWHERE, Life
 from ingest.peer import client_address
-from ingest.rules import Framing, end_of_piece, head_without_upgrade, tail_of
+from ingest.rules import END, fault, head_without_upgrade, straddling_end
 
 _HEADERS_MAX: Final = 128
 #: What a header costs in memory beside its bytes.
@@ -51,6 +51,8 @@ def server_options(connection: type[Connection], *, drain_s: int) -> dict[str, A
 class Connection(Life):
     """One connection, and what is read from it."""
 
+    __slots__ = ()
+
     def resume_writing(self) -> None:
         """Answers are being taken: read on."""
         super().resume_writing()
@@ -74,9 +76,9 @@ class Connection(Life):
 
     def _feed(self, data: bytes, at: int) -> None:
         """Give the parser one message, or a piece of one, and then the next."""
-        size, turn = len(data), 0
+        size, turn, tail = len(data), 0, b"" if self.is_idle else self._tail
         while at < size and not self._ended:
-            if self.flow.write_paused or self._is_answering():
+            if self.flow.write_paused or (self.cycle is not None and self._is_answering()):
                 self._hold(data, at)
                 return
             if self.is_idle:
@@ -88,29 +90,38 @@ class Connection(Life):
                 self.is_idle = False
                 self.waiting_since = time.monotonic()
                 self._begin()
-            end = end_of_piece(data, at, self._left_bytes, self._tail)
-            self._parse(data if end - at == size else data[at:end])
-            at = end
-        if self.waiting_since and not (self._ended or self._in_body or self.is_idle):
-            self._charge_head()
+            if self._left_bytes:
+                end = min(size, at + self._left_bytes)
+            else:
+                end = straddling_end(data, at, tail) if tail else 0
+                if not end:
+                    found = data.find(END, at)
+                    end = size if found < 0 else found + 4
+            piece = data if end - at == size else data[at:end]
+            at, tail = end, b""
+            self._outside_bytes += len(piece)
+            try:
+                self.parser.feed_data(piece)
+            except httptools.HttpParserUpgrade:
+                self._read_without_upgrade()
+            except httptools.HttpParserError:
+                self.refuse(Reason.HTTP_MALFORMED, "this is no HTTP request")
+        if self.waiting_since and not (self.is_idle or self._ended):
+            self._tail = (self._tail + data[-3:])[-3:]
+            self._look_at_unfinished()
 
-    def _charge_head(self) -> None:
-        """Count a head that is not here as a whole."""
-        held = self._outside_bytes + _HEADER_BYTES * (len(self.headers or ()) if self._in_message else 0)
-        if not self._charge(held - self._account.charged):
-            self.refuse(Reason.BODIES_FULL, FULL)
-
-    def _parse(self, piece: bytes) -> None:
-        self._outside_bytes += len(piece)
-        try:
-            self.parser.feed_data(piece)
-        except httptools.HttpParserUpgrade:
-            self._read_without_upgrade()
-        except httptools.HttpParserError:
-            self.refuse(Reason.HTTP_MALFORMED, "this is no HTTP request")
-        self._tail = b"" if self._left_bytes or self.is_idle else tail_of(self._tail, piece)
-        if self.waiting_since and not self.is_idle:
-            self._check_outside()
+    def _look_at_unfinished(self) -> None:
+        """A request is not here as a whole: look at what there is of it."""
+        self._check_outside()
+        if self._in_body:
+            if not self._has_body_clock:
+                self._has_body_clock = True
+                self.waiting_since = time.monotonic()
+        elif not self._ended:
+            # Its head is not.
+            held = self._outside_bytes + _HEADER_BYTES * (len(self.headers) if self._in_message else 0)
+            if not self._account.charge(held - self._account.charged):
+                self.refuse(Reason.BODIES_FULL, FULL)
 
     def _read_without_upgrade(self) -> None:
         """Read the head again without the header that ends HTTP: what follows it is this request's body."""
@@ -119,7 +130,6 @@ class Connection(Life):
             return
         version = self.parser.get_http_version()
         head = head_without_upgrade(self.parser.get_method(), self.url, version, self.headers)
-        self._framing = Framing()
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         try:
@@ -135,7 +145,7 @@ class Connection(Life):
             return
         more = len(data) - len(self._held)
         self._held, self._held_at = data, at
-        if not self._charge(more):
+        if not self._account.charge(more):
             self._stop_reading()
 
     def _go_on(self) -> None:
@@ -144,7 +154,7 @@ class Connection(Life):
             return
         held, at = self._held, self._held_at
         self._held = b""
-        self._charge(-len(held))
+        self._account.charge(-len(held))
         self._feed(held, at)
         if not self._held and not self._ended:
             self.flow.resume_reading()
@@ -159,44 +169,52 @@ class Connection(Life):
         self.expect_100_continue = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header; trailers are read and dropped."""
-        if self._in_body or self._ended:
-            return
-        name = name.lower()
-        if name in Framing.NAMES:
-            self._framing.note(name, value)
-        if len(self.headers) >= _HEADERS_MAX:
-            self.refuse(Reason.HEAD_TOO_LARGE, f"at most {_HEADERS_MAX} headers")
-        else:
-            self.headers.append((name, value))
+        """Keep a header."""
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Refuse a head that breaks the rules; serve the request otherwise."""
         if self._ended:
             return
-        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+        method, parser = self.parser.get_method(), self.parser
+        if parser.should_upgrade() and method != b"CONNECT":
             self._upgrading = True
             return
-        framing = self._framing
-        fault = framing.fault(self.parser.get_method(), self.parser.get_http_version())
-        if fault:
-            self.refuse(Reason.HTTP_MALFORMED, fault)
+        known = dict(self.headers)
+        self._is_chunked = False
+        if not self._is_plain(method, known):
+            return
+        if self._outside_bytes > self._bounds.head_max_bytes or len(self.headers) > _HEADERS_MAX:
+            self._check_outside()
             return
         self._in_body = True
-        self._left_bytes = framing.length
-        self.expect_100_continue = framing.expects
-        has_body = bool(framing.length or framing.coding)
-        if has_body:
-            self.waiting_since = time.monotonic()
-        self._check_outside()
-        if self._ended or (self._is_proxy and not self._count_named()):
+        self._left_bytes = int(known.get(b"content-length", 0))
+        if self._is_proxy and not self._count_named():
             return
         if self._left_bytes > self._bounds.body_max_bytes:
             self._refuse_unread(Reason.BODY_TOO_LARGE, f"at most {self._bounds.body_max_bytes} bytes are taken")
-        elif has_body and not self._charge(0):
+        elif self._budgets.bytes > self._bounds.bodies_max_bytes and not self._account.charge(0):
             self._refuse_unread(Reason.BODIES_FULL, FULL)
         else:
-            self._open()
+            self._open(method)
+            self.headers = NOWHERE  # trailers are read and dropped
+
+    def _is_plain(self, method: bytes, known: dict[bytes, bytes]) -> bool:
+        """Whether the head breaks no rule; quickly where it is like the one before it."""
+        version = self.parser.get_http_version()
+        is_usual = known.get(b"host") == self._host and len(known) == len(self.headers) and version == "1.1"
+        if is_usual and method != b"CONNECT" and b"transfer-encoding" not in known and b"expect" not in known:
+            return True
+        broken = fault(method, version, self.headers)
+        if broken:
+            self.refuse(Reason.HTTP_MALFORMED, broken)
+            return False
+        # Of HTTP/1.0 every head is looked at like this.
+        self._is_old = version == "1.0"
+        self._host = NO_HOST if self._is_old else known[b"host"]
+        self._is_chunked = b"transfer-encoding" in known
+        self.expect_100_continue = known.get(b"expect", b"").lower() == b"100-continue"
+        return True
 
     def _count_named(self) -> bool:
         """Count the request for whom the proxy names; False when that address has enough under way."""
@@ -210,7 +228,9 @@ class Connection(Life):
 
     def _check_outside(self) -> None:
         """Refuse more bytes around a body than is decent. Tiny chunks have five times their body's bytes."""
-        if self._outside_bytes > self._bounds.head_max_bytes + self._body_bytes // 8:
+        if not self._in_body and len(self.headers or ()) > _HEADERS_MAX:
+            self.refuse(Reason.HEAD_TOO_LARGE, f"at most {_HEADERS_MAX} headers")
+        elif self._outside_bytes > self._bounds.head_max_bytes + self._body_bytes // 8:
             detail = f"at most {self._bounds.head_max_bytes} bytes of headers and of what else is no body"
             self.refuse(Reason.HEAD_TOO_LARGE, detail)
 
@@ -225,7 +245,7 @@ class Connection(Life):
             return
         if self._body_bytes > self._bounds.body_max_bytes:
             self.refuse(Reason.BODY_TOO_LARGE, f"at most {self._bounds.body_max_bytes} bytes are taken")
-        elif self._charge(size):
+        elif self._account.charge(size) and not self._ended:
             self._gather(body)
         else:
             self.refuse(Reason.BODIES_FULL, FULL)
@@ -234,7 +254,8 @@ class Connection(Life):
         """The request is whole."""
         if self._ended or self._upgrading:
             return
-        self._check_outside()
+        if self._is_chunked:
+            self._check_outside()
         if not self._ended:
             self._in_message = self._in_body = False
             self.waiting_since = 0.0
@@ -242,7 +263,7 @@ class Connection(Life):
 
     # --- what becomes of a request; the short way of beacons is in ingest/protocol.py ---
 
-    def _open(self) -> None:
+    def _open(self, _: bytes) -> None:
         """A head is here: start the app."""
         url, headers, expects = self.url, self.headers, self.expect_100_continue
         super().on_message_begin()

@@ -15,17 +15,46 @@ from ingest.budgets import Account, Budgets, Share
 from ingest.click import Reason
 from ingest.peer import is_trusted, share_of
 from ingest.refusal import Refused
-from ingest.rules import Framing, refusal
+from ingest.rules import Nowhere, refusal
 
 #: Answers wait here when they are not taken; with more in it, nothing is read.
 _UNREAD_HIGH_BYTES: Final = 16 * 1024
 #: After a refusal its sender has so long to see why.
 _LINGER_S: Final = 2.0
+NOWHERE: Final = Nowhere()
+#: What no host is called.
+NO_HOST: Final = b"\0"
 FULL: Final = "this server is full at the moment: come again"
 
 
 class Life(HttpToolsProtocol):
     """One connection. The app it serves has ``state.budgets``."""
+
+    # uvicorn has as many attributes as Python finds fast by name; these are found by place.
+    __slots__ = (
+        "_account",
+        "_body_bytes",
+        "_bounds",
+        "_budgets",
+        "_dropped",
+        "_ended",
+        "_has_body_clock",
+        "_held",
+        "_held_at",
+        "_host",
+        "_in_body",
+        "_in_message",
+        "_is_chunked",
+        "_is_old",
+        "_is_proxy",
+        "_left_bytes",
+        "_outside_bytes",
+        "_tail",
+        "_unread_since",
+        "_upgrading",
+        "is_idle",
+        "waiting_since",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(*args, **kwargs)
@@ -42,6 +71,10 @@ class Life(HttpToolsProtocol):
         #: Nothing that comes is read any more.
         self._ended = False
         self._upgrading = False
+        #: Of the last head: the host that it named, when that was in order, and how its body is framed.
+        self._host = NO_HOST
+        self._is_chunked = False
+        self._is_old = False
         #: What came behind a request that is not answered yet, and how far it is read.
         self._held = b""
         self._held_at = 0
@@ -56,9 +89,9 @@ class Life(HttpToolsProtocol):
         self._body_bytes = 0
         #: Bytes of the body that are to come, where a length was announced.
         self._left_bytes = 0
-        #: The last bytes that were read, while a head or chunks are.
+        self._has_body_clock = False
+        #: The last three bytes that were read.
         self._tail = b""
-        self._framing = Framing()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """Take a new connection in, or turn it away when there is no room."""
@@ -147,7 +180,7 @@ class Life(HttpToolsProtocol):
     def _stop_reading(self) -> None:
         """No request is read after the one that is being answered."""
         self._ended = True
-        self._charge(-len(self._held))
+        self._account.charge(-len(self._held))
         self._held = b""
         if self._is_answering():
             self.cycle.keep_alive = False
@@ -194,11 +227,7 @@ class Life(HttpToolsProtocol):
             budgets.common_headers = (made_of, b"".join([b"%b: %b\r\n" % pair for pair in made_of]))
         return budgets.common_headers[1]
 
-    def _charge(self, size: int) -> bool:
-        """Count bytes that are held; False when there is no room for them."""
-        return self._account.charge(size) and not self._ended
-
     def _let_go(self) -> None:
         """An idle connection keeps nothing of its last request."""
-        self.headers, self.url = [], b""
+        self.headers, self.url = NOWHERE, b""
         self.scope = self.cycle = None  # type: ignore[assignment] # as before the first request

@@ -17,6 +17,8 @@ from ingest.connection import Connection
 from ingest.refusal import Refused
 from ingest.request import Request
 
+_PATHS: Final = frozenset(path.encode() for path in PATHS)
+
 
 class HasBeacon(Protocol):
     """What this asks of the app that it serves, beside its budgets."""
@@ -61,28 +63,25 @@ class _BeaconCycle:
 class BeaconProtocol(Connection):
     """One connection to ingest."""
 
+    __slots__ = ("_beacon", "_beacon_cycle")
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
         super().__init__(*args, **kwargs)
         app: HasBeacon = self.app
         self._beacon = app.beacon
         self._beacon_cycle: _BeaconCycle | None = None
 
-    def _open(self) -> None:
+    def _open(self, method: bytes) -> None:
         """Take a beacon the short way, everything else uvicorn's."""
-        if self.expect_100_continue or not self._open_short():
-            self._beacon_cycle = None
-            super()._open()
-
-    def _open_short(self) -> bool:
         path, _, query = self.url.partition(b"?")
-        name = path.decode("latin-1")
-        if name not in PATHS:
-            return False
-        request = Request(self.parser.get_method().decode("ascii"), name, query, self.headers, self.holder.name)
-        cycle = _BeaconCycle(self, request, keep_alive=self.parser.should_keep_alive() and not self._framing.is_old)
+        if path not in _PATHS or self.expect_100_continue:
+            self._beacon_cycle = None
+            super()._open(method)
+            return
+        request = Request(method.decode(), path.decode(), query, self.headers, self._account.holder.name)
+        cycle = _BeaconCycle(self, request, keep_alive=self.parser.should_keep_alive() and not self._is_old)
         self._beacon_cycle = cycle
         self.cycle = cycle  # type: ignore[assignment] # has what HttpToolsProtocol asks of a cycle
-        return True
 
     def _gather(self, body: bytes) -> None:
         cycle = self._beacon_cycle
@@ -103,7 +102,9 @@ class BeaconProtocol(Connection):
             self._beacon.take(cycle.request, cycle.gathered(), cycle.reply)
 
     def _refuse_unread(self, reason: Reason, detail: str) -> None:
-        self._open_short()
+        if self.url.partition(b"?")[0] in _PATHS:
+            self.expect_100_continue = False
+            self._open(self.parser.get_method())
         super()._refuse_unread(reason, detail)
 
     def _say(self, refused: Refused) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Final
 
@@ -13,65 +13,37 @@ END: Final = b"\r\n\r\n"
 _HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%!$&'()*+,;=-]*)(?::[0-9]{0,5})?")
 
 
-class Framing:
-    """What the headers of a request say about the request itself."""
+def fault(method: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -> str:
+    """Which rule a head breaks, as a sentence; nothing when it breaks none.
 
-    __slots__ = ("coding", "expects", "hosts", "is_old", "length")
-
-    #: The headers that say it.
-    NAMES: Final = frozenset({b"host", b"expect", b"content-length", b"transfer-encoding"})
-
-    def __init__(self) -> None:
-        self.hosts = 0
-        self.length = 0
-        self.coding = b""
-        self.expects = False
-        self.is_old = False
-
-    def note(self, name: bytes, value: bytes) -> None:
-        """One of ``NAMES``. A length is digits: the parser sees to that, and that there is one, and no coding then."""
-        if name == b"host":
-            self.hosts += 1 if _HOST.fullmatch(value) else 2
-        elif name == b"content-length":
-            self.length = int(value)
-        elif name == b"transfer-encoding":
-            self.coding = value.lower()
-        elif value.lower() == b"100-continue":
-            self.expects = True
-
-    def fault(self, method: bytes, version: str) -> str:
-        """Which rule the head breaks, as a sentence; nothing when it breaks none."""
-        self.is_old = version == "1.0"
-        if method == b"CONNECT":
-            return "this is no proxy"
-        if version not in {"1.1", "1.0"}:
-            return "HTTP/1.1 is spoken here"
-        if self.hosts != 1 and (self.hosts or not self.is_old):
-            return "a request names one host"
-        if self.coding and (self.coding != b"chunked" or self.is_old):
-            return "the only transfer coding is chunked"
-        return ""
-
-
-def end_of_piece(data: bytes, at: int, left: int, tail: bytes) -> int:
-    """As far as the message at ``at`` can reach in ``data``.
-
-    Of a body with a length, ``left`` bytes are to come. Heads and chunks end with an empty line, which may have begun
-    in ``tail``, up to three bytes that came before.
+    The parser has seen to it that a length is one, in digits, and without a coding beside it.
     """
-    if left:
-        return min(len(data), at + left)
-    if tail:
-        found = (tail + data[at : at + 3]).find(END)
-        if found >= 0:
-            return at + found + 4 - len(tail)
-    found = data.find(END, at)
-    return len(data) if found < 0 else found + 4
+    hosts = [value for name, value in headers if name == b"host"]
+    codings = [value for name, value in headers if name == b"transfer-encoding"]
+    if method == b"CONNECT":
+        return "this is no proxy"
+    if version not in {"1.0", "1.1"}:
+        return "HTTP/1.1 is spoken here"
+    if len(hosts) > 1 or (version == "1.1" and not hosts):
+        return "a request names one host"
+    if hosts and not _HOST.fullmatch(hosts[0]):
+        return "a host is a name or an address, and a port"
+    if codings and (version == "1.0" or codings[0].lower() != b"chunked"):
+        return "the only transfer coding is chunked"
+    return ""
 
 
-def tail_of(tail: bytes, piece: bytes) -> bytes:
-    """The bytes with which an empty line may begin that the next ones end."""
-    return b"" if piece.endswith(END) else (tail + piece[-3:])[-3:]
+class Nowhere(list[tuple[bytes, bytes]]):
+    """Where trailers go, and headers of what was refused."""
+
+    def append(self, _: tuple[bytes, bytes], /) -> None:
+        """Keep nothing."""
+
+
+def straddling_end(data: bytes, at: int, tail: bytes) -> int:
+    """Behind the empty line that began in ``tail``, up to three bytes that came before; 0 when none did."""
+    found = (tail + data[at : at + 3]).find(END)
+    return 0 if found < 0 else at + found + 4 - len(tail)
 
 
 def head_without_upgrade(method: bytes, target: bytes, version: str, headers: Iterable[tuple[bytes, bytes]]) -> bytes:

@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,10 @@ def held(ingest: Ingest) -> float:
     return ingest.metric("flattr_ingest_held_bytes")
 
 
+def holds(ingest: Ingest, size: int) -> bool:
+    return held(ingest) >= size
+
+
 def test_half_bodies_of_one_address_end_the_oldest_of_its_own(small: Ingest) -> None:
     with ExitStack() as stack:
         other = stack.enter_context(Wire(small.settings.port, source=OTHER))
@@ -57,7 +62,7 @@ def test_half_bodies_of_one_address_end_the_oldest_of_its_own(small: Ingest) -> 
         for number, wire in enumerate((first, second, third), 2):
             half_body(wire)
             if wire is not third:
-                wait_until(lambda number=number: held(small) >= number * 200_000)
+                wait_until(partial(holds, small, number * 200_000))
         status, body = first.answer()
         assert (status, json.loads(body)["reason"]) == (503, "bodies_full")
         assert first.answer()[0] == 0
