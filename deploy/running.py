@@ -25,8 +25,10 @@ def environment_file(folder: Path) -> Path:
 def write_environment(folder: Path, environment: Mapping[str, str]) -> None:
     """Say it: NAME=VALUE lines, readable by the owner alone, for a shell's ``set -a; . .flattr/env`` too."""
     path = environment_file(folder)
-    path.touch(mode=0o600)
-    path.write_text("".join(f"{name}={value}\n" for name, value in sorted(environment.items())))
+    fresh = path.with_suffix(".new")
+    fresh.touch(mode=0o600)
+    fresh.write_text("".join(f"{name}={value}\n" for name, value in sorted(environment.items())))
+    fresh.replace(path)
 
 
 def remove_environment(folder: Path) -> None:

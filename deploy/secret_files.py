@@ -92,11 +92,19 @@ class _Secrets:
 
     def _write(self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600) -> None:
         path = self._folder / name
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            os.fchmod(descriptor, mode)
-            self._hand_over(path, user)
+        # Half a secret would never be written over: it gets its name when it is whole.
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(descriptor, mode)
+                self._hand_over(fresh, user)
+                file.flush()
+                os.fsync(descriptor)
+            path.hardlink_to(fresh)
+        finally:
+            fresh.unlink()
         self._written.append(name)
 
     def _hand_over(self, path: Path, user: int | None) -> None:

@@ -170,3 +170,18 @@ def test_command_shows_the_operators_key_once_and_no_password(tmp_path: Path) ->
     assert "API key" not in second.stdout
     passwords = {word for name in ("clickhouse.env",) for word in values(tmp_path / "s" / name).values()}
     assert not [word for word in passwords if word in first.stdout]
+
+
+def test_a_secret_that_was_half_written_when_the_disk_was_full_is_made_at_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            init(tmp_path / "secrets")
+    assert files(tmp_path / "secrets") == {}
+    init(tmp_path / "secrets")
+    assert referred() <= set(files(tmp_path / "secrets"))
