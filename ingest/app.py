@@ -40,10 +40,14 @@ class IngestApp(FastAPI):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Route one connection."""
-        if scope["type"] == "http" and scope["path"] in PATHS:
+        if scope["type"] != "http":
+            await super().__call__(scope, receive, send)
+        elif scope["path"] in PATHS:
             await self.beacon.asgi(scope, receive, send)
         else:
-            await super().__call__(scope, receive, send)
+            # HEAD as GET, in a copy: the server goes by its own, and sends no body.
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            await super().__call__({**scope, "method": method}, receive, send)
 
 
 def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = None) -> IngestApp:

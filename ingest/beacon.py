@@ -19,7 +19,7 @@ from aiokafka.partitioner import murmur2
 
 from ingest.admission import Admission
 from ingest.block import Placed
-from ingest.click import Click, Reason, encode
+from ingest.click import Click, Reason, encode, true_time_ms
 from ingest.clock import Clock
 from ingest.kept import Kept
 from ingest.metrics import Metrics
@@ -223,6 +223,9 @@ class Beacon:
             return verdict
         if verdict.action != "flattr":
             return Refusal(Reason.FIELD_VALUE, "a pixel takes nothing back", 0, "action")
+        # Whoever writes the page writes the address: one view must not flattr in the month before, too.
+        if true_time_ms(verdict.clicked_at, verdict.sent_at, verdict.received_at) < pixel.begins_at:
+            return Refusal(Reason.TOKEN_SCOPE, "the click is older than its token", 0, "clicked_at")
         if verdict.creator_id != pixel.creator or not self._validator.is_thing(verdict, pixel.creator, pixel.thing):
             return Refusal(Reason.TOKEN_SCOPE, "the token is for another creator or thing", 0)
         return verdict

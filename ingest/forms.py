@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Final
 
 from python_multipart.exceptions import FormParserError
@@ -80,6 +81,8 @@ def multipart_pairs(body: bytes, content_type: bytes) -> list[tuple[str, str]]:
     bare = b"\r\n" not in body
     if bare:
         body = body.replace(b"\n", b"\r\n")
+    # Blanks may stand behind a delimiter (RFC 2046, 5.1.1).
+    body = re.sub(rb"((?:^|\r\n)--" + re.escape(boundary) + rb"(?:--)?)[ \t]+(?=\r\n)", rb"\1", body)
     fields = _Fields()
     parser = MultipartParser(
         boundary,

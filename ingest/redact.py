@@ -1,8 +1,10 @@
 """Tokens cut out of whatever is kept or logged, by their shape, whatever field or form they came in.
 
 A token is a JWT: base64url segments with dots between them, of which the first is a JSON object. It is found as it
-stands, in percent-encoding (also twice), with JSON's, HTML's or quoted-printable's escapes, broken by blanks or line
-ends, in UTF-16, and inside base64. What is packed cannot be looked through: ``is_packed`` says so.
+stands, in percent-encoding (also twice), with the escapes of JSON, HTML, C or quoted-printable, broken by blanks or
+line ends, in UTF-16, and inside base64 or hexadecimal. Where something else than a dot follows its first segment, the
+rest may be anywhere, as in a JWS in JSON: then all goes that is long enough to be a piece of it. What is packed cannot
+be looked through: ``is_packed`` says so.
 
 Pure.
 """
@@ -16,29 +18,40 @@ from typing import Final
 
 #: Stands where a token was.
 MARK: Final = b"..."
-#: A byte that is written in some other way (groups 1 to 5), or what a reader skips.
+#: A byte that is written in some other way (the groups), or what a reader skips. Backslashes are counted, for each
+#: of a long run begins one that does not come to its end.
 _OTHER_BYTE: Final = re.compile(
-    rb"%(?:25)*([0-9A-Fa-f]{2})|\\+(?:u00|x)([0-9A-Fa-f]{2})|&\#[xX]0*([0-9A-Fa-f]{1,2});|&\#0*([0-9]{1,3});"
-    rb"|=([0-9A-F]{2})|\\+[nrt]|\\+(?=\s)|=(?=\r?\n)"
+    rb"(?:%(?:25)*(?:u00)?|\\{1,8}(?:u00|x)|=)(?P<hex>[0-9A-Fa-f]{2})|\\{1,8}u\{0*(?P<braced>[0-9A-Fa-f]{1,2})\}"
+    rb"|&\#[xX]0*(?P<html>[0-9A-Fa-f]{1,2});?|&\#0*(?P<decimal>[0-9]{1,3});?|\\{1,8}(?P<octal>[0-3][0-7]{2})"
+    rb"|\\{1,8}[nrt]|\\{1,8}(?=\s)|=(?=\r?\n)"
 )
+_BASES: Final[dict[str | None, int]] = {"decimal": 10, "octal": 8}
 _OTHER_OR_BLANK: Final = re.compile(_OTHER_BYTE.pattern + rb"|[\x00\s]+")
+_BLANKS: Final = b"\0 \t\n\r\v\f"
 #: A segment begins: `{` and a quote or a blank, in base64.
 _BEGIN: Final = re.compile(rb"(?=(e[wy][A-Za-z0-9_-]{6}))")
 _SEGMENTS: Final = re.compile(rb"[A-Za-z0-9_.-]{9,}")
 _OBJECT: Final = re.compile(rb"\{\s*\"")
+#: A first segment, whatever follows it, and what may be a piece of the rest.
+_FIRST: Final = re.compile(rb"e[wy][A-Za-z0-9_-]{14,}")
+_PIECE: Final = re.compile(rb"[A-Za-z0-9_-]{20,}")
+_UUID: Final = re.compile(rb"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _RUN: Final = re.compile(rb"[A-Za-z0-9+/_-]{64,}(?:\r?\n[A-Za-z0-9+/_-]+)*")
+_HEX: Final = re.compile(rb"[0-9A-Fa-f]{64,}")
 _TO_STANDARD: Final = bytes.maketrans(b"-_", b"+/")
-#: gzip, zip, zstd, bzip2, xz, lz4, zlib
-_MAGIC: Final = (b"\x1f\x8b", b"PK\x03\x04", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ", b"\x04\x22\x4d\x18", b"\x78\x9c")
+#: gzip, bzip2, and zlib of any level
+_BEGINNINGS: Final = (b"\x1f\x8b", b"BZh", b"\x78\x01", b"\x78\x5e", b"\x78\x9c", b"\x78\xda")
+#: gzip, zip, zstd, xz and lz4, wherever they begin: no text has these
+_PACKED: Final = re.compile(rb"\x1f\x8b\x08|PK\x03\x04|\x28\xb5\x2f\xfd|\xfd7zXZ|\x04\x22\x4d\x18")
 
 
 def redacted(raw: bytes) -> bytes:
     """The same with ``MARK`` where a token was."""
     spans: list[tuple[int, int]] = []
     # Most has none: that is seen without noting where each byte came from.
-    if _tokens(_OTHER_BYTE.sub(_byte_of, raw).translate(None, b"\0 \t\n\r\v\f")):
+    if _hidden(_OTHER_BYTE.sub(_byte_of, raw).translate(None, _BLANKS)):
         plain = _Plain(raw)
-        spans = [plain.span(start, end) for start, end in _tokens(plain.text)]
+        spans = [plain.span(start, end) for start, end in _hidden(plain.text)]
     spans += [(found.start(), found.end()) for found in _RUN.finditer(raw) if _hides_token(found[0])]
     if not spans:
         return raw
@@ -58,8 +71,8 @@ def redacted_text(text: str) -> str:
 
 
 def is_packed(raw: bytes) -> bool:
-    """Whether these are the first bytes of something compressed."""
-    return raw.startswith(_MAGIC)
+    """Whether these bytes are something compressed, or hold it."""
+    return raw.startswith(_BEGINNINGS) or _PACKED.search(raw) is not None
 
 
 class _Plain:
@@ -101,10 +114,23 @@ class _Plain:
 
 def _byte_of(unit: re.Match[bytes]) -> bytes:
     """The byte that is written in another way, or nothing for what a reader skips."""
-    hexadecimal = unit[1] or unit[2] or unit[3] or unit[5]
-    if hexadecimal:
-        return bytes([int(hexadecimal, 16)])
-    return bytes([min(int(unit[4]), 255)]) if unit[4] else b""
+    if unit.lastgroup is None:
+        return b""
+    return bytes([min(int(unit[unit.lastgroup], _BASES.get(unit.lastgroup, 16)), 255)])
+
+
+def _hidden(plain: bytes) -> list[tuple[int, int]]:
+    """Where tokens are, whole, in base64 or in pieces."""
+    spans = _tokens(plain)
+    spans += [found.span() for found in _RUN.finditer(plain) if _hides_token(found[0])]
+    if any(_names_algorithm(found[0]) for found in _FIRST.finditer(plain)):
+        spans += [found.span() for found in _PIECE.finditer(plain) if not _UUID.fullmatch(found[0])]
+    return spans
+
+
+def _names_algorithm(segment: bytes) -> bool:
+    """Whether it is the first segment of a token, or the greater part of one."""
+    return b'"alg"' in base64.urlsafe_b64decode(segment[: len(segment) // 4 * 4])
 
 
 def _tokens(plain: bytes) -> list[tuple[int, int]]:
@@ -119,10 +145,15 @@ def _tokens(plain: bytes) -> list[tuple[int, int]]:
 
 
 def _hides_token(run: bytes) -> bool:
-    """Whether a run of base64 holds a token, wherever in it the base64 begins."""
+    """Whether a run of base64 or hexadecimal holds a token, wherever in it that begins, or something packed."""
     run = run.translate(_TO_STANDARD, b"\r\n")
     for start in range(4):
         whole = len(run) - (len(run) - start) % 4
-        if _tokens(base64.b64decode(run[start:whole])):
+        plain = base64.b64decode(run[start:whole])
+        if _tokens(plain) or _PACKED.search(plain):
             return True
-    return False
+    return any(_tokens(_from_hex(digits[start:])) for digits in _HEX.findall(run) for start in (0, 1))
+
+
+def _from_hex(digits: bytes) -> bytes:
+    return bytes.fromhex(digits[: len(digits) // 2 * 2].decode())

@@ -28,7 +28,7 @@ def fault(method: bytes, version: str, headers: Sequence[tuple[bytes, bytes]]) -
         return "a request names one host"
     if hosts and not _HOST.fullmatch(hosts[0]):
         return "a host is a name or an address, and a port"
-    if codings and (version == "1.0" or codings[0].lower() != b"chunked"):
+    if codings and (version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
         return "the only transfer coding is chunked"
     return ""
 

@@ -51,12 +51,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Pixel:
-    """The one flattr that a pixel token is for. ``site`` is the site's id, or its key."""
+    """The one flattr that a pixel token is for. ``site`` is the site's id, or its key.
+
+    ``begins_at`` is when it was issued, in ms, less what the clocks may differ.
+    """
 
     member_id: str
     creator: str
     thing: str
     site: str
+    begins_at: int
 
 
 def pixel_audience(audience: str) -> str:
@@ -161,7 +165,9 @@ class Tokens:
         bound = {name: claims.get(name) for name in PIXEL_CLAIMS}
         if not all(isinstance(value, str) and 0 < len(value) <= PIXEL_CLAIMS[name] for name, value in bound.items()):
             raise Refused(Reason.TOKEN_SCOPE, "a pixel token names its creator, thing and site")
-        return Pixel(claims["sub"], claims["creator"], claims["thing"], claims["site"])
+        return Pixel(
+            claims["sub"], claims["creator"], claims["thing"], claims["site"], round((begins_s - self._leeway_s) * 1000)
+        )
 
     def _verified(self, token: bytes) -> Member:
         claims = self._claims(token)

@@ -168,6 +168,7 @@ def test_pixel_token_clicks_once_for_what_it_is_bound_to(guarded: Ingest, embedd
         ({"site": "k-none"}, 403, "token_scope"),
         ({"site_id": "shop"}, 422, "field_value"),
         ({"action": "undo"}, 422, "field_value"),
+        ({"clicked_at": "2026-10-20T12:00:00Z"}, 403, "token_scope"),
         ({"member_id": "eve"}, 403, "member_mismatch"),
     ],
 )

@@ -95,6 +95,8 @@ def test_form_data_is_a_click_however_its_names_are_written(ingest: Ingest, disp
     assert send(ingest, body, content_type="multipart/form-data").json["reason"] == "json_malformed"
     bare = body.replace(b"\r\n", b"\n")
     assert send(ingest, bare, content_type="multipart/form-data; boundary=XyZ").status == 202
+    padded = body.replace(b"--XyZ\r\n", b"--XyZ \t\r\n").replace(b"--XyZ--", b"--XyZ-- ")
+    assert send(ingest, padded, content_type="multipart/form-data; boundary=XyZ").status == 202
     between = b"for people\r\n" + body + b"more for people"
     assert send(ingest, between, content_type="multipart/form-data; boundary=XyZ").status == 202
 

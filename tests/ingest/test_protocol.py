@@ -12,6 +12,7 @@ import pytest
 
 from deploy.local import EmbeddedBroker
 from tests.ingest.conftest import Ingest, make_topics, serving, settings_for
+from tests.support.serving import ask
 
 CLICK = json.dumps({"creator_id": "bob", "thing": "https://example.org/a"}).encode()
 
@@ -112,6 +113,7 @@ def test_head_that_never_ends_is_cut_off(wire: Wire) -> None:
         b"POST /v1/clicks HTTP/1.1\r\nhost: x\r\ncontent-length: -1\r\n\r\n",
         b"POST /v1/clicks HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\n",
         b"POST /v1/clicks HTTP/1.1\r\n bad: folded\r\n\r\n",
+        b"POST /live HTTP/1.1\r\nhost: x\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
     ],
 )
 def test_request_that_two_servers_might_read_differently_is_a_400(ingest: Ingest, wire: Wire, text: bytes) -> None:
@@ -176,3 +178,9 @@ def test_page_of_routes_loads_nothing_and_runs_nothing(ingest: Ingest) -> None:
     assert b"://" not in answer.body
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert ingest.get("/redoc").status == 404
+
+
+def test_head_is_answered_as_get(ingest: Ingest) -> None:
+    for path in ("/live", "/ready", "/metrics", "/button.js", "/demo", "/openapi.json"):
+        answer = ask(ingest.url + path, method="HEAD")
+        assert (answer.status, answer.body) == (200, b""), path

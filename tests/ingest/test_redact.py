@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlencode
@@ -49,6 +51,17 @@ WAYS: dict[str, Callable[[str], str]] = {
     "base64": lambda token: base64.b64encode(f'..{{"token":"{token}"}}'.encode()).decode(),
     "base64 in lines": lambda token: base64.encodebytes(f"{token}".encode()).decode(),
     "behind letters": lambda token: f"keyey{token}",
+    "base64 in lines in json": lambda token: json.dumps(base64.encodebytes(token.encode()).decode()),
+    "hexadecimal": lambda token: f'{{"x_a":"{token.encode().hex()}"}}',
+    "c's escapes": lambda token: "".join(f"\\{ord(char):03o}" for char in token),
+    "quoted-printable in small letters": lambda token: "".join(f"={ord(char):02x}" for char in token),
+    "html without the semicolon": lambda token: token.replace(".", "&#46"),
+    "other dots": lambda token: token.replace(".", "&period;"),
+    "old script's escapes": lambda token: token.replace(".", "%u002e"),
+    "new script's escapes": lambda token: token.replace(".", "\\u{2e}"),
+    "jws in json": lambda token: json.dumps({"protected": token.split(".")[0], "rest": token.split(".")[1:]}),
+    "in two fields": lambda token: json.dumps({"a": token[:60], "b": token[60:]}),
+    "packed in base64": lambda token: base64.b64encode(gzip.compress(token.encode())).decode(),
 }
 
 
@@ -76,6 +89,7 @@ def test_token_in_utf_16_is_cut_out(token: str) -> None:
         b'{"creator_id": "bob", "thing": "https://x.example/?state=eyJhIjoxfQ&b=they said.hello world"}',
         b"thing=https%3A%2F%2Fx.example%2Feyes.html&creator_id=key.wyvern.eyrie",
         b'{"thing":"' + b"a" * 3000 + b'.eyJ"}',
+        b'{"click_id":"4be0643f-1d98-573b-97cd-ca98a65347dd","thing":"https://x.example/?s=eyJhIjoxfQeyJhIjoxfQ"}',
         b"\xff\x00\xfe",
         b"",
     ],
@@ -90,7 +104,9 @@ def test_any_bytes_come_through_and_no_more_of_them(raw: bytes) -> None:
 
 
 def test_packed_input_is_known_by_how_it_begins() -> None:
-    assert is_packed(b"\x1f\x8b\x08\x00")
+    for raw in (gzip.compress(b"a"), *(zlib.compress(b"a", level) for level in (1, 5, 6, 9))):
+        assert is_packed(raw)
+    assert is_packed(b"--b\r\n\r\n" + gzip.compress(b"a"))
     assert not is_packed(b'{"a": 1}')
 
 
@@ -103,6 +119,6 @@ def test_hostile_input_takes_no_longer_than_its_length_explains() -> None:
         redacted(raw)
         return time.perf_counter() - began
 
-    for piece in (b"eyJ", b"eyJhbGciOi", b"%65", b"\\u0065", b"a.", b" ", b"=\r\n", b"&#101;", b"e.eyJ"):
+    for piece in (b"eyJ", b"eyJhbGciOi", b"%65", b"\\u0065", b"a.", b" ", b"=\r\n", b"&#101;", b"e.eyJ", b"\\"):
         small, large = took_s(piece * 1000), took_s(piece * 8000)
         assert large < 40 * max(small, 0.0002), piece
