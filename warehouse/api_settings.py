@@ -115,11 +115,11 @@ class ApiSettings(WarehouseSettings):
         "A quarter is for clients with an API key, where there are keys.",
     )
     api_listeners_share: float = Field(
-        default=0.5,
+        default=0.25,
         gt=0,
         le=1,
-        description="So much of FLATTR_API_LISTENERS_MAX one address may hold without an API key. 1 behind a "
-        "proxy that is not in FLATTR_TRUSTED_PROXIES.",
+        description="So much of FLATTR_API_LISTENERS_MAX one address may hold without an API key: each takes 56 kB. 1 "
+        "behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
     )
     api_verify_s: float = Field(
         default=60,
