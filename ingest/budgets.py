@@ -1,7 +1,7 @@
 """What one process has for its clients: so many connections, so many bytes of what is unfinished or unanswered.
 
 Both are dealt out by address (ingest/peer.py): no address holds more than its share. When something runs out, room is
-made before anybody is refused. Whoever does nothing, or has kept us waiting longest, goes first, from the address that
+made before anybody is refused. Whoever does nothing, or has held most for longest, goes first, from the address that
 holds most; who waits for our answer is never sent away. So a flood of half requests ends its own half requests, and
 a request that is here as a whole is served.
 """
@@ -9,7 +9,7 @@ a request that is here as a whole is served.
 from __future__ import annotations
 
 import asyncio
-import math
+import ctypes
 import resource
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +27,9 @@ _OTHER_FILES: Final = 128
 _ROOM: Final = 1 / 8
 #: After a search that found nothing, so long nobody searches.
 _FRUITLESS_S: Final = 0.05
+#: Of mallopt(3).
+_M_MMAP_THRESHOLD: Final = -3
+_YOUNG_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +125,10 @@ class Client(Protocol):
         """Whose share the request under way is in."""
 
     @property
+    def held_bytes(self) -> int:
+        """What it holds."""
+
+    @property
     def is_loose(self) -> bool:
         """Whether it holds bytes that are no whole request yet."""
 
@@ -139,6 +146,7 @@ class Budgets:
     """
 
     def __init__(self, bounds: Bounds, refused: Callable[[Refused], tuple[int, bytes]]) -> None:
+        _give_memory_back()
         self.bounds = bounds
         self.refused = refused
         self.connections_max = min(bounds.connections_max, _files_max() - _OTHER_FILES)
@@ -208,15 +216,18 @@ class Budgets:
         """End others that keep us waiting, the idle ones first; of one address, or of the heaviest."""
         share = share or max(self._shares.values(), key=lambda one: one.connections)
         waiting = [one for one in self.clients if one.holder is share and one.waiting_since and one is not newest]
-        waiting.sort(key=lambda client: (not client.is_idle, client.waiting_since))
+        # Who has just come is not idle yet: its request is on the way.
+        young = time.monotonic() - _YOUNG_S
+        waiting.sort(key=lambda one: (one.waiting_since > young, not one.is_idle, one.waiting_since))
         for client in waiting[: 1 + int(share.connections * _ROOM)]:
             self._end(client, Reason.CONNECTIONS_FULL)
 
     def _end_loose(self, share: Share) -> None:
-        """End half requests, the oldest first; of one address, or of the heaviest ones."""
+        """End half requests, those first that held most for longest; of one address, or of the heaviest ones."""
         alone = share.is_limited and share.bytes > self.share_bytes_max
         loose = [client for client in self.clients if client.is_loose and (not alone or client.holder is share)]
-        loose.sort(key=lambda client: (-client.holder.bytes, client.waiting_since or math.inf))
+        now = time.monotonic()
+        loose.sort(key=lambda one: (-one.holder.bytes, -one.held_bytes * (now - (one.waiting_since or now))))
         for client in loose:
             self._end(client, Reason.BODIES_FULL)
             if alone and share.bytes <= self.share_bytes_max * (1 - _ROOM):
@@ -247,6 +258,17 @@ class Budgets:
             size = client.check_time(now)
             if size:
                 yield size, client
+
+
+def _give_memory_back() -> None:
+    """Let what a large body took go back to the system with it.
+
+    glibc keeps blocks of up to 32 MB for later, once it has seen one of them freed: 16 MB of half bodies that come and
+    go then cost 70 MB. Asked to, it maps whatever has 128 kB on its own, and unmaps it.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 def _files_max() -> int:

@@ -149,6 +149,11 @@ class Life(HttpToolsProtocol):
         return not self._ended and bool(self._account.charged) and (self._in_message or bool(self._held))
 
     @property
+    def held_bytes(self) -> int:
+        """What it holds of its requests."""
+        return self._account.charged
+
+    @property
     def share(self) -> Share:
         """Its peer's."""
         return self._account.own

@@ -87,12 +87,14 @@ class BeaconProtocol(Connection):
         cycle = self._beacon_cycle
         if cycle is None:
             super()._gather(body)
-        elif not cycle.body:
-            cycle.body = body
-        else:
-            if cycle.pieces is None:
-                cycle.pieces = bytearray(cycle.body)
+        elif cycle.pieces is not None:
             cycle.pieces += body
+        elif cycle.body:
+            cycle.pieces = bytearray(cycle.body)
+            cycle.pieces += body
+            cycle.body = b""
+        else:
+            cycle.body = body
 
     def _whole(self) -> None:
         cycle = self._beacon_cycle

@@ -140,10 +140,10 @@ class IngestSettings(BrokerSettings):
         "none, the new one is answered 503. Each costs some 10 kB.",
     )
     bodies_max_bytes: int = Field(
-        default=32 * 1024 * 1024,
+        default=24 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Most bytes of unfinished and of unanswered requests in one process. Beyond it the oldest "
-        "unfinished ones are answered 503; if there are none, the new one is.",
+        description="Most bytes of unfinished and of unanswered requests in one process. Beyond it unfinished "
+        "ones are answered 503, what held most for longest first; if there are none, the new one is.",
     )
     address_share: float = Field(
         default=0.5,
