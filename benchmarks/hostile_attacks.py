@@ -11,9 +11,9 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Any, Final
 
 _CHUNK: Final = 64 * 1024
 #: The attackers' own address may be another one of this machine's, such as 127.0.0.2.
@@ -30,7 +30,7 @@ class Stats:
     sent_bytes: int = 0
 
 
-Attack = Callable[..., Awaitable[Stats]]
+Attack = Callable[..., Coroutine[Any, Any, Stats]]
 
 
 @dataclass

@@ -115,9 +115,9 @@ def test_hostile_input_takes_no_longer_than_its_length_explains() -> None:
         return min(_once(raw) for _ in range(3))
 
     def _once(raw: bytes) -> float:
-        began = time.perf_counter()
+        began = time.thread_time()
         redacted(raw)
-        return time.perf_counter() - began
+        return time.thread_time() - began
 
     for piece in (b"eyJ", b"eyJhbGciOi", b"%65", b"\\u0065", b"a.", b" ", b"=\r\n", b"&#101;", b"e.eyJ", b"\\"):
         small, large = took_s(piece * 1000), took_s(piece * 8000)
