@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
+import sys
 from bisect import bisect_right
 from typing import Final
 
@@ -123,9 +124,17 @@ def _hidden(plain: bytes) -> list[tuple[int, int]]:
     """Where tokens are, whole, in base64 or in pieces."""
     spans = _tokens(plain)
     spans += [found.span() for found in _RUN.finditer(plain) if _hides_token(found[0])]
-    if any(_names_algorithm(found[0]) for found in _FIRST.finditer(plain)):
+    whole = [span for span in _tokens(plain) if plain[slice(*span)].count(b".") > 1 and plain[span[1] - 1] != ord(".")]
+    firsts = (found for found in _FIRST.finditer(plain) if not _lies_in(found.start(), whole))
+    if any(_names_algorithm(found[0]) for found in firsts):
         spans += [found.span() for found in _PIECE.finditer(plain) if not _UUID.fullmatch(found[0])]
     return spans
+
+
+def _lies_in(at: int, spans: list[tuple[int, int]]) -> bool:
+    """Whether a place is within one of the spans, which are in order."""
+    before = bisect_right(spans, (at, sys.maxsize)) - 1
+    return before >= 0 and at < spans[before][1]
 
 
 def _names_algorithm(segment: bytes) -> bool:

@@ -10,8 +10,10 @@ from tests.payout.build import flattrs_of, state_month
 from tests.support.serving import ask, serving
 from warehouse.api import create_app
 from warehouse.client import Warehouse
+from warehouse.payout.settings import CloseSettings
 
-GRACE_AND_SETTLE_S = 3660
+_CLOSE = CloseSettings()
+GRACE_AND_SETTLE_S = _CLOSE.grace_s + _CLOSE.close_settle_s
 
 
 def metric(url: str, name: str) -> float:

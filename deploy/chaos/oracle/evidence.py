@@ -63,6 +63,8 @@ class Stated:
     by_creator: dict[tuple[int, str], int] = field(default_factory=dict)
     by_thing: dict[tuple[int, str], int] = field(default_factory=dict)
     by_member: dict[tuple[int, str, str], int] = field(default_factory=dict)
+    #: Counts that a close found wrong and stated anew, in words.
+    restated: list[str] = field(default_factory=list)
     #: accepted, counted, duplicate, undo, rejected, late by (partition, month)
     tallies: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
     progress: dict[int, int] = field(default_factory=dict)
@@ -214,6 +216,10 @@ def _read_counts(client: Client, stated: Stated) -> None:
         "SELECT month, member_id, creator_id, flattrs FROM counts_by_member FINAL"
     ):
         stated.by_member[month, member, creator] = count
+    for month, counts, member, creator, said, count in client.execute(
+        "SELECT month, counts, member_id, creator_id, stated, flattrs FROM restated_counts FINAL"
+    ):
+        stated.restated.append(f"{counts} {month} {member} {creator}: {count} flattrs, stated {said}")
 
 
 def _read_progress(client: Client, stated: Stated) -> None:
