@@ -27,13 +27,13 @@ from typing import Final
 
 import numpy as np
 
-from ingest.click import AHEAD_MAX_MS, month_after, month_before, month_of, month_start_ms
+from ingest.click import AHEAD_MAX_MS, month_before
 from streams.decode import Columns
 from streams.dedupe import SEEN_BIT, UNDO_BIT, VERSION_MASK
 from streams.rows import Rows
 from streams.state import MonthState
 from streams.table import I64, U64, Table
-from streams.timing import Flags, Times, months_of, near_months, times_of, within_reach
+from streams.timing import Flags, Times, bounds_of, months_of, near_months, times_of, within_reach
 
 #: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
 TIME_MASK: Final = (1 << 43) - 1
@@ -82,14 +82,20 @@ class Batch:
 def decide(batch: Batch) -> Decided:
     """Decide the clicks, remember what has to be, and add the rows that say so."""
     times = times_of(batch.clicks, batch.skew_min_ms)
-    months, starts, ends = months_of(within_reach(times.true_ms, batch.clicks.record_at_ms, batch.grace_ms))
+    record_at_ms = batch.clicks.record_at_ms
+    months, starts, ends = months_of(within_reach(times.true_ms, record_at_ms, batch.grace_ms))
     decided = Decided(months, ends, times.version_ms, np.zeros(len(months), np.bool_))
-    near, together = _near(batch.clicks.record_at_ms)
-    apart = _Apart(batch, times, starts, decided, near, together=together)
-    if apart.unsaid.any():
-        _decide_unsaid(batch, decided, near, np.flatnonzero(apart.unsaid))
+    near, together = _near(record_at_ms)
+    own_months = months
+    if times.retimed.any():
+        own_months = months.copy()
+        own_ms = within_reach(times.own_ms, record_at_ms, batch.grace_ms)
+        own_months[times.retimed] = months_of(own_ms[times.retimed])[0]
+    apart = _Apart(batch, times, decided, own_months, starts, near, together=together)
+    if apart.kept.any():
+        _decide_together(batch, decided, near, np.flatnonzero(apart.kept))
     if apart.special.any():
-        _OneByOne(batch, times, decided, near, np.flatnonzero(apart.special)).run()
+        _OneByOne(batch, times, decided, own_months, near, np.flatnonzero(apart.special)).run()
     return decided
 
 
@@ -113,39 +119,57 @@ def _among(high: U64, low: U64, of: Flags) -> Flags:
 
 
 class _Apart:
-    """Which clicks are not simply what they say: ``special`` ones one by one, ``unsaid`` ones together."""
+    """Which clicks are not simply what they say.
 
-    def __init__(  # noqa: PLR0913 - what there is to look at
-        self, batch: Batch, times: Times, starts: I64, decided: Decided, near: list[int], *, together: bool
+    ``special`` ones are decided one by one: those that look at a flattr, whatever changes it, and whatever has the id
+    of one of them. ``kept`` ones only have to be remembered, all in one month: that goes together.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what there is to look at
+        self,
+        batch: Batch,
+        times: Times,
+        decided: Decided,
+        own_months: I64,
+        starts: I64,
+        near: list[int],
+        *,
+        together: bool,
     ) -> None:
-        clicks, good, months = batch.clicks, batch.good, decided.months
-        retimed, unsaid = times.retimed & good, times.unsaid & good
-        tables = [batch.state(month).retimed for month in near]
+        clicks, good, keys = batch.clicks, batch.good, batch.keys
+        states = [batch.state(month) for month in near]
+        kept = (times.retimed | times.unsaid) & good
         undo = clicks.marks >> np.uint64(UNDO_BIT) != 0
-        reaching = good & undo & (clicks.record_at_ms < starts + batch.grace_ms)
-        self.special = retimed | reaching
-        if any(table.size for table in tables):
-            known = good & np.any([table.values(batch.keys.click_high, batch.keys.click_low) for table in tables], 0)
-            self.special |= known & ~unsaid
-        lookers = reaching.copy()
-        if retimed.any():
-            own = months.copy()
-            reach = within_reach(times.own_ms, clicks.record_at_ms, batch.grace_ms)
-            own[retimed] = months_of(reach[retimed])[0]
-            lookers |= own != months
-        if lookers.any():
-            self.special |= good & _among(batch.keys.flattr_high, batch.keys.flattr_low, lookers)
-        if self.special.any():
-            self.special |= good & _among(batch.keys.click_high, batch.keys.click_low, self.special)
-        if any(batch.state(month).ahead for month in near):
+        looking = good & undo & (clicks.record_at_ms < starts + batch.grace_ms)
+        looking |= good & (own_months != decided.months)
+        self.special = looking
+        if looking.any():
+            self.special = good & _among(keys.flattr_high, keys.flattr_low, looking)
+        if any(state.retimed.size for state in states):
+            tables = (state.retimed.values(keys.click_high, keys.click_low) != 0 for state in states)
+            self.special = self.special | (good & ~kept & np.logical_or.reduce(list(tables)))
+        months = decided.months[kept]
+        if any(state.ahead for state in states):
             self.special = good
-        if unsaid.any() and (not together or months[unsaid].min() != months[unsaid].max()):
-            self.special |= unsaid
-        self.unsaid = unsaid & ~self.special
+        elif len(months) and not (together and months.min() == months.max() and int(months[0]) in near):
+            self.special = self.special | kept
+        # What is remembered in this batch may be another's attempt, too.
+        if self.special.any() or kept.any():
+            self.special = self.special | (good & _among(keys.click_high, keys.click_low, self.special))
+            others = good & ~kept & ~self.special
+            if kept.any() and others.any():
+                self.special = self.special | self._attempts_of(keys, kept & ~self.special, others)
+        self.kept = kept & ~self.special
+
+    @staticmethod
+    def _attempts_of(keys: Keys, kept: Flags, others: Flags) -> Flags:
+        """Of the others, attempts of clicks that are kept; and these."""
+        same = others & _among(keys.click_high, keys.click_low, kept)
+        return same | (kept & _among(keys.click_high, keys.click_low, same)) if same.any() else same
 
 
-def _decide_unsaid(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
-    """Clicks of one month that say no time: known ones are what they were, the others are remembered."""
+def _decide_together(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
+    """Clicks that come to one month: known ones are what they were, the others are remembered."""
     high, low = batch.keys.click_high[which], batch.keys.click_low[which]
     month = int(decided.months[which[0]])
     left = np.ones(len(which), np.bool_)
@@ -156,7 +180,7 @@ def _decide_unsaid(batch: Batch, decided: Decided, near: list[int], which: I64) 
         left &= ~hit
     open_ = batch.clicks.record_at_ms[which] < decided.ends[which] + batch.grace_ms
     new = left & open_
-    if month not in near or not new.any():
+    if not new.any():
         return
     words = decided.times_ms[which[new]].astype(np.uint64) | np.uint64(_HELD)
     first = batch.state(month).retimed.keep_first(high[new], low[new], words) != 0
@@ -166,7 +190,7 @@ def _decide_unsaid(batch: Batch, decided: Decided, near: list[int], which: I64) 
 
 def _take(decided: Decided, which: I64, month: int, words: U64) -> None:
     decided.months[which] = month
-    decided.ends[which] = month_start_ms(month_after(month))
+    decided.ends[which] = bounds_of(month)[1]
     decided.times_ms[which] = (words & np.uint64(TIME_MASK)).astype(np.int64)
 
 
@@ -192,91 +216,103 @@ class _OneByOne:
     ``which`` holds every click that touches what another of them looks at, so this sees all that matters to them.
     """
 
-    def __init__(self, batch: Batch, times: Times, decided: Decided, near: list[int], which: I64) -> None:
-        self._batch = batch
-        self._times = times
-        self._decided = decided
-        self._which = which
-        keys = batch.keys
+    def __init__(  # noqa: PLR0913, PLR0917 - what there is to decide by
+        self, batch: Batch, times: Times, decided: Decided, own_months: I64, near: list[int], which: I64
+    ) -> None:
+        self._batch, self._decided, self._which = batch, decided, which
+        keys, clicks = batch.keys, batch.clicks
         self._clicks = _pairs(keys.click_high[which], keys.click_low[which])
         self._flattrs = _pairs(keys.flattr_high[which], keys.flattr_low[which])
+        self._positions: list[int] = clicks.positions[which].tolist()
+        self._record_at_ms: list[int] = clicks.record_at_ms[which].tolist()
+        self._marks: list[int] = clicks.marks[which].tolist()
+        self._own_ms: list[int] = times.own_ms[which].tolist()
+        self._own_months: list[int] = own_months[which].tolist()
+        self._months: list[int] = decided.months[which].tolist()
+        self._times_ms: list[int] = decided.times_ms[which].tolist()
+        self._unsure: list[bool] = (times.retimed | times.unsaid)[which].tolist()
+        self._old: list[bool] = [False] * len(which) if times.old is None else times.old[which].tolist()
+        self._reaching: list[int] = []
         #: Of each month near: what is remembered of clicks, and the words of flattrs.
         self._held: dict[int, dict[Key, int]] = {}
         self._words: dict[int, dict[Key, int]] = {}
+        self._ahead: dict[int, dict[Key, tuple[int, int]]] = {}
         for month in near:
             state = batch.state(month)
             held = state.retimed.values(keys.click_high[which], keys.click_low[which]).tolist()
             words = state.flattrs.values(keys.flattr_high[which], keys.flattr_low[which]).tolist()
             self._held[month] = {key: word for key, word in zip(self._clicks, held, strict=True) if word}
             self._words[month] = dict(zip(self._flattrs, words, strict=True))
+            if state.ahead:
+                self._ahead[month] = state.ahead
         self._new: dict[int, list[tuple[int, int]]] = {month: [] for month in near}
 
     def run(self) -> None:
         """Decide them all."""
-        for place, index in enumerate(self._which.tolist()):
-            self._decide(place, index)
+        for place in range(len(self._which)):
+            self._decide(place)
+        decided, which, keys = self._decided, self._which, self._batch.keys
+        decided.months[which], decided.times_ms[which] = self._months, self._times_ms
+        decided.ends[which] = [bounds_of(month)[1] for month in self._months]
+        decided.reaching[which[self._reaching]] = True
         for month, new in self._new.items():
-            if not new:
-                continue
-            which = np.array([index for index, _ in new], np.int64)
-            words = np.array([word for _, word in new], np.uint64)
-            keys = self._batch.keys
-            self._batch.state(month).retimed.keep_first(keys.click_high[which], keys.click_low[which], words.copy())
-            _add_rows(self._batch, month, which, words)
+            if new:
+                at = which[[place for place, _ in new]]
+                words = np.array([word for _, word in new], np.uint64)
+                self._batch.state(month).retimed.keep_first(keys.click_high[at], keys.click_low[at], words.copy())
+                _add_rows(self._batch, month, at, words)
 
-    def _decide(self, place: int, index: int) -> None:
-        click, flattr, decided = self._clicks[place], self._flattrs[place], self._decided
-        record_at_ms = int(self._batch.clicks.record_at_ms[index])
+    def _decide(self, place: int) -> None:
+        click, flattr, record_at_ms = self._clicks[place], self._flattrs[place], self._record_at_ms[place]
         near = near_months(record_at_ms)
-        found = self._found(click, index, near)
-        known = found is not None
-        remembered = known or bool(self._times.retimed[index] or self._times.unsaid[index])
-        month, word = found or self._first(flattr, index, near)
-        start_ms, end_ms = month_start_ms(month), month_start_ms(month_after(month))
-        decided.months[index], decided.ends[index] = month, end_ms
-        decided.times_ms[index] = word & TIME_MASK
+        found = self._found(click, place, near)
+        remembered = found is not None or self._unsure[place]
+        month, word = found or self._first(flattr, place, near)
+        start_ms, end_ms = bounds_of(month)
+        time_ms = word & TIME_MASK
+        self._months[place], self._times_ms[place] = month, time_ms
         if record_at_ms >= end_ms + self._batch.grace_ms or month not in near:
             return
-        version = (word & TIME_MASK) << (UNDO_BIT + 1) | int(self._batch.clicks.marks[index])
+        version = time_ms << (UNDO_BIT + 1) | self._marks[place]
         undo = bool(version >> UNDO_BIT & 1)
-        before = month_before(month)
-        if undo and record_at_ms < start_ms + self._batch.grace_ms and before in near:
-            if not known and not self._words[month][flattr] >> SEEN_BIT:
+        if undo and record_at_ms < start_ms + self._batch.grace_ms and month_before(month) in near:
+            before = month_before(month)
+            if found is None and not self._words[month][flattr] >> SEEN_BIT:
                 remembered = True
                 word |= self._words[before][flattr] >> SEEN_BIT << REACH_BIT
             if word >> REACH_BIT & 1:
-                decided.reaching[index] = True
+                self._reaching.append(place)
                 self._apply(before, flattr, version, undo=True)
         self._apply(month, flattr, version, undo=undo)
         if remembered and click not in self._held[month]:
             self._held[month][click] = word
-            self._new[month].append((index, word))
+            self._new[month].append((place, word))
 
-    def _found(self, click: Key, index: int, near: tuple[int, ...]) -> tuple[int, int] | None:
+    def _found(self, click: Key, place: int, near: tuple[int, ...]) -> tuple[int, int] | None:
         """Month and word of what was decided of this click before."""
-        position = int(self._batch.clicks.positions[index])
         for month in near:
             word = self._held[month].get(click)
             if word is not None:
                 return month, word
-            at, word = self._batch.state(month).ahead.get(click, (-1, 0))
-            if at == position:
-                return month, word
+            if month in self._ahead:
+                at, word = self._ahead[month].get(click, (-1, 0))
+                if at == self._positions[place]:
+                    return month, word
         return None
 
-    def _first(self, flattr: Key, index: int, near: tuple[int, ...]) -> tuple[int, int]:
+    def _first(self, flattr: Key, place: int, near: tuple[int, ...]) -> tuple[int, int]:
         """Month and word of a click of which nothing is remembered."""
-        times, month = self._times, int(self._decided.months[index])
-        own_ms = int(times.own_ms[index])
-        if times.retimed[index] and not (times.old is not None and times.old[index]):
-            own = month_of(own_ms)
-            late_from_ms = int(self._decided.ends[index]) + self._batch.grace_ms
-            taken = month in near and self._batch.clicks.record_at_ms[index] < late_from_ms
-            if own != month and own in near and taken:
-                word, undo = self._words[own][flattr], int(self._batch.clicks.marks[index]) >> UNDO_BIT
-                if (undo or word >> SEEN_BIT) and (word & VERSION_MASK) >> UNDO_BIT >= own_ms << 1 | undo:
-                    return own, own_ms | _HELD
-        return month, int(times.version_ms[index]) | _HELD
+        month, own = self._months[place], self._own_months[place]
+        if own != month and own in near and month in near and not self._old[place]:
+            late_from_ms = bounds_of(month)[1] + self._batch.grace_ms
+            word, undo = self._words[own][flattr], self._marks[place] >> UNDO_BIT
+            if (
+                self._record_at_ms[place] < late_from_ms
+                and (undo or word >> SEEN_BIT)
+                and (word & VERSION_MASK) >> UNDO_BIT >= self._own_ms[place] << 1 | undo
+            ):
+                return own, self._own_ms[place] | _HELD
+        return month, self._times_ms[place] | _HELD
 
     def _apply(self, month: int, flattr: Key, version: int, *, undo: bool) -> None:
         word = self._words[month][flattr]

@@ -6,6 +6,7 @@ The scalar definition is ``ingest.click.true_time_ms``; a property test holds th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -75,15 +76,18 @@ def _with_old(times: Times, clicks: Columns) -> Times:
 
 def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
     """The month of each time; and of that month its first ms and the first one after it."""
-    months, starts, ends = np.empty_like(times_ms), np.empty_like(times_ms), np.empty_like(times_ms)
-    left = np.ones(len(times_ms), np.bool_)
-    while left.any():
-        month = month_of(int(times_ms[np.argmax(left)]))
-        start, end = month_start_ms(month), month_start_ms(month_after(month))
-        of_month = left & (times_ms >= start) & (times_ms < end)
-        months[of_month], starts[of_month], ends[of_month] = month, start, end
-        left &= ~of_month
-    return months, starts, ends
+    if not len(times_ms):
+        return times_ms, times_ms, times_ms
+    first, last = int(times_ms.min()), int(times_ms.max())
+    month = month_of(first)
+    start, end = month_start_ms(month), month_start_ms(month_after(month))
+    if last < end:
+        return np.full_like(times_ms, month), np.full_like(times_ms, start), np.full_like(times_ms, end)
+    # Whatever the clocks say, the work is that of the clicks, not that of the months.
+    since_1970 = times_ms.astype("<M8[ms]").astype("<M8[M]")
+    index = since_1970.astype(np.int64)
+    months: I64 = (1970 + index // 12) * 100 + index % 12 + 1
+    return months, since_1970.astype("<M8[ms]").astype(np.int64), (since_1970 + 1).astype("<M8[ms]").astype(np.int64)
 
 
 def within_reach(times_ms: I64, record_at_ms: I64, grace_ms: int) -> I64:
@@ -98,6 +102,13 @@ def within_reach(times_ms: I64, record_at_ms: I64, grace_ms: int) -> I64:
     return np.clip(times_ms, oldest, ends)
 
 
+@lru_cache(1024)
+def bounds_of(month: int) -> tuple[int, int]:
+    """The first ms of a month and the first one after it."""
+    return month_start_ms(month), month_start_ms(month_after(month))
+
+
+@lru_cache(1024)
 def near_months(record_at_ms: int) -> tuple[int, ...]:
     """The months whose flattrs a click of a record of that time may be held against, oldest first.
 

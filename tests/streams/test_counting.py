@@ -179,7 +179,7 @@ CLICKS = st.builds(
 )
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(st.lists(st.one_of(CLICKS, CLICKS, st.sampled_from(Mark)), max_size=40))
 def test_any_history_of_flattr_undo_replay_crash_and_zombie_is_counted_as_defined(history: History) -> None:
     assert_right(run(history))
