@@ -14,13 +14,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from deploy.local import EmbeddedWarehouse
-from ingest.click import month_start_ms, position
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
-from warehouse.payout.close import close_month
-from warehouse.payout.months import cutoff_ms
-from warehouse.payout.settings import CloseSettings
+from deploy.stack.embedded import EmbeddedWarehouse
+from ingest.contract.click import month_start_ms, position
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
+from warehouse.payout.close.close import close_month
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.settings import CloseSettings
 
 MONTH = 202611
 CREATORS_PER_MEMBER = 17

@@ -27,11 +27,11 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.fuzz_inputs import Fuzz
 from benchmarks.ingest import PARTITIONS, _broker, _memory_mb, _server
-from deploy.local import Part
-from deploy.topics import TopicPlan, create_topics
-from ingest.click import Reason, decode_block
-from ingest.clock import system_clock
-from ingest.tokens import keygen
+from deploy.stack.embedded import Part
+from deploy.provision.topics import TopicPlan, create_topics
+from ingest.contract.click import Reason, decode_block
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import keygen
 
 CONNECTIONS: Final = 48
 #: Requests under way at a time on each connection.

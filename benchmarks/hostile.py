@@ -35,12 +35,12 @@ import uvloop
 from benchmarks import hostile_attacks, hostile_reads
 from benchmarks.http_load import Outcome, drive, post
 from benchmarks.ingest import _memory_mb
-from deploy.local import HOST, KAFKA_HOME, ROOT, ApacheKafka, Part
-from deploy.stack import Service, Stack, StackPlan
-from ingest.clock import system_clock
-from ingest.tokens import issue
-from warehouse.client import Warehouse
-from warehouse.identity import known
+from deploy.stack.embedded import (HOST, KAFKA_HOME, ROOT, ApacheKafka, Part)
+from deploy.stack.supervisor import Service, Stack, StackPlan
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue
+from warehouse.storage.client import Warehouse
+from warehouse.counts.equations import known
 
 MEMBERS: Final = 100
 CREATORS: Final = 20

@@ -29,10 +29,10 @@ from hdrh.histogram import HdrHistogram
 from benchmarks import reads_month
 from benchmarks.http_load import Outcome, drive
 from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, MEMBERS, THINGS, WATCHED
-from deploy.local import EmbeddedWarehouse, Part, free_port
-from ingest.click import month_of
-from ingest.clock import system_clock
-from warehouse.client import Warehouse, named
+from deploy.stack.embedded import EmbeddedWarehouse, Part, free_port
+from ingest.contract.click import month_of
+from ingest.runtime.clock import system_clock
+from warehouse.storage.client import Warehouse, named
 
 #: counts a second, of creators, things and members in equal parts: some dashboards and a thousand members at a time
 READS_PER_S: Final = 200

@@ -15,10 +15,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ingest.click import month_of, position
-from ingest.clock import system_clock
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
+from ingest.contract.click import month_of, position
+from ingest.runtime.clock import system_clock
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 MEMBERS, CREATORS, THINGS, PARTITIONS = 500_000, 50_000, 400_000, 12
 WATCHED: Final = "watched"

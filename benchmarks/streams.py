@@ -27,16 +27,16 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.streams_traffic import MEMBERS, by_partition, fill, lines
-from deploy.local import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing
-from deploy.topics import TopicPlan, create_topics
-from ingest.click import month_of, position
-from ingest.clock import system_clock
-from streams.erased import ErasureList
+from deploy.stack.embedded import (ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing)
+from deploy.provision.topics import TopicPlan, create_topics
+from ingest.contract.click import month_of, position
+from ingest.runtime.clock import system_clock
+from streams.clicks.pseudonyms import ErasureList
 from streams.recovery import Recovery, load_partition
-from streams.state import TALLIES, MonthState
-from streams.warm import warm_up
-from warehouse.client import Warehouse, named
-from warehouse.migrate import migrate
+from streams.state.partition import TALLIES, MonthState
+from streams.precompile import warm_up
+from warehouse.storage.client import Warehouse, named
+from warehouse.storage.migrate import migrate
 
 PARTITIONS = 4
 BLOCK_CLICKS = 200
@@ -143,7 +143,7 @@ class _Bench:
         """`flattr streams` with its defaults."""
         port = free_port()
         worker = Part(
-            f"streams-{self.databases}", [sys.executable, "-c", "from deploy.cli import main; main()", "streams"],
+            f"streams-{self.databases}", [sys.executable, "-c", "from deploy.cli.main import main; main()", "streams"],
             folder=self.folder, port=port,
             environment={
                 "PYTHONPATH": str(ROOT), "FLATTR_BROKER": self.broker, "FLATTR_WAREHOUSE": warehouse.url,

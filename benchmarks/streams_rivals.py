@@ -19,8 +19,8 @@ import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.producer import ProducerBuffer
 
-from ingest.click import Click, decode_block, month_of, position
-from warehouse.client import Warehouse
+from ingest.contract.click import (Click, decode_block, month_of, position)
+from warehouse.storage.client import Warehouse
 
 _BATCH_CLICKS = 50_000
 

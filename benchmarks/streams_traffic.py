@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 
-from ingest.click import thing_id
-from streams.names import Names
+from ingest.contract.click import thing_id
+from streams.clicks.string_columns import Names
 
 REPEATS = 0.05
 MEMBERS = 200_000

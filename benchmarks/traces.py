@@ -9,21 +9,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from deploy.local import HOST, free_port
-from ingest.admission import Admission
-from ingest.beacon import CLICKS, Beacon, Parts
-from ingest.block import Placed
-from ingest.clock import system_clock
-from ingest.kept import Kept
-from ingest.limits import Limits
+from deploy.stack.embedded import HOST, free_port
+from ingest.admission.caller import Admission
+from ingest.http.beacon import CLICKS, Beacon, Parts
+from ingest.log.lane import Placed
+from ingest.runtime.clock import system_clock
+from ingest.http.refused_input import Kept
+from ingest.admission.rate_limit import Limits
 from ingest.metrics import Metrics
-from ingest.request import Request
+from ingest.admission.request import Request
 from ingest.settings import IngestSettings
-from ingest.tokens import Tokens, issue, keygen
-from ingest.trace_settings import TraceSettings
-from ingest.traced import TracedBeacon
-from ingest.traces import Traces
-from ingest.validate import Validator
+from ingest.admission.tokens import Tokens, issue, keygen
+from ingest.runtime.trace_settings import TraceSettings
+from ingest.tracing import TracedBeacon
+from ingest.runtime.tracing import Traces
+from ingest.admission.validate import Validator
 
 _ROUNDS: Final = 15
 _REQUESTS: Final = 2000

@@ -1,5 +1,5 @@
 """`python -m deploy` is the `flattr` command: how the stack starts its own parts."""
 
-from deploy.cli import main
+from deploy.cli.main import main
 
 main()

@@ -13,22 +13,22 @@ from fastapi import FastAPI, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
-from ingest.admission import Admission
-from ingest.aliases import Aliases
-from ingest.beacon import PATHS, Beacon, Parts
-from ingest.budgets import Bounds, Budgets
-from ingest.clock import Clock, clock_from
-from ingest.kept import Kept
-from ingest.limits import Limits
+from ingest.admission.caller import Admission
+from ingest.runtime.aliases import Aliases
+from ingest.http.beacon import PATHS, Beacon, Parts
+from ingest.http.budgets import Bounds, Budgets
+from ingest.runtime.clock import Clock, clock_from
+from ingest.http.refused_input import Kept
+from ingest.admission.rate_limit import Limits
 from ingest.metrics import METRICS_FOLDER, Metrics
-from ingest.openapi import describe_beacon
-from ingest.pages import add_pages
-from ingest.publisher import Publisher
+from ingest.http.openapi import describe_beacon
+from ingest.http.static_files import add_pages
+from ingest.log.publisher import Publisher
 from ingest.settings import IngestSettings
-from ingest.tokens import Tokens
-from ingest.trace_settings import TraceSettings
-from ingest.traces import Traces, traces_from
-from ingest.validate import Validator
+from ingest.admission.tokens import Tokens
+from ingest.runtime.trace_settings import TraceSettings
+from ingest.runtime.tracing import Traces, traces_from
+from ingest.admission.validate import Validator
 
 _log = structlog.get_logger(__name__)
 
@@ -121,7 +121,7 @@ def _bounds(settings: IngestSettings) -> Bounds:
 def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces: Traces | None) -> Publisher:
     if traces is None:
         return Publisher(settings, clock, metrics)
-    from ingest.traced import TracedPublisher
+    from ingest.tracing import TracedPublisher
 
     return TracedPublisher(settings, clock, metrics, traces)
 
@@ -129,7 +129,7 @@ def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces:
 def _beacon(parts: Parts, traces: Traces | None) -> Beacon:
     if traces is None:
         return Beacon(parts)
-    from ingest.traced import TracedBeacon
+    from ingest.tracing import TracedBeacon
 
     return TracedBeacon(parts, traces)
 

@@ -12,13 +12,13 @@ from typing import Any
 import uvicorn
 
 from ingest.app import create_app
-from ingest.broker import BrokerUnavailable, Producer
-from ingest.connection import server_options as connection_options
-from ingest.limits import share_limits
+from ingest.log.producer import BrokerUnavailable, Producer
+from ingest.http.connection import server_options as connection_options
+from ingest.admission.rate_limit import share_limits
 from ingest.metrics import METRICS_FOLDER
-from ingest.protocol import BeaconProtocol
+from ingest.http.server import BeaconProtocol
 from ingest.settings import IngestSettings
-from ingest.spool import slots_of
+from ingest.log.spool import slots_of
 
 
 def serve(settings: IngestSettings, *, worker: str) -> None:

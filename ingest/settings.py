@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ingest.kafka import BrokerSettings
-from ingest.peer import Networks
+from ingest.runtime.kafka_settings import BrokerSettings
+from ingest.runtime.client_address import Networks
 
 
 class IngestSettings(BrokerSettings):
@@ -23,7 +23,7 @@ class IngestSettings(BrokerSettings):
     clock: str = Field(
         default="system",
         validation_alias="FLATTR_CLOCK",
-        description="system, +SECONDS, -SECONDS, or file:PATH (ingest/clock.py).",
+        description="system, +SECONDS, -SECONDS, or file:PATH (ingest/runtime/clock.py).",
     )
     token_keys: Path = Field(
         default=Path(".flattr/token-keys.json"),

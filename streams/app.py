@@ -20,26 +20,26 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from ingest.click import position
-from ingest.clock import clock_from
-from ingest.kafka import client_security
-from ingest.trace_settings import TraceSettings
-from ingest.traces import traces_from
-from streams.batch import rules_from
+from ingest.contract.click import position
+from ingest.runtime.clock import clock_from
+from ingest.runtime.kafka_settings import client_security
+from ingest.runtime.trace_settings import TraceSettings
+from ingest.runtime.tracing import traces_from
+from streams.counting.count_batch import rules_from
 from streams.broker import credentials
-from streams.consumer import ChunkTransport
+from streams.source.faust_consumer import ChunkTransport
 from streams.errors import StreamStopped
-from streams.health import Health
-from streams.lag import Lag
-from streams.malformed import MalformedWatch
-from streams.memory import Memory
-from streams.metrics import Metrics
+from streams.operating.health import Health
+from streams.operating.lag import Lag
+from streams.operating.malformed_guard import MalformedWatch
+from streams.state.memory import Memory
+from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline, patiently
 from streams.settings import StreamsSettings
-from streams.writer import Writer
-from warehouse.client import Warehouse
-from warehouse.errors import WarehouseError
-from warehouse.identity_key import read_identity_key
+from streams.sink.writer import Writer
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError
+from warehouse.storage.identity_key import read_identity_key
 
 _log = structlog.get_logger()
 #: Whoever reads merges, for a click may be written twice; in each insert, too, it is a sixth of the server's time.

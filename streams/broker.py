@@ -5,7 +5,7 @@ from __future__ import annotations
 import faust
 from faust.types.auth import CredentialsT
 
-from ingest.kafka import client_security
+from ingest.runtime.kafka_settings import client_security
 from streams.settings import StreamsSettings
 
 

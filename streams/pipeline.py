@@ -20,24 +20,24 @@ from typing import ParamSpec, TypeVar
 import structlog
 from faust.types import TP
 
-from ingest.click import month_before, month_of
-from ingest.traces import Traces
-from streams.batch import Rules, add_progress, count_records
-from streams.erased import ErasureList
+from ingest.contract.click import month_before, month_of
+from ingest.runtime.tracing import Traces
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.clicks.pseudonyms import ErasureList
 from streams.errors import LogMismatch, StreamStopped
-from streams.malformed import MalformedWatch
-from streams.memory import UNBOUNDED, Memory
-from streams.metrics import Metrics
-from streams.records import Chunk, LogRecord
+from streams.operating.malformed_guard import MalformedWatch
+from streams.state.memory import UNBOUNDED, Memory
+from streams.operating.metrics import Metrics
+from streams.source.chunk import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
-from streams.rejected import rejections
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
-from streams.traced import BatchTrace, batch_trace
-from streams.warm import warm_up
-from streams.writer import Writer
-from warehouse.client import Warehouse
-from warehouse.errors import WarehouseUnavailable
+from streams.clicks.rejections import rejections
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
+from streams.operating.tracing import BatchTrace, batch_trace
+from streams.precompile import warm_up
+from streams.sink.writer import Writer
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseUnavailable
 
 _log = structlog.get_logger()
 _PATIENCE_S = 60

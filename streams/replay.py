@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ingest.click import month_after, month_before, month_start_ms, position
-from ingest.kafka import client_security
-from streams.batch import Rules, count_records, rules_from
-from streams.erased import ErasureList
+from ingest.contract.click import (month_after, month_before, month_start_ms, position)
+from ingest.runtime.kafka_settings import client_security
+from streams.counting.count_batch import Rules, count_records, rules_from
+from streams.clicks.pseudonyms import ErasureList
 from streams.errors import StreamStopped
-from streams.records import LogRecord
+from streams.source.chunk import LogRecord
 from streams.recovery import load_partition, take_in_retimed
-from streams.rows import Rows
+from streams.sink.flush_rows import Rows
 from streams.settings import StreamsSettings
-from streams.state import MonthState, PartitionState
-from warehouse.client import Warehouse, named
+from streams.state.partition import MonthState, PartitionState
+from warehouse.storage.client import Warehouse, named
 
 _BATCH_RECORDS = 5_000
 
@@ -95,7 +95,7 @@ def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
 def _decided_before(warehouse: Warehouse, rules: Rules, month: int, number: int, start: int) -> dict[int, MonthState]:
     """A partition's months, empty but for what was decided of clicks where the log does not tell it any more.
 
-    Of a log that was cut, or made anew, the attempts may be gone by which later ones went (streams/decide.py).
+    Of a log that was cut, or made anew, the attempts may be gone by which later ones went (streams/counting/decide.py).
     """
     months: dict[int, MonthState] = defaultdict(MonthState)
     counted_until = position(rules.epoch, start, 0) - 1

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ingest.click import SKEW_MIN_MS
-from ingest.kafka import BrokerSettings
-from warehouse.settings import WarehouseSettings
+from ingest.contract.click import SKEW_MIN_MS
+from ingest.runtime.kafka_settings import BrokerSettings
+from warehouse.storage.settings import WarehouseSettings
 
 
 class StreamsSettings(BrokerSettings, WarehouseSettings):

@@ -19,10 +19,10 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy.local import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing
+from deploy.stack.embedded import (ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing)
 from tests.support import optional
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 #: How many tests were left out for want of each part. Each of the suite's workers collects all tests and counts them.
 LEFT_OUT = pytest.StashKey[Counter[str]]()

@@ -10,9 +10,9 @@ import pytest
 import typer.main
 from pydantic import SecretStr
 
-from deploy.cli import app
-from warehouse.api import create_app
-from warehouse.api_settings import ApiSettings
+from deploy.cli.main import app
+from warehouse.api.app import create_app
+from warehouse.api.settings import ApiSettings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]

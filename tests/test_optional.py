@@ -69,14 +69,14 @@ def test_what_is_required_and_not_there_is_an_error() -> None:
 SECRETIVE = """
 import subprocess
 import sys
-import deploy.local
+import deploy.stack.embedded
 import playwright.sync_api
 
 def test_kafka(tmp_path):
-    deploy.local.ApacheKafka(tmp_path)
+    deploy.stack.embedded.ApacheKafka(tmp_path)
 
 def test_kafka_in_another_process():
-    command = "from deploy.local import kafka_missing; assert not kafka_missing()"
+    command = "from deploy.stack.embedded import kafka_missing; assert not kafka_missing()"
     subprocess.run([sys.executable, "-c", command], check=True)
 
 def test_browser():

@@ -6,13 +6,13 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from deploy.local import EmbeddedWarehouse
-from ingest.clock import system_clock
+from deploy.stack.embedded import EmbeddedWarehouse
+from ingest.runtime.clock import system_clock
 from tests.support.serving import serving
-from warehouse.api import create_app
-from warehouse.api_settings import ApiSettings
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
+from warehouse.api.app import create_app
+from warehouse.api.settings import ApiSettings
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 #: 2026-11-20 12:00:00 UTC, where the tests' clock stands when they start.
 NOON_MS: Final = 1795176000000

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ingest.click import position
-from warehouse.client import Warehouse
+from ingest.contract.click import position
+from warehouse.storage.client import Warehouse
 
 
 def at(ms: int) -> datetime:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tests.api.rows import put_creator_counts, put_member_counts, put_thing_counts, put_things
 from tests.support.serving import ask
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 

@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local import free_port
+from deploy.stack.embedded import free_port
 from tests.api.conftest import settings_for
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from warehouse.aged import ENTRY_BYTES
-from warehouse.kept import Kept
+from warehouse.api.bounded_cache import ENTRY_BYTES
+from warehouse.api.coalescing import Kept
 
 
 class Source:

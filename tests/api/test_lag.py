@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from ingest.clock import system_clock, write_clock_file
+from ingest.runtime.clock import system_clock, write_clock_file
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_log_end, put_progress
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
-from warehouse.lag import Lag, PartitionLag, read_lag
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
+from warehouse.counts.lag import Lag, PartitionLag, read_lag
 
 
 @pytest.mark.parametrize(

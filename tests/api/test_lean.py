@@ -14,7 +14,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from deploy.local import EmbeddedWarehouse
+from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import (
     counted_until,
@@ -26,13 +26,13 @@ from tests.api.rows import (
     put_things,
 )
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
-from warehouse.lean import LeanRoutes
-from warehouse.migrate import migrate
-from warehouse.reads import Reads
-from warehouse.routes import counts
+from warehouse.api.direct_routes import LeanRoutes
+from warehouse.storage.migrate import migrate
+from warehouse.api.query_runner import Reads
+from warehouse.api.routes import counts
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 PLAIN = ("/v1/creators/anna/counts", f"/v1/things/{SONG}/counts", "/v1/members/m-1/counts")

@@ -8,8 +8,8 @@ import pytest
 from tests.api.conftest import settings_for
 from tests.api.rows import put_creator_counts, put_flattr, put_member_counts, put_thing_counts, put_things
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 
 ONE, TWO, THREE = (digit * 32 for digit in "123")
 

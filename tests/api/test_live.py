@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from starlette.types import Message
 
-from ingest.clock import system_clock
+from ingest.runtime.clock import system_clock
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_creator_counts, put_progress, put_thing_counts
 from tests.support.serving import Listener, ask, serving
 from tests.support.waiting import wait_until
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
-from warehouse.live import Board, Mailbox, encoded
-from warehouse.watch import Rate
+from warehouse.api.live_board import Board, Mailbox, encoded
+from warehouse.api.live_poller import Rate
 
 ANNA = "/v1/creators/anna/live"
 
@@ -194,8 +194,8 @@ def test_part_that_does_not_answer_is_told(warehouse: Warehouse, live_api: str) 
 
 def test_new_month_begins_at_zero_without_reconnecting(warehouse: Warehouse, tmp_path: Path) -> None:
 
-    from ingest.click import month_start_ms
-    from ingest.clock import write_clock_file
+    from ingest.contract.click import month_start_ms
+    from ingest.runtime.clock import write_clock_file
 
     file = tmp_path / "clock"
     write_clock_file(file, NOON_MS - system_clock())
@@ -254,7 +254,7 @@ def hears(live: str, headers: dict[str, str]) -> bool:
 async def test_listener_that_takes_nothing_is_cut_off_and_leaves_its_seat(
     warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("warehouse.routes.live._SEND_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("warehouse.api.routes.live._SEND_TIMEOUT_S", 0.2)
     app = create_app(settings_for(warehouse, api_listeners_max=1))
     never = asyncio.Event()
 

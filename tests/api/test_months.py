@@ -6,19 +6,19 @@ from typing import Any
 
 import pytest
 
-from ingest.click import month_start_ms, position
-from ingest.clock import system_clock
+from ingest.contract.click import month_start_ms, position
+from ingest.runtime.clock import system_clock
 from tests.api.conftest import settings_for
 from tests.api.rows import put_log_end
 from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
-from warehouse.monthend import payouts_page, read_facts, state_of
-from warehouse.payout.close import close_month
-from warehouse.payout.months import cutoff_ms
-from warehouse.payout.proof import Proof
-from warehouse.payout.stages import Stage, log_stage
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
+from warehouse.payout.month_status import payouts_page, read_facts, state_of
+from warehouse.payout.close.close import close_month
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.stages import Stage, log_stage
 
 EUR = 1_000_000
 MONTH = 202611

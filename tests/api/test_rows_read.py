@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from deploy.local import EmbeddedWarehouse
-from warehouse.client import Warehouse, named
-from warehouse.migrate import migrate
+from deploy.stack.embedded import EmbeddedWarehouse
+from warehouse.storage.client import Warehouse, named
+from warehouse.storage.migrate import migrate
 
 GRANULE = 8192
 

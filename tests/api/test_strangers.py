@@ -14,10 +14,10 @@ import pytest
 
 from benchmarks import hostile_reads
 from benchmarks.hostile_reads import Stats, ask_all
-from deploy.local import Part, free_port
+from deploy.stack.embedded import Part, free_port
 from tests.api.rows import put_thing_counts
 from tests.support.serving import ask
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 THINGS = [f"{number:032x}" for number in range(3000)]

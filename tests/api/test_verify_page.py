@@ -12,9 +12,9 @@ from tests.api.test_pipeline_metrics import metric
 from tests.deploy.test_verify import System, count_too_high, duplicate_lost, system
 from tests.support.serving import ask, serving
 from warehouse import keys
-from warehouse.api import create_app
-from warehouse.api_settings import ApiSettings
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.api.settings import ApiSettings
+from warehouse.storage.client import Warehouse
 
 __all__ = ["system"]
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from deploy.stack import Stack, StackPlan
-from ingest.clock import clock_from, system_clock, write_clock_file
-from ingest.tokens import issue
+from deploy.stack.supervisor import Stack, StackPlan
+from ingest.runtime.clock import clock_from, system_clock, write_clock_file
+from ingest.admission.tokens import issue
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

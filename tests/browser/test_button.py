@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route
 
-from deploy.stack import Stack
+from deploy.stack.supervisor import Stack
 from tests.browser.conftest import visit
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
@@ -187,6 +187,6 @@ def test_page_passes_the_accessibility_rules(page: Page, stack: Stack) -> None:
 
 
 def test_button_is_small_and_blocks_nothing() -> None:
-    source = (Path(__file__).parents[2] / "ingest/static/button.js").read_bytes()
+    source = (Path(__file__).parents[2] / "ingest/http/static/button.js").read_bytes()
     assert len(source) < 6000
     assert b"XMLHttpRequest" not in source

@@ -10,9 +10,9 @@ from pathlib import Path
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
-from deploy.stack import Stack
-from ingest.click import month_after, month_of, month_start_ms
-from ingest.clock import system_clock
+from deploy.stack.supervisor import Stack
+from ingest.contract.click import month_after, month_of, month_start_ms
+from ingest.runtime.clock import system_clock
 from tests.browser.conftest import step_clock, visit
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,14 +15,14 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from ingest.click import month_start_ms, thing_id
+from ingest.contract.click import month_start_ms, thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import at, put_log_end, put_things
 from tests.payout.build import PARTITIONS, Flattr, clock_after, closing, drained, pledge, state_month
 from tests.support.serving import serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
-from warehouse.payout.close import close_month
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.close import close_month
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs/images"
@@ -211,7 +211,7 @@ def test_pictures_of_the_documents_show_the_pages_without_barriers(browser: Brow
             # The real answer; a browser would not let a page of the network ask this machine.
             route.fulfill(response=page.request.get(site + address.removeprefix("https://ada.example")))
         elif address.endswith("/button.js"):
-            route.fulfill(path=ROOT / "ingest/static/button.js", content_type="text/javascript")
+            route.fulfill(path=ROOT / "ingest/http/static/button.js", content_type="text/javascript")
         else:
             route.fulfill(body=ARTICLE, content_type="text/html")
 

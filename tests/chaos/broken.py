@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.cli import app
+from deploy.cli.main import app
 from tests.support.packed import values_of
-from warehouse.wire import Packed
+from warehouse.storage.native_columns import Packed
 
 if TYPE_CHECKING:
-    from streams.traced import BatchTrace
+    from streams.operating.tracing import BatchTrace
 
 
 def acknowledge_before_the_broker() -> None:
     """Answer 202 when the click is queued."""
-    from ingest.block import Placed
-    from ingest.click import Reason
-    from ingest.publisher import Publisher
+    from ingest.log.lane import Placed
+    from ingest.contract.click import Reason
+    from ingest.log.publisher import Publisher
 
     submit = Publisher.submit
 
@@ -41,7 +41,8 @@ def acknowledge_before_the_broker() -> None:
 
 def offset_before_the_insert() -> None:
     """State progress first, then, when there is time, what it speaks of."""
-    from streams import rows, writer
+    from streams.sink import flush_rows as rows
+    from streams.sink import writer
 
     vars(writer)["STEPS"] = (rows.STEPS[-1], *rows.STEPS[:-1])
     write = writer.Writer.write
@@ -55,8 +56,8 @@ def offset_before_the_insert() -> None:
 
 def counts_as_deltas() -> None:
     """Add what a batch counts to what the warehouse has, instead of stating the whole."""
-    from streams.rows import Rows
-    from streams.writer import Writer
+    from streams.sink.flush_rows import Rows
+    from streams.sink.writer import Writer
 
     write = Writer.write
 

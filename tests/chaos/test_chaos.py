@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.chaos.run import ChaosPlan, ChaosResult, run_chaos
-from deploy.chaos.schedule import Fault, Kind
+from deploy.proving.chaos.run import ChaosPlan, ChaosResult, run_chaos
+from deploy.proving.chaos.schedule import Fault, Kind
 from tests.chaos.broken import command
 
 pytestmark = [pytest.mark.timeout(240), pytest.mark.kafka]

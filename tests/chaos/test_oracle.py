@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from aiokafka.partitioner import murmur2 as kafkas_murmur2
 
-from deploy.chaos.history import smallest
-from deploy.chaos.oracle.evidence import Line, Promise, Stated, promises, read_attempts
-from deploy.chaos.oracle.model import LABELS, Expected, expect, month_end_ms, month_of, murmur2, partition_of
-from deploy.chaos.oracle.verdict import Verdict, Wrong, judge
-from ingest import click as system
+from deploy.proving.chaos.history import smallest
+from deploy.proving.oracle.evidence import (Line, Promise, Stated, promises, read_attempts)
+from deploy.proving.oracle.model import (LABELS, Expected, expect, month_end_ms, month_of, murmur2, partition_of)
+from deploy.proving.oracle.verdict import Verdict, Wrong, judge
+from ingest.contract import click as system
 
 PARTITIONS = 4
 GRACE_S = 5

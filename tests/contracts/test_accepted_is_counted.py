@@ -13,15 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.click import TIME_END_MS, Click, encode
-from ingest.refusal import Refused
-from ingest.request import Request
-from ingest.validate import Caller, Validator
-from streams import decode
-from streams.batch import Rules, count_records
-from streams.records import LogRecord
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
+from ingest.contract.click import TIME_END_MS, Click, encode
+from ingest.admission.refusal import Refused
+from ingest.admission.request import Request
+from ingest.admission.validate import Caller, Validator
+from streams.clicks import decode
+from streams.counting.count_batch import Rules, count_records
+from streams.source.chunk import LogRecord
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
 from tests.ingest.hostile import GOOD, corpus
 
 NOW_MS = 1_795_000_000_000

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from deploy.local import Part
-from deploy.topics import TopicPlan, create_topics
-from streams.names import Names
-from warehouse.client import Warehouse
+from deploy.stack.embedded import Part
+from deploy.provision.topics import TopicPlan, create_topics
+from streams.clicks.string_columns import Names
+from warehouse.storage.client import Warehouse
 
 PARTITIONS = 4
 #: Stamps of our own choosing, nowhere near now.

@@ -12,17 +12,19 @@ from urllib.parse import quote
 import msgspec
 import pytest
 
-from ingest.admission import read_sites
-from ingest.click import Id, month_after, month_before, month_text, parse_month
-from ingest.tokens import issue, keygen
-from ingest.watched import FileError
+from ingest.admission.caller import read_sites
+from ingest.contract.click import (Id, month_after, month_before, month_text, parse_month)
+from ingest.admission.tokens import issue, keygen
+from ingest.runtime.watched_file import FileError
 from tests.api.conftest import idle_api  # noqa: F401 - a fixture
 from tests.support.serving import ask
-from warehouse.client import Warehouse
-from warehouse.erasure import erase, find
-from warehouse.payout import adjust, creators, months
+from warehouse.storage.client import Warehouse
+from warehouse.erasure.erase import erase, find
+from warehouse.payout.inputs import adjustments as adjust
+from warehouse.payout.inputs import creators
+from warehouse.payout.close import months
 from warehouse.payout.errors import PayoutRefused
-from warehouse.pledges import import_pledges
+from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.quarantine.log import Subject
 
 #: No ids: a blank, inside and around; an umlaut; a look-alike from Cyrillic; invisible; too long; nothing.

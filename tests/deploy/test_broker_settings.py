@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ingest.kafka import BrokerSettings, client_security
+from ingest.runtime.kafka_settings import BrokerSettings, client_security
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
 

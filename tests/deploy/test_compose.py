@@ -12,7 +12,7 @@ import typer.main
 import yaml
 from pydantic_settings import BaseSettings
 
-from deploy.cli import app
+from deploy.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
@@ -95,7 +95,7 @@ def test_state_is_kept_on_volumes() -> None:
 
 
 def test_dockerfile_copies_only_files_that_exist() -> None:
-    text = (ROOT / "deploy/Dockerfile").read_text()
+    text = (ROOT / "deploy/images/Dockerfile").read_text()
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, flags=re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
@@ -103,4 +103,4 @@ def test_dockerfile_copies_only_files_that_exist() -> None:
 
 def test_image_of_kafka_is_the_version_that_the_tests_run_on() -> None:
     version = SERVICES["kafka"]["image"].split(":")[1]
-    assert f"<version>{version}</version>" in (ROOT / "deploy/kafka/pom.xml").read_text()
+    assert f"<version>{version}</version>" in (ROOT / "deploy/images/kafka/pom.xml").read_text()

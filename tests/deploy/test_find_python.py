@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import ROOT
+from deploy.stack.embedded import ROOT
 
 
 def interpreter(folder: Path, name: str, *, version: str = "", lacks: str = "") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
-from deploy.local import HOST, free_port
+from deploy.stack.embedded import HOST, free_port
 
 
 def test_free_ports_are_not_those_of_outgoing_connections() -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from deploy import logs
-from ingest.clock import system_clock
-from ingest.tokens import issue, keygen
+from deploy.cli import logs
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue, keygen
 
 
 def record(text: str) -> logging.LogRecord:
@@ -19,7 +19,7 @@ def record(text: str) -> logging.LogRecord:
 
 def test_same_message_is_logged_once_per_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
-    monkeypatch.setattr("deploy.logs.time.monotonic", lambda: now)
+    monkeypatch.setattr("deploy.cli.logs.time.monotonic", lambda: now)
     once = logs.OncePerWhile()
     assert [once.filter(record("away")), once.filter(record("away")), once.filter(record("back"))] == [
         True,

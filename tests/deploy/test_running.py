@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.running import adopt_running_stack, remove_environment, write_environment
+from deploy.stack.running import adopt_running_stack, remove_environment, write_environment
 
 
 @pytest.fixture

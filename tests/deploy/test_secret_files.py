@@ -15,9 +15,9 @@ import yaml
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
-from deploy.acl import rights
-from deploy.local import ROOT
-from deploy.secret_files import BROKER_USERS, SERVICES, WAREHOUSE_USERS, init
+from deploy.provision.acl import rights
+from deploy.stack.embedded import ROOT
+from deploy.provision.secret_files import (BROKER_USERS, SERVICES, WAREHOUSE_USERS, init)
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FOLDER = "deploy/secrets"
@@ -111,10 +111,10 @@ def test_every_service_has_a_user_of_its_own_with_least_rights(folder: Path) -> 
 
 
 def test_users_of_clickhouse_are_those_whose_passwords_are_made(folder: Path) -> None:
-    users = (ROOT / "deploy/clickhouse/users.xml").read_text()
+    users = (ROOT / "deploy/images/clickhouse/users.xml").read_text()
     assert set(re.findall(r'from_env="(\w+)"', users)) == set(values(folder / "clickhouse.env"))
     mounted = COMPOSE["services"]["clickhouse"]["volumes"]
-    assert "./deploy/clickhouse/users.xml:/etc/clickhouse-server/users.d/flattr.xml:ro" in mounted
+    assert "./deploy/images/clickhouse/users.xml:/etc/clickhouse-server/users.d/flattr.xml:ro" in mounted
 
 
 def test_compose_itself_holds_no_password() -> None:

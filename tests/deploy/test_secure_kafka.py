@@ -25,14 +25,14 @@ from aiokafka.errors import (
 )
 from aiokafka.helpers import create_ssl_context
 
-from deploy.chaos.arena import Served
-from deploy.local import ROOT, ApacheKafka, free_port
-from deploy.secret_files import init
-from ingest.clock import system_clock
-from ingest.tokens import issue
+from deploy.proving.chaos.arena import Served
+from deploy.stack.embedded import ROOT, ApacheKafka, free_port
+from deploy.provision.secret_files import init
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 #: Not properties: the image makes paths and passwords of the three, and hands the last to Java.

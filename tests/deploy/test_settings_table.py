@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.settings_table import Setting, markdown, settings
+from deploy.provision.settings_table import Setting, markdown, settings
 
 ROOT = Path(__file__).resolve().parents[2]
 

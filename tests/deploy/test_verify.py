@@ -12,18 +12,18 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from deploy.load.answers import AnswersFile, Attempt
-from deploy.local import EmbeddedBroker
-from deploy.topics import TopicPlan, create_topics
-from deploy.verify import check_answers
-from ingest.click import Click, encode, thing_id
-from streams.batch import Rules, add_progress, count_records
-from streams.records import LogRecord
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
-from streams.writer import Writer
-from warehouse.client import Warehouse
-from warehouse.identity import Check, KafkaLog, check_log, check_warehouse, read_reached
+from deploy.proving.load.answers import AnswersFile, Attempt
+from deploy.stack.embedded import EmbeddedBroker
+from deploy.provision.topics import TopicPlan, create_topics
+from deploy.cli.promises import check_answers
+from ingest.contract.click import Click, encode, thing_id
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.source.chunk import LogRecord
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
+from streams.sink.writer import Writer
+from warehouse.storage.client import Warehouse
+from warehouse.counts.equations import (Check, KafkaLog, check_log, check_warehouse, read_reached)
 
 AT_MS = 1_790_000_000_000
 

@@ -11,15 +11,15 @@ import pytest
 import yaml
 from prometheus_client import CollectorRegistry
 
-from deploy.quarantine_metrics import QuarantineMetrics
+from deploy.cli.quarantine_metrics import QuarantineMetrics
 from ingest.metrics import Metrics as IngestMetrics
-from streams.metrics import Metrics as StreamsMetrics
-from warehouse.api_metrics import ApiMetrics
-from warehouse.client import Warehouse
+from streams.operating.metrics import Metrics as StreamsMetrics
+from warehouse.api.metrics import ApiMetrics
+from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
-ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
-DASHBOARDS = {path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")}
+ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/images/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
+DASHBOARDS = {path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/images/grafana/dashboards").glob("*.json")}
 PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items() for panel in dashboard["panels"]]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
@@ -73,7 +73,7 @@ def test_sql_of_the_dashboards_runs_on_the_schema(warehouse: Warehouse) -> None:
 
 
 def test_dashboards_use_the_provisioned_sources() -> None:
-    file = ROOT / "deploy/grafana/provisioning/datasources/datasources.yml"
+    file = ROOT / "deploy/images/grafana/provisioning/datasources/datasources.yml"
     provisioned = {source["uid"]: source["type"] for source in yaml.safe_load(file.read_text())["datasources"]}
     for name, panel in PANELS:
         source = panel["datasource"]
@@ -82,7 +82,7 @@ def test_dashboards_use_the_provisioned_sources() -> None:
 
 
 def test_prometheus_scrapes_the_ports_that_the_services_listen_on() -> None:
-    config = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yml").read_text())
+    config = yaml.safe_load((ROOT / "deploy/images/prometheus/prometheus.yml").read_text())
     for job in config["scrape_configs"]:
         name = job["job_name"]
         port = COMPOSE["services"][name]["environment"][f"FLATTR_{name.upper()}_PORT"]

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.rejected import NotReplayable, Repair, parts_of, repaired, repaired_item
-from deploy.stack import Stack, StackPlan
-from ingest.clock import system_clock
-from ingest.tokens import issue
+from deploy.cli.resend import (NotReplayable, Repair, parts_of, repaired, repaired_item)
+from deploy.stack.supervisor import Stack, StackPlan
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
-from warehouse.client import Warehouse
-from warehouse.rejected import Rejected, RejectedId, rejected
+from warehouse.storage.client import Warehouse
+from warehouse.counts.rejections import Rejected, RejectedId, rejected
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED_AT_MS = 1_763_800_000_000

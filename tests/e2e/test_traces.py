@@ -13,14 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import HOST, ROOT, EmbeddedWarehouse, free_port
-from deploy.stack import Stack, StackPlan
-from ingest.clock import system_clock
-from ingest.tokens import issue
+from deploy.stack.embedded import (HOST, ROOT, EmbeddedWarehouse, free_port)
+from deploy.stack.supervisor import Stack, StackPlan
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue
 from tests.support.otlp import Backend, Seen, backend
 from tests.support.serving import Answer, ask
 from tests.support.waiting import accepted, wait_until
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 CALLER = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
@@ -181,7 +181,7 @@ def test_back_end_that_is_away_slows_and_fails_nothing(tmp_path: Path) -> None:
         # FastAPI itself imports OpenTelemetry's interface, which does nothing; the worker has no FastAPI.
         ("from ingest.app import create_app; create_app", "opentelemetry.sdk opentelemetry.exporter google.protobuf"),
         (
-            "from warehouse.api import create_app; create_app",
+            "from warehouse.api.app import create_app; create_app",
             "opentelemetry.sdk opentelemetry.exporter google.protobuf",
         ),
         ("from streams.app import Worker; lambda s: Worker(s, 4)", "opentelemetry"),
@@ -192,14 +192,14 @@ def test_nothing_of_it_is_imported_while_traces_are_off(make: str, absent: str, 
     imports, _, call = make.partition("; ")
     settings = {
         "ingest": "from ingest.settings import IngestSettings as S",
-        "warehouse": "from warehouse.api_settings import ApiSettings as S",
+        "warehouse": "from warehouse.api.settings import ApiSettings as S",
         "streams": "from streams.settings import StreamsSettings as S",
     }[imports.split()[1].partition(".")[0]]
     keys = tmp_path / "keys.json"
     program = f"""
 import sys
 from pathlib import Path
-from ingest.tokens import keygen
+from ingest.admission.tokens import keygen
 keygen(Path({str(keys)!r}), algorithm="HS256", kid="1")
 {imports}
 {settings}

@@ -15,29 +15,29 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.click import Click, Rejection, encode, encode_rejection
-from streams.batch import Rules, add_progress, count_records
-from streams.erased import Erased, ErasureList
-from streams.records import Chunk, LogRecord
+from ingest.contract.click import (Click, Rejection, encode, encode_rejection)
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.clicks.pseudonyms import Erased, ErasureList
+from streams.source.chunk import Chunk, LogRecord
 from streams.recovery import Recovery, load_partition
-from streams.rejected import rejections
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
-from streams.table import SLOT_WORDS
-from streams.writer import Writer
+from streams.clicks.rejections import rejections
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
+from streams.state.hash_table import SLOT_WORDS
+from streams.sink.writer import Writer
 from tests.payout.build import clock_after, closing, flattrs_of, pledge, state_month
 from tests.quarantine.build import flag
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click, partition_of, traffic
 from tests.support.recount import assert_counted
-from warehouse.client import Warehouse
-from warehouse.erasure import Erasure, ErasureUnfinished, erase, find
-from warehouse.identity import check_warehouse, read_reached
-from warehouse.identity_key import read_identity_key
-from warehouse.payout.close import close_month
+from warehouse.storage.client import Warehouse
+from warehouse.erasure.erase import (Erasure, ErasureUnfinished, erase, find)
+from warehouse.counts.equations import check_warehouse, read_reached
+from warehouse.storage.identity_key import read_identity_key
+from warehouse.payout.close.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.proof import Proof
-from warehouse.payout.verify import verify_month
-from warehouse.pledges import import_pledges
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.quarantine.log import Subject
 
 PARTITIONS = 4
@@ -292,8 +292,8 @@ def test_input_of_an_erased_member_that_is_refused_later_is_kept_without_the_nam
 
 CHILD = """
 import os, signal, sys
-from warehouse.client import Warehouse
-from warehouse.erasure import erase
+from warehouse.storage.client import Warehouse
+from warehouse.erasure.erase import erase
 
 def step_done(step, _rows):
     print(step, flush=True)
@@ -346,7 +346,7 @@ def _once_unlocked(warehouse: Warehouse) -> Erasure:
 
 def test_every_table_that_can_hold_a_member_has_its_fate() -> None:
     """A new column that may name a member belongs into erasure.py and docs/erasure.md, or says here why not."""
-    schema = "\n".join(path.read_text() for path in sorted(Path("warehouse/schema").glob("*.sql")))
+    schema = "\n".join(path.read_text() for path in sorted(Path("warehouse/storage/schema").glob("*.sql")))
     tables = re.findall(r"CREATE TABLE IF NOT EXISTS (\w+)\s*\n?\((.*?)\)\s*\nENGINE", schema, flags=re.DOTALL)
     holding = {name for name, columns in tables if re.search(r"\bmember_id\b|\bclick\s+String\b|\braw\s", columns)}
     text = Path("docs/erasure.md").read_text()

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import ApacheKafka, EmbeddedWarehouse, Part
-from deploy.topics import TopicPlan, create_topics
-from ingest.click import Click
+from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, Part
+from deploy.provision.topics import TopicPlan, create_topics
+from ingest.contract.click import Click
 from tests.support.clicks import send, traffic
 from tests.support.recount import assert_counted
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
-from warehouse.client import Warehouse
-from warehouse.errors import WarehouseError
-from warehouse.migrate import migrate
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError
+from warehouse.storage.migrate import migrate
 
 PARTITIONS = 4
 STEPS = ("labels", "flattrs", "counts", "progress")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker, Part, free_port
-from ingest.tokens import keygen
+from deploy.stack.embedded import EmbeddedBroker, Part, free_port
+from ingest.admission.tokens import keygen
 from tests.ingest.conftest import make_topics
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,9 +13,9 @@ from typing import Self
 import pytest
 
 from benchmarks.hostile_attacks import ATTACKS
-from deploy.local import Part
-from ingest.clock import system_clock
-from ingest.tokens import issue
+from deploy.stack.embedded import Part
+from ingest.runtime.clock import system_clock
+from ingest.admission.tokens import issue
 from tests.hostile.conftest import ROOT
 from tests.support.serving import ask
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from deploy.local import Part
+from deploy.stack.embedded import Part
 from tests.hostile.wire import Wire
 
 LAST = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"

@@ -13,9 +13,9 @@ from urllib.parse import urlencode
 
 import pytest
 
-from deploy.local import EmbeddedBroker
-from ingest.click import decode_block
-from ingest.clock import system_clock
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.contract.click import decode_block
+from ingest.runtime.clock import system_clock
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for
 from tests.support.serving import Answer, ask
 

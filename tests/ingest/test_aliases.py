@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local import EmbeddedBroker
-from ingest.aliases import AliasError, Aliases, Table, thing_id
-from ingest.canonical import canonical
-from ingest.click import Click, decode_block, month_of, month_start_ms, month_text
-from ingest.validate import Caller, Validator
-from ingest.watched import FileError
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.runtime.aliases import (AliasError, Aliases, Table, thing_id)
+from ingest.contract.thing import canonical
+from ingest.contract.click import (Click, decode_block, month_of, month_start_ms, month_text)
+from ingest.admission.validate import Caller, Validator
+from ingest.runtime.watched_file import FileError
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 NOVEMBER, DECEMBER = 202611, 202612

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
+from deploy.stack.embedded import EmbeddedBroker
 from tests.hostile.wire import Wire
 from tests.ingest.conftest import Ingest, make_topics, serving, settings_for, wait_until
 

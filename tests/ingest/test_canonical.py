@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.canonical import canonical, plain
+from ingest.contract.thing import canonical, plain
 from tests.ingest import canonical_before
 
 SAME = """

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploy.local import ApacheKafka
-from ingest.click import AHEAD_MAX_MS, Click, decode_block, encode, received_until, thing_id
-from ingest.clock import system_clock, write_clock_file
+from deploy.stack.embedded import ApacheKafka
+from ingest.contract.click import (AHEAD_MAX_MS, Click, decode_block, encode, received_until, thing_id)
+from ingest.runtime.clock import system_clock, write_clock_file
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}

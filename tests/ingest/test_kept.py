@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
-from ingest.click import Reason, Rejection, decode_rejection, encode_rejection
-from ingest.kept import Kept
-from ingest.limits import Limits
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.contract.click import (Reason, Rejection, decode_rejection, encode_rejection)
+from ingest.http.refused_input import Kept
+from ingest.admission.rate_limit import Limits
 from ingest.metrics import Metrics
-from ingest.refusal import Refusal
+from ingest.admission.refusal import Refusal
 from ingest.settings import IngestSettings
-from ingest.validate import Caller
+from ingest.admission.validate import Caller
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask
 
@@ -32,7 +32,7 @@ class Shelf:
         self.now_s = 1000.0
         self.found: list[Rejection] = []
         self.metrics = Metrics()
-        monkeypatch.setattr("ingest.kept.time.monotonic", lambda: self.now_s)
+        monkeypatch.setattr("ingest.http.refused_input.time.monotonic", lambda: self.now_s)
         chosen = IngestSettings.model_validate(settings)
         self.kept = Kept(chosen, limits or Limits(), self.metrics, lambda: 5, self._keep)
 

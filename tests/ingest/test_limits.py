@@ -6,8 +6,8 @@ import random
 import uuid
 from pathlib import Path
 
-from deploy.local import EmbeddedBroker
-from ingest.limits import Buckets, Limits, share_limits
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.admission.rate_limit import Buckets, Limits, share_limits
 from tests.ingest.conftest import make_topics
 from tests.ingest.test_outage import Service
 

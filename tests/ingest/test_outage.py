@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import ApacheKafka, EmbeddedBroker, Part, free_port
-from ingest.block import Placed
-from ingest.click import Reason, decode_block
-from ingest.clock import system_clock
+from deploy.stack.embedded import (ApacheKafka, EmbeddedBroker, Part, free_port)
+from ingest.log.lane import Placed
+from ingest.contract.click import Reason, decode_block
+from ingest.runtime.clock import system_clock
 from ingest.metrics import Metrics
-from ingest.publisher import Publisher
-from ingest.spool import Record, Spool
-from ingest.tokens import issue
+from ingest.log.publisher import Publisher
+from ingest.log.spool import Record, Spool
+from ingest.admission.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
+from deploy.stack.embedded import EmbeddedBroker
 from tests.ingest.conftest import Ingest, make_topics, serving, settings_for
 from tests.support.serving import ask
 

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
-from ingest.block import Placed
-from ingest.broker import TopicMissing
-from ingest.click import Reason, decode_block
-from ingest.clock import system_clock
-from ingest.keeper import blocks_of
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.log.lane import Placed
+from ingest.log.producer import TopicMissing
+from ingest.contract.click import Reason, decode_block
+from ingest.runtime.clock import system_clock
+from ingest.log.spooler import blocks_of
 from ingest.metrics import Metrics
-from ingest.publisher import Publisher
-from ingest.spool import Record
-from ingest.tokens import issue
+from ingest.log.publisher import Publisher
+from ingest.log.spool import Record
+from ingest.admission.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}

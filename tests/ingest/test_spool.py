@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.spool import Record, Spool, SpoolFull, open_slots
+from ingest.log.spool import (Record, Spool, SpoolFull, open_slots)
 
 
 def opened(folder: Path, *, max_bytes: int = 1 << 20, segment_max_bytes: int = 200) -> Spool:
@@ -138,7 +138,7 @@ def test_full_disk_leaves_no_half_record_behind(tmp_path: Path) -> None:
 
 def test_slot_belongs_to_one_process_and_is_inherited_when_that_is_dead(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib; from ingest.spool import *\n"
+        "import sys, pathlib; from ingest.log.spool import *\n"
         f"own, left = open_slots(pathlib.Path({str(tmp_path)!r}),"
         "max_bytes=1 << 20, segment_max_bytes=999, fsync=True)\n"
         "own.append([Record(7, 1, b'from the dead')]); print('ready', flush=True); sys.stdin.read()"

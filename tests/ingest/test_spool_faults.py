@@ -16,15 +16,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import ingest.disk
-import ingest.spool
-from ingest.block import Chunk, Placed
-from ingest.click import Reason
-from ingest.keeper import Keeper, blocks_of
+import ingest.log.disk
+import ingest.log.spool
+from ingest.log.lane import Chunk, Placed
+from ingest.contract.click import Reason
+from ingest.log.spooler import Keeper, blocks_of
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
-from ingest.spool import Record, Spool, SpoolBroken, SpoolFull, open_slots
-from ingest.spool_format import MAGIC
+from ingest.log.spool import (Record, Spool, SpoolBroken, SpoolFull, open_slots)
+from ingest.log.spool_format import MAGIC
 
 
 class Disk:

@@ -9,11 +9,11 @@ from pathlib import Path
 import jwt
 import pytest
 
-import ingest.tokens
-from ingest.click import Reason
-from ingest.refusal import Refused
-from ingest.tokens import Tokens, issue, keygen, read_keys
-from ingest.watched import FileError
+import ingest.admission.tokens
+from ingest.contract.click import Reason
+from ingest.admission.refusal import Refused
+from ingest.admission.tokens import (Tokens, issue, keygen, read_keys)
+from ingest.runtime.watched_file import FileError
 
 NOW_MS = 1_763_800_000_000
 

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import validate
-from ingest.click import TIME_END_MS, UNREADABLE, Click, Reason, encode
-from ingest.refusal import Refusal
-from ingest.validate import Caller, Validator
+from ingest.admission import validate
+from ingest.contract.click import (TIME_END_MS, UNREADABLE, Click, Reason, encode)
+from ingest.admission.refusal import Refusal
+from ingest.admission.validate import Caller, Validator
 
 NOW_MS = 1_763_800_000_000
 GOOD = {"creator_id": "bob", "thing": "https://example.org/a"}

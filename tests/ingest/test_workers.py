@@ -10,7 +10,7 @@ import threading
 import uuid
 from pathlib import Path
 
-from deploy.local import EmbeddedBroker
+from deploy.stack.embedded import EmbeddedBroker
 from tests.ingest.conftest import make_topics, wait_until
 from tests.ingest.test_outage import Service, counted
 from tests.support.serving import ask

@@ -15,12 +15,12 @@ import msgspec
 import pytest
 from hdrh.histogram import HdrHistogram
 
-from deploy.load.answers import AnswersFile, Attempt, read_answers
-from deploy.load.plan import LoadPlan
-from deploy.load.run import Load, corrected, quantiles, run_load
-from deploy.load.worker import HISTOGRAM
-from deploy.traffic import Traffic, requests
-from ingest.tokens import keygen
+from deploy.proving.load.answers import AnswersFile, Attempt, read_answers
+from deploy.proving.load.plan import LoadPlan
+from deploy.proving.load.run import (Load, corrected, quantiles, run_load)
+from deploy.proving.load.worker import HISTOGRAM
+from deploy.proving.traffic import Traffic, requests
+from ingest.admission.tokens import keygen
 from tests.ingest.conftest import Ingest, ingest, records, token_keys
 
 __all__ = ["ingest", "token_keys"]

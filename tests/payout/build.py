@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from aiokafka.partitioner import murmur2
 
-from ingest.click import month_start_ms, position, thing_id
-from ingest.clock import Clock
-from warehouse.client import Warehouse
-from warehouse.payout.months import cutoff_ms
-from warehouse.payout.settings import CloseSettings
+from ingest.contract.click import month_start_ms, position, thing_id
+from ingest.runtime.clock import Clock
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.settings import CloseSettings
 
 PARTITIONS = 4
 NEVER = (1 << 64) - 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
-from warehouse.client import Warehouse
-from warehouse.payout.close import close_month
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.close import close_month
 from warehouse.payout.errors import NotConserved
 
 MONTH = 202611

@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
-from deploy.topics import TopicPlan, create_topics
-from ingest.clock import system_clock
+from deploy.stack.embedded import EmbeddedBroker
+from deploy.provision.topics import TopicPlan, create_topics
+from ingest.runtime.clock import system_clock
 from tests.payout.build import PARTITIONS, flattrs_of, state_month
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
-from warehouse.payout.months import cutoff_ms
+from warehouse.payout.close.months import cutoff_ms
 
 MONTH = 202611
-RUN = "from deploy.cli import main; main()"
+RUN = "from deploy.cli.main import main; main()"
 
 
 class Terminal:

@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from deploy.local import EmbeddedWarehouse
+from deploy.stack.embedded import EmbeddedWarehouse
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
-from warehouse.payout import stages
-from warehouse.payout.close import close_month, rehearse_month
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
+from warehouse.payout.close import stages
+from warehouse.payout.close.close import close_month, rehearse_month
 from warehouse.payout.errors import MonthLocked
-from warehouse.payout.proof import Proof
+from warehouse.payout.close.proof import Proof
 
 MONTH = 202611
 STEPS = [
@@ -31,8 +31,8 @@ MEMBERS = 40
 CHILD = """
 import os, signal, sys
 from tests.payout.build import clock_after, closing, drained
-from warehouse.client import Warehouse
-from warehouse.payout.close import close_month, rehearse_month
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.close import close_month, rehearse_month
 
 def step_done(step, _percent):
     print(step, flush=True)

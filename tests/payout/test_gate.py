@@ -13,10 +13,10 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidTimestampError
 
-from deploy.local import ROOT, Part
-from deploy.topics import DAY_MS, TopicPlan, bring_to_plan, create_topics
-from ingest.clock import system_clock
-from ingest.kafka import BEFORE_MAX, TopicSetting, topic_settings
+from deploy.stack.embedded import ROOT, Part
+from deploy.provision.topics import (DAY_MS, TopicPlan, bring_to_plan, create_topics)
+from ingest.runtime.clock import system_clock
+from ingest.runtime.kafka_settings import BEFORE_MAX, TopicSetting, topic_settings
 from tests.payout.build import (
     PARTITIONS,
     Flattr,
@@ -28,12 +28,12 @@ from tests.payout.build import (
     pledge,
     state_month,
 )  # fmt: skip
-from warehouse.client import Warehouse
-from warehouse.payout.close import close_month
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.close import close_month
 from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.log_ends import KafkaLogEnds, check_stamps
-from warehouse.payout.months import cutoff_ms, parse_month
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.close.log_ends import KafkaLogEnds, check_stamps
+from warehouse.payout.close.months import cutoff_ms, parse_month
 
 MONTH = 202611
 SETTINGS = closing(close_drain_timeout_s=0)
@@ -222,8 +222,8 @@ def test_a_log_that_grows_while_the_gate_waits_does_not_make_it_wait_for_ever(mo
 WAITING = """
 import sys
 from tests.payout.build import clock_after, closing
-from warehouse.client import Warehouse
-from warehouse.payout.close import close_month
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.close import close_month
 
 settings = closing(close_drain_timeout_s=60)
 close_month(Warehouse(sys.argv[1]), 202611, clock=clock_after(202611, settings), log_ends=lambda: {0: 1000},
@@ -307,7 +307,7 @@ def test_counted_flattrs_of_1970_are_named_with_the_setting_that_leaves_them_out
 
 def test_lock_of_a_killed_holder_is_free_within_seconds(warehouse: Warehouse) -> None:
     script = (
-        "import sys, time\nfrom warehouse.client import Warehouse\nfrom warehouse.payout.lock import CLOSE, locked\n"
+        "import sys, time\nfrom warehouse.storage.client import Warehouse\nfrom warehouse.payout.close.lock import CLOSE, locked\n"
         "with locked(Warehouse(sys.argv[1]), 'l'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, warehouse.url], stdout=subprocess.PIPE, env=os.environ)

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.local import EmbeddedWarehouse
+from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import settings_for
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
-from warehouse.payout.proof import Proof
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
+from warehouse.payout.close.proof import Proof
 
 NOVEMBER = "2026-11"
 

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from deploy.month import print_proof
+from deploy.cli.finance import print_proof
 from tests.payout.build import Flattr, closing, pledge, state_month
 from tests.payout.test_close import close
-from warehouse.client import Warehouse
-from warehouse.payout.proof import Proof
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.split import tie_hash
-from warehouse.payout.statements import creator_statement, member_statement
-from warehouse.payout.verify import verify_month
-from warehouse.pledges import read_pledges
+from warehouse.payout.books.statements import creator_statement, member_statement
+from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.inputs.pledges import read_pledges
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "month-end.md").read_text()
 MONTH = 202611

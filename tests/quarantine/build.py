@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from tests.payout.build import Flattr
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 from warehouse.payout.split import split
 from warehouse.quarantine import desk
 from warehouse.quarantine.desk import Outcome

@@ -8,15 +8,15 @@ import urllib.request
 
 import pytest
 
-from deploy.local import free_port
+from deploy.stack.embedded import free_port
 from tests.api.conftest import settings_for
 from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.payout.test_commands import RUN, Terminal
 from tests.quarantine.build import MONTH, flag, release
 from tests.support.serving import Listener, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 from warehouse.quarantine.log import Subject
 
 

@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.click import thing_id
+from ingest.contract.click import thing_id
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
 from tests.quarantine.build import MONTH, flag, release, shares_without
-from warehouse.client import Warehouse
-from warehouse.payout.adjust import Adjustment
-from warehouse.payout.proof import Proof
+from warehouse.storage.client import Warehouse
+from warehouse.payout.inputs.adjustments import Adjustment
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.split import split
-from warehouse.payout.verify import verify_month
+from warehouse.payout.audit.verify import verify_month
 from warehouse.quarantine.corrections import Flattr, Pool, corrections
 from warehouse.quarantine.log import Step, Subject
 

@@ -7,10 +7,10 @@ import pytest
 from tests.payout.build import Flattr, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.quarantine.build import MONTH, NOW, flag, release
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.lock import CLOSE, locked
-from warehouse.payout.verify import verify_month
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.audit.verify import verify_month
 from warehouse.quarantine import desk
 from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject, read_steps

@@ -11,7 +11,7 @@ from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.quarantine.build import MONTH, flag, release
 from tests.quarantine.test_corrections import gains
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject
 

@@ -12,21 +12,22 @@ from typing import Literal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ingest.click import encode, month_of, thing_id
-from streams.batch import Rules, add_progress, count_records
-from streams.records import LogRecord
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
-from streams.writer import Writer
+from ingest.contract.click import encode, month_of, thing_id
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.source.chunk import LogRecord
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
+from streams.sink.writer import Writer
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import pledge
 from tests.payout.test_close import close
 from tests.quarantine.build import flag, release
-from warehouse import lists, queries
-from warehouse.client import Warehouse
-from warehouse.identity import check_warehouse, read_reached
+from warehouse.counts import rankings as lists
+from warehouse.counts import counts as queries
+from warehouse.storage.client import Warehouse
+from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.payout.split import split
-from warehouse.payout.verify import verify_month
+from warehouse.payout.audit.verify import verify_month
 from warehouse.quarantine.log import Subject
 
 MONTH = month_of(AT_MS)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from ingest.click import thing_id
+from ingest.contract.click import thing_id
 from tests.api.conftest import settings_for
 from tests.api.rows import put_things
 from tests.payout.build import Flattr, closing, flattrs_of, partition_of, pledge, state_month
 from tests.quarantine.build import MONTH, flag, release, shares_without
 from tests.support.serving import ask, serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 from warehouse.quarantine.log import Subject
 
 FLATTRS = [

@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from deploy.local import EmbeddedWarehouse
+from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import settings_for
 from tests.support.serving import serving
-from warehouse.api import create_app
-from warehouse.client import Warehouse
+from warehouse.api.app import create_app
+from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
-from warehouse.migrate import migrate
+from warehouse.storage.migrate import migrate
 
 #: Who is asked for what. Roles rise: dashboard, finance, operator.
 POLICY = """

@@ -9,36 +9,36 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import HOST, ROOT, EmbeddedWarehouse
-from streams.batch import Rules, add_progress, count_records
-from streams.erased import ErasureList
-from streams.records import LogRecord
+from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.clicks.pseudonyms import ErasureList
+from streams.source.chunk import LogRecord
 from streams.recovery import Recovery, load_partition
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
-from streams.writer import Writer
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
+from streams.sink.writer import Writer
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import clock_after
-from warehouse.client import Warehouse
-from warehouse.erasure import erase
-from warehouse.errors import WarehouseRefused
-from warehouse.identity import check_warehouse, read_reached
-from warehouse.identity_key import read_identity_key
-from warehouse.migrate import migrate
-from warehouse.payout.close import close_month
-from warehouse.payout.recount import restated
-from warehouse.payout.settings import CloseSettings
-from warehouse.pledges import import_pledges
+from warehouse.storage.client import Warehouse
+from warehouse.erasure.erase import erase
+from warehouse.storage.errors import WarehouseRefused
+from warehouse.counts.equations import check_warehouse, read_reached
+from warehouse.storage.identity_key import read_identity_key
+from warehouse.storage.migrate import migrate
+from warehouse.payout.close.close import close_month
+from warehouse.payout.close.recount import restated
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.inputs.pledges import import_pledges
 
 ROLES = ("streams", "api", "finance", "erasure", "grafana", "migrate")
 PASSWORD = "hunter2hunter2"
 
 
 class GuardedWarehouse(EmbeddedWarehouse):
-    """A server with deploy/clickhouse/users.xml, and no other user but the one that makes the database."""
+    """A server with deploy/images/clickhouse/users.xml, and no other user but the one that makes the database."""
 
     def _users(self) -> str:
-        ours = (ROOT / "deploy/clickhouse/users.xml").read_text()
+        ours = (ROOT / "deploy/images/clickhouse/users.xml").read_text()
         head, _, rest = super()._users().partition("<users>")
         inner = ours.partition("<users>")[2].partition("</users>")[0]
         return f"{head}<users>{inner}{rest}"
@@ -67,7 +67,7 @@ def as_role(urls: dict[str, str]) -> Iterator[dict[str, Warehouse]]:
 def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Path) -> None:
     streams, api, finance = as_role["streams"], as_role["api"], as_role["finance"]
     rows, state = Rows(), PartitionState(0)
-    from ingest.click import encode, month_of
+    from ingest.contract.click import encode, month_of
 
     month = month_of(AT_MS)
     block = b"\n".join(encode(click(number, f"member-{number}", "song")) for number in range(1, 4))
@@ -145,7 +145,7 @@ def test_no_role_can_do_what_is_not_its_work(as_role: dict[str, Warehouse], role
 def test_grafana_can_ask_what_its_dashboards_ask(as_role: dict[str, Warehouse]) -> None:
     asked = [
         query
-        for path in (ROOT / "deploy/grafana/dashboards").glob("*.json")
+        for path in (ROOT / "deploy/images/grafana/dashboards").glob("*.json")
         for query in re.findall(r'"rawSql": "((?:[^"\\\\]|\\\\.)*)"', path.read_text())
     ]
     assert asked

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.click import AHEAD_MAX_MS, TIME_END_MS, Click, Reason, decode, encode, position
-from streams.batch import Rules, count_records
-from streams.decode import UNSAID, Columns, Line, read
-from streams.records import LogRecord
-from streams.rows import Rows
-from streams.state import MonthState, PartitionState
+from ingest.contract.click import (AHEAD_MAX_MS, TIME_END_MS, Click, Reason, decode, encode, position)
+from streams.counting.count_batch import Rules, count_records
+from streams.clicks.decode import (UNSAID, Columns, Line, read)
+from streams.source.chunk import LogRecord
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState, PartitionState
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
 from tests.support.packed import values_of
 

@@ -1,4 +1,4 @@
-"""What streams/consumer.py assumes of Faust. A new Faust that breaks one of these needs a look at all of it."""
+"""What streams/source/faust_consumer.py assumes of Faust. A new Faust that breaks one of these needs a look at all of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.consumer import ChunkConsumer, ChunkTransport
+from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
 
 
 def source(thing: object) -> str:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker
-from deploy.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker
+from deploy.provision.topics import TopicPlan, create_topics
 from tests.support.clicks import make_click, send
 from tests.support.recount import assert_counted
 from tests.support.waiting import accepted
 from tests.support.worker import StreamWorker
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 PARTITIONS = 2
 CREATOR = "ada"

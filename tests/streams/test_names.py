@@ -10,10 +10,10 @@ from aiokafka.partitioner import murmur2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.names import NAMELESS, Names
+from streams.clicks.string_columns import NAMELESS, Names
 from tests.support.packed import values_of
-from warehouse.client import Warehouse
-from warehouse.identity_key import IdentityKey
+from warehouse.storage.client import Warehouse
+from warehouse.storage.identity_key import IdentityKey
 
 NAMES = [
     "",

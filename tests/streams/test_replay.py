@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import Part
+from deploy.stack.embedded import Part
 from streams.replay import Replay, replay
 from streams.settings import StreamsSettings
 from tests.streams.test_worker import PARTITIONS, make_topics
 from tests.support.clicks import NOVEMBER, send, traffic
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 
 async def test_replay_finds_what_was_counted_and_every_row_that_was_tampered_with(

@@ -8,13 +8,13 @@ from contextlib import suppress
 
 from faust.types import TP
 
-from streams.batch import Rules
-from streams.malformed import MalformedWatch
-from streams.metrics import Metrics
+from streams.counting.count_batch import Rules
+from streams.operating.malformed_guard import MalformedWatch
+from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline
-from streams.records import Chunk, LogRecord
-from streams.writer import Writer
-from warehouse.client import Warehouse
+from streams.source.chunk import Chunk, LogRecord
+from streams.sink.writer import Writer
+from warehouse.storage.client import Warehouse
 
 DRAIN_S = 3.0
 

@@ -9,20 +9,20 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from deploy.local import Part
-from deploy.topics import TopicPlan, create_topics
-from ingest.click import Rejection, encode_rejection, position
+from deploy.stack.embedded import Part
+from deploy.provision.topics import TopicPlan, create_topics
+from ingest.contract.click import Rejection, encode_rejection, position
 from streams.errors import LogMismatch
-from streams.lag import Lag
-from streams.metrics import Metrics
+from streams.operating.lag import Lag
+from streams.operating.metrics import Metrics
 from streams.pipeline import next_offset
-from streams.state import PartitionState
+from streams.state.partition import PartitionState
 from tests.support.clicks import NOVEMBER_MS, make_click, send, traffic
 from tests.support.recount import assert_counted, recount, stated
 from tests.support.serving import ask
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
-from warehouse.client import Warehouse
+from warehouse.storage.client import Warehouse
 
 PARTITIONS = 4
 

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 
-from deploy.logs import set_up
+from deploy.cli.logs import set_up
 from streams.app import worker_from
 from streams.settings import StreamsSettings
 

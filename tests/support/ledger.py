@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 from typing import Any
 
-from streams.erased import NOBODY
-from streams.rows import STEPS, Rows
+from streams.clicks.pseudonyms import NOBODY
+from streams.sink.flush_rows import STEPS, Rows
 from tests.support.packed import values_of
 from tests.support.recount import Counted
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from deploy.local import kafka_missing
+from deploy.stack.embedded import kafka_missing
 
 
 @dataclass(frozen=True)

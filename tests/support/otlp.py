@@ -12,7 +12,7 @@ from typing import Any
 
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from deploy.local import HOST
+from deploy.stack.embedded import HOST
 
 
 @dataclass(frozen=True)

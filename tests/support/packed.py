@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import Any, Final
 
-from warehouse.wire import Column, Packed
+from warehouse.storage.native_columns import Column, Packed
 
 _FORMATS: Final = {"UInt16": "H", "UInt32": "I", "UInt64": "Q", "DateTime64(3, 'UTC')": "q"}
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 import msgspec
 
-from deploy.chaos.oracle.when import When
-from ingest.click import Click
-from warehouse.client import Warehouse
+from deploy.proving.oracle.when import When
+from ingest.contract.click import Click
+from warehouse.storage.client import Warehouse
 
 
 @dataclass

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import uvicorn
 from fastapi import FastAPI
 
-from deploy.local import HOST, free_port
+from deploy.stack.embedded import HOST, free_port
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deploy.local import Part
-from warehouse.client import Warehouse
+from deploy.stack.embedded import Part
+from warehouse.storage.client import Warehouse
 
 
 def wait_until(true: Callable[[], object], what: str, *, timeout_s: float = 60, alive: Part | None = None) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.local import HOST, ROOT, Part, free_port
-from warehouse.client import Warehouse
+from deploy.stack.embedded import (HOST, ROOT, Part, free_port)
+from warehouse.storage.client import Warehouse
 
 
 class StreamWorker(Part):
@@ -36,7 +36,7 @@ class StreamWorker(Part):
             "FLATTR_STREAMS_FLUSH_MS": "50",
             **{f"FLATTR_{key.upper()}": str(value) for key, value in settings.items()},
         }
-        flattr = ["-c", "from deploy.cli import main; main()", "streams"]
+        flattr = ["-c", "from deploy.cli.main import main; main()", "streams"]
         command = ["-m", "tests.support.crashing_worker", die_after] if die_after else flattr
         super().__init__(name, [sys.executable, *command], folder=folder, port=port, environment=environment)
 

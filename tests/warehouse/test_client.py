@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from warehouse.client import Warehouse
-from warehouse.errors import WarehouseRefused
-from warehouse.wire import Packed
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseRefused
+from warehouse.storage.native_columns import Packed
 
 _SQL = "SELECT reinterpretAsFixedString(cityHash64(number)), murmurHash3_128(number) FROM numbers(%(rows)s)"
 

@@ -9,21 +9,21 @@ from pathlib import Path
 
 import pytest
 
-from deploy.local import EmbeddedBroker, EmbeddedWarehouse
-from streams.erased import ErasureList
+from deploy.stack.embedded import EmbeddedBroker, EmbeddedWarehouse
+from streams.clicks.pseudonyms import ErasureList
 from streams.errors import StreamStopped
 from streams.recovery import Recovery
-from streams.state import PartitionState
+from streams.state.partition import PartitionState
 from tests.support.clicks import NOVEMBER
-from warehouse.client import Warehouse
-from warehouse.erasure import erase
-from warehouse.identity_key import IdentityKey, IdentityKeyMissing, make_identity_key, read_identity_key
-from warehouse.migrate import migrate
+from warehouse.storage.client import Warehouse
+from warehouse.erasure.erase import erase
+from warehouse.storage.identity_key import (IdentityKey, IdentityKeyMissing, make_identity_key, read_identity_key)
+from warehouse.storage.migrate import migrate
 
 MIGRATE = """
 import sys
-from warehouse.client import Warehouse
-from warehouse.migrate import migrate
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 print("ready", flush=True)
 sys.stdin.readline()
 migrate(Warehouse(sys.argv[1]))
@@ -59,7 +59,7 @@ def test_migrations_that_race_end_in_one_key_for_all(warehouse_server: EmbeddedW
 def test_of_many_keys_inserted_at_once_the_table_keeps_one(warehouse: Warehouse) -> None:
     key = read_identity_key(warehouse)
     script = (
-        "import sys\nfrom warehouse.client import Warehouse\nfrom warehouse.identity_key import make_identity_key\n"
+        "import sys\nfrom warehouse.storage.client import Warehouse\nfrom warehouse.storage.identity_key import make_identity_key\n"
         "own = Warehouse(sys.argv[1])\nfor _ in range(50):\n    make_identity_key(own)\n"
     )
     racing = [subprocess.Popen([sys.executable, "-c", script, warehouse.url]) for _ in range(2)]
@@ -131,7 +131,7 @@ def test_worker_without_a_key_leaves_with_a_sentence(
         "FLATTR_TOPIC_CLICKS": topic,
         "FLATTR_TOPIC_REJECTED": f"{topic}-rejected",
     }
-    flattr = [sys.executable, "-c", "from deploy.cli import main; main()"]
+    flattr = [sys.executable, "-c", "from deploy.cli.main import main; main()"]
     create = [*flattr, "topics", "create", "--partitions", "1", "--replication", "1"]
     subprocess.run(create, env=environment, cwd=tmp_path, check=True, capture_output=True)
     ended = subprocess.run(

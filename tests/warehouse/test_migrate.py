@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from deploy.local import EmbeddedWarehouse
-from warehouse.client import Warehouse
-from warehouse.migrate import MigrationError, migrate, migrations
+from deploy.stack.embedded import EmbeddedWarehouse
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import MigrationError, migrate, migrations
 
 
 def test_second_migration_applies_nothing(warehouse: Warehouse) -> None:

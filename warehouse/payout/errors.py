@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from warehouse.errors import WarehouseError
+from warehouse.storage.errors import WarehouseError
 
 
 class PayoutRefused(WarehouseError):

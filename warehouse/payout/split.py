@@ -1,6 +1,6 @@
 """The split of one pool: largest remainder, ties by a written hash. The reference of the SQL.
 
-Pure: values in, values out. ``warehouse/queries/payout_pools.sql`` does the same for
+Pure: values in, values out. ``warehouse/payout/sql/payout_pools.sql`` does the same for
 millions of members; ``tests/payout`` compares the two to the micro-unit.
 """
 

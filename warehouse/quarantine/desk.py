@@ -10,17 +10,17 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ingest.click import month_text
-from ingest.clock import Clock
-from warehouse.client import Warehouse
-from warehouse.payout import proof
-from warehouse.payout.adjust import Adjustment
+from ingest.contract.click import month_text
+from ingest.runtime.clock import Clock
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close import proof
+from warehouse.payout.inputs.adjustments import Adjustment
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.lock import CLOSE, locked
+from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.quarantine import scan as scanning
 from warehouse.quarantine.corrections import settle
-from warehouse.quarantine.effect import StepDone, refresh
-from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
+from warehouse.payout.close.quarantine_set import StepDone, refresh
+from warehouse.quarantine.log import (BY_HAND, Entry, Step, Subject, append, in_force, read_steps)
 from warehouse.quarantine.rules import Finding
 from warehouse.quarantine.settings import QuarantineSettings
 

@@ -7,8 +7,8 @@ from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Self
 
-from ingest.click import THING_ID, identifier
-from warehouse.client import Warehouse, named
+from ingest.contract.click import THING_ID, identifier
+from warehouse.storage.client import Warehouse, named
 from warehouse.payout.errors import PayoutRefused, refusing
 
 Action = Literal["flag", "release"]

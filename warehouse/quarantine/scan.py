@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from warehouse.client import Warehouse, named
+from warehouse.storage.client import Warehouse, named
 from warehouse.quarantine.log import Subject
-from warehouse.quarantine.rules import Bond, Finding, SiteShare, ring_groups, ring_pairs, site_share, velocity
+from warehouse.quarantine.rules import (Bond, Finding, SiteShare, ring_groups, ring_pairs, site_share, velocity)
 from warehouse.quarantine.settings import QuarantineSettings
 
 

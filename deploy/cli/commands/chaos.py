@@ -1,0 +1,53 @@
+"""`flattr chaos`: hurt the stack under load, and see whether anything is lost or counted twice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+_SHOWN = (
+    "faults", "acked", "counted", "duplicates", "lost", "double_counted", "wrong_counts", "months_closed", "balanced",
+)  # fmt: skip
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("chaos")(chaos)
+
+
+def chaos(
+    faults: Annotated[int, typer.Option(min=0, help="how many")] = 20,
+    seed: Annotated[int, typer.Option(help="decides the clicks and the faults")] = 1,
+    brokers: Annotated[int, typer.Option(min=1, max=3, help="Kafka nodes; 3 replicate")] = 1,
+    rate: Annotated[float, typer.Option(min=1, help="requests a second")] = 60,
+    data: Annotated[Path | None, typer.Option(help="keep data, logs and answers in this new folder")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="write the report there")] = None,
+) -> None:
+    """Run the stack on Apache Kafka under load and faults; fails when anything was lost, doubled or miscounted."""
+    import json
+    import tempfile
+    import time
+
+    from rich.console import Console
+
+    from deploy.proving.chaos.run import ChaosPlan, run_chaos
+    from deploy.cli.failures import CommandFailed
+
+    console = Console(stderr=True, highlight=False)
+    if data is not None and data.exists() and any(data.iterdir()):
+        raise CommandFailed(f"{data} is not empty: a run starts from nothing, name another folder")
+    with tempfile.TemporaryDirectory(prefix="flattr-chaos-") as scratch:
+        plan = ChaosPlan(data or Path(scratch), faults=faults, seed=seed, brokers=brokers, rate=rate)
+        began = time.monotonic()
+        result = run_chaos(plan, lambda line: console.print(f"[dim]{time.monotonic() - began:6.1f}  {line}[/dim]"))
+    report = result.report()
+    if json_file:
+        json_file.write_text(json.dumps(report, indent=2) + "\n")
+    for name in _SHOWN:
+        typer.echo(f"{name:<15} {report[name]}")
+    if not result.good:
+        for line in [*report["problems"][:10], "", "The smallest history:", *report["history"]]:
+            typer.echo(line)
+        raise CommandFailed(f"seed {seed}: {len(result.verdict.problems)} things are wrong")

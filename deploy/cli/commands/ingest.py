@@ -1,0 +1,118 @@
+"""`flattr ingest` and `flattr token`: take clicks, and say who may send them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_KeyFile = Annotated[Path, typer.Option("--keys", envvar="FLATTR_TOKEN_KEYS", help="the file of token keys")]
+_KEYS = Path(".flattr/token-keys.json")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("ingest")(serve)
+    token = typer.Typer(help="Member tokens and their keys.", no_args_is_help=True)
+    token.command("issue")(issue)
+    token.command("keygen")(keygen)
+    app.add_typer(token, name="token")
+
+
+def serve() -> None:
+    """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/ingest.md)."""
+    from deploy.cli import logs
+    from deploy.cli.failures import CommandFailed
+    from ingest.log.producer import TopicMissing
+    from ingest.serve import serve as run
+    from ingest.settings import IngestSettings
+    from ingest.log.spool import SpoolBroken
+    from ingest.runtime.watched_file import FileError
+
+    logs.set_up()
+    try:
+        run(IngestSettings(), worker="deploy.cli.commands.ingest:worker")
+    except (FileError, SpoolBroken, TopicMissing) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def worker() -> FastAPI:
+    """The app of one of several workers."""
+    from deploy.cli import logs
+    from deploy.stack.embedded import die_with_parent
+    from ingest.app import create_app
+    from ingest.settings import IngestSettings
+
+    # Killed -9, the parent would leave its workers behind, with the port.
+    die_with_parent()
+    logs.set_up()
+    return create_app(IngestSettings())
+
+
+def issue(
+    member: Annotated[str, typer.Argument(help="the member's id")],
+    keys: _KeyFile = _KEYS,
+    audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
+    days: Annotated[float, typer.Option(min=0.001, help="how long the token holds")] = 30,
+    kid: Annotated[str | None, typer.Option(help="sign with this key; otherwise with the file's newest")] = None,
+    clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
+    *,
+    pixel: Annotated[bool, typer.Option("--pixel", help="a token for a pixel: for one flattr, and minutes")] = False,
+    creator: Annotated[str, typer.Option(help="with --pixel: whose thing it is")] = "",
+    thing: Annotated[str, typer.Option(help="with --pixel: the thing, as its address is given")] = "",
+    site: Annotated[str, typer.Option(help="with --pixel: the id of the site that shows it")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="with --pixel: how long the token holds")] = 10,
+) -> None:
+    """Print a token that lets MEMBER click, or with --pixel a page's image flattr one thing for MEMBER."""
+    from deploy.cli.failures import CommandFailed
+    from ingest.runtime.clock import clock_from
+    from ingest.admission.tokens import issue as sign
+    from ingest.runtime.watched_file import FileError
+
+    bound = {"creator": creator, "thing": thing, "site": site}
+    missing = [f"--{name}" for name, value in bound.items() if not value]
+    if pixel and missing:
+        raise CommandFailed(f"a pixel token is for one flattr: it needs {', '.join(missing)}")
+    if not pixel and len(missing) < len(bound):
+        raise CommandFailed("--creator, --thing and --site go with --pixel")
+    try:
+        typer.echo(
+            sign(
+                keys,
+                member,
+                audience=audience,
+                now_ms=clock_from(clock)(),
+                valid_s=round(minutes * 60 if pixel else days * 86400),
+                kid=kid,
+                bound=bound if pixel else None,
+            )
+        )
+    except (FileError, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+
+
+def keygen(
+    keys: _KeyFile = _KEYS,
+    algorithm: Annotated[str, typer.Option(help="HS256 or EdDSA")] = "HS256",
+    kid: Annotated[str | None, typer.Option(help="the key's id; made up when left out")] = None,
+) -> None:
+    """Add a signing key; ingest reads the file again by itself, and old tokens stay good while their key is there."""
+    import secrets
+
+    from deploy.cli.failures import CommandFailed
+    from ingest.admission.tokens import ALGORITHMS
+    from ingest.admission.tokens import keygen as generate
+    from ingest.runtime.watched_file import FileError
+
+    if algorithm not in ALGORITHMS:
+        raise CommandFailed(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
+    kid = kid or secrets.token_hex(4)
+    try:
+        generate(keys, algorithm=algorithm, kid=kid)
+    except (FileError, ValueError) as error:
+        raise CommandFailed(str(error)) from error
+    typer.echo(f"{keys}: key {kid} ({algorithm}) added")

@@ -1,0 +1,65 @@
+"""`flattr keys`: API keys of the read API."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from warehouse.keys import Key, Role
+
+_File = Annotated[Path, typer.Option("--file", envvar="FLATTR_API_KEYS", help="the file of keys")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    keys = typer.Typer(help="API keys of the read API.", no_args_is_help=True)
+    keys.command("issue")(issue)
+    keys.command("list")(show)
+    keys.command("revoke")(revoke)
+    app.add_typer(keys, name="keys")
+
+
+def issue(name: Annotated[str, typer.Argument(help="who it is for")], role: Role, file: _File) -> None:
+    """Make a key for ROLE and print it, once. The file keeps its hash."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse import keys
+
+    known = _known(file)
+    if any(key.name == name for key in known):
+        raise CommandFailed(f"{file} has a key for {name!r} already: revoke it first, or take another name")
+    secret, key = keys.issue(name, role)
+    keys.save(file, [*known, key])
+    typer.echo(secret)
+
+
+def show(file: _File) -> None:
+    """List names and roles."""
+    for key in _known(file):
+        typer.echo(f"{key.role:10} {key.name}")
+
+
+def revoke(name: str, file: _File) -> None:
+    """Remove a key. The API refuses it from its next request on."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse import keys
+
+    known = _known(file)
+    kept = [key for key in known if key.name != name]
+    if len(kept) == len(known):
+        raise CommandFailed(f"{file} has no key for {name!r}")
+    keys.save(file, kept)
+    typer.echo(f"revoked {name}")
+
+
+def _known(file: Path) -> list[Key]:
+    from deploy.cli.failures import CommandFailed
+    from warehouse import keys
+
+    if not file.exists():
+        return []
+    try:
+        return keys.load(file)
+    except keys.KeysError as error:
+        raise CommandFailed(str(error)) from error

@@ -1,0 +1,208 @@
+"""`flattr pledges`, `creators`, `month`: what finance does at the month's end. `payouts`: see payouts.py."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.finance import (clock, closed, log_ends, print_proof, settings, warehouse)
+
+if TYPE_CHECKING:
+    from warehouse.payout.close.recount import Restated
+
+#: The stream is always a moment behind the log; who asks for a status does not wait for more.
+_STATUS_WAITS_S = 5.0
+Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    pledges = typer.Typer(help="What members pay.", no_args_is_help=True)
+    pledges.command("import")(import_pledges)
+    app.add_typer(pledges, name="pledges")
+    creators = typer.Typer(help="Who is paid, and whose money waits.", no_args_is_help=True)
+    creators.command("import")(import_creators)
+    creators.command("hold")(hold)
+    creators.command("release")(release)
+    app.add_typer(creators, name="creators")
+    month = typer.Typer(help="The month's close.", no_args_is_help=True)
+    for command in (close, status, verify, proof, approve, outliers, compare):
+        month.command(command.__name__)(command)
+    app.add_typer(month, name="month")
+
+
+def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,month,amount,currency,paid")]) -> None:
+    """Import pledges from a CSV file: all rows, or none and every bad row named."""
+    from warehouse.payout.inputs.pledges import import_pledges as read
+
+    done = read(warehouse(), file, settings().close_currency)
+    if done.version == 0:
+        typer.echo(f"{file.name} is the newest import already: nothing to do")
+    else:
+        typer.echo(f"{done.rows} pledges imported as version {done.version}")
+
+
+def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,name,iban,bic")]) -> None:
+    """Import creators who have signed up, with their accounts: all rows or none."""
+    from warehouse.payout.inputs.creators import import_creators as read
+
+    typer.echo(f"{read(warehouse(), file)} creators imported")
+
+
+def hold(creator_id: str, reason: Annotated[str, typer.Option(help="what the creator will be told")]) -> None:
+    """Keep a creator's money back from the next close on."""
+    from warehouse.payout.inputs.creators import hold as keep_back
+
+    keep_back(warehouse(), creator_id, reason)
+    typer.echo(f"{creator_id} is held: {reason}")
+
+
+def release(creator_id: str) -> None:
+    """Lift a hold: what waited is paid with the next close."""
+    from warehouse.payout.inputs.creators import release as let_go
+
+    let_go(warehouse(), creator_id)
+    typer.echo(f"{creator_id} is released")
+
+
+def close(
+    month: Month,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, publish nothing")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="keep a dry run, to compare the final month with")] = False,
+) -> None:
+    """Close a month: check that all is in, divide every cent, publish and seal.
+
+    A dry run of a closed month is a rehearsal on its data: it says whether it would come out the same.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from deploy.cli.failures import CommandFailed
+    from warehouse.payout.close.close import close_month, rehearse_month
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.proof import stored
+    from warehouse.payout.close.recount import restated
+
+    if keep and not dry_run:
+        raise CommandFailed("--keep keeps a dry run: give --dry-run with it.")
+    number = parse_month(month)
+    with Progress(console=Console(stderr=True), transient=True) as bars:
+        bar = bars.add_task(f"closing {month}", total=100)
+
+        def step_done(step: str, percent: int) -> None:
+            bars.update(bar, completed=percent, description=f"{month}: {step}")
+
+        differing: list[Restated] = []
+        work = functools.partial(rehearse_month, keep=keep, differs=differing.append) if dry_run else close_month
+        stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
+    typer.echo(f"{month} would be closed like this (dry run):" if dry_run else f"{month} is closed.")
+    print_proof(stated)
+    for found in differing:
+        typer.echo(f"  a close would restate {found}")
+    done = None if dry_run else restated(warehouse(), number)
+    if done is not None:
+        typer.echo(f"  restated {done}")
+    sealed = stored(warehouse(), number)
+    if dry_run and sealed is not None:
+        changed = [name for name, digest in stated.digests.items() if sealed.digests.get(name) != digest]
+        typer.echo(f"  differs from the sealed month in {', '.join(changed)}" if changed else "  as it was sealed")
+
+
+def status(month: Month) -> None:
+    """Say whether a month is closed, and if not, what is missing."""
+    from warehouse.storage.errors import WarehouseError
+    from warehouse.payout.books.approval import approvers
+    from warehouse.payout.close.gate import pass_gate
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.proof import stored
+
+    number = parse_month(month)
+    sealed = stored(warehouse(), number)
+    if sealed is not None:
+        names = approvers(warehouse(), sealed)
+        typer.echo(f"{month} is closed, approved by {' and '.join(names) or 'nobody yet'}.")
+        print_proof(sealed)
+        return
+    try:
+        soon = settings().model_copy(update={"close_drain_timeout_s": _STATUS_WAITS_S})
+        tallies = pass_gate(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=soon)
+    except WarehouseError as missing:
+        typer.echo(f"{month} is open. {missing}")
+    else:
+        typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are in.")
+
+
+def verify(month: Month) -> None:
+    """Compute a closed month again in plain Python and compare line by line and hash by hash."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.audit.verify import verify_month
+
+    findings = verify_month(warehouse(), parse_month(month))
+    if not findings.clean:
+        lines = "\n".join(f"  {problem}" for problem in findings.problems)
+        raise CommandFailed(f"{month} does not verify:\n{lines}")
+    typer.echo(f"{month} verifies: {findings.lines} lines, every hash and the chain of seals agree.")
+
+
+def proof(
+    month: Month, output: Annotated[Path | None, typer.Option(help="a file; standard output without it")] = None
+) -> None:
+    """Write the published proof of a closed month: the text whose SHA-256 is the seal."""
+    text = closed(month).text()
+    if output is None:
+        typer.echo(text, nl=False)
+    else:
+        output.write_text(text)
+
+
+def approve(
+    month: Month,
+    keys: Annotated[Path, typer.Option(envvar="FLATTR_API_KEYS", help="the file of API keys")],
+    key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="of the role finance")],
+) -> None:
+    """Approve a closed month's seal; payments need two different keys."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse.keys import KeyRing
+    from warehouse.payout.books.approval import APPROVERS_NEEDED
+    from warehouse.payout.books.approval import approve as note
+
+    holder = KeyRing(keys).holder(key)
+    if holder is None:
+        raise CommandFailed(f"This key is not in {keys}: issue one with `flattr keys issue`.")
+    sealed = closed(month)
+    names = note(warehouse(), sealed, holder)
+    missing = max(0, APPROVERS_NEEDED - len(names))
+    typer.echo(f"{month} ({sealed.seal[:16]}) is approved by {' and '.join(names)}; {missing} more needed")
+
+
+def outliers(month: Month) -> None:
+    """Name creators, members and sites that grew beyond the set bounds since last month."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.books.outliers import find_outliers
+
+    found = find_outliers(warehouse(), parse_month(month), settings())
+    for line in found:
+        typer.echo(f"{line.kind} {line.name}: {line.flattrs} flattrs, {line.flattrs_before} the month before")
+    typer.echo(f"{len(found)} stand out in {month}")
+
+
+def compare(
+    month: Month, run: Annotated[int | None, typer.Option(help="a kept dry run's number; the newest without it")] = None
+) -> None:
+    """Explain what changed from a kept dry run to the final month."""
+    from warehouse.payout.close.provisional_run import compare_run
+
+    compared = compare_run(warehouse(), closed(month), run)
+    for name, (before, after) in {**compared.totals, **compared.rules}.items():
+        typer.echo(f"{name}: {before} became {after}")
+    for line in compared.lines:
+        typer.echo(
+            f"creator {line.creator_id}: earned {line.earned_before_micro} became {line.earned_micro}, "
+            f"paid {line.paid_before_micro} became {line.paid_micro}"
+        )
+    typer.echo(f"{len(compared.lines)} payout lines differ")

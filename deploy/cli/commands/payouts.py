@@ -1,0 +1,150 @@
+"""`flattr payouts`, `flattr ledger`, `flattr statement`: what comes out of a closed month."""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from deploy.cli.finance import closed, settings, warehouse
+
+Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
+Output = Annotated[Path | None, typer.Option(help="a file; standard output without it")]
+Form = Annotated[Literal["json", "csv", "html"], typer.Option("--format")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    payouts = typer.Typer(help="What creators are paid.", no_args_is_help=True)
+    for command in (show, export, returns):
+        payouts.command(command.__name__)(command)
+    app.add_typer(payouts, name="payouts")
+    ledger = typer.Typer(help="The books.", no_args_is_help=True)
+    ledger.command("export")(beancount)
+    ledger.command("correct")(correct)
+    app.add_typer(ledger, name="ledger")
+    statement = typer.Typer(help="Statements that re-derive to clicks.", no_args_is_help=True)
+    statement.command("member")(member)
+    statement.command("creator")(creator)
+    app.add_typer(statement, name="statement")
+
+
+def show(month: Month, top: Annotated[int, typer.Option(min=1, help="how many creators")] = 20) -> None:
+    """Print the payouts of a closed month, largest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from warehouse.payout.money import as_text
+    from warehouse.payout.closed_months import top_payouts
+
+    proof = closed(month)
+    table = Table("creator", "members", "flattrs", "earned", "paid", "carried", "held", "why", title=f"payouts {month}")
+    for line in top_payouts(warehouse(), proof.month, top):
+        amounts = (line.earned_micro, line.paid_micro, line.carried_out_micro, line.held_out_micro)
+        table.add_row(
+            line.creator_id,
+            str(line.members),
+            str(line.flattrs),
+            *(as_text(amount, proof.currency) for amount in amounts),
+            line.reason,
+        )
+    Console().print(table)
+
+
+def export(
+    month: Month,
+    form: Annotated[Literal["csv", "parquet", "pain.001"], typer.Option("--format")] = "csv",
+    output: Output = None,
+    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="pain.001: when the bank pays")] = None,
+    *,
+    draft: Annotated[bool, typer.Option("--draft", help="pain.001 without two approvals, to look at")] = False,
+) -> None:
+    """Write the payouts of a closed month; payments (pain.001) need two approvals."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse.payout.books import export as exports
+    from warehouse.payout.closed_months import all_payouts
+
+    proof = closed(month)
+    if form == "csv":
+        _write(output, "".join(exports.csv_text(all_payouts(warehouse(), proof.month))).encode())
+    elif form == "parquet":
+        if output is None:
+            raise CommandFailed("Parquet is not for a terminal: give --output FILE.")
+        exports.write_parquet(all_payouts(warehouse(), proof.month), output)
+    else:
+        rules = settings()
+        if on is None or not rules.close_debtor_iban:
+            raise CommandFailed(
+                "pain.001 needs --on YYYY-MM-DD and the paying account: "
+                "FLATTR_CLOSE_DEBTOR_NAME, FLATTR_CLOSE_DEBTOR_IBAN, FLATTR_CLOSE_DEBTOR_BIC."
+            )
+        debtor = exports.Debtor(rules.close_debtor_name, rules.close_debtor_iban, rules.close_debtor_bic)
+        _write(output, exports.pain001(warehouse(), proof, debtor, on.date(), draft=draft))
+
+
+def returns(file: Annotated[Path, typer.Argument(help="CSV: payment_id,amount,reason")]) -> None:
+    """Match payments that the bank returned and credit their creators again with the next close."""
+    from warehouse.payout.inputs.adjustments import import_returns
+
+    typer.echo(f"{len(import_returns(warehouse(), file))} returned payments are credited with the next close")
+
+
+def beancount(month: Month, output: Output = None) -> None:
+    """Write the books from the first closed month up to this one in Beancount's syntax."""
+    from warehouse.payout.books.beancount import beancount_text
+    from warehouse.payout.close.proof import stored_until
+
+    proofs = stored_until(warehouse(), closed(month).month)
+    _write(output, "".join(beancount_text(warehouse(), proofs)).encode())
+
+
+def correct(
+    month: Month,
+    creator_id: str,
+    amount: Annotated[str, typer.Argument(help="such as 12.34; to take back, give --take")],
+    reason: Annotated[str, typer.Option(help="why, for the books")],
+    against: Annotated[Literal["fee", "charity", "kept"], typer.Option(help="who bears it")] = "fee",
+    *,
+    take: Annotated[bool, typer.Option("--take", help="take the amount back from the creator")] = False,
+) -> None:
+    """Correct a creator's line of a closed month by a new entry in the next close."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse.payout.money import AmountError, parse_amount
+    from warehouse.payout.inputs import adjustments as adjust
+    from warehouse.payout.close.months import parse_month
+
+    try:
+        amount_micro = parse_amount(amount, settings().close_currency)
+    except AmountError as error:
+        raise CommandFailed(str(error)) from None
+    made = adjust.correct(
+        warehouse(), creator_id, -amount_micro if take else amount_micro,
+        against=against, month=parse_month(month), reason=reason,
+    )  # fmt: skip
+    typer.echo(f"{made.id} enters the ledger with the next close, citing {made.cites}")
+
+
+def member(month: Month, member_id: str, form: Form = "json", output: Output = None) -> None:
+    """Where a member's pledge went."""
+    from warehouse.payout.books import statements
+
+    statement = statements.member_statement(warehouse(), closed(month), member_id)
+    _write(output, statements.render(statement, form).encode())
+
+
+def creator(month: Month, creator_id: str, form: Form = "json", output: Output = None) -> None:
+    """Where a creator's money came from."""
+    from warehouse.payout.books import statements
+
+    statement = statements.creator_statement(warehouse(), closed(month), creator_id)
+    _write(output, statements.render(statement, form).encode())
+
+
+def _write(output: Path | None, content: bytes) -> None:
+    if output is None:
+        sys.stdout.buffer.write(content)
+    else:
+        output.write_bytes(content)

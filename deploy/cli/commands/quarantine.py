@@ -1,0 +1,212 @@
+"""`flattr quarantine`: flattrs that leave counts and payouts, by rule or by hand, until they are released."""
+
+from __future__ import annotations
+
+import getpass
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deploy.cli.finance import clock, warehouse
+
+if TYPE_CHECKING:
+    from deploy.cli.quarantine_metrics import QuarantineMetrics
+    from warehouse.quarantine.desk import Outcome
+    from warehouse.quarantine.log import Step, Subject
+
+Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
+Member = Annotated[str, typer.Option(help="all of a member's flattrs; with --creator or --thing only those")]
+Creator = Annotated[str, typer.Option(help="all flattrs of a creator; with --member only that member's")]
+Thing = Annotated[str, typer.Option(help="with --member: one flattr, by the thing's id as in a receipt")]
+Site = Annotated[str, typer.Option(help="all flattrs from a site")]
+Reason = Annotated[str, typer.Option(help="why, for the log")]
+By = Annotated[str, typer.Option(envvar="FLATTR_OPERATOR", help="who takes the step; your user's name without it")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    quarantine = typer.Typer(help="Flattrs that leave counts and payouts until released.", no_args_is_help=True)
+    for command in (scan, flag, release):
+        quarantine.command(command.__name__)(command)
+    quarantine.command("list")(list_flags)
+    quarantine.command("log")(show_log)
+    app.add_typer(quarantine, name="quarantine")
+
+
+def scan(
+    month: Annotated[
+        str, typer.Argument(help="YYYY-MM; without it, this month and the last", metavar="[YYYY-MM]")
+    ] = "",
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what the rules find")] = False,
+    every: Annotated[float | None, typer.Option(min=1, help="repeat so often, in s, until stopped")] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(envvar="FLATTR_QUARANTINE_PORT", help="with --every: serve /metrics there for Prometheus"),
+    ] = None,
+    host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: where to listen")] = (
+        "127.0.0.1"
+    ),
+    by: By = "",
+) -> None:
+    """Flag what the rules find in open months, and what was clicked since by whom flags cover."""
+    import time
+
+    from deploy.cli.quarantine_metrics import QuarantineMetrics
+
+    metrics = QuarantineMetrics()
+    if every is not None and port is not None:
+        metrics.serve(host, port)
+    while True:
+        for number in _open_months(month):
+            if dry_run:
+                _find(number)
+            else:
+                _scan(number, _who(by), metrics, patient=every is not None)
+        if every is None:
+            return
+        time.sleep(every)
+
+
+def _open_months(month: str) -> list[int]:
+    """The month named; without one, the last and this one, those that are not closed."""
+    from ingest.contract.click import month_before, month_of
+    from warehouse.payout.close import proof
+    from warehouse.payout.close.months import parse_month
+
+    if month:
+        return [parse_month(month)]
+    now = month_of(clock()())
+    return [number for number in (month_before(now), now) if proof.stored(warehouse(), number) is None]
+
+
+def _find(month: int) -> None:
+    from ingest.contract.click import month_text
+    from warehouse.quarantine import scan as rules
+    from warehouse.quarantine.settings import QuarantineSettings
+
+    found = rules.find(warehouse(), month, QuarantineSettings())
+    for finding in found:
+        typer.echo(f"{finding.rule}: {finding.subject}: {finding.reason}")
+    typer.echo(f"{len(found)} findings in {month_text(month)}, nothing flagged (dry run)")
+
+
+def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> None:
+    """One month once. A ``patient`` scan leaves a month that is being closed to the close, and to its next turn."""
+    from ingest.contract.click import month_text
+    from warehouse.payout.errors import MonthLocked
+    from warehouse.quarantine import desk
+    from warehouse.quarantine.settings import QuarantineSettings
+
+    try:
+        done = desk.scan(warehouse(), month, QuarantineSettings(), by=by, clock=clock())
+    except MonthLocked as error:
+        if not patient:
+            raise
+        typer.echo(str(error))
+        return
+    metrics.show(warehouse(), month, done.flattrs)
+    typer.echo(f"{len(done.steps)} newly flagged in {month_text(month)}; {done.flattrs} flattrs are in quarantine")
+
+
+def flag(
+    month: Month,
+    reason: Reason,
+    member: Member = "",
+    creator: Creator = "",
+    thing: Thing = "",
+    site: Site = "",
+    by: By = "",
+) -> None:
+    """Put a member, creator, site, or one flattr into quarantine; of a closed month, take back what they brought."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.quarantine import desk
+
+    subject = _subject(member, creator, thing, site)
+    done = desk.flag(warehouse(), parse_month(month), subject, reason=reason, by=_who(by), clock=clock())
+    _tell(f"{subject} is flagged", month, done)
+
+
+def release(
+    month: Month,
+    reason: Reason,
+    member: Member = "",
+    creator: Creator = "",
+    thing: Thing = "",
+    site: Site = "",
+    by: By = "",
+) -> None:
+    """Let go what was flagged; of a closed month, give what the flattrs would have earned."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.quarantine import desk
+
+    subject = _subject(member, creator, thing, site)
+    done = desk.release(warehouse(), parse_month(month), subject, reason=reason, by=_who(by), clock=clock())
+    _tell(f"{subject} is released", month, done)
+
+
+def list_flags(month: Month) -> None:
+    """Show the flags that stand."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.quarantine.log import in_force, read_steps
+
+    flags = in_force(read_steps(warehouse(), parse_month(month)))
+    _table(f"{len(flags)} flags stand in {month}", list(flags.values()))
+
+
+def show_log(month: Month) -> None:
+    """Show every step that was taken, oldest first."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.quarantine.log import read_steps
+
+    steps = read_steps(warehouse(), parse_month(month))
+    _table(f"{len(steps)} steps in {month}", steps)
+
+
+def _subject(member: str, creator: str, thing: str, site: str) -> Subject:
+    from warehouse.quarantine.log import Subject
+
+    return Subject.of(member_id=member, creator_id=creator, thing_id=thing.lower(), site_id=site)
+
+
+def _who(by: str) -> str:
+    return by or getpass.getuser()
+
+
+def _tell(what: str, month: str, done: Outcome) -> None:
+    from warehouse.payout.money import as_text
+
+    number = ", ".join(map(str, done.steps))
+    if not done.corrections:
+        typer.echo(f"{what} in {month} (step {number}); {done.flattrs} flattrs are in quarantine")
+        return
+    typer.echo(f"{what} in {month} (step {number}), which is closed; these enter the ledger with the next close:")
+    for entry in done.corrections:
+        creator, gets = (entry.credit[1], True) if entry.credit[1] else (entry.debit[1], False)
+        account = entry.debit[0] if gets else entry.credit[0]
+        amount = f"{as_text(entry.amount_micro)} {entry.currency}"
+        typer.echo(f"  {creator} {'gets' if gets else 'gives back'} {amount}, account {account}, citing {entry.cites}")
+
+
+def _table(title: str, steps: list[Step]) -> None:
+    from datetime import UTC, datetime
+
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left")
+    for column in ("step", "when (UTC)", "what", "subject", "rule", "reason", "by"):
+        table.add_column(column, overflow="fold")
+    for step in steps:
+        at = datetime.fromtimestamp(step.at_ms / 1000, UTC)
+        cells = (
+            str(step.number),
+            f"{at:%Y-%m-%d %H:%M}",
+            step.action,
+            str(step.subject),
+            step.rule,
+            step.reason,
+            step.by,
+        )
+        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
+    Console(width=None if Console().is_terminal else 160).print(table)

@@ -1,0 +1,118 @@
+"""`flattr up` and `flattr demo`: the stack in the foreground."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from deploy.stack.supervisor import Stack
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("up")(up)
+    app.command("demo")(demo)
+
+
+def up(
+    data: Annotated[Path, typer.Option(help="folder for data, keys and logs")] = Path(".flattr"),
+    broker: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
+    ] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(metavar="clickhouse://...", help="your ClickHouse instead of the embedded one")
+    ] = None,
+    partitions: Annotated[int, typer.Option(min=1, help="of the topic of clicks, when it is made")] = 4,
+    clock: Annotated[str, typer.Option(help="system, +SECONDS, -SECONDS or file:PATH")] = "system",
+    broker_port: Annotated[int, typer.Option(help="of the embedded broker; 0 takes a free one")] = 9092,
+    warehouse_port: Annotated[int, typer.Option(help="of the embedded warehouse; 0 takes a free one")] = 9000,
+    ingest_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8001,
+    streams_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8002,
+    api_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8003,
+) -> None:
+    """Run the whole stack in the foreground; Ctrl-C stops it."""
+    from deploy.stack.supervisor import Stack, StackPlan
+
+    plan = StackPlan(
+        folder=data,
+        broker=broker,
+        warehouse=warehouse,
+        partitions=partitions,
+        clock=clock,
+        broker_port=broker_port,
+        warehouse_port=warehouse_port,
+        ingest_port=ingest_port,
+        streams_port=streams_port,
+        api_port=api_port,
+    )
+    _stop_on_signals()
+    with Stack(plan, typer.echo) as stack:
+        typer.echo(f"ready      POST {stack.ingest.url}/v1/clicks   (Ctrl-C stops everything)")
+        try:
+            while True:
+                time.sleep(0.3)
+                for name in stack.watch():
+                    typer.echo(f"{name} is back")
+        except KeyboardInterrupt:
+            typer.echo("stopping: ingest drains, streams flush")
+    typer.echo("stopped")
+
+
+def demo(
+    members: Annotated[int, typer.Option(min=1)] = 1000,
+    creators: Annotated[int, typer.Option(min=1)] = 100,
+    clicks: Annotated[int, typer.Option(min=1)] = 20_000,
+    seed: int = 7,
+    source: Annotated[
+        Path | None,
+        typer.Option(
+            "--input",
+            exists=True,
+            dir_okay=False,
+            help="your own clicks, one JSON object a line, in place of the simulated",
+        ),
+    ] = None,
+    figures: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    data: Annotated[Path, typer.Option(help="folder for data, keys and logs; emptied first")] = Path(".flattr/demo"),
+    broker: Annotated[
+        str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
+    ] = None,
+    minimum_minor: Annotated[int, typer.Option(min=0, help="least payout in cents; the real one is 1000")] = 100,
+    exit_at_end: Annotated[  # noqa: FBT002 - an option, always named
+        bool, typer.Option("--exit", help="end by itself on a terminal too")
+    ] = False,
+) -> None:
+    """Run the whole pipeline once: clicks in, the month closed, a payout table out, every cent explained."""
+    import json
+
+    from rich.console import Console
+
+    from deploy.stack.demo import Demo, DemoPlan
+    from deploy.cli.terminal import at_terminal, wait_for_key
+    from deploy.proving.traffic import Traffic
+
+    traffic = Traffic(members=members, creators=creators, clicks=clicks, seed=seed)
+    plan = DemoPlan(traffic=traffic, source=source, folder=data, minimum_minor=minimum_minor, broker=broker)
+    console = Console()
+
+    def at_end(stack: Stack, found: dict[str, object]) -> None:
+        if figures is not None:
+            figures.write_text(json.dumps(found, indent=2) + "\n")
+        if at_terminal() and not exit_at_end:
+            console.print(f"The closed month: [bold]{stack.api.url}/months/{found['month']}[/]   Press any key to end.")
+            wait_for_key(lambda: list(stack.watch()))
+
+    _stop_on_signals()
+    if not Demo(plan, console).run(at_end)["balanced"]:
+        raise typer.Exit(1)
+
+
+def _stop_on_signals() -> None:
+    # SIGINT too: a shell starts background jobs with it ignored, and Python leaves it so.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)

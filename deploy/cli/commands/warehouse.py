@@ -1,0 +1,25 @@
+"""`flattr warehouse`: the database."""
+
+from __future__ import annotations
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    warehouse = typer.Typer(help="The database.", no_args_is_help=True)
+    warehouse.command("migrate")(migrate)
+    app.add_typer(warehouse, name="warehouse")
+
+
+def migrate() -> None:
+    """Bring the database at FLATTR_WAREHOUSE to this version."""
+    from warehouse.storage.client import Warehouse, masked
+    from warehouse.storage.migrate import migrate as apply
+    from warehouse.storage.migrate import migrations
+    from warehouse.storage.settings import WarehouseSettings
+
+    url = WarehouseSettings().warehouse.get_secret_value()
+    for migration in apply(Warehouse(url)):
+        typer.echo(f"applied {migration.name}")
+    typer.echo(f"{masked(url)} is at migration {migrations()[-1].number:04}")

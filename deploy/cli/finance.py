@@ -1,0 +1,85 @@
+"""What the commands of the month's end share: the parts from the environment, and the proof on the terminal."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from ingest.runtime.clock import Clock
+    from warehouse.storage.client import Warehouse
+    from warehouse.payout.close.log_ends import LogEnds
+    from warehouse.payout.close.proof import Proof
+    from warehouse.payout.close.settings import CloseSettings
+
+
+@functools.cache
+def settings() -> CloseSettings:
+    """The rules of the close."""
+    from warehouse.payout.close.settings import CloseSettings
+
+    return CloseSettings()
+
+
+@functools.cache
+def warehouse() -> Warehouse:
+    """The database, with the close's patience."""
+    from warehouse.storage.client import Warehouse
+    from warehouse.storage.settings import WarehouseSettings
+
+    return Warehouse(WarehouseSettings().warehouse.get_secret_value(), timeout_s=settings().close_timeout_s)
+
+
+def clock() -> Clock:
+    """The clock that FLATTR_CLOCK names."""
+    from ingest.runtime.clock import clock_from
+
+    return clock_from(os.environ.get("FLATTR_CLOCK", "system"))
+
+
+def log_ends() -> LogEnds:
+    """The log of clicks."""
+    from ingest.runtime.kafka_settings import BrokerSettings, client_security
+    from warehouse.payout.close.log_ends import KafkaLogEnds
+
+    log, rules = BrokerSettings(), settings()
+    settle_ms = rules.close_settle_s * 1000 if rules.close_stamps_bounded else None
+    return KafkaLogEnds(log.broker, log.topic_clicks, client_security(log), settle_ms=settle_ms)
+
+
+def closed(month: str) -> Proof:
+    """The proof of a closed month. Raises ``CommandFailed`` while it is open."""
+    from deploy.cli.failures import CommandFailed
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.proof import stored
+
+    proof = stored(warehouse(), parse_month(month))
+    if proof is None:
+        raise CommandFailed(f"{month} is not closed: `flattr month status {month}` says what is missing.")
+    return proof
+
+
+def print_proof(proof: Proof) -> None:
+    """Where every cent and every click went."""
+    from warehouse.payout.money import as_text
+
+    lines = {
+        "charged": proof.pledged_micro,
+        "= paid": proof.paid_micro,
+        "+ fee": proof.fee_micro,
+        "+ held": proof.held_micro,
+        "+ carried": proof.carried_micro,
+        "+ charity": proof.charity_micro,
+    }
+    for name, amount in lines.items():
+        typer.echo(f"  {name:<10} {as_text(amount):>20} {proof.currency}")
+    typer.echo(
+        f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
+        f"+ {proof.rejected} rejected + {proof.late} late"
+    )
+    if proof.quarantined:
+        typer.echo(f"  {proof.quarantined} flattrs in quarantine beside the {proof.flattrs} that were paid for")
+    typer.echo(f"  {proof.members_unfunded} of {proof.members} members unfunded; seal {proof.seal}")

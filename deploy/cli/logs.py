@@ -1,0 +1,84 @@
+"""Logs: one line per event on stderr, for people on a terminal and as JSON elsewhere."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+from typing import Final
+
+import structlog
+
+from ingest.http.redact import redacted_text
+
+REPEAT_QUIET_S: Final = 10.0
+_EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
+_REMEMBERED_MAX: Final = 1000
+
+
+class OncePerWhile(logging.Filter):
+    """Lets a library say a thing once per REPEAT_QUIET_S: aiokafka says twenty times a second that a broker is away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: dict[str, float] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is new or its last showing long enough ago."""
+        now, text = time.monotonic(), record.getMessage()
+        if now - self._said.get(text, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
+            return False
+        if len(self._said) >= _REMEMBERED_MAX:
+            self._said.clear()
+        self._said[text] = now
+        return True
+
+
+class _WithoutTokens(structlog.stdlib.ProcessorFormatter):
+    """A line as it may be kept, whatever brought a token into it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The rendered line."""
+        return redacted_text(super().format(record))
+
+
+def set_up(level: str = "INFO") -> None:
+    """Send structlog and the standard library's loggers through one formatter to stderr."""
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    render: structlog.typing.Processor = (
+        structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        _WithoutTokens(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                render,
+            ],
+        )
+    )
+    logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
+    # A filter on a parent logger does not see its children's records; each that repeats itself is named.
+    for name in (
+        "aiokafka.conn",
+        "aiokafka.client",
+        "aiokafka.producer.sender",
+        "aiokafka.cluster",
+        "aiokafka",
+        _EXPORTER,
+    ):
+        logging.getLogger(name).addFilter(OncePerWhile())
+    # Each try of an export that fails is told in other words; that it failed is enough.
+    logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

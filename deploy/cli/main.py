@@ -1,0 +1,38 @@
+"""The `flattr` command: every part, every job, one word each."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import sys
+
+import typer
+from rich.console import Console
+
+from deploy.cli import commands
+from deploy.stack.running import adopt_running_stack
+
+app = typer.Typer(
+    name="flattr",
+    help="Micropayments counted once and paid to the micro-euro.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+# One module per part under deploy/cli/commands; each has ``register(app)``, which adds its commands.
+# They import what is heavy inside their functions, so that `flattr --help` stays quick.
+for _module in pkgutil.iter_modules(commands.__path__):
+    importlib.import_module(f"deploy.cli.commands.{_module.name}").register(app)
+
+
+def main() -> None:
+    """Run the command line. An expected failure is one sentence and exit code 1, never a traceback."""
+    from deploy.cli.failures import EXPECTED
+
+    adopt_running_stack(sys.argv[1] if len(sys.argv) > 1 else "")
+    try:
+        app()
+    except EXPECTED as error:
+        Console(stderr=True, soft_wrap=True).print(f"flattr: {error}", style="red", markup=False, highlight=False)
+        sys.exit(1)

@@ -1,0 +1,1 @@
+"""Load, chaos and the oracle. Not in the production image."""

@@ -1,0 +1,351 @@
+"""The stack under test: its processes, the links between them, its clock; and everything that can be done to them.
+
+One thread owns an arena: a part dies with the thread that launched it. Nothing here waits but ``start``,
+``heal`` and ``stop``: what takes time is finished by ``tick``, which is called many times a second and
+brings up whatever is down and should not be, as a supervisor does in production.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from aiokafka.errors import KafkaError
+
+from deploy.proving.chaos.proxy import Mode, Proxies, Proxy
+from deploy.proving.chaos.schedule import Targets
+from deploy.stack.embedded import (ROOT, EmbeddedWarehouse, Part, PartFailed, free_port)
+from deploy.stack.kafka_cluster import KafkaNode, cluster
+from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
+from ingest.contract.click import month_of
+from ingest.runtime.clock import system_clock, write_clock_file
+from ingest.admission.tokens import keygen
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
+
+TICK_S: Final = 0.05
+_READY_TIMEOUT_S: Final = 90.0
+_RELAUNCH_AFTER_S: Final = 0.3
+#: A part that died by itself so often is broken; the run ends.
+_EXITS_MAX: Final = 20
+
+
+def plain_command(service: str) -> list[str]:
+    """How a service is started. Tests that break a guarantee on purpose hand in another."""
+    return [sys.executable, "-m", "deploy", service]
+
+
+@dataclass(frozen=True)
+class ArenaPlan:
+    """What to start. ``brokers`` is 1, or 3 with replication 3 and min.insync.replicas 2."""
+
+    folder: Path
+    brokers: int = 1
+    workers: int = 2
+    partitions: int = 4
+    grace_s: int = 5
+    settle_s: int = 15
+    #: The clock's first time, ms: shortly before a month's end.
+    begin_ms: int = 0
+    command: Callable[[str], list[str]] = plain_command
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+class Served(Part):
+    """One of our own services, ready when ``/ready`` says so."""
+
+    def __init__(
+        self, name: str, command: Sequence[str], *, folder: Path, port: int, environment: dict[str, str]
+    ) -> None:
+        super().__init__(name, command, folder=folder, port=port, environment={**environment, "PYTHONPATH": str(ROOT)})
+
+    def is_ready(self) -> bool:
+        """Ask it."""
+        try:
+            with urllib.request.urlopen(f"http://{self.address}/ready", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+@dataclass(frozen=True)
+class Exit:
+    """A process that ended by itself."""
+
+    at: float
+    part: str
+    code: int
+    tail: str
+
+
+class Arena:
+    """All parts of one run. As a context it stops them."""
+
+    def __init__(self, plan: ArenaPlan, say: Callable[[str], None] = lambda _: None) -> None:
+        self.plan = plan
+        self.say = say
+        self.folder = plan.folder.resolve()
+        self.proxies = Proxies()
+        self.links: dict[str, Proxy] = {f"kafka-{number + 1}": self.proxies.before(0) for number in range(plan.brokers)}
+        self.nodes: list[KafkaNode] = cluster(self.folder, [link.port for link in self.links.values()])
+        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", memory_max_bytes=4_000_000_000)
+        self.parts: dict[str, Part] = {node.name: node for node in self.nodes}
+        self.parts["warehouse"] = self.warehouse
+        for node, link in zip(self.nodes, list(self.links.values()), strict=True):
+            link.target = node.port
+        self.broker = ",".join(link.address for link in self.links.values())
+        self.warehouse_url = f"{self.warehouse.url}/flattr"
+        self.token_keys = self.folder / "token-keys.json"
+        self.clock_file = self.folder / "clock"
+        self.spool = self.folder / "spool"
+        self.exits: list[Exit] = []
+        self._base_ms = plan.begin_ms - system_clock()
+        self._down_until: dict[str, float] = {}
+        self._paused: set[str] = set()
+        self._ending: set[str] = set()
+
+    # -- what it is made of
+
+    @property
+    def targets(self) -> Targets:
+        """What faults can hit."""
+        return Targets(
+            brokers=[node.name for node in self.nodes],
+            ingest=[name for name in self.parts if name.startswith("ingest")],
+            streams=[name for name in self.parts if name.startswith("streams")],
+            warehouse="warehouse",
+            links=list(self.links),
+        )
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """Where clicks go in."""
+        return tuple(f"http://{self.parts[name].address}/v1/clicks" for name in self.targets.ingest)
+
+    @property
+    def clock_setting(self) -> str:
+        """What ``FLATTR_CLOCK`` is for everybody."""
+        return f"file:{self.clock_file}"
+
+    def environment(self, warehouse_url: str = "") -> dict[str, str]:
+        """What every service is told."""
+        return {
+            "FLATTR_BROKER": self.broker,
+            "FLATTR_WAREHOUSE": warehouse_url or self.warehouse_url,
+            "FLATTR_CLOCK": self.clock_setting,
+            "FLATTR_GRACE_S": str(self.plan.grace_s),
+            "FLATTR_TOKEN_KEYS": str(self.token_keys),
+            "FLATTR_CLOSE_SETTLE_S": str(self.plan.settle_s),
+            "FLATTR_CLOSE_STAMPS_BOUNDED": "false",
+            "FLATTR_CLOSE_DRAIN_TIMEOUT_S": "2",
+            "FLATTR_CLOSE_CLAIM_REQUIRED": "false",
+            "FLATTR_INGEST_PRODUCE_TIMEOUT_S": "3",
+            "FLATTR_INGEST_SPOOL": str(self.spool),
+            "FLATTR_STREAMS_SESSION_TIMEOUT_S": "4",
+            **self.plan.environment,
+        }
+
+    # -- its clock
+
+    def now_ms(self) -> int:
+        """The arena's time, without the steps of faults."""
+        return system_clock() + self._base_ms
+
+    def month(self) -> int:
+        """The month that it is there."""
+        return month_of(self.now_ms())
+
+    def move_clock_to(self, at_ms: int) -> None:
+        """Set everybody's clock."""
+        self._base_ms = at_ms - system_clock()
+        write_clock_file(self.clock_file, self._base_ms)
+
+    def step_clock(self, by_ms: int) -> None:
+        """Put everybody's clock off its course by so much; an earlier step is taken back."""
+        write_clock_file(self.clock_file, self._base_ms + by_ms)
+
+    # -- its life
+
+    def start(self) -> None:
+        """Start everything and wait until it is ready. Raises ``PartFailed``."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_clock_file(self.clock_file, self._base_ms)
+        keygen(self.token_keys, algorithm="HS256", kid="1")
+        self.warehouse.launch()
+        with ThreadPoolExecutor(len(self.nodes)) as pool:
+            list(pool.map(KafkaNode.prepare, self.nodes))
+        for node in self.nodes:
+            node.launch()
+        self.warehouse.wait_ready()
+        warehouse = Warehouse(self.warehouse_url)
+        migrate(warehouse)
+        warehouse.close()
+        for node in self.nodes:
+            node.wait_ready()
+        self._make_topics()
+        for number in range(1, self.plan.workers + 1):
+            self._add_service("ingest", f"ingest-{number}", self.warehouse_url)
+            self.links[f"warehouse-{number}"] = link = self.proxies.before(self.warehouse.port)
+            self._add_service("streams", f"streams-{number}", f"clickhouse://{link.address}/flattr")
+        self.wait_ready()
+
+    def stop(self) -> None:
+        """End everything, services first."""
+        for name in list(self._paused):
+            self.resume(name)
+        for name in reversed(self.parts):
+            self.parts[name].kill()
+        self.proxies.close()
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def tick(self) -> None:
+        """Bring up what is down and should not be. Raises ``PartFailed`` when a part dies again and again."""
+        now = time.monotonic()
+        for name, part in self.parts.items():
+            if part.running():
+                continue
+            if name not in self._down_until:
+                self._down_until[name] = now + _RELAUNCH_AFTER_S
+                if name not in self._ending:
+                    self._note_exit(name, part)
+            if now >= self._down_until[name]:
+                del self._down_until[name]
+                self._ending.discard(name)
+                part.launch()
+
+    def heal(self) -> None:
+        """End every fault and wait until all parts are ready. Raises ``PartFailed``."""
+        for link in self.links.values():
+            link.set(Mode.PASS)
+        self.step_clock(0)
+        for name in list(self._paused):
+            self.resume(name)
+        for name in self.targets.ingest:
+            self.free_disk(name)
+        self._down_until = dict.fromkeys(self._down_until, 0.0)
+        self.wait_ready()
+
+    def wait_ready(self) -> None:
+        """Wait for all parts, restarting those that die. Raises ``PartFailed``."""
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while waiting := [name for name, part in self.parts.items() if not (part.running() and part.is_ready())]:
+            if time.monotonic() > deadline:
+                raise PartFailed(f"{', '.join(waiting)} not ready in time.\n{self.parts[waiting[0]].tail()}")
+            self.tick()
+            time.sleep(TICK_S)
+
+    # -- what can be done to it
+
+    def kill(self, name: str, for_s: float) -> None:
+        """Kill -9; it comes back after ``for_s``."""
+        self._ending.add(name)
+        self._paused.discard(name)
+        self.parts[name].kill()
+        self._down_until[name] = time.monotonic() + for_s
+
+    def end(self, name: str) -> None:
+        """SIGTERM; it comes back when it has ended."""
+        process = self.parts[name].process
+        if process is not None:
+            self._ending.add(name)
+            process.send_signal(signal.SIGTERM)
+
+    def pause(self, name: str) -> None:
+        """SIGSTOP."""
+        process = self.parts[name].process
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGSTOP)
+            self._paused.add(name)
+
+    def resume(self, name: str) -> None:
+        """SIGCONT."""
+        process = self.parts[name].process
+        self._paused.discard(name)
+        if process is not None and process.poll() is None:
+            process.send_signal(signal.SIGCONT)
+
+    def fill_disk(self, name: str) -> None:
+        """Let every write of a part to a file fail, as on a full disk; a limit stands in for the disk."""
+        self._limit_files(name, 0)
+
+    def free_disk(self, name: str) -> None:
+        """Let it write again."""
+        self._limit_files(name, resource.RLIM_INFINITY)
+
+    def _limit_files(self, name: str, size_bytes: int) -> None:
+        process = self.parts[name].process
+        if process is not None and process.poll() is None:
+            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
+
+    def add_worker(self) -> str:
+        """One more stream worker joins the group; its name."""
+        name = f"guest-{1 + sum(part.startswith('guest') for part in self.parts)}"
+        self._add_service("streams", name, self.warehouse_url)
+        return name
+
+    def remove_worker(self, name: str) -> None:
+        """Kill -9 a guest, for good."""
+        self.parts.pop(name).kill()
+        self._down_until.pop(name, None)
+
+    def command(self, name: str, arguments: Sequence[str]) -> Part:
+        """Launch a command of `flattr` with everybody's settings; whoever called looks after it."""
+        part = Part(
+            name, [sys.executable, "-m", "deploy", *arguments], folder=self.folder / name, port=0,
+            environment={**self.environment(), "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        part.launch()
+        return part
+
+    def _note_exit(self, name: str, part: Part) -> None:
+        code = part.process.returncode if part.process else 0
+        self.exits.append(Exit(time.time(), name, code, part.tail()))
+        self.say(f"{name} ended by itself with code {code}")
+        if sum(exit_.part == name for exit_ in self.exits) > _EXITS_MAX:
+            raise PartFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{part.tail()}")
+
+    def _add_service(self, service: str, name: str, warehouse_url: str) -> None:
+        port = free_port()
+        environment = self.environment(warehouse_url) | {f"FLATTR_{service.upper()}_PORT": str(port)}
+        part = Served(name, self.plan.command(service), folder=self.folder / name, port=port, environment=environment)
+        self.parts[name] = part
+        part.launch()
+
+    def _make_topics(self) -> None:
+        """The cluster may still be electing when its ports answer."""
+        replication = min(3, self.plan.brokers)
+        topics = [TopicPlan("clicks", self.plan.partitions, replication), rejected_plan("rejected", replication)]
+        plans = [topic.unbounded() for topic in topics]
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while True:
+            try:
+                asyncio.run(create_topics(self.broker, plans))
+            except (KafkaError, RuntimeError) as error:
+                if time.monotonic() > deadline:
+                    raise PartFailed(f"no topics: {error}\n{self.nodes[0].tail()}") from error
+                time.sleep(0.3)
+            else:
+                return

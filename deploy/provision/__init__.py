@@ -1,0 +1,1 @@
+"""What has to exist before a first start: topics, rights, secrets, settings."""

@@ -1,0 +1,241 @@
+"""Everything secret that docker-compose.yml needs, made once: authority, certificate, passwords, keys.
+
+| file, under the folder | what is in it | who reads it |
+|---|---|---|
+| `ca.pem` | the authority's certificate; no secret | every client of Kafka |
+| `ca-key.pem` | the authority's key, to sign the next certificate | nobody that runs: keep it elsewhere |
+| `kafka/ca.pem` | the same, where the broker's own side of TLS finds it | kafka |
+| `kafka/broker.p12`, `kafka/password` | the broker's key and certificate; what opens them | kafka |
+| `kafka.env` | the users that Kafka knows | kafka |
+| `clickhouse.env` | the passwords of deploy/images/clickhouse/users.xml | clickhouse |
+| `SERVICE.env` | one service's own users and passwords | that service |
+| `token-keys.json`, `api-keys.json` | keys of member tokens; hashes of API keys | ingest; api |
+
+A file that is there is never written again: a second run adds what a newer version wants, and no more. What
+needs a password of another file reads it there, so that both agree whatever was deleted in between.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import NameOID
+
+from ingest.admission.tokens import keygen
+from warehouse import keys
+
+#: Names by which clients, the broker itself and its health check reach it.
+BROKER_NAMES: Final = ("kafka", "localhost")
+#: Kafka's users; ``broker`` and ``operator`` are its super users.
+BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure")
+#: By service: its user of Kafka and of ClickHouse, and which part of its environment they are.
+SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
+    "topics": ("operator", None),
+    "migrate": (None, "migrate"),
+    "ingest": ("ingest", None),
+    "streams": ("streams", "streams"),
+    "api": (None, "api"),
+    "finance": ("finance", "finance"),
+    "erasure": ("erasure", "erasure"),
+    "grafana": (None, "grafana"),
+}
+WAREHOUSE_USERS: Final = ("streams", "api", "finance", "erasure", "migrate", "grafana")
+#: Who the images run as.
+_OUR_USER: Final = 10001
+_KAFKA_USER: Final = 1000
+_YEARS: Final = 5
+_CURVE: Final = ec.SECP256R1()
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a run found and what it wrote, by name."""
+
+    written: tuple[str, ...]
+    kept: tuple[str, ...]
+    #: of the operator's API key, to be shown once; empty when there was one
+    api_key: str
+
+
+def init(folder: Path, *, names: tuple[str, ...] = BROKER_NAMES) -> Made:
+    """Write what is missing under ``folder``, readable by its reader alone."""
+    return _Secrets(folder, names).init()
+
+
+class _Secrets:
+    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+        self._folder = folder
+        self._names = names
+        self._written: list[str] = []
+        self._kept: list[str] = []
+        self._api_key = ""
+
+    def init(self) -> Made:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / "kafka").mkdir(exist_ok=True)
+        self._certificates()
+        self._kafka()
+        self._clickhouse()
+        for service in SERVICES:
+            self._service(service)
+        self._keys()
+        return Made(tuple(self._written), tuple(self._kept), self._api_key)
+
+    def _write(self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600) -> None:
+        path = self._folder / name
+        # Half a secret would never be written over: it gets its name when it is whole.
+        fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                os.fchmod(descriptor, mode)
+                self._hand_over(fresh, user)
+                file.flush()
+                os.fsync(descriptor)
+            path.hardlink_to(fresh)
+        finally:
+            fresh.unlink()
+        self._written.append(name)
+
+    def _hand_over(self, path: Path, user: int | None) -> None:
+        # Only root can give a file away, as in compose's container: what no image reads goes to who owns the folder,
+        # for it is compose itself that reads the environment files, as whoever calls it.
+        if os.geteuid() == 0:
+            owner = self._folder.stat()
+            os.chown(path, *((owner.st_uid, owner.st_gid) if user is None else (user, user)))
+
+    def _there(self, name: str) -> bool:
+        if not (self._folder / name).exists():
+            return False
+        self._kept.append(name)
+        return True
+
+    def _certificates(self) -> None:
+        if not self._there("ca.pem"):
+            key = ec.generate_private_key(_CURVE)
+            authority = _certificate("flattr authority", key, issuer=None, signer=key, names=())
+            self._write("ca-key.pem", _private(key))
+            self._write("ca.pem", authority.public_bytes(serialization.Encoding.PEM), mode=0o644)
+        if not self._there("kafka/ca.pem"):
+            self._write("kafka/ca.pem", (self._folder / "ca.pem").read_bytes(), mode=0o644)
+        if not self._there("kafka/password"):
+            self._write("kafka/password", secrets.token_urlsafe(24).encode(), user=_KAFKA_USER)
+        if not self._there("kafka/broker.p12"):
+            authority = x509.load_pem_x509_certificate((self._folder / "ca.pem").read_bytes())
+            signer = serialization.load_pem_private_key((self._folder / "ca-key.pem").read_bytes(), None)
+            if not isinstance(signer, ec.EllipticCurvePrivateKey):
+                raise TypeError("ca-key.pem is not the key that was made here")
+            key = ec.generate_private_key(_CURVE)
+            certificate = _certificate("kafka", key, issuer=authority.subject, signer=signer, names=self._names)
+            password = (self._folder / "kafka/password").read_bytes()
+            packed = pkcs12.serialize_key_and_certificates(
+                b"kafka", key, certificate, [authority], serialization.BestAvailableEncryption(password)
+            )
+            self._write("kafka/broker.p12", packed, user=_KAFKA_USER)
+
+    def _kafka(self) -> None:
+        if self._there("kafka.env"):
+            return
+        passwords = {user: secrets.token_urlsafe(24) for user in BROKER_USERS}
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
+        known = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
+        jaas = f'{login} username="broker" password="{passwords["broker"]}" {known};'
+        lines = {
+            "KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG": jaas,
+            "KAFKA_LISTENER_NAME_CONTROLLER_PLAIN_SASL_JAAS_CONFIG": jaas,
+        }
+        self._write("kafka.env", _environment(lines))
+
+    def _clickhouse(self) -> None:
+        if not self._there("clickhouse.env"):
+            passwords = {user.upper(): secrets.token_urlsafe(24) for user in WAREHOUSE_USERS}
+            self._write(
+                "clickhouse.env", _environment({f"FLATTR_DB_PASSWORD_{u}": word for u, word in passwords.items()})
+            )
+
+    def _service(self, service: str) -> None:
+        name = f"{service}.env"
+        if self._there(name):
+            return
+        broker_user, warehouse_user = SERVICES[service]
+        lines = {}
+        if broker_user is not None:
+            lines["FLATTR_BROKER_SASL_USERNAME"] = broker_user
+            lines["FLATTR_BROKER_SASL_PASSWORD"] = self._broker_password(broker_user)
+        if warehouse_user is not None:
+            password = _values(self._folder / "clickhouse.env")[f"FLATTR_DB_PASSWORD_{warehouse_user.upper()}"]
+            if service == "grafana":
+                lines |= {"CLICKHOUSE_USER": "flattr_grafana", "CLICKHOUSE_PASSWORD": password}
+            else:
+                lines["FLATTR_WAREHOUSE"] = f"clickhouse://flattr_{warehouse_user}:{password}@clickhouse:9000/flattr"
+        self._write(name, _environment(lines))
+
+    def _broker_password(self, user: str) -> str:
+        jaas = _values(self._folder / "kafka.env")["KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"]
+        return jaas.partition(f'user_{user}="')[2].partition('"')[0]
+
+    def _keys(self) -> None:
+        tokens = self._folder / "token-keys.json"
+        if not self._there("token-keys.json"):
+            keygen(tokens, algorithm="HS256", kid=secrets.token_hex(4))
+            self._hand_over(tokens, _OUR_USER)
+            self._written.append("token-keys.json")
+        if not self._there("api-keys.json"):
+            self._api_key, key = keys.issue("operator", keys.Role.OPERATOR)
+            keys.save(self._folder / "api-keys.json", [key])
+            self._hand_over(self._folder / "api-keys.json", _OUR_USER)
+            self._written.append("api-keys.json")
+
+
+def _certificate(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    *,
+    issuer: x509.Name | None,
+    signer: ec.EllipticCurvePrivateKey,
+    names: tuple[str, ...],
+) -> x509.Certificate:
+    """Signed for some years; an authority when it has no issuer."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = dt.datetime.now(dt.UTC)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer or subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - dt.timedelta(hours=1))
+        .not_valid_after(now + dt.timedelta(days=365 * _YEARS))
+        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
+    )
+    if names:
+        builder = builder.add_extension(
+            x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False
+        )
+    return builder.sign(signer, hashes.SHA256())
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _environment(values: dict[str, str]) -> bytes:
+    """Lines for compose's ``env_file``; in single quotes nothing in a value means anything."""
+    return "".join(f"{name}='{value}'\n" for name, value in values.items()).encode()
+
+
+def _values(path: Path) -> dict[str, str]:
+    pairs = (line.partition("=") for line in path.read_text().splitlines() if line)
+    return {name: value.strip("'") for name, _, value in pairs}

@@ -1,0 +1,93 @@
+"""The table of all settings, from the classes that read them: docs/settings.md is this module's output."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings
+
+from deploy.cli.api_server import ApiServerSettings
+from ingest.settings import IngestSettings
+from ingest.runtime.trace_settings import TraceSettings
+from streams.settings import StreamsSettings
+from warehouse.api.settings import ApiSettings
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.quarantine.settings import QuarantineSettings
+
+#: By the command that reads them.
+READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
+    "ingest": (IngestSettings, TraceSettings),
+    "streams": (StreamsSettings, TraceSettings),
+    "api": (ApiSettings, ApiServerSettings, TraceSettings),
+    "month": (CloseSettings,),
+    "quarantine": (QuarantineSettings,),
+}
+_HEAD: Final = """# Settings
+
+Every setting is an environment variable, read once at the start of a service. This page
+is written by `flattr settings`, from the code that reads them. Units stand last in a name.
+
+| name | default | read by | what for |
+|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One environment variable."""
+
+    name: str
+    default: str
+    readers: tuple[str, ...]
+    description: str
+
+
+def settings() -> list[Setting]:
+    """All of them by name. Where two services read the same, the longer description stands."""
+    found: dict[str, Setting] = {}
+    for reader, name, field in _fields():
+        before = found.get(name)
+        told = field.description or ""
+        if before is None:
+            found[name] = Setting(name, _shown(field), (reader,), told)
+        else:
+            longer = max(before.description, told, key=len)
+            found[name] = Setting(name, before.default, (*before.readers, reader), longer)
+    return [found[name] for name in sorted(found)]
+
+
+def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
+    for reader, models in READERS.items():
+        for model in models:
+            prefix = model.model_config.get("env_prefix", "")
+            for attribute, field in model.model_fields.items():
+                alias = field.validation_alias
+                yield reader, alias if isinstance(alias, str) else (prefix + attribute).upper(), field
+
+
+def _shown(field: FieldInfo) -> str:
+    value: Any = field.get_default(call_default_factory=False)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
+    if value is None or value in ("", ()) or field.is_required():
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Path):
+        return str(value)
+    return "{}" if value == {} else str(value)
+
+
+def markdown() -> str:
+    """The page."""
+    lines = [
+        f"| `{one.name}` | {f'`{one.default}`' if one.default else ''} | {', '.join(one.readers)} "
+        f"| {one.description.replace('|', '&#124;')} |"
+        for one in settings()
+    ]
+    return _HEAD + "\n".join(lines) + "\n"

@@ -1,0 +1,225 @@
+"""The demo: the whole pipeline once, on a clock that stands shortly before a month's end.
+
+Start the stack, take pledges, send traffic over HTTP, watch the counts, let the month end,
+close it, and tell where every cent went. Every number is read back from the system; only
+what was sent and what was answered is known here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import csv
+import shutil
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from deploy.stack import report
+from deploy.cli.failures import CommandFailed
+from deploy.proving.sender import Answers, send
+from deploy.stack.supervisor import Stack, StackPlan
+from deploy.proving.traffic import (Request, Traffic, member_name, requests, requests_from)
+from ingest.contract.click import (month_after, month_of, month_start_ms, month_text)
+from ingest.runtime.clock import (Clock, clock_from, system_clock, write_clock_file)
+from warehouse.storage.client import Warehouse
+from warehouse.counts.rankings import top_creators
+from warehouse.payout.close.close import close_month
+from warehouse.payout.close.gate import Tallies, read_tallies
+from warehouse.payout.close.log_ends import KafkaLogEnds
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.inputs.pledges import import_pledges
+
+#: The demo's clock starts this long before the month's end: longer than any demo takes.
+BEFORE_MONTH_END_MS: Final = 60 * 60 * 1000
+GRACE_S: Final = 60
+#: How far the clock is stepped past the month's end: over its grace and the close's settling time.
+AFTER_MONTH_END_MS: Final = 10 * 60 * 1000
+COUNTED_TIMEOUT_S: Final = 120.0
+LOOK_EVERY_S: Final = 0.25
+PLEDGE_EUR: Final = 2
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """What to simulate: a traffic plan, or a file of clicks in its place."""
+
+    traffic: Traffic
+    source: Path | None = None
+    folder: Path = Path(".flattr/demo")
+    minimum_minor: int = 100
+    broker: str | None = None
+
+    def requests(self) -> list[Request]:
+        """Everything that will be sent. Raises ``CommandFailed`` when there is nothing in the file."""
+        if self.source is None:
+            return list(requests(self.traffic))
+        found = list(requests_from(self.source))
+        if not found:
+            raise CommandFailed(f"{self.source} holds no clicks: it wants one JSON object a line")
+        return found
+
+    def members(self, todo: Iterable[Request]) -> list[str]:
+        """Who pledges: everybody who clicks, and the simulated members who never do."""
+        silent = [] if self.source else [member_name(number) for number in range(self.traffic.members)]
+        return sorted({request.member_id for request in todo} | set(silent))
+
+
+class Demo:
+    """One run on one console."""
+
+    def __init__(self, plan: DemoPlan, console: Console) -> None:
+        self.plan = plan
+        self.console = console
+        self.month = month_of(system_clock())
+        self.month_end_ms = month_start_ms(month_after(self.month))
+        self.run_id = system_clock()
+        self.clock_file = (plan.folder / "clock").resolve()
+
+    def run(self, at_end: Callable[[Stack, dict[str, Any]], None] = lambda _stack, _figures: None) -> dict[str, Any]:
+        """Do everything and return the figures; ``at_end`` gets them while the stack still runs."""
+        started = time.monotonic()
+        todo = self.plan.requests()
+        self._empty_folder()
+        self._set_clock(self.month_end_ms - BEFORE_MONTH_END_MS)
+        self.console.rule("[bold]1  The stack starts, an hour before the month ends", align="left")
+        with Stack(self._stack_plan(), self._say) as stack:
+            self.console.print(f"[bold]live page  {stack.api.url}/[/]", highlight=False)
+            warehouse = Warehouse(stack.warehouse_url)
+            self._take_pledges(warehouse, self.plan.members(todo))
+            self.console.rule("[bold]2  Clicks come in over HTTP and are counted", align="left")
+            answers = self._send_and_count(stack, warehouse, todo)
+            self.console.rule("[bold]3  The month ends and is closed", align="left")
+            self._set_clock(self.month_end_ms + AFTER_MONTH_END_MS)
+            proof = self._close(stack, warehouse)
+            tallies = read_tallies(warehouse, self.month)
+            report.show(self.console, warehouse, answers, tallies, proof)
+            warehouse.close()
+            figures = report.figures(answers, tallies, proof, seconds=time.monotonic() - started)
+            at_end(stack, figures)
+        return figures
+
+    def _stack_plan(self) -> StackPlan:
+        return StackPlan(
+            folder=self.plan.folder,
+            broker=self.plan.broker,
+            # On a broker of your own, topics of the demo's own.
+            topic_clicks=f"demo-clicks-{self.run_id}" if self.plan.broker else "clicks",
+            topic_rejected=f"demo-rejected-{self.run_id}" if self.plan.broker else "rejected",
+            clock=f"file:{self.clock_file}",
+            grace_s=GRACE_S,
+        )
+
+    def _empty_folder(self) -> None:
+        folder = self.plan.folder
+        if folder.exists() and any(folder.iterdir()) and not self.clock_file.exists():
+            raise CommandFailed(f"{folder} is not a folder of an earlier demo: name one that can be emptied")
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _say(self, line: str) -> None:
+        self.console.print(line, style="dim", markup=False, highlight=False)
+
+    def _set_clock(self, now_ms: int) -> None:
+        write_clock_file(self.clock_file, now_ms - system_clock())
+
+    @property
+    def _clock(self) -> Clock:
+        return clock_from(f"file:{self.clock_file}")
+
+    def _take_pledges(self, warehouse: Warehouse, members: list[str]) -> None:
+        path = self.plan.folder / "pledges.csv"
+        month = month_text(self.month)
+        with path.open("w", newline="") as file:
+            rows = csv.writer(file)
+            rows.writerow(["member_id", "month", "amount", "currency", "paid"])
+            for number, member in enumerate(members):
+                rows.writerow([member, month, PLEDGE_EUR, "EUR", "no" if number % 50 == 49 else "yes"])
+        import_pledges(warehouse, path, self._close_settings().close_currency)
+        self.console.print(f"{len(members)} members pledge EUR {PLEDGE_EUR} each; one in fifty has not paid.")
+
+    def _send_and_count(self, stack: Stack, warehouse: Warehouse, todo: list[Request]) -> Answers:
+        """Send everything and wait until everything that was accepted is counted; show both as they grow."""
+        bars = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=self.console,
+        )
+        total = sum(request.clicks for request in todo)
+        sent, counted = bars.add_task("answered", total=total), bars.add_task("counted", total=total)
+        with Live(bars, console=self.console, refresh_per_second=8) as live:
+
+            def look() -> Tallies:
+                for name in stack.watch():
+                    self._say(f"{name} is back")
+                tallies = read_tallies(warehouse, self.month)
+                bars.update(counted, completed=tallies.accepted)
+                live.update(Group(bars, report.live_table(top_creators(warehouse, self.month, 5))))
+                return tallies
+
+            answers = asyncio.run(
+                self._send(stack, todo, lambda so_far: bars.update(sent, completed=so_far.sent), look)
+            )
+            bars.update(counted, total=answers.accepted)
+            self._wait_counted(answers.accepted, look)
+        self.console.print()
+        return answers
+
+    async def _send(
+        self, stack: Stack, todo: list[Request], on_answer: Callable[[Answers], None], look: Callable[[], object]
+    ) -> Answers:
+        async def look_often() -> None:
+            while True:
+                # In this thread on purpose: a part that is restarted here dies with its parent thread.
+                look()
+                await asyncio.sleep(LOOK_EVERY_S)
+
+        looking = asyncio.create_task(look_often())
+        try:
+            return await send(todo, f"{stack.ingest.url}/v1/clicks", self._token_of(stack), on_answer)
+        finally:
+            looking.cancel()
+
+    def _token_of(self, stack: Stack) -> Callable[[str], str]:
+        from ingest.settings import IngestSettings
+        from ingest.admission.tokens import issue
+
+        audience = IngestSettings().token_audience
+
+        @cache
+        def token_of(member_id: str) -> str:
+            return issue(stack.token_keys, member_id, audience=audience, now_ms=self._clock(), valid_s=3600)
+
+        return token_of
+
+    def _wait_counted(self, accepted: int, look: Callable[[], Tallies]) -> None:
+        deadline = time.monotonic() + COUNTED_TIMEOUT_S
+        while (tallies := look()).accepted < accepted:
+            if time.monotonic() > deadline:
+                raise CommandFailed(
+                    f"{accepted} clicks were accepted and {tallies.accepted} counted after {COUNTED_TIMEOUT_S:.0f} s: "
+                    f"see the log of streams in {self.plan.folder}"
+                )
+            time.sleep(LOOK_EVERY_S)
+
+    def _close_settings(self) -> CloseSettings:
+        return CloseSettings(grace_s=GRACE_S, close_minimum_minor=self.plan.minimum_minor, close_claim_required=False)
+
+    def _close(self, stack: Stack, warehouse: Warehouse) -> Proof:
+        with self.console.status("closing") as status:
+            return close_month(
+                warehouse,
+                self.month,
+                clock=self._clock,
+                log_ends=KafkaLogEnds(stack.broker_address, stack.plan.topic_clicks, settle_ms=None),
+                settings=self._close_settings().model_copy(update={"log_epoch": stack.epoch}),
+                progress=lambda step, percent: status.update(f"closing: {step} ({percent} %)"),
+            )

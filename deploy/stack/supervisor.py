@@ -1,0 +1,274 @@
+"""The whole stack on one machine: broker, warehouse, ingest, streams, api, under one supervisor.
+
+``Stack`` starts the parts in order, each only when the one before answers; hands every
+service the same broker, warehouse and clock; restarts a service that died and says so
+with its last log lines; gives up on one that keeps dying; stops all in reverse order, so
+that ingest drains while the broker is still there and streams flush while the warehouse is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Final, Self
+
+from deploy.stack.embedded import (HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port)
+from deploy.stack.running import remove_environment, write_environment
+from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
+from ingest.admission.tokens import keygen
+from warehouse.storage.client import Warehouse, masked
+from warehouse.storage.migrate import migrate
+
+#: A service that dies this often within RESTART_WINDOW_S will not get better by itself.
+RESTARTS_MAX: Final = 5
+RESTART_WINDOW_S: Final = 60.0
+EPOCH_MAX: Final = 255
+
+
+@dataclass(frozen=True)
+class StackPlan:
+    """What to start, and where. A port of 0 takes a free one.
+
+    ``broker`` (host:port) and ``warehouse`` (clickhouse://...) replace the embedded parts.
+    """
+
+    folder: Path = Path(".flattr")
+    broker: str | None = None
+    warehouse: str | None = None
+    partitions: int = 4
+    topic_clicks: str = "clicks"
+    topic_rejected: str = "rejected"
+    clock: str = "system"
+    grace_s: int = 3600
+    broker_port: int = 0
+    warehouse_port: int = 0
+    ingest_port: int = 0
+    streams_port: int = 0
+    api_port: int = 0
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+class Service(Part):
+    """One of our own processes, ready when ``/ready`` says so."""
+
+    def __init__(self, name: str, *, folder: Path, port: int, environment: dict[str, str]) -> None:
+        super().__init__(
+            name,
+            [sys.executable, "-m", "deploy", name],
+            folder=folder,
+            port=port,
+            environment={**environment, "PYTHONPATH": str(ROOT)},
+        )
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return f"http://{self.address}"
+
+    def is_ready(self) -> bool:
+        """Ask ``/ready``."""
+        try:
+            with urllib.request.urlopen(f"{self.url}/ready", timeout=2) as answer:  # noqa: S310 - always http
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+class Stack:
+    """All parts of one plan. Use as a context: leaving it stops everything.
+
+    ``say`` is told each event in one line. Raises ``PartFailed`` when a part cannot be started.
+    """
+
+    def __init__(self, plan: StackPlan, say: Callable[[str], None] = print) -> None:
+        self.plan = plan
+        self.say = say
+        self.folder = plan.folder.resolve()
+        self.services: dict[str, Service] = {}
+        self.broker: EmbeddedBroker | None = None
+        self.warehouse: EmbeddedWarehouse | None = None
+        self.broker_address = plan.broker or ""
+        self.warehouse_url = plan.warehouse or ""
+        self.epoch = 0
+        self._restarts: dict[str, deque[float]] = {}
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def ingest(self) -> Service:
+        """Where clicks go in."""
+        return self.services["ingest"]
+
+    @property
+    def api(self) -> Service:
+        """Where counts and payouts come out."""
+        return self.services["api"]
+
+    @property
+    def token_keys(self) -> Path:
+        """The file of member-token keys; made on the first start."""
+        return self.folder / "token-keys.json"
+
+    def start(self) -> None:
+        """Start everything, in order."""
+        self._take_folder()
+        self._start_broker()
+        self._start_warehouse()
+        made = asyncio.run(create_topics(self.broker_address, self._topics()))
+        with closing(Warehouse(self.warehouse_url)) as warehouse:
+            applied = migrate(warehouse)
+            self.epoch = self._next_epoch(warehouse)
+        self.say(f"topics     {', '.join(made) or 'were there'}; migrations {len(applied)} applied")
+        self._make_keys()
+        for name, port in self._ports().items():
+            service = Service(name, folder=self.folder / name, port=port, environment=self.environment())
+            self.services[name] = service
+        for service in self.services.values():
+            service.environment |= self._addresses()
+            service.launch()
+        for service in self.services.values():
+            service.wait_ready()
+            self.say(f"{service.name:<10} {service.url}   log {self._shown(service.log)}")
+        write_environment(self.folder, self.environment() | self._addresses())
+
+    def environment(self) -> dict[str, str]:
+        """What every service is told, by the names that settings know."""
+        embedded = {"FLATTR_INGEST_IDEMPOTENCE": "false"} if self.broker else {}
+        return {
+            "FLATTR_BROKER": self.broker_address,
+            "FLATTR_WAREHOUSE": self.warehouse_url,
+            "FLATTR_TOPIC_CLICKS": self.plan.topic_clicks,
+            "FLATTR_TOPIC_REJECTED": self.plan.topic_rejected,
+            "FLATTR_CLOCK": self.plan.clock,
+            "FLATTR_GRACE_S": str(self.plan.grace_s),
+            "FLATTR_LOG_EPOCH": str(self.epoch),
+            "FLATTR_TOKEN_KEYS": str(self.token_keys),
+            "FLATTR_INGEST_SPOOL": str(self.folder / "ingest" / "spool"),
+            **embedded,
+            "FLATTR_CLOSE_STAMPS_BOUNDED": str(not self.broker and self.plan.clock == "system").lower(),
+            **self.plan.environment,
+        }
+
+    def watch(self) -> Iterator[str]:
+        """Look at every part once; restart a dead service and yield its name.
+
+        Raises ``PartFailed`` when the broker is gone (its memory went with it) or a service keeps dying.
+        """
+        if self.broker and not self.broker.running():
+            raise PartFailed(
+                f"the embedded broker died, and the clicks it held in memory with it.\n{self.broker.tail()}"
+            )
+        for part in (self.warehouse, *self.services.values()):
+            if part is not None and not part.running():
+                self._restart(part)
+                yield part.name
+
+    def stop(self) -> None:
+        """Stop all in reverse order; safe to call twice."""
+        for part in (self.services.get("ingest"), self.services.get("streams"), self.services.get("api")):
+            if part is not None:
+                part.stop()
+        for embedded in (self.warehouse, self.broker):
+            if embedded is not None:
+                embedded.stop()
+        if self._lock is not None:
+            remove_environment(self.folder)
+            self._lock.close()
+            self._lock = None
+
+    def _take_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self.folder / "lock").open("w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise PartFailed(f"another stack runs in {self._shown(self.folder)}: stop it, or choose --data") from None
+
+    def _start_broker(self) -> None:
+        if self.plan.broker:
+            self.say(f"broker     {self.broker_address} (yours)")
+            return
+        self.broker = EmbeddedBroker(self.folder / "broker", port=self.plan.broker_port or None).start()
+        self.broker_address = self.broker.address
+        self.say(f"broker     {self.broker_address} (embedded, in memory)")
+
+    def _start_warehouse(self) -> None:
+        if self.plan.warehouse:
+            self.say(f"warehouse  {masked(self.warehouse_url)} (yours)")
+            return
+        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", port=self.plan.warehouse_port or None).start()
+        self.warehouse_url = f"{self.warehouse.url}/flattr"
+        self.say(f"warehouse  {self.warehouse_url} (embedded), HTTP http://{HOST}:{self.warehouse.http_port}")
+
+    def _next_epoch(self, warehouse: Warehouse) -> int:
+        """The log's epoch: an embedded broker starts its offsets anew, so the warehouse's newest plus one."""
+        if self.broker is None:
+            return int(self.plan.environment.get("FLATTR_LOG_EPOCH", "0"))
+        ((newest, partitions),) = warehouse.rows("SELECT max(bitShiftRight(position, 56)), count() FROM progress")
+        epoch = int(newest) + 1 if partitions else 0
+        if epoch > EPOCH_MAX:
+            raise PartFailed(
+                f"{self._shown(self.folder)} has seen {EPOCH_MAX} restarts of the embedded broker: remove it"
+            )
+        return epoch
+
+    def _topics(self) -> list[TopicPlan]:
+        plan = self.plan
+        topics = [TopicPlan(plan.topic_clicks, plan.partitions), rejected_plan(plan.topic_rejected)]
+        return topics if plan.clock == "system" else [topic.unbounded() for topic in topics]
+
+    def _ports(self) -> dict[str, int]:
+        plan = self.plan
+        wanted = {"ingest": plan.ingest_port, "streams": plan.streams_port, "api": plan.api_port}
+        return {name: port or free_port() for name, port in wanted.items()}
+
+    def _addresses(self) -> dict[str, str]:
+        ports = {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
+        # The live page shows whether the others are ready.
+        others = {name: f"{service.url}/ready" for name, service in self.services.items() if name != "api"}
+        return {**ports, "FLATTR_API_PARTS": json.dumps(others), "FLATTR_API_VERIFY_LOG": "true"}
+
+    def _make_keys(self) -> None:
+        if not self.token_keys.exists():
+            keygen(self.token_keys, algorithm="HS256", kid="1")
+
+    def _restart(self, part: Part) -> None:
+        times = self._restarts.setdefault(part.name, deque(maxlen=RESTARTS_MAX))
+        now = time.monotonic()
+        code = part.process.returncode if part.process else None
+        if len(times) == RESTARTS_MAX and now - times[0] < RESTART_WINDOW_S:
+            raise PartFailed(
+                f"{part.name} died {RESTARTS_MAX + 1} times within {RESTART_WINDOW_S:.0f} s.\n{part.tail()}"
+            )
+        times.append(now)
+        self.say(f"{part.name} died (code {code}) and is started again.\n{part.tail()}")
+        part.start()
+
+    def _shown(self, path: Path) -> str:
+        try:
+            return str(path.relative_to(Path.cwd()))
+        except ValueError:
+            return str(path)

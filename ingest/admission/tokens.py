@@ -1,0 +1,280 @@
+"""Member tokens: who clicks. HS256 and EdDSA by key id, rotated without a restart.
+
+The key file is one JSON object, key id -> JWK (RFC 7517). A key with a private part signs
+(HS256's secret is both); the last such key in the file is the one that signs. Rotation: add a key,
+issue with it, remove the old one once its tokens have expired.
+
+A pixel token stands in an address, where logs and Referer headers carry it about. So it is another kind: for a
+few minutes, and for one member's flattr of one thing of one creator on one site. Neither kind opens the other's door.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final, TypeGuard
+
+import jwt
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from ingest.contract.click import (ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, THING_LENGTH_MAX, Reason, identifier)
+from ingest.runtime.clock import Clock
+from ingest.admission.refusal import Refused
+from ingest.runtime.watched_file import FileError, Watched
+
+ALGORITHMS: Final = ("HS256", "EdDSA")
+_TOKEN_MAX_BYTES: Final = 4096
+_CACHE_MAX: Final = 100_000
+#: One sentence for whatever is wrong, so that an answer tells nobody which key ids or members exist.
+_INVALID: Final = "the token is not one that we issued"
+_EARLY_WAIT_MAX_S: Final = 3600
+#: What a pixel token is bound to, besides its member: claim -> longest value.
+PIXEL_CLAIMS: Final = {"creator": ID_LENGTH_MAX, "thing": THING_LENGTH_MAX, "site": ID_LENGTH_MAX}
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Who a token speaks for, and until when (ms)."""
+
+    member_id: str
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Pixel:
+    """The one flattr that a pixel token is for. ``site`` is the site's id, or its key.
+
+    ``begins_at`` is when it was issued, in ms, less what the clocks may differ.
+    """
+
+    member_id: str
+    creator: str
+    thing: str
+    site: str
+    begins_at: int
+
+
+def pixel_audience(audience: str) -> str:
+    """The ``aud`` of pixel tokens beside this one of member tokens."""
+    return f"{audience}-pixel"
+
+
+def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
+    """Key id -> key. Raises ``FileError``."""
+    entries = _entries(path)
+    try:
+        keys = {kid: jwt.PyJWK(entry, algorithm=entry.get("alg")) for kid, entry in entries.items()}
+    except (ValueError, AttributeError, jwt.PyJWTError) as error:
+        raise FileError(f"{path} holds no valid token keys: {error}") from error
+    for kid, key in keys.items():
+        if key.algorithm_name not in ALGORITHMS:
+            raise FileError(f"{path}: key {kid!r} has alg {key.algorithm_name!r}, which is none of {ALGORITHMS}")
+        if key.algorithm_name == "HS256" and len(key.key) < 32:
+            raise FileError(f"{path}: the secret of key {kid!r} is shorter than 32 bytes")
+    return keys
+
+
+def _entries(path: Path) -> dict[str, dict[str, str]]:
+    try:
+        entries = json.loads(path.read_bytes())
+    except OSError as error:
+        raise FileError(
+            f"no token keys in {path} ({error.strerror}): "
+            "`flattr token keygen` makes one, FLATTR_TOKEN_KEYS names another file"
+        ) from error
+    except ValueError as error:
+        raise FileError(f"{path} holds no valid token keys: {error}") from error
+    if not isinstance(entries, dict) or not entries:
+        raise FileError(f"{path} must be a JSON object, key id -> JWK, with at least one key")
+    return entries
+
+
+class Tokens:
+    """Verifies tokens; each once, then from a cache until it expires or the keys change."""
+
+    def __init__(  # noqa: PLR0913 - each is a setting of its own
+        self,
+        path: Path,
+        *,
+        audience: str,
+        clock: Clock,
+        leeway_s: float = 60,
+        pixel_max_s: float = 3600,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the keys. Raises ``FileError``."""
+        self._keys = Watched(path, read_keys, monotonic=monotonic)
+        self._audience = audience
+        self._pixel_audience = pixel_audience(audience)
+        self._clock = clock
+        self._leeway_s = leeway_s
+        self._pixel_max_s = pixel_max_s
+        #: by age; a plain dict takes longer to find its first entry the more before it are gone
+        self._cache: OrderedDict[bytes, Member] = OrderedDict()
+
+    @property
+    def cached(self) -> int:
+        """Tokens that need no verifying."""
+        return len(self._cache)
+
+    def member(self, token: bytes) -> str:
+        """The id of the member whose token this is. Raises ``Refused``."""
+        if self._keys.changed():
+            self._cache.clear()
+        member = self._cache.get(token)
+        if member is None:
+            member = self._verified(token)
+            self._forget_oldest()
+            self._cache[token] = member
+        if member.expires_at <= self._clock():
+            self._cache.pop(token, None)
+            raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
+        return member.member_id
+
+    def _forget_oldest(self) -> None:
+        """Make room for one token; of those that came first, give up two that have expired."""
+        now_ms = self._clock()
+        for token, member in list(islice(self._cache.items(), 2)):
+            if len(self._cache) >= _CACHE_MAX or member.expires_at <= now_ms:
+                del self._cache[token]
+
+    def pixel(self, token: bytes) -> Pixel:
+        """What a pixel token is bound to. Raises ``Refused``."""
+        if self._keys.changed():
+            self._cache.clear()
+        claims = self._claims(token)
+        if claims["aud"] not in (self._pixel_audience, [self._pixel_audience]):
+            raise Refused(Reason.TOKEN_PURPOSE, "this token is a member's, and an address is no place for it")
+        begins_s, expires_s = claims.get("iat"), claims["exp"]
+        if not _is_time(begins_s) or expires_s - begins_s > self._pixel_max_s:
+            raise Refused(
+                Reason.TOKEN_PURPOSE, f"a pixel token has iat, and exp at most {self._pixel_max_s:g} s after it"
+            )
+        self._check_begun(begins_s)
+        if expires_s * 1000 <= self._clock():
+            raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
+        bound = {name: claims.get(name) for name in PIXEL_CLAIMS}
+        if not all(isinstance(value, str) and 0 < len(value) <= PIXEL_CLAIMS[name] for name, value in bound.items()):
+            raise Refused(Reason.TOKEN_SCOPE, "a pixel token names its creator, thing and site")
+        return Pixel(
+            claims["sub"], claims["creator"], claims["thing"], claims["site"], round((begins_s - self._leeway_s) * 1000)
+        )
+
+    def _verified(self, token: bytes) -> Member:
+        claims = self._claims(token)
+        if self._pixel_audience in claims["aud"] and claims["aud"] != self._audience:
+            raise Refused(Reason.TOKEN_PURPOSE, "this token is for a pixel")
+        return Member(claims["sub"], round(claims["exp"] * 1000))
+
+    def _claims(self, token: bytes) -> dict[str, Any]:
+        """The claims of a token of either kind that we issued and whose time has begun. Raises ``Refused``."""
+        try:
+            if len(token) > _TOKEN_MAX_BYTES:
+                raise Refused(Reason.TOKEN_INVALID, _INVALID)
+            key = self._keys.value[jwt.get_unverified_header(token)["kid"]]
+            # The times are held against our own clock, below.
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=[key.algorithm_name],
+                audience=[self._audience, self._pixel_audience],
+                options={
+                    "require": ["sub", "exp", "aud"],
+                    "verify_exp": False,
+                    "verify_iat": False,
+                    "verify_nbf": False,
+                },
+            )
+            begins_s = claims.get("nbf", 0)
+            if not IDENTIFIER.fullmatch(claims["sub"]):
+                # We signed it: whoever has it may know what is wrong.
+                raise Refused(Reason.TOKEN_INVALID, f"the token's sub names no member: it must be {IDENTIFIER_RULE}")
+            if not _is_time(claims["exp"]) or not _is_time(begins_s):
+                raise Refused(Reason.TOKEN_INVALID, _INVALID)
+        except (jwt.PyJWTError, KeyError, ValueError, TypeError, RecursionError):
+            raise Refused(Reason.TOKEN_INVALID, _INVALID) from None
+        self._check_begun(begins_s)
+        return claims
+
+    def _check_begun(self, begins_s: float) -> None:
+        """Raise ``Refused`` when a token begins later than the difference of two clocks explains."""
+        early_s = begins_s - self._clock() / 1000 - self._leeway_s
+        if early_s > 0:
+            wait_s = min(math.ceil(early_s), _EARLY_WAIT_MAX_S)
+            raise Refused(
+                Reason.TOKEN_EARLY, "the token is not good yet: send it again then", retry_after_s=max(1, wait_s)
+            )
+
+
+def _is_time(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
+
+
+def issue(  # noqa: PLR0913 - a token has so many parts
+    path: Path,
+    member_id: str,
+    *,
+    audience: str,
+    now_ms: int,
+    valid_s: int,
+    kid: str | None = None,
+    bound: Mapping[str, str] | None = None,
+) -> str:
+    """Sign a token for a member with ``kid``, or with the file's last key that can sign.
+
+    ``bound`` are the claims of a pixel token (``PIXEL_CLAIMS``), and make it one. Raises ``FileError``, and
+    ``ValueError`` when the member's id is none.
+    """
+    identifier("member_id", member_id)
+    entries, keys = _entries(path), read_keys(path)
+    signing = [name for name, entry in entries.items() if entry.get("kty") == "oct" or "d" in entry]
+    if not signing or (kid is not None and kid not in signing):
+        raise FileError(f"{path} has no key {kid or ''} that can sign")
+    kid = kid or signing[-1]
+    claims = {
+        "sub": member_id,
+        "aud": pixel_audience(audience) if bound else audience,
+        "iat": now_ms // 1000,
+        "exp": now_ms // 1000 + valid_s,
+        **(bound or {}),
+    }
+    return jwt.encode(claims, keys[kid].key, algorithm=keys[kid].algorithm_name, headers={"kid": kid})
+
+
+def keygen(path: Path, *, algorithm: str, kid: str) -> None:
+    """Add a key to the file, or make the file, readable by its owner alone. Raises ``FileError``."""
+    entries = json.loads(path.read_bytes()) if path.exists() else {}
+    if kid in entries:
+        raise FileError(f"{path} has a key {kid!r} already")
+    entries[kid] = _new_key(algorithm)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(f".{os.getpid()}.new")
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(entries, indent=2) + "\n")
+    fresh.replace(path)
+
+
+def _new_key(algorithm: str) -> dict[str, str]:
+    if algorithm == "HS256":
+        return {"kty": "oct", "alg": "HS256", "k": _base64url(secrets.token_bytes(32))}
+    key = Ed25519PrivateKey.generate()
+    return {
+        "kty": "OKP",
+        "crv": "Ed25519",
+        "alg": "EdDSA",
+        "x": _base64url(key.public_key().public_bytes_raw()),
+        "d": _base64url(key.private_bytes_raw()),
+    }
+
+
+def _base64url(data: bytes) -> str:
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()

@@ -1,0 +1,297 @@
+"""From bytes to clicks: what is a click, and why something is none. Pure: bytes, member and time in, decision out.
+
+Two paths that agree (tests/ingest/test_validate.py holds them together): well-formed input is decoded
+straight into a struct; whatever that refuses is looked at again field by field, to name the field and the
+reason, or to let through what only the strict path minds (``x_...`` fields).
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, Literal, get_args
+
+import msgspec
+
+from ingest.contract import click as wire
+from ingest.runtime.aliases import Aliases, Table, thing_id
+from ingest.contract.thing import plain
+from ingest.contract.click import UNREADABLE, Click, Reason
+from ingest.admission.refusal import Refusal, Refused
+from ingest.admission.request import NDJSON
+
+_ACTIONS: Final = get_args(wire.ActionName)
+_THINGS_REMEMBERED: Final = 65_536
+
+
+class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """A click as a client sends it."""
+
+    creator_id: wire.Id
+    thing: wire.Thing
+    v: Literal[1] = wire.VERSION
+    click_id: str | None = None
+    action: wire.ActionName = "flattr"
+    member_id: str | None = None
+    site_id: wire.Id | None = None
+    clicked_at: wire.Time | str | None = None
+    sent_at: wire.Time | str | None = None
+    token: str | None = None
+
+
+_FIELDS: Final = frozenset(_Wire.__struct_fields__)
+_one = msgspec.json.Decoder(_Wire)
+_many = msgspec.json.Decoder(list[_Wire])
+_anything = msgspec.json.Decoder()
+_items = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose clicks these are, and from which site (empty: none that has a key)."""
+
+    member_id: str
+    site_id: str = ""
+
+
+class _Bad(Exception):
+    """One field is wrong."""
+
+    def __init__(self, reason: Reason, field: str, detail: str) -> None:
+        super().__init__(detail)
+        self.reason, self.field, self.detail = reason, field, detail
+
+
+class Validator:
+    """Turns the items of one deployment's requests into clicks: it knows the alias table and how ids are made."""
+
+    def __init__(
+        self,
+        aliases: Aliases | None = None,
+        *,
+        new_id: Callable[[], uuid.UUID] = uuid.uuid4,
+        batch_max_clicks: int = 1000,
+    ) -> None:
+        self._new_id = new_id
+        self._batch_max_clicks = batch_max_clicks
+        self._aliases = aliases or Aliases()
+        self._in_force = self._aliases.look()
+
+        @lru_cache(_THINGS_REMEMBERED)
+        def named(table: Table, creator_id: str, sent: str) -> tuple[str, str]:
+            thing = plain(sent)
+            return thing, thing_id(creator_id, thing, table)
+
+        self._named = named
+
+    def read(self, body: bytes, media_type: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
+        """The verdict on every item of a body, in its order. Raises ``Refused`` when the body as a whole is none."""
+        self._in_force = self._aliases.look()
+        body = body.strip(b" \t\r\n")
+        if not body:
+            raise Refused(Reason.BODY_EMPTY, "the body is empty")
+        if media_type in NDJSON:
+            return self._lines(split_lines(body), caller, now_ms)
+        if body[0] == 0x5B:
+            return self._array(body, caller, now_ms)
+        return [self.item(body, 0, caller, now_ms)]
+
+    def is_thing(self, click: Click, creator_id: str, thing: str) -> bool:
+        """Whether the click is for this thing of this creator, by the aliases that the click goes by."""
+        at_ms = wire.true_time_ms(click.clicked_at, click.sent_at, click.received_at)
+        try:
+            _, thing_id = self._named(self._in_force.only or self._in_force.at(at_ms), creator_id, thing)
+        except ValueError:
+            return False
+        return thing_id == click.thing_id
+
+    def raws(self, body: bytes, media_type: bytes) -> list[bytes]:
+        """Each item's bytes, in the order of ``read``'s verdicts, of a body that ``read`` took apart."""
+        body = body.strip(b" \t\r\n")
+        if media_type in NDJSON:
+            return split_lines(body)
+        return split_array(body) if body[0] == 0x5B else [body]
+
+    def item(self, raw: bytes, index: int, caller: Caller, now_ms: int) -> Click | Refusal:
+        """The verdict on one item."""
+        try:
+            return self._click(_one.decode(raw), caller, now_ms)
+        except UNREADABLE:
+            pass
+        except _Bad as bad:
+            return Refusal(bad.reason, bad.detail, index, bad.field)
+        try:
+            return self._click(_diagnosed(raw), caller, now_ms)
+        except _Bad as bad:
+            return Refusal(bad.reason, bad.detail, index, bad.field)
+
+    def _lines(self, lines: list[bytes], caller: Caller, now_ms: int) -> list[Click | Refusal]:
+        self._check_count(len(lines))
+        return [self.item(line, index, caller, now_ms) for index, line in enumerate(lines)]
+
+    def _array(self, body: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
+        raws = split_array(body)
+        if not raws:
+            raise Refused(Reason.BODY_EMPTY, "the array is empty")
+        self._check_count(len(raws))
+        try:
+            wires = _many.decode(body)
+            return [self._click(one, caller, now_ms) for one in wires]
+        except (*UNREADABLE, _Bad):
+            return [self.item(raw, index, caller, now_ms) for index, raw in enumerate(raws)]
+
+    def _check_count(self, count: int) -> None:
+        if count > self._batch_max_clicks:
+            raise Refused(
+                Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; at most {self._batch_max_clicks} are taken"
+            )
+
+    def _click(self, sent: _Wire, caller: Caller, now_ms: int) -> Click:
+        if sent.member_id is not None and sent.member_id != caller.member_id:
+            raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token speaks for another member")
+        if sent.creator_id == caller.member_id:
+            raise _Bad(Reason.OWN_THING, "creator_id", "nobody flattrs a thing of their own")
+        if caller.site_id and sent.site_id not in (None, caller.site_id):
+            raise _Bad(Reason.FIELD_VALUE, "site_id", "the key speaks for another site")
+        clicked_at, sent_at = _times(sent, now_ms)
+        table = self._in_force.only or self._in_force.at(wire.true_time_ms(clicked_at, sent_at, now_ms))
+        try:
+            thing, thing_id = self._named(table, sent.creator_id, sent.thing)
+        except ValueError as error:
+            raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
+        return Click(
+            v=wire.VERSION,
+            click_id=self._click_id(sent.click_id),
+            action=sent.action,
+            member_id=caller.member_id,
+            creator_id=sent.creator_id,
+            thing=thing,
+            thing_id=thing_id,
+            site_id=caller.site_id or sent.site_id or "",
+            clicked_at=clicked_at,
+            received_at=now_ms,
+            sent_at=sent_at,
+        )
+
+    def _click_id(self, sent: str | None) -> str:
+        if sent is None:
+            return str(self._new_id())
+        if wire.UUID.fullmatch(sent):
+            return sent
+        folded = sent.lower()
+        if wire.UUID.fullmatch(folded):
+            return folded
+        raise _Bad(Reason.FIELD_VALUE, "click_id", "a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
+
+
+def split_lines(body: bytes) -> list[bytes]:
+    """The items of NDJSON; blank lines are none."""
+    return [line for line in body.split(b"\n") if line.strip()]
+
+
+def split_array(body: bytes) -> list[bytes]:
+    """The items of a JSON array as they stand. Raises ``Refused`` when it is none."""
+    try:
+        return [bytes(raw) for raw in _items.decode(body)]
+    except UNREADABLE as error:
+        raise Refused(Reason.JSON_MALFORMED, _plain(error)) from None
+
+
+def _times(sent: _Wire, now_ms: int) -> tuple[int, int | None]:
+    """``clicked_at`` and ``sent_at`` as the client said them: what they make together is for readers to say.
+
+    A click without its own time is one of now, and by our clock: what the client's then says is checked and dropped.
+    """
+    sent_at = None if sent.sent_at is None else _time("sent_at", sent.sent_at)
+    if sent.clicked_at is None:
+        return now_ms, None
+    return _time("clicked_at", sent.clicked_at), sent_at
+
+
+def _time(field: str, sent: int | str) -> int:
+    try:
+        return wire.parse_time(sent)
+    except ValueError as error:
+        raise _Bad(Reason.FIELD_VALUE, field, str(error)) from None
+
+
+def _diagnosed(raw: bytes) -> _Wire:
+    """Look at what the strict decoder refused. Raises ``_Bad``, or returns what it need not have refused."""
+    try:
+        sent = _anything.decode(raw)
+    except UNREADABLE as error:
+        raise _Bad(Reason.JSON_MALFORMED, "", _plain(error)) from None
+    if not isinstance(sent, dict):
+        raise _Bad(Reason.NOT_AN_OBJECT, "", "a click is a JSON object")
+    _check_version(sent)
+    for name in sent:
+        if name not in _FIELDS and not name.startswith("x_"):
+            raise _Bad(Reason.FIELD_UNKNOWN, _shown(name), "no such field; your own fields begin with x_")
+    thing = _text(sent, "thing", required=True, length_max=wire.THING_LENGTH_MAX)
+    action = _text(sent, "action") or "flattr"
+    if action not in _ACTIONS:
+        raise _Bad(Reason.FIELD_VALUE, "action", "flattr or undo")
+    return _Wire(
+        creator_id=_identifier(sent, "creator_id", required=True) or "",
+        thing=thing or "",
+        click_id=_text(sent, "click_id"),
+        action=action,  # type: ignore[arg-type] # one of _ACTIONS, checked above
+        member_id=_text(sent, "member_id"),
+        site_id=_identifier(sent, "site_id"),
+        clicked_at=_sent_time(sent, "clicked_at"),
+        sent_at=_sent_time(sent, "sent_at"),
+    )
+
+
+def _check_version(sent: dict[str, Any]) -> None:
+    version = sent.get("v", wire.VERSION)
+    if isinstance(version, bool) or not isinstance(version, int):
+        raise _Bad(Reason.FIELD_TYPE, "v", "the version is a whole number")
+    if version != wire.VERSION:
+        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"version {wire.VERSION} is spoken here")
+
+
+def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max: int = 4096) -> str | None:
+    value = sent.get(name)
+    if value is None and name in sent and name in ("thing", "creator_id", "action"):
+        raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
+    if value is None:
+        if required:
+            raise _Bad(Reason.FIELD_MISSING, name, "this field is needed")
+        return None
+    if not isinstance(value, str):
+        raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
+    if len(value) > length_max:
+        raise _Bad(Reason.FIELD_TOO_LONG, name, f"{len(value)} characters; at most {length_max}")
+    if not value and name in ("thing", "action"):
+        raise _Bad(Reason.FIELD_VALUE, name, "must not be empty")
+    return value
+
+
+def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> str | None:
+    value = _text(sent, name, required=required, length_max=wire.ID_LENGTH_MAX)
+    if value is not None and not wire.IDENTIFIER.fullmatch(value):
+        raise _Bad(Reason.FIELD_VALUE, name, wire.IDENTIFIER_RULE)
+    return value
+
+
+def _sent_time(sent: dict[str, Any], name: str) -> int | str | None:
+    value = sent.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+        raise _Bad(Reason.FIELD_TYPE, name, "milliseconds since 1970 as a whole number, or RFC 3339")
+    return value
+
+
+def _shown(name: str) -> str:
+    """A field's name as an answer may carry it: bounded, and without half a character."""
+    return name[:64].encode("utf-8", "replace").decode()
+
+
+def _plain(error: Exception) -> str:
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    if isinstance(error, UnicodeDecodeError):
+        return "not UTF-8"
+    return str(error)[:200]

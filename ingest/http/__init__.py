@@ -1,0 +1,1 @@
+"""Sockets and HTTP: bounded connections, the beacon, problem details, what browsers load."""

@@ -1,0 +1,356 @@
+"""What becomes of a request: read, admitted, validated, published, answered.
+
+No framework and no task of its own: a request comes in as values, and its answer goes out through a callback
+once the broker has its clicks. ingest/http/server.py calls this straight from the socket; ``asgi`` is the same
+as a raw ASGI route, for servers that know nothing of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, MutableMapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import structlog
+from aiokafka.partitioner import murmur2
+
+from ingest.admission.caller import Admission
+from ingest.log.lane import Placed
+from ingest.contract.click import (Click, Reason, encode, true_time_ms)
+from ingest.runtime.clock import Clock
+from ingest.http.refused_input import Kept
+from ingest.metrics import Metrics
+from ingest.runtime.client_address import client_address
+from ingest.log.publisher import Publisher
+from ingest.admission.refusal import Refusal, Refused, problem
+from ingest.admission.request import JSON, Request
+from ingest.settings import IngestSettings
+from ingest.admission.tokens import Pixel
+from ingest.admission.validate import Caller, Validator
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Headers = tuple[tuple[bytes, bytes], ...]
+#: How an answer leaves: status, headers (without content-length), body.
+Reply = Callable[[int, Headers, bytes], None]
+
+CLICKS: Final = "/v1/clicks"
+PIXEL: Final = "/v1/click.gif"
+PATHS: Final = frozenset({CLICKS, PIXEL})
+#: A transparent GIF of one pixel.
+GIF: Final = (
+    b"GIF89a\x01\x00\x01\x00\x80\x00\x00\x00\x00\x00\x00\x00\x00!\xf9\x04\x01\x00\x00\x00\x00,"
+    b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
+)
+_METHODS: Final = {CLICKS: "POST", PIXEL: "GET"}
+_JSON_HEADERS: Final[Headers] = ((b"content-type", b"application/json"),)
+_PROBLEM: Final = (b"content-type", b"application/problem+json")
+_PREFLIGHT: Final[Headers] = (
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-flattr-site"),
+    (b"access-control-max-age", b"86400"),
+)
+_HASHES_REMEMBERED: Final = 200_000
+_DETAILS: Final = {
+    Reason.BROKER_UNAVAILABLE: "the broker did not take it in time: send it again with the same click_id",
+    Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
+    Reason.DRAINING: "this server is stopping: send it again with the same click_id",
+    Reason.BODIES_FULL: "too much is under way here: send it again with the same click_id",
+    Reason.CONNECTIONS_FULL: "too many are connected here: send it again with the same click_id",
+}
+_NOBODY: Final = Caller("")
+_encoder = msgspec.json.Encoder()
+_log = structlog.get_logger(__name__)
+
+
+class Receipt(msgspec.Struct, gc=False):
+    """Where an accepted click is: the position of its record, and its line in it; all None in the spool."""
+
+    item: int
+    click_id: str
+    partition: int | None
+    offset: int | None
+    index: int | None
+
+
+class Taken(msgspec.Struct):
+    """The body of a 202: a verdict on every item, by its index in the request."""
+
+    receipts: list[Receipt]
+    refused: list[Refusal]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the beacon works with."""
+
+    settings: IngestSettings
+    publisher: Publisher
+    admission: Admission
+    validator: Validator
+    clock: Clock
+    metrics: Metrics
+    kept: Kept
+
+
+class Beacon:
+    """Answers requests for /v1/clicks and /v1/click.gif."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._settings = parts.settings
+        self._publisher = parts.publisher
+        self._submit = parts.publisher.submit
+        self._admission = parts.admission
+        self._validator = parts.validator
+        self._clock = parts.clock
+        self._metrics = parts.metrics
+        self._hashes: dict[str, int] = {}
+        self._kept = parts.kept
+
+    def take(self, request: Request, body: bytes, reply: Reply) -> None:
+        """Answer a request that is here as a whole, now or when its clicks are kept."""
+        exchange = Exchange(self, request, body, reply)
+        self._metrics.requests += 1
+        try:
+            if request.method == "OPTIONS":
+                exchange.reply(204, _PREFLIGHT, b"")
+                return
+            self._publish(exchange, self._verdicts(exchange))
+        except Refused as refused:
+            exchange.refuse(refused)
+        except Exception:  # noqa: BLE001 - the connection is shared with the next request
+            _log.exception("a request found a bug of ours", path=request.path)
+            reply(500, _JSON_HEADERS, b'{"detail":"our mistake; it is in the log"}')
+
+    def refuse(self, request: Request, refused: Refused, body: bytes, reply: Reply) -> None:
+        """Answer a request whose body was never whole."""
+        self._metrics.requests += 1
+        exchange = Exchange(self, request, body, reply)
+        exchange.caller = self._admission.known(request)
+        exchange.refuse(refused)
+
+    def refuse_head(self, refused: Refused) -> tuple[int, bytes]:
+        """Status and body for what never became a request."""
+        self._metrics.refused[refused.refusal.reason] += 1
+        return problem([refused.refusal])
+
+    def check_length(self, length: int) -> None:
+        """Raise ``Refused`` when a body has grown, or is announced to grow, over the cap."""
+        if length > self._settings.body_max_bytes:
+            raise Refused(Reason.BODY_TOO_LARGE, f"at most {self._settings.body_max_bytes} bytes are taken")
+
+    async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The same as an ASGI app."""
+        peer = scope.get("client")
+        address = client_address(peer and peer[0], scope["headers"], self._settings.trusted_proxies)
+        request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], address)
+        answer: asyncio.Future[tuple[int, Headers, bytes]] = asyncio.get_running_loop().create_future()
+
+        def reply(status: int, headers: Headers, body: bytes) -> None:
+            if not answer.done():
+                answer.set_result((status, headers, body))
+
+        body = bytearray()
+        try:
+            await self._read(request, receive, body)
+            self.take(request, bytes(body), reply)
+        except Refused as refused:
+            self.refuse(request, refused, bytes(body), reply)
+        except ConnectionAbortedError:
+            return
+        status, headers, content = await answer
+        headers = (*headers, (b"content-length", b"%d" % len(content)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _read(self, request: Request, receive: Receive, body: bytearray) -> None:
+        self.check_length(request.length)
+        try:
+            async with asyncio.timeout(self._settings.body_timeout_s):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise ConnectionAbortedError
+                    body += message.get("body", b"")
+                    self.check_length(len(body))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            raise Refused(Reason.BODY_TIMEOUT, "the body did not arrive in time") from None
+
+    def _verdicts(self, exchange: Exchange) -> list[Click | Refusal]:
+        request = exchange.request
+        if request.method != _METHODS[request.path]:
+            raise Refused(Reason.METHOD_NOT_ALLOWED, f"this takes {_METHODS[request.path]}")
+        request.check()
+        if request.path == PIXEL:
+            return self._pixel(exchange)
+        try:
+            plain = request.unpacked(exchange.body, self._settings.body_max_bytes)
+            exchange.body, exchange.media_type = request.as_json(plain)
+        except Refused:
+            exchange.caller = self._admission.known(request)
+            raise
+        exchange.unpacked = True
+        try:
+            exchange.caller = self._admission.caller(request, exchange.body, exchange.media_type)
+        except Refused as refused:
+            self._admission.check_failures(request, refused)
+            raise
+        verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, self._clock())
+        self._admission.check_rate(exchange.caller, len(verdicts))
+        return verdicts
+
+    def _pixel(self, exchange: Exchange) -> list[Click | Refusal]:
+        """The verdict on the one flattr that a pixel's token is bound to."""
+        request = exchange.request
+        exchange.body, exchange.media_type, exchange.unpacked = request.query_as_json(), JSON, True
+        try:
+            exchange.caller, pixel = self._admission.pixel(request, exchange.body)
+        except Refused as refused:
+            self._admission.check_failures(request, refused)
+            raise
+        verdicts = self._validator.read(exchange.body, JSON, exchange.caller, self._clock())
+        self._admission.check_rate(exchange.caller, len(verdicts))
+        return [self._within(pixel, verdict) for verdict in verdicts]
+
+    def _within(self, pixel: Pixel, verdict: Click | Refusal) -> Click | Refusal:
+        if isinstance(verdict, Refusal):
+            return verdict
+        if verdict.action != "flattr":
+            return Refusal(Reason.FIELD_VALUE, "a pixel takes nothing back", 0, "action")
+        # Whoever writes the page writes the address: one view must not flattr in the month before, too.
+        if true_time_ms(verdict.clicked_at, verdict.sent_at, verdict.received_at) < pixel.begins_at:
+            return Refusal(Reason.TOKEN_SCOPE, "the click is older than its token", 0, "clicked_at")
+        if verdict.creator_id != pixel.creator or not self._validator.is_thing(verdict, pixel.creator, pixel.thing):
+            return Refusal(Reason.TOKEN_SCOPE, "the token is for another creator or thing", 0)
+        return verdict
+
+    def _publish(self, exchange: Exchange, verdicts: list[Click | Refusal]) -> None:
+        """Hand the clicks over: they are one member's, so one chunk of one partition."""
+        for item, verdict in enumerate(verdicts):
+            if isinstance(verdict, Click):
+                exchange.clicks.append((item, verdict))
+            else:
+                exchange.refused.append(verdict)
+        if not exchange.clicks:
+            exchange.finish()
+            return
+        lines = b"\n".join([encode(click) for _, click in exchange.clicks])
+        self._submit(self._hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
+
+    def _hash(self, member_id: str) -> int:
+        """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""
+        known = self._hashes.get(member_id)
+        if known is None:
+            if len(self._hashes) >= _HASHES_REMEMBERED:
+                self._hashes.clear()
+            known = self._hashes[member_id] = murmur2(member_id.encode()) & 0x7FFFFFFF
+        return known
+
+    def answered(self, exchange: Exchange, accepted: int) -> None:
+        """Count an answer, and keep what was refused."""
+        metrics = self._metrics
+        metrics.accepted += accepted
+        metrics.answer_seconds.observe(time.perf_counter() - exchange.began)
+        if not exchange.refused:
+            return
+        raws = [exchange.body]
+        if any(refusal.item is not None for refusal in exchange.refused):
+            raws = self._validator.raws(exchange.body, exchange.media_type)
+        packed = not exchange.unpacked and exchange.request.encoding not in (b"", b"identity")
+        for refusal in exchange.refused:
+            metrics.refused[refusal.reason] += 1
+            # A replay that is refused again is on the list already. Whoever says so is kept less of, and that is all.
+            if not exchange.request.header(b"x-flattr-replay"):
+                self._kept.take(refusal, raws[refusal.item or 0], exchange.caller, packed=packed)
+
+    def cors(self, request: Request) -> Headers:
+        """What lets a page read the answer."""
+        origin = self._admission.origin_to_answer(request)
+        if not origin:
+            return ()
+        allow = (b"access-control-allow-origin", origin)
+        return (allow,) if origin == b"*" else (
+            allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")
+        )  # fmt: skip
+
+
+class Exchange:
+    """One request on its way to its answer."""
+
+    __slots__ = (
+        "_beacon",
+        "_reply",
+        "began",
+        "body",
+        "caller",
+        "clicks",
+        "media_type",
+        "refused",
+        "request",
+        "unpacked",
+    )
+
+    def __init__(self, beacon: Beacon, request: Request, body: bytes, reply: Reply) -> None:
+        self._beacon = beacon
+        self._reply = reply
+        self.began = time.perf_counter()
+        self.request = request
+        self.body = body
+        self.media_type = b""
+        #: Whether the body is as it was before it was packed.
+        self.unpacked = False
+        self.caller = _NOBODY
+        self.clicks: list[tuple[int, Click]] = []
+        self.refused: list[Refusal] = []
+
+    def placed(self, place: Placed | Reason) -> None:
+        """The publisher's answer for the clicks."""
+        if isinstance(place, Reason):
+            self.refused += [Refusal(place, _DETAILS[place], item) for item, _ in self.clicks]
+            self.clicks = []
+            self.finish()
+            return
+        receipts = [
+            Receipt(
+                item, click.click_id, place.partition, place.offset, None if place.index is None else place.index + line
+            )
+            for line, (item, click) in enumerate(self.clicks)
+        ]
+        self._beacon.answered(self, len(receipts))
+        if self.request.path == PIXEL:
+            self.reply(200, ((b"content-type", b"image/gif"), (b"cache-control", b"no-store")), GIF)
+        else:
+            self.reply(202, _JSON_HEADERS, _encoder.encode(Taken(receipts, self.refused)))
+
+    def refuse(self, refused: Refused) -> None:
+        """Answer that nothing was taken, for one reason."""
+        self.refused = [refused.refusal]
+        self.finish(refused.retry_after_s)
+
+    def finish(self, retry_after_s: int = 2) -> None:
+        """Answer that nothing was taken."""
+        self._beacon.answered(self, 0)
+        status, body = problem(self.refused)
+        headers = [_PROBLEM]
+        if status in (429, 503):
+            headers.append((b"retry-after", b"%d" % retry_after_s))
+        elif status == 401:
+            headers.append((b"www-authenticate", b'Bearer realm="flattr"'))
+            if self.refused[0].reason is Reason.TOKEN_EARLY:
+                headers.append((b"retry-after", b"%d" % retry_after_s))
+        elif status == 405:
+            headers.append((b"allow", b"%s, OPTIONS" % _METHODS[self.request.path].encode()))
+        elif status in (408, 413):
+            # What is left of the body is not read: the connection cannot be used again.
+            headers.append((b"connection", b"close"))
+        self.reply(status, tuple(headers), body)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the answer, with what lets a page read it."""
+        self._reply(status, headers + cors if (cors := self._beacon.cors(self.request)) else headers, body)

@@ -1,0 +1,147 @@
+"""The beacon's entry in the OpenAPI document: it is a raw route, so FastAPI cannot see it by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from ingest.contract.click import (ID_LENGTH_MAX, THING_LENGTH_MAX, TIME_END_MS, VERSION, Reason)
+from ingest.admission.refusal import STATUS
+
+_ID = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX, "pattern": "^[!-~]+$"}
+_TIME = {"type": ["integer", "string"], "minimum": 0, "exclusiveMaximum": TIME_END_MS, "format": "date-time"}
+
+CLICK_SCHEMA: dict[str, Any] = {
+    "title": "Click, version 1",
+    "description": "One click as a client sends it. Fields beginning with x_ pass and are dropped; others are refused.",
+    "type": "object",
+    "required": ["creator_id", "thing"],
+    "properties": {
+        "v": {"const": VERSION, "description": "Version of the format; 1 when left out."},
+        "click_id": {
+            "type": "string",
+            "format": "uuid",
+            "description": "Made once by the client and sent again with every retry. Left out, the server makes one, "
+            "and a retry is another click.",
+        },
+        "action": {"enum": ["flattr", "undo"], "default": "flattr"},
+        "member_id": {**_ID, "description": "The token's subject; may be left out, must not differ."},
+        "creator_id": {**_ID, "description": "Who is flattred."},
+        "thing": {
+            "type": "string",
+            "minLength": 1,
+            "maxLength": THING_LENGTH_MAX,
+            "description": "What is flattred: an http(s) address or an id of the creator's own.",
+        },
+        "site_id": {**_ID, "description": "Where the button stands."},
+        "clicked_at": {
+            **_TIME,
+            "description": "When it was clicked, by the client's clock, the same on every retry: milliseconds since "
+            "1970, or RFC 3339 with a zone. Left out, the time of receipt.",
+        },
+        "sent_at": {
+            **_TIME,
+            "description": "What the same clock says as this request leaves, new on every retry: it tells how wrong "
+            "the clock is. Dropped without clicked_at.",
+        },
+    },
+    "patternProperties": {"^x_": {}},
+    "additionalProperties": False,
+}
+
+_REFUSAL: dict[str, Any] = {
+    "type": "object",
+    "required": ["reason", "detail"],
+    "properties": {
+        "reason": {"enum": [reason.value for reason in Reason]},
+        "detail": {"type": "string"},
+        "item": {"type": "integer", "description": "Index in the request."},
+        "field": {"type": "string"},
+    },
+}
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "reason", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        **_REFUSAL["properties"],
+        "refused": {"type": "array", "items": _REFUSAL},
+    },
+}
+_RECEIPT: dict[str, Any] = {
+    "type": "object",
+    "required": ["item", "click_id", "partition", "offset", "index"],
+    "properties": {
+        "item": {"type": "integer"},
+        "click_id": {"type": "string", "format": "uuid"},
+        "partition": {"type": ["integer", "null"], "description": "Null while the click waits in the spool."},
+        "offset": {"type": ["integer", "null"]},
+        "index": {"type": ["integer", "null"], "description": "Line in the record."},
+    },
+}
+_TAKEN: dict[str, Any] = {
+    "type": "object",
+    "required": ["receipts", "refused"],
+    "properties": {
+        "receipts": {"type": "array", "items": _RECEIPT},
+        "refused": {"type": "array", "items": _REFUSAL},
+    },
+}
+
+
+def describe_beacon(app: FastAPI) -> None:
+    """Make ``app.openapi()`` list the beacon beside the routes that FastAPI knows."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            schema["paths"]["/v1/clicks"] = {"post": _operation()}
+            schemes = schema.setdefault("components", {}).setdefault("securitySchemes", {})
+            schemes["member"] = {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign] # FastAPI's documented way to extend the document
+
+
+def _operation() -> dict[str, Any]:
+    reasons: dict[int, list[str]] = {}
+    for reason, status in STATUS.items():
+        reasons.setdefault(status, []).append(reason.value)
+    errors = {
+        str(status): {
+            "description": "Nothing was taken: " + ", ".join(names),
+            "content": {"application/problem+json": {"schema": _PROBLEM}},
+        }
+        for status, names in sorted(reasons.items())
+    }
+    return {
+        "tags": ["clicks"],
+        "summary": "Send clicks",
+        "description": "One click, an array of them, or one per line. 202 once every in-sync replica has what is "
+        "listed under `receipts`.",
+        "operationId": "send_clicks",
+        "security": [{"member": []}],
+        "requestBody": {
+            "required": True,
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "oneOf": [
+                            CLICK_SCHEMA,
+                            {"type": "array", "items": CLICK_SCHEMA, "minItems": 1, "maxItems": 1000},
+                        ]
+                    }
+                },
+                "application/x-ndjson": {"schema": {"type": "string"}},
+            },
+        },
+        "responses": {
+            "202": {"description": "Taken.", "content": {"application/json": {"schema": _TAKEN}}},
+            **errors,
+        },
+    }

@@ -1,0 +1,113 @@
+"""What is kept of refused input: by whom it came, within budgets of bytes a day, and without tokens.
+
+Who has shown a valid token has a budget, and a share of it each. Of all others a few samples are kept, short ones:
+they are not theirs to fill a disk with, and whoever means it well has the answer in hand. Neither can use up what is
+the other's, over all workers of a host.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Final
+
+from ingest.contract.click import Rejection, encode_rejection
+from ingest.runtime.clock import Clock
+from ingest.admission.rate_limit import Limits
+from ingest.metrics import Metrics
+from ingest.http.redact import is_packed, redacted, redacted_text
+from ingest.admission.refusal import RETRYABLE, Refusal
+from ingest.settings import IngestSettings
+from ingest.admission.validate import Caller
+
+SAMPLE_MAX_BYTES: Final = 256
+_TEXT_MAX: Final = 300
+#: A token that begins in a sample is seen whole, and so redacted, from this much of the input.
+_LOOKED_AT_BYTES: Final = 8 * SAMPLE_MAX_BYTES
+#: What a record costs on disk besides itself: Kafka's framing and index, and the columns of a row.
+_RECORD_COSTS_BYTES: Final = 150
+_DAY_S: Final = 86_400
+_MB: Final = 1_000_000
+#: So much of a day's budget may come at once; the rest trickles in, so that no 24 hours have more.
+_AT_ONCE: Final = 1 / 8
+
+
+class Kept:
+    """Passes on what is to be kept."""
+
+    def __init__(
+        self,
+        settings: IngestSettings,
+        limits: Limits,
+        metrics: Metrics,
+        clock: Clock,
+        keep: Callable[[Rejection], bool],
+    ) -> None:
+        """``keep`` takes what is kept to its topic."""
+        self._settings = settings
+        self._limits = limits
+        self._metrics = metrics
+        self._clock = clock
+        self._keep = keep
+
+    def take(self, refusal: Refusal, raw: bytes, caller: Caller, *, packed: bool) -> None:
+        """Keep one refused input, if there is room for it. ``packed``: nobody can look into it for tokens.
+
+        What the client is told to send again is not kept: it comes again.
+        """
+        if refusal.reason in RETRYABLE:
+            return
+        if packed or is_packed(raw):
+            raw = b""
+        now_s = time.monotonic()
+        rejection = self._known(refusal, raw, caller, now_s) if caller.member_id else self._sample(refusal, raw, now_s)
+        if rejection is None or not self._keep(rejection):
+            self._metrics.rejections_dropped += 1
+
+    def _known(self, refusal: Refusal, raw: bytes, caller: Caller, now_s: float) -> Rejection | None:
+        settings, budgets = self._settings, self._limits.budgets
+        per_s = settings.rejected_per_s
+        if not per_s or budgets.take(b"records", 1, per_s=per_s, burst=max(per_s, 1), now_s=now_s):
+            return None
+        kept = redacted(raw[: settings.rejected_raw_max_bytes])
+        rejection = self._rejection(refusal, kept, caller, cut=len(raw) > settings.rejected_raw_max_bytes)
+        size = _size(rejection)
+        share = settings.rejected_member_mb_a_day * _MB
+        if self._limits.callers.take(b"r" + caller.member_id.encode(), size, **_a_day(share), now_s=now_s):
+            return None
+        if budgets.take(b"known", size, **_a_day(settings.rejected_mb_a_day * _MB), now_s=now_s):
+            return None
+        return rejection
+
+    def _sample(self, refusal: Refusal, raw: bytes, now_s: float) -> Rejection | None:
+        settings, budgets = self._settings, self._limits.budgets
+        per_min = settings.rejected_samples_per_min
+        if not per_min or budgets.take(b"samples", 1, per_s=per_min / 60, burst=per_min, now_s=now_s):
+            return None
+        kept = redacted(raw[:_LOOKED_AT_BYTES])[:SAMPLE_MAX_BYTES]
+        rejection = self._rejection(refusal, kept, Caller(""), cut=len(raw) > SAMPLE_MAX_BYTES)
+        if budgets.take(b"unknown", _size(rejection), **_a_day(settings.rejected_samples_mb_a_day * _MB), now_s=now_s):
+            return None
+        return rejection
+
+    def _rejection(self, refusal: Refusal, raw: bytes, caller: Caller, *, cut: bool) -> Rejection:
+        return Rejection(
+            reason=refusal.reason.value,
+            detail=redacted_text(refusal.detail)[:_TEXT_MAX],
+            rejected_at=self._clock(),
+            raw=raw,
+            item=refusal.item,
+            field=redacted_text(refusal.field)[:_TEXT_MAX],
+            member_id=caller.member_id,
+            site_id=caller.site_id,
+            cut=cut,
+        )
+
+
+def _size(rejection: Rejection) -> int:
+    return len(encode_rejection(rejection)) + _RECORD_COSTS_BYTES
+
+
+def _a_day(size: float) -> dict[str, float]:
+    """A bucket out of which at most ``size`` comes in any day."""
+    return {"per_s": size * (1 - _AT_ONCE) / _DAY_S, "burst": size * _AT_ONCE}

@@ -1,0 +1,144 @@
+"""The server's connection, with a shorter way for beacons.
+
+uvicorn makes a scope, a cycle, an event and a task for each request. For a beacon none is needed: its body
+is handed to ``Beacon.take`` when it is whole, and the answer is one write. That halves the cost of a click
+(`flattr bench ingest`). Everything else goes the ordinary way. What bounds either is in ingest/http/connection.py.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from http import HTTPStatus
+from typing import Any, Final, Protocol
+
+from ingest.http.beacon import PATHS, Beacon, Headers
+from ingest.contract.click import Reason
+from ingest.http.connection import Connection
+from ingest.admission.refusal import Refused
+from ingest.admission.request import Request
+
+_PATHS: Final = frozenset(path.encode() for path in PATHS)
+
+
+class HasBeacon(Protocol):
+    """What this asks of the app that it serves, beside its budgets."""
+
+    beacon: Beacon
+
+
+class _Signal:
+    """Stands where uvicorn has an asyncio.Event that nobody here waits for."""
+
+    def set(self) -> None:
+        """Nobody waits."""
+
+
+class _BeaconCycle:
+    """One beacon's request and answer; to uvicorn it looks like a cycle of its own."""
+
+    message_event: Final = _Signal()
+
+    def __init__(self, connection: BeaconProtocol, request: Request, *, keep_alive: bool) -> None:
+        self._connection = connection
+        self.request = request
+        self.body = b""
+        self.pieces: bytearray | None = None
+        self.disconnected = False
+        self.keep_alive = keep_alive
+        self.response_complete = False
+
+    def gathered(self) -> bytes:
+        """The body, as far as it is here."""
+        return self.body if self.pieces is None else bytes(self.pieces)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Write the answer, at once and once."""
+        if self.response_complete:
+            return
+        self.response_complete = True
+        if not self.disconnected:
+            self._connection.write_answer(self, status, headers, body)
+
+
+class BeaconProtocol(Connection):
+    """One connection to ingest."""
+
+    __slots__ = ("_beacon", "_beacon_cycle")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
+        super().__init__(*args, **kwargs)
+        app: HasBeacon = self.app
+        self._beacon = app.beacon
+        self._beacon_cycle: _BeaconCycle | None = None
+
+    def _open(self, method: bytes) -> None:
+        """Take a beacon the short way, everything else uvicorn's."""
+        path, _, query = self.url.partition(b"?")
+        if path not in _PATHS or self.expect_100_continue:
+            self._beacon_cycle = None
+            super()._open(method)
+            return
+        request = Request(method.decode(), path.decode(), query, self.headers, self._account.holder.name)
+        cycle = _BeaconCycle(self, request, keep_alive=self.parser.should_keep_alive() and not self._is_old)
+        self._beacon_cycle = cycle
+        self.cycle = cycle  # type: ignore[assignment] # has what HttpToolsProtocol asks of a cycle
+
+    def _gather(self, body: bytes) -> None:
+        cycle = self._beacon_cycle
+        if cycle is None:
+            super()._gather(body)
+        elif cycle.pieces is not None:
+            cycle.pieces += body
+        elif cycle.body:
+            cycle.pieces = bytearray(cycle.body)
+            cycle.pieces += body
+            cycle.body = b""
+        else:
+            cycle.body = body
+
+    def _whole(self) -> None:
+        cycle = self._beacon_cycle
+        if cycle is None:
+            super()._whole()
+        else:
+            self._beacon.take(cycle.request, cycle.gathered(), cycle.reply)
+
+    def _refuse_unread(self, reason: Reason, detail: str) -> None:
+        if self.url.partition(b"?")[0] in _PATHS:
+            self.expect_100_continue = False
+            self._open(self.parser.get_method())
+        super()._refuse_unread(reason, detail)
+
+    def _say(self, refused: Refused) -> None:
+        """Refuse as ingest does where a beacon is being read: a page may have to be allowed to see it."""
+        cycle = self._beacon_cycle
+        if self._in_body and cycle is not None and not cycle.response_complete:
+            self._beacon.refuse(cycle.request, refused, cycle.gathered(), cycle.reply)
+        else:
+            super()._say(refused)
+
+    def write_answer(self, cycle: _BeaconCycle, status: int, headers: Headers, body: bytes) -> None:
+        """Status line, headers and body in one write."""
+        closing = not cycle.keep_alive or self._in_message
+        self.transport.write(
+            b"%b%b%bcontent-length: %d\r\n\r\n%b"
+            % (
+                _head(status, headers),
+                self._common_headers(),
+                b"connection: close\r\n" if closing else b"",
+                len(body),
+                b"" if cycle.request.method == "HEAD" else body,
+            )
+        )
+        self._beacon_cycle = None
+        if closing and not self._in_message:
+            self.transport.close()
+        self.on_response_complete()
+
+
+@lru_cache(1024)
+def _head(status: int, headers: Headers) -> bytes:
+    """The status line and the headers, but those that differ every time."""
+    lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
+    lines += [name + b": " + value for name, value in headers if name != b"connection"]
+    return b"\r\n".join([*lines, b""])

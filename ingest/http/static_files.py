@@ -1,0 +1,76 @@
+"""What ingest serves to browsers beside the beacon: the button, a page that shows it, and the click's schema."""
+
+from __future__ import annotations
+
+import hashlib
+from html import escape
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+
+from ingest.http.openapi import CLICK_SCHEMA
+
+_STATIC: Final = Path(__file__).parent / "static"
+#: An hour: a new button reaches its readers within it, and a page with it costs no request until then.
+_CACHE: Final = "public, max-age=3600"
+_PAGES: Final = {
+    "/button.js": ("button.js", "text/javascript; charset=utf-8"),
+    "/demo": ("demo.html", "text/html; charset=utf-8"),
+    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+}
+#: The page stands on the origin of the readers' cookie.
+_PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+SCHEMA_PATH: Final = "/v1/click.schema.json"
+
+
+def add_pages(app: FastAPI) -> None:
+    """Add the routes."""
+    for path, (name, media_type) in _PAGES.items():
+        _add_file(app, path, (_STATIC / name).read_bytes(), media_type)
+
+    @app.get(SCHEMA_PATH, tags=["clicks"])
+    async def schema() -> JSONResponse:
+        """The format of a click as a JSON Schema (draft 2020-12)."""
+        return JSONResponse(_schema(), headers={"cache-control": _CACHE, "access-control-allow-origin": "*"})
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(_routes_page(app), media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+
+
+def _routes_page(app: FastAPI) -> str:
+    """What there is, from the document that programs read: no script, and nothing from another host."""
+    lines = [
+        f"<h2><code>{method.upper()} {escape(path)}</code></h2>\n"
+        f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"
+        for path, methods in app.openapi()["paths"].items()
+        for method, operation in methods.items()
+    ]
+    title = escape(app.title)
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width"><title>{title}</title>\n<h1>{title}</h1>\n'
+        f'<p>For programs: <a href="/openapi.json">openapi.json</a>, '
+        f'<a href="{SCHEMA_PATH}">the click as a JSON Schema</a>.</p>\n' + "\n".join(lines) + "\n</html>\n"
+    )
+
+
+def _schema() -> dict[str, Any]:
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_PATH, **CLICK_SCHEMA}
+
+
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
+    etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
+    headers = {"cache-control": _CACHE, "etag": etag, "access-control-allow-origin": "*"}
+
+    @app.get(path, include_in_schema=False)
+    async def file(request: Request) -> Response:
+        if request.headers.get("if-none-match") == etag:
+            return Response(status_code=304, headers=headers)
+        return Response(content, media_type=media_type, headers=headers)

@@ -1,0 +1,337 @@
+"""Blocks: clicks of many requests travel to Kafka together, one record per partition and moment.
+
+A request hands over a *chunk*: its member's clicks, already encoded. One batcher per partition takes what has
+gathered, waits a moment for company (``linger_ms``, counted from the first chunk, so under load, when the
+previous block's flight took longer, not at all), sends one block, and answers every chunk in it. Nothing is
+done per click but to append its bytes.
+
+What a crash costs at each step:
+1. submit: nothing was promised; the client has no answer and sends again, with the same click ids.
+2. the block is sent and not acknowledged: the same; what Kafka has of it is deduplicated by the stream.
+3. acknowledged and not answered: the same.
+4. answered: nothing; every in-sync replica has the block, or the spool has the chunk.
+
+With a spool, a chunk that the broker does not take goes there, and so does every chunk that comes until the
+spool is empty again, so that they keep their order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import structlog
+
+from ingest.log.lane import Chunk, Lane, Placed
+from ingest.log.producer import (BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing)
+from ingest.contract.click import (Reason, Rejection, encode_rejection, received_until)
+from ingest.runtime.clock import Clock
+from ingest.log.spooler import Keeper, blocks_of
+from ingest.metrics import Metrics
+from ingest.settings import IngestSettings
+from ingest.log.spool import Record
+
+_RECONNECT_MIN_S: Final = 0.1
+_RECONNECT_MAX_S: Final = 2.0
+#: Before the next block is tried with a clock that the broker does not take: people set clocks, in no hurry.
+_CLOCK_RETRY_S: Final = 1.0
+_REJECTIONS_WAITING_MAX: Final = 1000
+_log = structlog.get_logger(__name__)
+
+
+class Publisher:
+    """Sends chunks in blocks and answers them; keeps a producer alive as long as it runs."""
+
+    def __init__(self, settings: IngestSettings, clock: Clock, metrics: Metrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._producer: Producer | None = None
+        self._lanes: list[Lane] = []
+        self._queued_bytes = 0
+        self._connected = asyncio.Event()
+        self._broken = asyncio.Event()
+        self._clock_refused = False
+        self._draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._rejections: asyncio.Queue[bytes] = asyncio.Queue(_REJECTIONS_WAITING_MAX)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._keeper: Keeper | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether blocks can be sent now."""
+        return self._producer is not None
+
+    def state(self) -> dict[str, str]:
+        """What can be said of each part, for /ready: every part that can take clicks is enough."""
+        broker = "refuses our clock" if self._clock_refused else "connected" if self.connected else "away"
+        parts = {"broker": broker}
+        if self._keeper is not None:
+            filling = "empty" if self._keeper.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
+            parts["spool"] = "full" if self._keeper.full else filling
+        return parts
+
+    @property
+    def ready(self) -> bool:
+        """Whether clicks can be taken now."""
+        return not self._draining and (self.connected or (self._keeper is not None and not self._keeper.full))
+
+    async def start(self) -> None:
+        """Connect. A broker that is away is waited for in the background; raises ``TopicMissing``."""
+        try:
+            await self._connect()
+        except BrokerUnavailable as error:
+            _log.warning("the broker is away", reason=str(error), spool=self._settings.spool is not None)
+            self._broken.set()
+        jobs = [self._keep_connected(), self._send_rejections()]
+        if self._settings.spool is not None:
+            self._keeper = Keeper(self._settings, self._metrics, interrupted=self._empty_lanes)
+            jobs += [self._keeper.write(), self._keeper.replay(self._send_records, self._connected)]
+        for job in jobs:
+            self._run(job)
+
+    async def drain(self) -> None:
+        """Take nothing more, answer what is under way, stop. What is in the spool stays there."""
+        self._draining = True
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.drain_timeout_s):
+                    await self._idle.wait()
+                    if self._keeper is not None:
+                        await self._keeper.idle.wait()
+                    await self._rejections.join()
+
+    def submit(self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
+        """Queue a chunk. ``answer`` is called when it is kept, or when it is certain that it is refused."""
+        if self._draining:
+            answer(Reason.DRAINING)
+        elif self._producer is not None and (self._keeper is None or not self._keeper.taking):
+            if self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
+                answer(Reason.QUEUE_FULL)
+                return
+            self._queued_bytes += len(lines)
+            self._idle.clear()
+            self._lanes[member_hash % len(self._lanes)].put(member_hash, Chunk(lines, clicks, answer))
+        elif self._keeper is not None:
+            self._keeper.put(member_hash, Chunk(lines, clicks, answer))
+        else:
+            answer(Reason.BROKER_UNAVAILABLE)
+
+    async def placed(self, member_hash: int, lines: bytes, clicks: int) -> Placed | Reason:
+        """The same for one who can wait."""
+        answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
+        self.submit(member_hash, lines, clicks, answer.set_result)
+        return await answer
+
+    def reject(self, rejection: Rejection) -> bool:
+        """Queue refused input for its topic; False when there is no room."""
+        try:
+            self._rejections.put_nowait(encode_rejection(rejection))
+        except asyncio.QueueFull:
+            return False
+        return True
+
+    def _run(self, job: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(job)
+        task.add_done_callback(_ended)
+        self._tasks.append(task)
+
+    async def _connect(self) -> None:
+        producer = Producer(self._settings)
+        await producer.start()
+        self._broken.clear()
+        while len(self._lanes) < producer.partitions:
+            lane = Lane()
+            self._run(self._run_lane(len(self._lanes), lane))
+            self._lanes.append(lane)
+        self._producer = producer
+        self._connected.set()
+        self._metrics.producers += 1
+        self._metrics.broker_up = 1
+
+    async def _keep_connected(self) -> None:
+        """Replace a producer that failed.
+
+        aiokafka itself would retry an old block for ever, and could land it after its month was closed; and a
+        producer stuck at a sequence number never recovers (its issue 1017).
+        """
+        pause_s = _RECONNECT_MIN_S
+        while True:
+            await self._broken.wait()
+            await self._give_up()
+            if self._clock_refused:
+                await asyncio.sleep(_CLOCK_RETRY_S)
+            try:
+                await self._connect()
+            except (BrokerUnavailable, TopicMissing) as error:
+                _log.warning("no producer yet", reason=str(error), next_try_s=pause_s)
+                await asyncio.sleep(pause_s)
+                pause_s = min(pause_s * 2, _RECONNECT_MAX_S)
+            else:
+                pause_s = _RECONNECT_MIN_S
+                _log.info("the broker is back")
+
+    async def _give_up(self) -> None:
+        producer, self._producer = self._producer, None
+        self._connected.clear()
+        self._metrics.broker_up = 0
+        self._empty_lanes()
+        if producer is not None:
+            await producer.stop()
+
+    async def _run_lane(self, partition: int, lane: Lane) -> None:
+        linger_s = self._settings.linger_ms / 1000
+        now = asyncio.get_running_loop().time
+        while True:
+            await lane.filled.wait()
+            if self._keeper is not None and not self._keeper.clear.is_set():
+                await self._keeper.clear.wait()
+            rest_s = lane.first_at + linger_s - now()
+            if rest_s > 0:
+                await asyncio.sleep(rest_s)
+            chunks = lane.take()
+            if chunks:
+                await self._send_block(partition, chunks)
+
+    async def _send_block(self, partition: int, chunks: list[tuple[int, Chunk]]) -> None:
+        try:
+            offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
+        except BrokerUnavailable as error:
+            _log.warning("block failed", partition=partition, chunks=len(chunks), reason=str(error))
+            self._not_taken(chunks)
+            return
+        index = 0
+        for _, chunk in chunks:
+            self._queued_bytes -= len(chunk.lines)
+            chunk.tell(Placed(partition, offset if offset >= 0 else None, index))
+            index += chunk.clicks
+        self._metrics.blocks += 1
+        self._metrics.block_clicks.observe(index)
+        self._settle()
+
+    async def _send(self, partition: int, block: bytes) -> int:
+        """Send one block, stamped with the moment of sending. Raises ``BrokerUnavailable``.
+
+        The stamp decides what is late: a click that waited in the spool until its month was closed must not
+        look as if it had come before. Nor may a click have been received after it (streams refuse that), though
+        the clock was set back meanwhile.
+        """
+        producer = self._producer
+        if producer is None:
+            raise BrokerUnavailable("the broker is away")
+        timestamp_ms = self._clock()
+        block = received_until(block, timestamp_ms)
+        try:
+            offset = await producer.send(
+                self._settings.topic_clicks,
+                block,
+                partition=partition,
+                timestamp_ms=timestamp_ms,
+                timeout_s=self._settings.produce_timeout_s,
+                headers=self._headers(),
+            )
+        except BrokerUnavailable as error:
+            self._metrics.blocks_failed += 1
+            if isinstance(error, StampRefused):
+                self._note_clock()
+            if producer is self._producer:
+                self._connected.clear()
+                self._broken.set()
+            raise
+        if self._clock_refused:
+            self._clock_refused = False
+            _log.info("the broker takes our stamps again")
+        return offset
+
+    def _note_clock(self) -> None:
+        """Say once what nobody finds by looking at the broker; the metric goes on counting."""
+        self._metrics.stamps_refused += 1
+        if not self._clock_refused:
+            self._clock_refused = True
+            now = datetime.fromtimestamp(self._clock() / 1000, UTC)
+            _log.error(
+                "the broker refuses our stamps: the clock of this host or of the broker is wrong; set it by NTP",
+                our_time=now.isoformat(timespec="seconds"),
+                clicks_go_to="the spool" if self._keeper is not None else "nowhere: they are answered 503",
+            )
+
+    def _headers(self) -> RecordHeaders | None:
+        """What the block of this moment carries beside its clicks; see ingest/tracing.py."""
+        return None
+
+    async def _send_records(self, records: list[Record]) -> None:
+        """Take records of the spool to the broker, each partition's in their order."""
+        for blocks in blocks_of(records, len(self._lanes)):
+            sent = await asyncio.gather(
+                *(self._send(partition, block) for partition, block in blocks), return_exceptions=True
+            )
+            for outcome in sent:
+                if isinstance(outcome, BaseException):
+                    raise outcome
+
+    def _not_taken(self, chunks: list[tuple[int, Chunk]]) -> None:
+        """The broker did not take them: to the spool, or back to the client."""
+        for member_hash, chunk in chunks:
+            self._queued_bytes -= len(chunk.lines)
+            if self._keeper is not None:
+                self._keeper.put(member_hash, chunk)
+            else:
+                chunk.tell(Reason.BROKER_UNAVAILABLE)
+        self._settle()
+
+    def _empty_lanes(self) -> None:
+        for lane in self._lanes:
+            self._not_taken(lane.empty())
+
+    def _settle(self) -> None:
+        self._metrics.queued_bytes = self._queued_bytes
+        if not self._queued_bytes:
+            self._idle.set()
+
+    async def _send_rejections(self) -> None:
+        """One after the other: the queue in front is what may be kept of a burst."""
+        while True:
+            value = await self._rejections.get()
+            kept = self._producer is not None and await self._send_rejection(self._producer, value)
+            self._metrics.rejections_kept += kept
+            self._metrics.rejections_dropped += not kept
+            self._rejections.task_done()
+
+    async def _send_rejection(self, producer: Producer, value: bytes) -> bool:
+        try:
+            await producer.send(
+                self._settings.topic_rejected,
+                value,
+                partition=0,
+                timestamp_ms=self._clock(),
+                timeout_s=self._settings.produce_timeout_s,
+            )
+        except StampRefused:
+            self._note_clock()
+            self._broken.set()
+            return False
+        except BrokerUnavailable:
+            return False
+        return True
+
+    async def _stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._give_up()
+        if self._keeper is not None:
+            self._keeper.close()
+
+
+def _ended(task: asyncio.Task[None]) -> None:
+    """A batcher that died leaves its clicks without an answer: better the process ends, and is started again."""
+    if not task.cancelled() and task.exception() is not None:
+        _log.critical("a part of the publisher died by a bug of ours; stopping", exc_info=task.exception())
+        signal.raise_signal(signal.SIGTERM)

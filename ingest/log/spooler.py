@@ -1,0 +1,186 @@
+"""Keeps clicks in the spool while the broker is away, and takes them to it, in order, when it is back.
+
+Chunks that come while one write is under way are written, and waited for, together in the next: one fsync
+answers many requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+
+from ingest.log.lane import BLOCK_MAX_BYTES, Chunk, Placed
+from ingest.log.producer import BrokerUnavailable
+from ingest.contract.click import Reason
+from ingest.metrics import Metrics
+from ingest.settings import IngestSettings
+from ingest.log.spool import Record, SpoolFull, open_slots
+
+_READ_RETRY_S: Final = 1.0
+#: Sends one block of a member hash's partition; raises ``BrokerUnavailable``.
+SendBlocks = Callable[[list[Record]], Awaitable[None]]
+
+_IN_SPOOL: Final = Placed(None, None, None)
+_log = structlog.get_logger(__name__)
+
+
+class Keeper:
+    """Writes to this process's slot, and empties it and those that dead processes left.
+
+    Chunks come here (``taking``) from when the broker goes until the last records of the spool are on their way
+    to it. From then on they gather in the lanes, which wait until those have arrived (``clear``): without this,
+    steady traffic would never let the spool run empty.
+    """
+
+    def __init__(self, settings: IngestSettings, metrics: Metrics, *, interrupted: Callable[[], None]) -> None:
+        """Open the spool.
+
+        ``interrupted`` is called when the last records did not arrive: what waits behind them in the lanes is
+        to be put here, in its order.
+        """
+        if settings.spool is None:
+            raise ValueError("FLATTR_INGEST_SPOOL is not set")
+        self._own, self._left = open_slots(
+            settings.spool,
+            max_bytes=settings.spool_max_bytes,
+            segment_max_bytes=settings.spool_segment_bytes,
+            fsync=settings.spool_fsync,
+        )
+        self._max_bytes = settings.spool_max_bytes
+        self._pending_max_bytes = settings.queue_max_bytes
+        self._metrics = metrics
+        self._interrupted = interrupted
+        self._pending: list[tuple[int, Chunk]] = []
+        self._pending_bytes = 0
+        self._finishing = False
+        self._wanted = asyncio.Event()
+        self._filled = asyncio.Event()
+        #: Nothing is on its way to the disk.
+        self.idle = asyncio.Event()
+        self.idle.set()
+        #: The broker has all that was ever put here: lanes may send.
+        self.clear = asyncio.Event()
+        self._note()
+
+    @property
+    def taking(self) -> bool:
+        """Whether chunks are to be put here, behind older ones, though the broker is there."""
+        return not self.clear.is_set() and not self._finishing
+
+    @property
+    def full(self) -> bool:
+        """Whether it takes nothing more."""
+        return self._own.waiting_bytes + self._pending_bytes >= self._max_bytes
+
+    def put(self, member_hash: int, chunk: Chunk) -> None:
+        """Keep a chunk; its answer comes when the disk has it, or that there is no room."""
+        length = len(chunk.lines)
+        if self._own.waiting_bytes + self._pending_bytes + length > self._max_bytes or (
+            self._pending_bytes + length > self._pending_max_bytes
+        ):
+            chunk.tell(Reason.QUEUE_FULL)
+            return
+        self._pending.append((member_hash, chunk))
+        self._pending_bytes += length
+        self.idle.clear()
+        self.clear.clear()
+        self._wanted.set()
+
+    async def write(self) -> None:
+        """Write what was put, for ever."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            batch, self._pending = self._pending, []
+            records = [Record(member_hash, chunk.clicks, chunk.lines) for member_hash, chunk in batch]
+            place = await self._write(records)
+            self._pending_bytes -= sum(len(record.lines) for record in records)
+            if not self._pending:
+                self.idle.set()
+            self._note()
+            for _, chunk in batch:
+                chunk.tell(place)
+
+    async def _write(self, records: list[Record]) -> Placed | Reason:
+        try:
+            await asyncio.to_thread(self._own.append, records)
+        except SpoolFull as error:
+            _log.error("clicks could not be spooled", reason=str(error))
+            return Reason.QUEUE_FULL
+        self._metrics.spooled += sum(record.clicks for record in records)
+        return _IN_SPOOL
+
+    async def replay(self, send: SendBlocks, connected: asyncio.Event) -> None:
+        """Take what is in the spool to the broker whenever it is there, for ever."""
+        while True:
+            await self._filled.wait()
+            await connected.wait()
+            slots = (*self._left, self._own)
+            oldest = next(slot for slot in slots if not slot.empty)
+            try:
+                records = await asyncio.to_thread(oldest.read)
+            except OSError as error:
+                _log.error(
+                    "the spool cannot be read; it is tried again", reason=error.strerror, next_try_s=_READ_RETRY_S
+                )
+                await asyncio.sleep(_READ_RETRY_S)
+                continue
+            rest = oldest.unread_bytes or any(not slot.empty for slot in slots if slot is not oldest)
+            self._finishing = self.idle.is_set() and not rest
+            try:
+                await send(records)
+            except BrokerUnavailable:
+                self._finishing = False
+                self._interrupted()
+                # `connected` is cleared by whoever noticed; until then, do not spin.
+                await asyncio.sleep(0.05)
+                continue
+            await asyncio.to_thread(oldest.release)
+            self._metrics.replayed += sum(record.clicks for record in records)
+            self._note()
+
+    def close(self) -> None:
+        """Leave what is in the spool to the next start."""
+        self._own.close()
+        for slot in self._left:
+            slot.remove()
+
+    def _note(self) -> None:
+        slots = (self._own, *self._left)
+        self._metrics.spool_bytes = sum(slot.waiting_bytes for slot in slots)
+        self._metrics.spool_clicks = sum(slot.waiting_clicks for slot in slots)
+        self._metrics.spool_damaged_bytes = sum(slot.damaged_bytes for slot in slots)
+        self._metrics.spool_damaged_segments = sum(slot.damaged_segments for slot in slots)
+        if any(not slot.empty for slot in slots):
+            self._filled.set()
+            self.clear.clear()
+            return
+        self._filled.clear()
+        if self.idle.is_set():
+            self._finishing = False
+            self.clear.set()
+
+
+def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:
+    """Records as rounds of blocks, one block per partition and round, in the partition's order."""
+    blocks: dict[int, list[list[bytes]]] = {}
+    lengths: dict[int, int] = {}
+    for record in records:
+        partition = record.member_hash % partitions
+        of_partition = blocks.setdefault(partition, [])
+        length = lengths.get(partition, 0) + len(record.lines) + 1
+        if not of_partition or length > BLOCK_MAX_BYTES:
+            of_partition.append([])
+            length = len(record.lines) + 1
+        of_partition[-1].append(record.lines)
+        lengths[partition] = length
+    rounds: list[list[tuple[int, bytes]]] = []
+    for partition, of_partition in blocks.items():
+        for number, block in enumerate(of_partition):
+            if number == len(rounds):
+                rounds.append([])
+            rounds[number].append((partition, b"\n".join(block)))
+    return rounds

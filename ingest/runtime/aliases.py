@@ -1,0 +1,204 @@
+"""Aliases: addresses that moved keep one counter. One prefix of whole path segments stands for another.
+
+The file is one JSON object, ``{"old": "new"}`` or ``{"old": {"to": "new", "from": "2026-12"}}``, and is read anew
+when it changes. A thing has one name in all of a month, or its counter would split and a member could flattr it
+twice: so what a changed file says without a month counts from the next one on. The month is that of the click's
+true time, as it is for the stream, so that a retry after the month's end names the same thing.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from ingest.contract import click
+from ingest.contract.thing import canonical, is_address
+from ingest.contract.click import (month_after, month_of, month_start_ms, month_text, parse_month)
+from ingest.runtime.clock import Clock, system_clock
+from ingest.runtime.watched_file import FileError, Watched
+
+_log = structlog.get_logger(__name__)
+
+
+class AliasError(FileError):
+    """The alias table would send a thing in circles, or names what is no canonical address."""
+
+
+class Table:
+    """What is replaced at one time. Two tables are never equal: whoever remembers names remembers whose they are."""
+
+    __slots__ = ("pairs",)
+
+    def __init__(self, pairs: Mapping[str, str]) -> None:
+        """Take prefixes. Raises ``AliasError`` when a side is not canonical or a target is itself an alias."""
+        self.pairs = dict(pairs)
+        for old, new in pairs.items():
+            for side in (old, new):
+                if not is_address(side) or "?" in side or canonical(side) != side:
+                    raise AliasError(
+                        f"alias {old!r} -> {new!r}: {side!r} is no canonical http(s) address without query"
+                    )
+        for old, new in pairs.items():
+            other = next((prefix for prefix in pairs if _covers(prefix, new) or _covers(new, prefix)), None)
+            if other is not None:
+                raise AliasError(f"alias {old!r} -> {new!r} would be replaced again by {other!r}")
+
+    def moved(self, address: str) -> str:
+        """A canonical address with its longest known prefix replaced."""
+        if not self.pairs:
+            return address
+        bare = address.partition("?")[0]
+        for prefix in _prefixes(bare):
+            new = self.pairs.get(prefix)
+            if new is not None:
+                return _joined(new, address[len(prefix) :])
+        return address
+
+
+def _prefixes(address: str) -> list[str]:
+    """An address and all that it lies under, longest first: a name ends where its segment ends."""
+    found = [address]
+    root = address.index("/", address.index("://") + 3)
+    end = len(address)
+    while (end := address.rfind("/", root, end)) >= 0:
+        found += [address[: end + 1], address[:end]]
+    return found
+
+
+def _covers(prefix: str, address: str) -> bool:
+    return prefix in _prefixes(address)
+
+
+def _joined(new: str, rest: str) -> str:
+    if rest.startswith("/") and new.endswith("/"):
+        return new + rest[1:]
+    return new + rest if not rest or rest[0] in "/?" or new.endswith("/") else f"{new}/{rest}"
+
+
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """Where an address moved to, and from which month on (202612). ``since`` 0: the file names no month."""
+
+    to: str
+    since: int = 0
+
+
+class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    to: str
+    since: str = msgspec.field(name="from")
+
+
+def read_aliases(path: Path) -> dict[str, Alias]:
+    """The file's entries. Raises ``FileError``, which says what is wrong with it."""
+    try:
+        entries = msgspec.json.decode(path.read_bytes(), type=dict[str, str | _Entry])
+        found = {
+            old: Alias(entry) if isinstance(entry, str) else Alias(entry.to, parse_month(entry.since))
+            for old, entry in entries.items()
+        }
+    except (OSError, ValueError, RecursionError) as error:
+        raise FileError(f'{path} holds no aliases (JSON object, "old": "new" or {{"to", "from"}}): {error}') from error
+    _schedule(found)
+    return found
+
+
+class Schedule:
+    """Which table is in force when: from the start of each of these months on; the first of them is 0."""
+
+    def __init__(self, pairs_by_month: Mapping[int, Mapping[str, str]]) -> None:
+        """Make the tables. Raises ``AliasError``."""
+        self._months: list[int] = []
+        self._tables: list[Table] = []
+        for month in sorted(pairs_by_month):
+            if not self._tables or self._tables[-1].pairs != pairs_by_month[month]:
+                self._months.append(month)
+                self._tables.append(Table(pairs_by_month[month]))
+        self._starts_ms = [month_start_ms(month) if month else 0 for month in self._months]
+        #: The one table of all times, where there is but one.
+        self.only = self._tables[0] if len(self._tables) == 1 else None
+
+    def at(self, at_ms: int) -> Table:
+        """The table for what was clicked then."""
+        return self.only or self._tables[bisect_right(self._starts_ms, at_ms) - 1]
+
+    def in_month(self, month: int) -> Table:
+        """The table of a month such as 202611."""
+        return self.only or self._tables[bisect_right(self._months, month) - 1]
+
+    def months_until(self, month: int) -> list[int]:
+        """From which months on another table is in force, up to this one."""
+        return [start for start in self._months if start <= month]
+
+    def changed_to(self, aliases: Mapping[str, Alias], month: int) -> Schedule:
+        """What holds after the file changed in this month: from the next one on it is the file that says.
+
+        Until then only what it says with a month is added, which is whoever wrote that month's own wish.
+        """
+        following = month_after(month)
+        dated = {old: alias for old, alias in aliases.items() if 0 < alias.since <= month}
+        starts = {*self.months_until(month), *(alias.since for alias in dated.values())}
+        kept = {start: {**self.in_month(start).pairs, **_in_force(dated, start)} for start in starts}
+        later = {following, *(alias.since for alias in aliases.values() if alias.since > following)}
+        return Schedule({**kept, **{start: _in_force(aliases, start) for start in later}})
+
+
+def _schedule(aliases: Mapping[str, Alias]) -> Schedule:
+    return Schedule({month: _in_force(aliases, month) for month in {0, *(alias.since for alias in aliases.values())}})
+
+
+def _in_force(aliases: Mapping[str, Alias], month: int) -> dict[str, str]:
+    return {old: alias.to for old, alias in aliases.items() if alias.since <= month}
+
+
+class Aliases:
+    """The aliases of a deployment, at most a second behind their file. A file that is broken later changes nothing."""
+
+    def __init__(
+        self,
+        path: Path | None = None,
+        clock: Clock = system_clock,
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Read the file, if there is one. Raises ``FileError``."""
+        self._clock = clock
+        self._watched = None if path is None else Watched(path, read_aliases, monotonic=monotonic)
+        self.schedule = _schedule(self._watched.value if self._watched else {})
+
+    def look(self) -> Schedule:
+        """Read the file anew if it changed, and return what is in force when."""
+        if self._watched is not None and self._watched.changed():
+            self._take(self._watched.value)
+        return self.schedule
+
+    def _take(self, aliases: Mapping[str, Alias]) -> None:
+        month = month_of(self._clock())
+        before = self.schedule.in_month(month).pairs
+        try:
+            self.schedule = self.schedule.changed_to(aliases, month)
+        except AliasError as error:
+            _log.error("aliases not changed; what was in force stays", reason=str(error))
+            return
+        undated = sorted(old for old, alias in aliases.items() if not alias.since and before.get(old) != alias.to)
+        if undated or before.keys() - aliases.keys():
+            _log.warning(
+                "aliases count from the next month on, or this month's counters would split; "
+                'write "from" beside new ones, so that a restart before then keeps to it',
+                from_month=month_text(month_after(month)),
+                new=undated[:20],
+                gone=sorted(before.keys() - aliases.keys())[:20],
+            )
+
+
+def thing_id(creator_id: str, thing: str, table: Table) -> str:
+    """What a click calls a creator's thing, however it was written. Raises ``ValueError`` when it is no thing."""
+    name = canonical(thing)
+    if not name:
+        raise ValueError("nothing but blanks")
+    return click.thing_id(creator_id, table.moved(name) if is_address(name) else name)

@@ -1,0 +1,144 @@
+"""The beacon and the publisher with spans: used instead of the plain ones when traces are on, and only then."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from opentelemetry.trace import SpanKind, get_current_span, use_span
+
+from ingest.http.beacon import (Beacon, Headers, Parts, Reply)
+from ingest.log.lane import Chunk, Placed
+from ingest.log.producer import BrokerUnavailable, RecordHeaders
+from ingest.contract.click import Reason
+from ingest.runtime.clock import Clock
+from ingest.metrics import Metrics
+from ingest.log.publisher import Publisher
+from ingest.admission.request import Request
+from ingest.settings import IngestSettings
+from ingest.runtime.tracing import (HEADER, LINKS_MAX, Traces, context_of, failed, traceparent)
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span
+
+_SERVER_ERROR: Final = 500
+
+
+class RequestTrace:
+    """A request's span, from its last byte to its answer.
+
+    It stands where the publisher's answer goes, so that a block finds the requests that it carries.
+    """
+
+    __slots__ = ("_placed", "_reply", "span")
+
+    def __init__(self, span: Span, reply: Reply) -> None:
+        self.span = span
+        self._reply = reply
+        self._placed: Callable[[Placed | Reason], None] | None = None
+
+    def answering(self, placed: Callable[[Placed | Reason], None], clicks: int) -> RequestTrace:
+        """Itself, as what is told where the request's clicks are."""
+        self._placed = placed
+        self.span.set_attribute("flattr.clicks", clicks)
+        return self
+
+    def __call__(self, place: Placed | Reason) -> None:
+        """Pass the publisher's answer on."""
+        if isinstance(place, Reason):
+            self.span.set_attribute("flattr.reason", place.value)
+        elif place.partition is None:
+            self.span.add_event("kept in the spool")
+        if self._placed is not None:
+            self._placed(place)
+
+    def reply(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send the answer, and end."""
+        self._reply(status, headers, body)
+        self.span.set_attribute("http.response.status_code", status)
+        if status >= _SERVER_ERROR:
+            failed(self.span, str(status))
+        self.span.end()
+
+
+class TracedBeacon(Beacon):
+    """A beacon that draws some of its requests for a trace."""
+
+    def __init__(self, parts: Parts, traces: Traces) -> None:
+        super().__init__(parts)
+        self._traces = traces
+        self._trace: RequestTrace | None = None
+        self._submit = self._submit_traced
+
+    def take(self, request: Request, body: bytes, reply: Reply) -> None:
+        """Answer a request; one that is drawn begins a trace.
+
+        The caller's own traceparent is a link: at an open door, who asks does not decide what is traced.
+        """
+        if not self._traces.sampled():
+            super().take(request, body, reply)
+            return
+        caller = context_of(request.header(HEADER.encode()))
+        span = self._traces.start(
+            f"{request.method} {request.path}",
+            SpanKind.SERVER,
+            links=[caller] if caller else (),
+            attributes={"http.request.method": request.method, "http.route": request.path},
+        )
+        self._trace = trace = RequestTrace(span, reply)
+        try:
+            super().take(request, body, trace.reply)
+        finally:
+            self._trace = None
+
+    def _submit_traced(
+        self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]
+    ) -> None:
+        # `take` does not wait on its way here, so the trace is this request's.
+        traced = answer if self._trace is None else self._trace.answering(answer, clicks)
+        self._publisher.submit(member_hash, lines, clicks, traced)
+
+
+class TracedPublisher(Publisher):
+    """A publisher whose blocks have a span when one of their requests has."""
+
+    def __init__(self, settings: IngestSettings, clock: Clock, metrics: Metrics, traces: Traces) -> None:
+        super().__init__(settings, clock, metrics)
+        self._traces = traces
+
+    async def _send_block(self, partition: int, chunks: list[tuple[int, Chunk]]) -> None:
+        requests = [chunk.answer.span for _, chunk in chunks if isinstance(chunk.answer, RequestTrace)]
+        if not requests:
+            await super()._send_block(partition, chunks)
+            return
+        block = self._traces.start(
+            f"send {self._settings.topic_clicks}",
+            SpanKind.PRODUCER,
+            links=[request.get_span_context() for request in requests[:LINKS_MAX]],
+            attributes={
+                "messaging.system": "kafka",
+                "messaging.destination.name": self._settings.topic_clicks,
+                "messaging.destination.partition.id": str(partition),
+                "messaging.batch.message_count": sum(chunk.clicks for _, chunk in chunks),
+                "flattr.requests": len(chunks),
+            },
+        )
+        for request in requests:
+            # The other way too: from a request's page one gets to its block.
+            request.add_link(block.get_span_context())
+        with use_span(block, end_on_exit=True):
+            await super()._send_block(partition, chunks)
+
+    async def _send(self, partition: int, block: bytes) -> int:
+        span = get_current_span()
+        try:
+            offset = await super()._send(partition, block)
+        except BrokerUnavailable as error:
+            failed(span, error)
+            raise
+        span.set_attribute("messaging.kafka.offset", offset)
+        return offset
+
+    def _headers(self) -> RecordHeaders | None:
+        span = get_current_span()
+        return [(HEADER, traceparent(span).encode())] if span.is_recording() else None

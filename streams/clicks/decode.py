@@ -1,0 +1,372 @@
+"""Records to columns: read the lines, refuse what is wrong with a reason, keep all else.
+
+Everything here is a function of the records alone, so a replay refuses the same clicks.
+
+The fast way reads whole blocks into ``Line``, whose limits msgspec checks while it reads. A
+block with anything wrong in it is read again line by line by the click format itself, which
+finds the wrong lines, says why, and keeps the others.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+from msgspec import Meta
+
+from ingest.contract.click import (BLOCK_CLICKS_MAX, ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, THING_LENGTH_MAX, TIME_END_MS, UNREADABLE, VERSION, Click, Reason, Thing, Time, decode, position)
+from streams.counting.dedupe import UNDO_BIT
+from streams.clicks.string_columns import Names, NamesJoined
+from streams.source.chunk import LogRecord
+from streams.state.hash_table import I64, U64
+
+_DASHES: Final = [8, 13, 18, 23]
+_UUID_LENGTH: Final = 36
+_HEX_LENGTH: Final = 32
+_OFFSET_MAX: Final = (1 << 40) - 1
+#: Single clicks that are read in one call.
+_TOGETHER: Final = 200
+_ODD: Final = np.uint64(0x9E3779B97F4A7C15)
+
+#: 16 bytes each.
+Ids = npt.NDArray[np.void]
+#: An identifier but for its characters: those of a whole column are looked at in one go (``Names.visible``).
+Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
+#: In a column of times: the click has none.
+UNSAID: Final = -1
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+    """A click (ingest/contract/click.py), with its limits as types. Unknown fields pass."""
+
+    v: Literal[1]
+    click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]
+    action: Literal["flattr", "undo"]
+    member_id: Name
+    creator_id: Name
+    thing: Thing
+    thing_id: Annotated[str, Meta(min_length=_HEX_LENGTH, max_length=_HEX_LENGTH)]
+    site_id: Annotated[str, Meta(max_length=ID_LENGTH_MAX)]
+    clicked_at: Time
+    received_at: Time
+    sent_at: Time | None = None
+    client_at: Time | None = None
+
+
+_lines = msgspec.json.Decoder(Line)
+#: Of one click: the click, or why it is refused.
+Verdict = Line | tuple[Reason, str]
+
+
+@dataclass(slots=True)
+class Refused:
+    """One refused click or record: where it stands, when its record is from, why, and its bytes."""
+
+    position: int
+    record_at_ms: int
+    reason: Reason
+    detail: str
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Columns:
+    """Well-formed clicks of one partition in log order, as columns, and what was refused on the way.
+
+    No click is kept as an object; ``lines`` reads some again, for the few whose own words are wanted.
+    """
+
+    records: Sequence[LogRecord]
+    positions: U64
+    record_at_ms: I64
+    members: Names
+    creators: Names
+    sites: Names
+    things: Names  # their addresses
+    thing_ids: Ids
+    click_ids: Ids
+    clicked_at_ms: I64
+    received_at_ms: I64
+    #: ``UNSAID`` where a click has none; None where all are without.
+    sent_at_ms: I64 | None
+    client_at_ms: I64 | None
+    #: What a version has beside its time: undo, and the click id's hash.
+    marks: U64
+    refused: list[Refused]
+    #: Once it is decided when they were made (streams/counting/decide.py): that, and their versions.
+    times_ms: I64 = field(init=False)
+    versions: U64 = field(init=False)
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def lines(self, indices: Iterable[int]) -> Iterator[Line]:
+        """The clicks at these rising indices, under the names that their members have in the column."""
+        records = {record.offset: record for record in self.records}
+        offset, places = -1, dict[int, Line]()
+        for index in indices:
+            at = int(self.positions[index])
+            if offset != at >> 16 & _OFFSET_MAX:
+                offset = at >> 16 & _OFFSET_MAX
+                verdicts = _read_record(records[offset], 0, [])
+                places = {place: verdict for place, verdict, _ in verdicts if isinstance(verdict, Line)}
+            yield msgspec.structs.replace(places[at & 0xFFFF], member_id=self.members[index])
+
+
+def read(records: Sequence[LogRecord], epoch: int) -> Columns:
+    """Read all clicks of the records."""
+    read_quickly = _read_singles(records) or _read_blocks(records)
+    if read_quickly is not None:
+        gathered, counts = read_quickly
+        starts = np.array([record.offset for record in records], np.uint64) << np.uint64(16)
+        times = np.array([record.timestamp_ms for record in records], np.int64)
+        first = np.cumsum(counts) - counts
+        indices = np.arange(counts.sum()) - np.repeat(first, counts)
+        positions = np.repeat(starts, counts) + indices.astype(np.uint64) + np.uint64(position(epoch, 0, 0))
+        laid = gathered.columns(records, positions, np.repeat(times, counts), [])
+        if laid is not None:
+            return laid
+    return _read_slowly(records, epoch)
+
+
+def _read_singles(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
+    """Many records in one call when each is a single object on a single line, as single-click producers write.
+
+    Objects cannot run over the joint of two records: after a closing brace JSON wants a comma
+    or an end, never an opening brace. So as many clicks as records means one each.
+    """
+    if b"\n" in records[0].value:
+        return None
+    gathered = _Gathered()
+    for start in range(0, len(records), _TOGETHER):
+        some = records[start : start + _TOGETHER]
+        joined = b"\n".join([record.value for record in some])
+        joints = len(some) - 1
+        if joined.count(b"}\n{") != joints or joined.count(b"\n") != joints or joined[:1] + joined[-1:] != b"{}":
+            return None
+        try:
+            clicks = _lines.decode_lines(joined)
+        except UNREADABLE:
+            return None
+        if len(clicks) != len(some):
+            return None
+        gathered.add(clicks)
+    return gathered, np.ones(len(records), np.int64)
+
+
+def _read_blocks(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
+    """Record by record, and how many clicks each holds; None where anything is wrong."""
+    gathered = _Gathered()
+    counts: list[int] = []
+    for record in records:
+        try:
+            clicks = _lines.decode_lines(record.value)
+        except UNREADABLE:
+            return None
+        if not 0 < len(clicks) <= BLOCK_CLICKS_MAX:
+            return None
+        gathered.add(clicks)
+        counts.append(len(clicks))
+    return gathered, np.array(counts, np.int64)
+
+
+class _Gathered:
+    """Fields of clicks on their way into columns.
+
+    They are taken out block by block and the clicks let go, while all of it is in the core's cache: with the
+    objects of a whole batch alive, reading takes half as long again.
+    """
+
+    def __init__(self) -> None:
+        self._members, self._creators, self._sites, self._things = (NamesJoined() for _ in range(4))
+        self._click_ids: list[str] = []
+        self._thing_ids: list[str] = []
+        self._clicked_at_ms: list[int] = []
+        self._received_at_ms: list[int] = []
+        self._sent_at_ms: list[int | None] = []
+        self._client_at_ms: list[int | None] = []
+        self._undos: list[bool] = []
+
+    def add(self, clicks: list[Line]) -> None:
+        """Clicks that follow those before."""
+        self._members.add([click.member_id for click in clicks])
+        self._creators.add([click.creator_id for click in clicks])
+        self._sites.add([click.site_id for click in clicks])
+        self._things.add([click.thing for click in clicks])
+        self._click_ids += [click.click_id for click in clicks]
+        self._thing_ids += [click.thing_id for click in clicks]
+        self._clicked_at_ms += [click.clicked_at for click in clicks]
+        self._received_at_ms += [click.received_at for click in clicks]
+        self._sent_at_ms += [click.sent_at for click in clicks]
+        self._client_at_ms += [click.client_at for click in clicks]
+        self._undos += [click.action == "undo" for click in clicks]
+
+    def columns(
+        self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[Refused]
+    ) -> Columns | None:
+        """The columns; None when a name is malformed."""
+        click_ids = _unhex("".join(self._click_ids), len(positions), dashed=True)
+        thing_ids = _unhex("".join(self._thing_ids), len(positions), dashed=False)
+        if click_ids is None or thing_ids is None:
+            return None
+        members, creators, sites = (names.names() for names in (self._members, self._creators, self._sites))
+        if not (members.visible() and creators.visible() and sites.visible()):
+            return None
+        return Columns(
+            records,
+            positions,
+            record_at_ms,
+            members,
+            creators,
+            sites,
+            self._things.names(),
+            thing_ids,
+            click_ids,
+            np.array(self._clicked_at_ms, np.int64),
+            np.array(self._received_at_ms, np.int64),
+            _times_said(self._sent_at_ms),
+            _times_said(self._client_at_ms),
+            self._marks(click_ids),
+            refused,
+        )
+
+    def _marks(self, click_ids: Ids) -> U64:
+        high, low = halves(click_ids)
+        hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
+        marks: U64 = np.array(self._undos, np.uint64) << np.uint64(UNDO_BIT) | hashes
+        return marks
+
+
+def _times_said(times: list[int | None]) -> I64 | None:
+    if times.count(None) == len(times):
+        return None
+    return np.array([UNSAID if at is None else at for at in times], np.int64)
+
+
+def halves(ids: Ids) -> tuple[U64, U64]:
+    """Ids of 128 bits as two columns."""
+    words: U64 = ids.view("<u8")
+    return words[0::2], words[1::2]
+
+
+def _unhex(text: str, count: int, *, dashed: bool) -> Ids | None:
+    """``count`` hexadecimal 128-bit names of equal length; None when one is malformed."""
+    try:
+        data = text.encode("ascii")
+        if dashed:
+            grid = np.frombuffer(data, np.uint8).reshape(count, _UUID_LENGTH)
+            if not (grid[:, _DASHES] == ord("-")).all():
+                return None
+            data = np.delete(grid, _DASHES, axis=1).tobytes()
+        return np.frombuffer(binascii.unhexlify(data), "V16")
+    except ValueError:
+        return None
+
+
+def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
+    """Record by record, and line by line where one is wrong: a wrong line takes none of the others with it."""
+    good: list[Line] = []
+    positions: list[int] = []
+    times: list[int] = []
+    refused: list[Refused] = []
+    for record in records:
+        start = position(epoch, record.offset, 0)
+        for index, verdict, line in _read_record(record, start, refused):
+            if isinstance(verdict, Line):
+                good.append(verdict)
+                positions.append(start + index)
+                times.append(record.timestamp_ms)
+            else:
+                refused.append(Refused(start + index, record.timestamp_ms, *verdict, line))
+    gathered = _Gathered()
+    gathered.add(good)
+    laid = gathered.columns(records, np.array(positions, np.uint64), np.array(times, np.int64), refused)
+    if laid is None:
+        raise AssertionError("a click that was found well-formed cannot be laid out")
+    return laid
+
+
+def _read_record(record: LogRecord, start: int, refused: list[Refused]) -> list[tuple[int, Verdict, bytes]]:
+    """Index, verdict and bytes of each click. What a record holds must not depend on its neighbours.
+
+    So a record that can be read as a whole is read as a whole here, too.
+    """
+    try:
+        clicks = _lines.decode_lines(record.value)
+    except UNREADABLE:
+        clicks = []
+    if 0 < len(clicks) <= BLOCK_CLICKS_MAX and all(_wrong(click) is None for click in clicks):
+        return [(index, click, b"") for index, click in enumerate(clicks)]
+    return [(index, _read_line(line), line) for index, line in enumerate(_split(record, start, refused))]
+
+
+def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]:
+    lines = [line for line in record.value.split(b"\n") if line.strip()]
+    if 0 < len(lines) <= BLOCK_CLICKS_MAX:
+        return lines
+    if lines:
+        reason, detail = Reason.BLOCK_TOO_LONG, f"{len(lines)} clicks in a block, {BLOCK_CLICKS_MAX} are the most"
+    else:
+        reason, detail = Reason.BODY_EMPTY, "a record without a click"
+    refused.append(Refused(start, record.timestamp_ms, reason, detail, record.value))
+    return []
+
+
+def _read_line(line: bytes) -> Verdict:
+    """One click, or why it is refused."""
+    try:
+        click = decode(line)
+    except msgspec.ValidationError as error:
+        return (Reason.FIELD_MISSING if "missing required field" in str(error) else Reason.FIELD_TYPE), str(error)
+    except UNREADABLE as error:
+        return Reason.JSON_MALFORMED, str(error)
+    return _wrong(click) or _lines.decode(line)
+
+
+def _wrong(click: Click | Line) -> tuple[Reason, str] | None:
+    """Why a click that was read is refused, or None."""
+    if click.v != VERSION:
+        return Reason.VERSION_UNKNOWN, f"version {click.v}, this reads {VERSION}"
+    for name, high in _LENGTHS:
+        length = len(getattr(click, name))
+        if length > high:
+            return Reason.FIELD_TOO_LONG, f"{name} has {length} characters, {high} are the most"
+    wrong = next((name for name, right in _RULES.items() if not right(getattr(click, name))), None)
+    return None if wrong is None else (Reason.FIELD_VALUE, f"{wrong} is not {_MEANT[wrong]}")
+
+
+def _is_time(at: int | None) -> bool:
+    return at is None or 0 <= at < TIME_END_MS
+
+
+def _is_name(value: str) -> bool:
+    return IDENTIFIER.fullmatch(value) is not None
+
+
+_LENGTHS: Final = (
+    ("member_id", ID_LENGTH_MAX),
+    ("creator_id", ID_LENGTH_MAX),
+    ("site_id", ID_LENGTH_MAX),
+    ("thing", THING_LENGTH_MAX),
+)
+_RULES: Final[dict[str, Callable[[Any], bool]]] = {
+    "member_id": _is_name,
+    "creator_id": _is_name,
+    "site_id": lambda value: not value or _is_name(value),
+    "thing": bool,
+    **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), _is_time),
+    "click_id": lambda value: len(value) == _UUID_LENGTH and _unhex(value, 1, dashed=True) is not None,
+    "thing_id": lambda value: len(value) == _HEX_LENGTH and _unhex(value, 1, dashed=False) is not None,
+}
+_MEANT: Final = {
+    **dict.fromkeys(("member_id", "creator_id", "site_id"), IDENTIFIER_RULE),
+    "thing": "an address or id",
+    **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), "a time in ms since 1970"),
+    "click_id": "a UUID",
+    "thing_id": "32 hexadecimal digits",
+}

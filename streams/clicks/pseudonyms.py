@@ -1,0 +1,197 @@
+"""Members who were erased: their clicks count as before, and their rows bear a pseudonym.
+
+The state goes on knowing such a member by the hash of the id, so it need not change when
+somebody is erased while a worker runs. Only names change: of rows on their way out, and of
+hashes on their way in, where rows of the warehouse bear the pseudonym already.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from streams.errors import StreamStopped
+from streams.clicks.string_columns import Names, name_hash
+from streams.state.hash_table import U64
+from warehouse.storage.client import Row, Warehouse, named
+from warehouse.pseudonyms import member_sha256
+from warehouse.storage.identity_key import IdentityKey, IdentityKeyMissing, read_identity_key
+
+_REFRESH_S: Final = 1.0
+Hash = tuple[int, int]
+
+
+class Listed(NamedTuple):
+    """A click of an erased member: its place, the pseudonym, the first month that bears it, the state's hash."""
+
+    place: int
+    pseudonym: str
+    open_from: int
+    hash: Hash
+
+
+class Erased:
+    """The list at one moment, and the key under which names are hashed.
+
+    Rows: keyed hash of the id and SHA-256 of it (both hexadecimal), pseudonym, first month that bears it. A row from
+    before there was a key has the SHA-256 alone, so its member is found by that, and the state knows the
+    member by the hash of the pseudonym: by that, too, clicks and rows of both names are one member's.
+    """
+
+    def __init__(self, key: IdentityKey, rows: Sequence[Row] = ()) -> None:
+        self.key = key
+        self.rows = tuple(rows)
+        self._names: dict[Hash, tuple[str, int]] = {}
+        self._members: dict[Hash, Hash] = {}
+        self._by_sha256: dict[str, tuple[str, int]] = {}
+        self._pseudonyms = frozenset(pseudonym for _, _, pseudonym, _ in rows)
+        for keyed_hash, sha256, pseudonym, open_from in rows:
+            if not keyed_hash:
+                self._by_sha256[sha256] = pseudonym, open_from
+                continue
+            halves = bytes.fromhex(keyed_hash)
+            member = int.from_bytes(halves[:8], "little"), int.from_bytes(halves[8:], "little")
+            self._names[member] = pseudonym, open_from
+            self._members[self.hash(pseudonym)] = member
+        self._highs = np.array(sorted(high for high, _ in self._names), np.uint64)
+        self._pseudonym_highs = np.array(sorted(high for high, _ in self._members), np.uint64)
+
+    def __bool__(self) -> bool:
+        """Whether anybody was."""
+        return bool(self.rows)
+
+    def hash(self, name: str) -> Hash:
+        """The hash of a member's or creator's name."""
+        return name_hash(name, self.key)
+
+    def among(self, members: Names, high: U64, low: U64) -> list[Listed]:
+        """Which of the clicks' members, given by name and hash, are on the list."""
+        return [*self._among_keyed(high, low), *self._among_older(members, high)]
+
+    def _among_keyed(self, high: U64, low: U64) -> list[Listed]:
+        if not self._names:
+            return []
+        likely = np.flatnonzero(_in_sorted(high, self._highs)).tolist()
+        hashes = ((index, (int(high[index]), int(low[index]))) for index in likely)
+        return [Listed(index, *self._names[own], own) for index, own in hashes if own in self._names]
+
+    def _among_older(self, members: Names, high: U64) -> list[Listed]:
+        if not self._by_sha256:
+            return []
+        _, firsts, places = np.unique(high, return_index=True, return_inverse=True)
+        listed = []
+        for place, first in enumerate(firsts.tolist()):
+            known = self._by_sha256.get(member_sha256(members[first]))
+            if known is not None:
+                as_pseudonym = self.hash(known[0])
+                listed += [Listed(index, *known, as_pseudonym) for index in np.flatnonzero(places == place).tolist()]
+        return listed
+
+    def name(self, member_id: str, month: int | None = None) -> str:
+        """What the member is called in rows of that month; of any month, where none is given."""
+        known = self._entry(member_id)
+        if known is None:
+            return member_id
+        pseudonym, open_from = known
+        return pseudonym if month is None or month >= open_from else member_id
+
+    def _entry(self, member_id: str) -> tuple[str, int] | None:
+        if not self.rows or not member_id:
+            return None
+        found = self._names.get(self.hash(member_id))
+        return found or (self._by_sha256.get(member_sha256(member_id)) if self._by_sha256 else None)
+
+    def state_hash(self, member_id: str) -> Hash:
+        """By which hash the state knows a member whose rows bear this name."""
+        own = self.hash(member_id)
+        return self._members.get(own, own)
+
+    def to_state(self, grid: U64) -> U64:
+        """Packed rows, whose first two words are a member's hash, with pseudonyms' hashes turned into the state's."""
+        if not self._members:
+            return grid
+        likely = np.flatnonzero(_in_sorted(grid[:, 0], self._pseudonym_highs)).tolist()
+        if likely:
+            grid = grid.copy()
+        for index in likely:
+            known = int(grid[index, 0]), int(grid[index, 1])
+            grid[index, :2] = self._members.get(known, known)
+        return grid
+
+    def scrubbed(self, raw: bytes) -> bytes:
+        """Refused bytes without what they say of an erased member: of such a click only its id is kept."""
+        if not self.rows:
+            return raw
+        try:
+            click = _mention.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return raw
+        # Renamed already, it may still name the member as its creator.
+        if click.member_id not in self._pseudonyms and self._entry(click.member_id) is None:
+            return raw
+        return msgspec.json.encode({"click_id": click.click_id})
+
+
+class _Mention(msgspec.Struct, frozen=True):
+    member_id: str = ""
+    click_id: str = ""
+
+
+_mention = msgspec.json.Decoder(_Mention)
+#: Nobody is erased, and the key is this process's own: for a state that is not read from a warehouse.
+NOBODY: Final = Erased(IdentityKey.random())
+
+
+class ErasureList:
+    """The list and the key as the warehouse has them, read again once they are a second old.
+
+    Blocks; raises ``WarehouseError``, and ``StreamStopped`` when the warehouse has no key or another than before:
+    what this process has hashed then fits nothing any more.
+    """
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        self._warehouse = warehouse
+        self._lock = threading.Lock()
+        self._known = NOBODY
+        self._read_at = float("-inf")
+
+    def current(self) -> Erased:
+        """The list, at most a second old."""
+        with self._lock:
+            if time.monotonic() - self._read_at > _REFRESH_S:
+                self._read()
+            return self._known
+
+    def newest(self) -> Erased:
+        """The list as it is now."""
+        with self._lock:
+            self._read()
+            return self._known
+
+    def _read(self) -> None:
+        began = time.monotonic()
+        try:
+            key = read_identity_key(self._warehouse)
+        except IdentityKeyMissing as error:
+            raise StreamStopped(str(error)) from error
+        rows = self._warehouse.rows(named("erasures"))
+        if self._known is NOBODY:
+            self._known = Erased(key)
+        if key != self._known.key:
+            raise StreamStopped(
+                "The warehouse has another identity key than when this process began: start it again, "
+                "after a look at who replaced the table identity_key."
+            )
+        if tuple(rows) != self._known.rows:
+            self._known = Erased(key, rows)
+        self._read_at = began
+
+
+def _in_sorted(values: U64, known: U64) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    at = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    return np.equal(known[at], values)

@@ -1,0 +1,41 @@
+"""What ingest refused at the door: from the topic `rejected` into the table, with its bytes.
+
+Rows are keyed by where they stand in the log, so writing one twice changes nothing, and
+Kafka's committed offset is enough to go on from.
+"""
+
+from __future__ import annotations
+
+from ingest.contract.click import (UNREADABLE, Reason, Rejection, decode_rejection, month_of, position)
+from streams.clicks.pseudonyms import NOBODY, Erased
+from streams.source.chunk import Chunk
+from streams.sink.flush_rows import Rows
+
+
+def rejections(partition: int, chunk: Chunk, epoch: int, erased: Erased = NOBODY) -> Rows:
+    """One row per record. A record that cannot be read is kept as it is; what an erased member sent is not."""
+    rows = Rows()
+    for record in chunk.records:
+        record_at_ms = max(record.timestamp_ms, 0)
+        month = month_of(record_at_ms)
+        try:
+            rejection = decode_rejection(record.value)
+        except UNREADABLE as error:
+            rejection = Rejection(Reason.JSON_MALFORMED, str(error), record_at_ms, record.value)
+        known = erased.name(rejection.member_id) == rejection.member_id
+        rows.add(
+            "rejected",
+            month,
+            month=[month],
+            topic=["rejected"],
+            partition=[partition],
+            position=[position(epoch, record.offset, 0)],
+            rejected_at=[rejection.rejected_at],
+            reason=[str(rejection.reason)],
+            detail=[rejection.detail if known else ""],
+            raw=[erased.scrubbed(rejection.raw) if known else b""],
+            member_id=[rejection.member_id if known else ""],
+            site_id=[rejection.site_id],
+            cut=[rejection.cut],
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""What each click does to its flattr and to the counts. Pure."""

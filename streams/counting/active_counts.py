@@ -1,0 +1,46 @@
+"""How many active flattrs a creator, a thing or a (member, creator) has: pure, compiled."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.state.hash_table import (AHEAD, I8, I64, U64, Table, claim, compiled, fetch)
+
+
+def count(table: Table, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
+    """Add each delta to its key's count.
+
+    Returns, per key whose count was touched, the index of the last click that did, and the
+    count after all of them: together one row of a table of absolute counts.
+    """
+    touching = np.flatnonzero(deltas)
+    if not len(touching):
+        return touching, np.empty(0, np.uint64)
+    table.reserve(len(touching))
+    scratch = np.full(1 << (2 * len(touching) - 1).bit_length(), -1, np.int64)
+    places = np.empty(len(touching), np.int64)
+    added = _count(table.slots, high, low, deltas, touching, places, scratch)
+    table.size += added
+    last = scratch[scratch >= 0]
+    return touching[last], table.slots[places[last]]
+
+
+@compiled
+def _count(slots: U64, high: U64, low: U64, deltas: I8, touching: I64, places: I64, scratch: I64) -> int:
+    # scratch: open addressing from a count's place to the last click (its index in `touching`) on it.
+    added = 0
+    mask = len(scratch) - 1
+    for j in range(len(touching)):
+        if j + AHEAD < len(touching):
+            fetch(slots, high[touching[j + AHEAD]], low[touching[j + AHEAD]])
+        i = touching[j]
+        at, new = claim(slots, high[i], low[i])
+        added += new
+        # Unsigned wrap-around subtracts; a count is never taken below the active flattrs it counts.
+        slots[at] += np.uint64(np.int64(deltas[i]))
+        places[j] = at
+        note = (at * 0x9E3779B1) & mask
+        while scratch[note] >= 0 and places[scratch[note]] != at:
+            note = (note + 1) & mask
+        scratch[note] = j
+    return added

@@ -1,0 +1,305 @@
+"""Records in, rows out: the pure heart of the stream.
+
+``count_records`` takes a partition's state and the records that follow it, moves the state
+behind them and returns nothing but rows; it opens no socket and reads no clock.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+import numpy as np
+
+from ingest.contract.click import (AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS, Reason, month_after, month_before, month_of, position)
+from streams.counting.active_counts import count
+from streams.counting.decide import (Batch, Decided, Keys, decide)
+from streams.clicks.decode import (Columns, Refused, halves, read)
+from streams.counting.dedupe import (COUNTED, DUPLICATE, UNDO_BIT, UNDONE, judge)
+from streams.clicks.pseudonyms import NOBODY, Erased, Listed
+from streams.clicks.string_columns import Names
+from streams.source.chunk import LogRecord
+from streams.sink.flush_rows import Rows
+from streams.state.partition import PAIR_STIR, MonthState, PartitionState
+from streams.state.hash_table import I64, U64
+from streams.counting.result_rows import Tables
+from streams.counting.timing import Flags
+
+if TYPE_CHECKING:
+    from streams.settings import StreamsSettings
+
+_STIR: Final = np.uint64(PAIR_STIR)
+#: In place of a label: an undo of the next month that reaches back into this one, and is labelled there.
+_REACHING: Final = 3
+
+#: Reads a month of a partition from the warehouse; an empty one when it has none.
+MonthLoader = Callable[[int], MonthState]
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What does not change while a worker runs, but for the list of erased members."""
+
+    partitions: int
+    epoch: int
+    grace_ms: int
+    topic: str
+    erased: Erased = NOBODY
+    skew_min_ms: int = SKEW_MIN_MS
+    #: Of each refused click or record, at most so many bytes are kept; None: all.
+    raw_max_bytes: int | None = None
+
+
+def rules_from(settings: StreamsSettings, partitions: int, erased: Erased = NOBODY) -> Rules:
+    """The rules that a worker and a replay go by."""
+    return Rules(
+        partitions,
+        settings.log_epoch,
+        int(settings.grace_s * 1000),
+        settings.topic_clicks,
+        erased,
+        int(settings.skew_min_s * 1000),
+    )
+
+
+def count_records(
+    state: PartitionState, records: Sequence[LogRecord], rules: Rules, load: MonthLoader, rows: Rows
+) -> None:
+    """Count the records into the state and add to ``rows`` what the warehouse has to be told.
+
+    Records at or below the state's position are skipped. Raises what ``load`` raises; the
+    state is then half-way and must be dropped.
+    """
+    fresh = [record for record in records if position(rules.epoch, record.offset, 0xFFFF) > state.position]
+    if not fresh:
+        return
+    if not all(0 <= record.timestamp_ms < TIME_END_MS for record in fresh):
+        fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), TIME_END_MS - 1)) for record in fresh]
+    laid = read(fresh, rules.epoch)
+    malformed = len(laid.refused)
+    key = rules.erased.key
+    hashed = _Hashed(*laid.members.hashes(key), *laid.creators.hashes(key))
+    partition = laid.members.partitions(rules.partitions)
+    used: set[int] = set()
+    if len(laid):
+        _rule_and_count(state, laid, hashed, partition, rules, functools.partial(_month, state, load, used), rows)
+    _refuse(state, laid.refused, rules, rows)
+    state.pass_to(position(rules.epoch, fresh[-1].offset, 0xFFFF))
+    state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
+    state.keep_months(used)
+    rows.clicks += len(laid) + malformed
+    rows.malformed += malformed
+
+
+def _month(state: PartitionState, load: MonthLoader, used: set[int], month: int) -> MonthState:
+    used.add(month)
+    if month not in state.months:
+        state.months[month] = load(month)
+    return state.months[month]
+
+
+@dataclass(frozen=True, slots=True)
+class _Hashed:
+    """Hash halves of each click's member and creator."""
+
+    member_high: U64
+    member_low: U64
+    creator_high: U64
+    creator_low: U64
+
+    def pairs(self) -> tuple[U64, U64]:
+        """Of member and creator together."""
+        return self.member_high ^ self.creator_high * _STIR, self.member_low ^ self.creator_low * _STIR
+
+
+def _rule_and_count(
+    state: PartitionState,
+    laid: Columns,
+    hashed: _Hashed,
+    partition: I64,
+    rules: Rules,
+    month_of_state: MonthLoader,
+    rows: Rows,
+) -> None:
+    """Refuse what is against the rules, decide the others' months, set late ones aside and count the rest."""
+    good = _refuse_what_is_wrong(state, laid, hashed, partition)
+    listed = _known_in_state(laid, hashed, rules.erased)
+    keys = _keys(laid, hashed)
+    decided = decide(Batch(laid, good, keys, state.number, rules.grace_ms, rules.skew_min_ms, month_of_state, rows))
+    laid.times_ms = decided.times_ms
+    laid.versions = decided.times_ms.astype(np.uint64) << np.uint64(UNDO_BIT + 1) | laid.marks
+    late_from = decided.ends + rules.grace_ms
+    as_sent = laid.members
+    _pseudonymise(laid, listed, decided.months, late_from)
+    late = good & (laid.record_at_ms >= late_from)
+    _set_aside(state, laid, decided, np.flatnonzero(late), rows)
+    keep = good & ~late
+    touched = np.unique(decided.months[keep]).tolist()
+    reaching = keep & decided.reaching
+    for month in sorted({*touched, *map(month_before, np.unique(decided.months[reaching]).tolist())}):
+        of_month = keep & (decided.months == month)
+        back = reaching & (decided.months == month_after(month))
+        which = np.flatnonzero(of_month | back)
+        clicks = _with_names_of(month, laid, as_sent, np.flatnonzero(back), rules.erased)
+        _count_month(state, month_of_state(month), month, clicks, hashed, keys, which, back[which], rows)
+
+
+def _refuse_what_is_wrong(state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64) -> Flags:
+    """Refuse own things, clicks in a partition of others, and those of times to come. The others."""
+    own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
+    _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the creator")
+    strange = ~own & (partition != state.number)
+    _refuse_clicks(
+        laid, np.flatnonzero(strange), Reason.PARTITION_WRONG,
+        lambda index: f"the member's clicks belong to partition {partition[index]}, not {state.number}",
+    )  # fmt: skip
+    ahead = ~own & ~strange & (laid.received_at_ms > laid.record_at_ms + AHEAD_MAX_MS)
+    _refuse_clicks(
+        laid, np.flatnonzero(ahead), Reason.TIME_AHEAD,
+        lambda index: f"received at {laid.received_at_ms[index]}, and the record is of {laid.record_at_ms[index]}",
+    )  # fmt: skip
+    good: Flags = ~(own | strange | ahead)
+    return good
+
+
+def _keys(laid: Columns, hashed: _Hashed) -> Keys:
+    thing_high, thing_low = halves(laid.thing_ids)
+    click_high, click_low = halves(laid.click_ids)
+    pair_high, pair_low = hashed.pairs()
+    high, low = pair_high ^ thing_high, pair_low ^ thing_low
+    undos = laid.marks >> np.uint64(UNDO_BIT)
+    return Keys(click_high ^ high ^ undos * _STIR, click_low ^ low, high, low)
+
+
+def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64, rows: Rows) -> None:
+    indices = late.tolist()
+    for index, click in zip(indices, laid.lines(indices), strict=True):
+        month = int(decided.months[index])
+        rows.add(
+            "late", month, month=[month], partition=[state.number], position=[int(laid.positions[index])],
+            click=[msgspec.json.encode(click)],
+        )  # fmt: skip
+        state.tally(month, "late", 1)
+
+
+def _known_in_state(laid: Columns, hashed: _Hashed, erased: Erased) -> list[Listed]:
+    """Clicks of erased members, from here on under the hashes by which the state knows these."""
+    listed = erased.among(laid.members, hashed.member_high, hashed.member_low)
+    for one in listed:
+        hashed.member_high[one.place], hashed.member_low[one.place] = one.hash
+    return listed
+
+
+def _pseudonymise(laid: Columns, listed: list[Listed], months: I64, late_from: I64) -> None:
+    """Rename clicks of erased members. A closed month keeps the name that it was closed with."""
+    renamed = {
+        one.place: one.pseudonym
+        for one in listed
+        if months[one.place] >= one.open_from or laid.record_at_ms[one.place] >= late_from[one.place]
+    }
+    if renamed:
+        laid.members = laid.members.renamed(renamed)
+
+
+def _with_names_of(month: int, laid: Columns, as_sent: Names, back: I64, erased: Erased) -> Columns:
+    """The clicks under the names of this month, where some of the next one reach back into it."""
+    if not len(back) or as_sent is laid.members:
+        return laid
+    named = copy(laid)
+    named.members = laid.members.renamed({index: erased.name(as_sent[index], month) for index in back.tolist()})
+    return named
+
+
+def _count_month(
+    state: PartitionState,
+    of_month: MonthState,
+    month: int,
+    laid: Columns,
+    hashed: _Hashed,
+    keys: Keys,
+    which: I64,
+    back: Flags,
+    rows: Rows,
+) -> None:
+    """Count clicks into their month; those that reach ``back`` into it have their label in their own."""
+    thing_high, thing_low = (half[which] for half in halves(laid.thing_ids))
+    creator_high, creator_low = hashed.creator_high[which], hashed.creator_low[which]
+    pair_high, pair_low = (half[which] for half in hashed.pairs())
+    high, low = keys.flattr_high[which], keys.flattr_low[which]
+    verdicts = judge(of_month.flattrs, high, low, laid.versions[which])
+    labels = verdicts.labels
+    labels[back] = _REACHING
+    if of_month.first_positions:
+        _relabel(of_month, labels, high, low, laid.positions[which])
+    for label, name in ((COUNTED, "counted"), (DUPLICATE, "duplicate"), (UNDONE, "undo")):
+        state.tally(month, name, int(np.count_nonzero(labels == label)))
+    tables = Tables(month, state.number, laid, rows)
+    tables.add_labels(which, labels)
+    tables.add_flattrs(which, verdicts.rows)
+    # One row per creator, thing and pair that changed, as of the last click that changed it.
+    known_things = of_month.things.size
+    by_creator, creator_counts = count(of_month.creators, creator_high, creator_low, verdicts.deltas)
+    by_thing, thing_counts = count(of_month.things, thing_high, thing_low, verdicts.deltas)
+    by_pair, pair_counts = count(of_month.pairs, pair_high, pair_low, verdicts.deltas)
+    tables.add_counts("counts_by_creator", which[by_creator], creator_counts)
+    tables.add_counts("counts_by_thing", which[by_thing], thing_counts)
+    tables.add_counts("counts_by_member", which[by_pair], pair_counts)
+    if of_month.things.size != known_things:
+        tables.add_things(which[by_thing])
+
+
+def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, positions: U64) -> None:
+    """A replayed click that the warehouse already counts is that counted click, not its own duplicate."""
+    for index in np.flatnonzero(labels == DUPLICATE).tolist():
+        key = (int(high[index]), int(low[index]))
+        if of_month.first_positions.get(key) == int(positions[index]):
+            labels[index] = COUNTED
+            del of_month.first_positions[key]
+
+
+def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable[[int], str]) -> None:
+    for index, click in zip(indices.tolist(), laid.lines(indices.tolist()), strict=True):
+        at, record_at = int(laid.positions[index]), int(laid.record_at_ms[index])
+        laid.refused.append(Refused(at, record_at, reason, detail(index), msgspec.json.encode(click)))
+
+
+def _refuse(state: PartitionState, refused: list[Refused], rules: Rules, rows: Rows) -> None:
+    for one in refused:
+        month = month_of(one.record_at_ms)
+        rows.add(
+            "rejected",
+            month,
+            month=[month],
+            topic=["clicks"],
+            partition=[state.number],
+            position=[one.position],
+            rejected_at=[one.record_at_ms],
+            reason=[str(one.reason)],
+            detail=[one.detail],
+            raw=[rules.erased.scrubbed(one.raw)[: rules.raw_max_bytes]],
+            member_id=[""],
+            site_id=[""],
+        )
+        state.tally(month, "rejected", 1)
+
+
+def add_progress(state: PartitionState, written_at_ms: int, rows: Rows) -> None:
+    """The row that claims everything up to the state's position. It is written last."""
+    months = sorted(state.tallies)
+    tallies = {
+        f"tallies.{name}": [[state.tallies[month][name] for month in months]]
+        for name in ("accepted", "counted", "duplicate", "undo", "rejected", "late")
+    }
+    rows.add(
+        "progress",
+        0,
+        partition=[state.number],
+        position=[state.position],
+        record_at=[state.record_at_ms],
+        written_at=[written_at_ms],
+        **{"tallies.month": [months], **tallies},
+    )

@@ -1,0 +1,324 @@
+"""Where each click counts: its month and its time, the same at every attempt. Pure.
+
+A click's true time is an estimate that moves with the way of its request, so near a month's end two attempts could
+come to two months, and be paid twice. Three rules forbid it; each is a function of the log alone:
+
+1. **The first attempt decides.** A click whose time another attempt may see otherwise (``Times.retimed``, ``unsaid``)
+   is remembered by its id, flattr and action in the month that it came to (``MonthState.retimed``); every later
+   attempt of it, whatever it says, takes month and time from there.
+2. **An attempt by the client's own time may have come before.** Such are not remembered: most clicks are. So an
+   attempt that comes to another month than its own time's, and is not late there, looks at its flattr in the month of
+   its own time: if the last word on it is older than this click, no attempt came before. Otherwise one may have, and
+   this is one more of it.
+3. **An undo reaches back while the month before is open**, when that has a flattr of the thing and its own month has
+   none: it is a word in both, so that a flattr can be taken back until its month closes.
+
+What is remembered is written before any flattr (streams/sink/flush_rows.py). So where the warehouse's flattrs are ahead of
+``progress``, what was decided there is known, too, by the click's position (``MonthState.ahead``). Whatever hung on a
+flattr's state is remembered, unless it stays true whatever comes after (the click is late in the month of rule 2; the
+undo's own month has a flattr). Hence a replay decides as the first run did, though it sees flattrs yet to come.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from ingest.contract.click import AHEAD_MAX_MS, month_before
+from streams.clicks.decode import Columns
+from streams.counting.dedupe import SEEN_BIT, UNDO_BIT, VERSION_MASK
+from streams.sink.flush_rows import Rows
+from streams.state.partition import MonthState
+from streams.state.hash_table import I64, U64, Table
+from streams.counting.timing import (Flags, Times, bounds_of, months_of, near_months, times_of, within_reach)
+
+#: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
+TIME_MASK: Final = (1 << 43) - 1
+REACH_BIT: Final = 62
+_HELD: Final = 1 << 63
+
+#: A month's state of the partition, read from the warehouse if need be.
+Months = Callable[[int], MonthState]
+Key = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Keys:
+    """Two words each: of a click, whose attempts have id, flattr and action in common; and of its flattr."""
+
+    click_high: U64
+    click_low: U64
+    flattr_high: U64
+    flattr_low: U64
+
+
+@dataclass(slots=True)
+class Decided:
+    """Of each click: its month, when that ends, its time in ms; and of an undo, whether it reaches back a month."""
+
+    months: I64
+    ends: I64
+    times_ms: I64
+    reaching: Flags
+
+
+@dataclass(slots=True)
+class Batch:
+    """Clicks to decide: those that are ``good``, of one partition, in their order."""
+
+    clicks: Columns
+    good: Flags
+    keys: Keys
+    partition: int
+    grace_ms: int
+    skew_min_ms: int
+    state: Months
+    rows: Rows
+
+
+def decide(batch: Batch) -> Decided:
+    """Decide the clicks, remember what has to be, and add the rows that say so."""
+    times = times_of(batch.clicks, batch.skew_min_ms)
+    record_at_ms = batch.clicks.record_at_ms
+    months, starts, ends = months_of(within_reach(times.true_ms, record_at_ms, batch.grace_ms))
+    decided = Decided(months, ends, times.version_ms, np.zeros(len(months), np.bool_))
+    near, together = _near(record_at_ms)
+    own_months = months
+    if times.retimed.any():
+        own_months = months.copy()
+        own_ms = within_reach(times.own_ms, record_at_ms, batch.grace_ms)
+        own_months[times.retimed] = months_of(own_ms[times.retimed])[0]
+    apart = _Apart(batch, times, decided, own_months, starts, near, together=together)
+    if apart.kept.any():
+        _decide_together(batch, decided, near, np.flatnonzero(apart.kept))
+    if apart.special.any():
+        _OneByOne(batch, times, decided, own_months, near, np.flatnonzero(apart.special)).run()
+    return decided
+
+
+def _near(record_at_ms: I64) -> tuple[list[int], bool]:
+    """Every month that some of the records is near to, and whether all are near to the same."""
+    first, last = near_months(int(record_at_ms.min())), near_months(int(record_at_ms.max()))
+    if first == last:
+        return list(first), True
+    moments = np.unique(record_at_ms)
+    months, starts, _ = months_of(np.concatenate([moments, moments + AHEAD_MAX_MS]))
+    before = months_of(np.maximum(np.unique(starts) - 1, 0))[0]
+    return sorted({*months.tolist(), *before.tolist()}), False
+
+
+def _among(high: U64, low: U64, of: Flags) -> Flags:
+    """Which keys are one of those."""
+    table = Table()
+    table.keep_first(high[of], low[of], np.ones(int(of.sum()), np.uint64))
+    found: Flags = table.values(high, low) != 0
+    return found
+
+
+class _Apart:
+    """Which clicks are not simply what they say.
+
+    ``special`` ones are decided one by one: those that look at a flattr, whatever changes it, and whatever has the id
+    of one of them. ``kept`` ones only have to be remembered, all in one month: that goes together.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what there is to look at
+        self,
+        batch: Batch,
+        times: Times,
+        decided: Decided,
+        own_months: I64,
+        starts: I64,
+        near: list[int],
+        *,
+        together: bool,
+    ) -> None:
+        clicks, good, keys = batch.clicks, batch.good, batch.keys
+        states = [batch.state(month) for month in near]
+        kept = (times.retimed | times.unsaid) & good
+        undo = clicks.marks >> np.uint64(UNDO_BIT) != 0
+        looking = good & undo & (clicks.record_at_ms < starts + batch.grace_ms)
+        looking |= good & (own_months != decided.months)
+        self.special = looking
+        if looking.any():
+            self.special = good & _among(keys.flattr_high, keys.flattr_low, looking)
+        if any(state.retimed.size for state in states):
+            tables = (state.retimed.values(keys.click_high, keys.click_low) != 0 for state in states)
+            self.special = self.special | (good & ~kept & np.logical_or.reduce(list(tables)))
+        months = decided.months[kept]
+        if any(state.ahead for state in states):
+            self.special = good
+        elif len(months) and not (together and months.min() == months.max() and int(months[0]) in near):
+            self.special = self.special | kept
+        # What is remembered in this batch may be another's attempt, too.
+        if self.special.any() or kept.any():
+            self.special = self.special | (good & _among(keys.click_high, keys.click_low, self.special))
+            others = good & ~kept & ~self.special
+            if kept.any() and others.any():
+                self.special = self.special | self._attempts_of(keys, kept & ~self.special, others)
+        self.kept = kept & ~self.special
+
+    @staticmethod
+    def _attempts_of(keys: Keys, kept: Flags, others: Flags) -> Flags:
+        """Of the others, attempts of clicks that are kept; and these."""
+        same = others & _among(keys.click_high, keys.click_low, kept)
+        return same | (kept & _among(keys.click_high, keys.click_low, same)) if same.any() else same
+
+
+def _decide_together(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
+    """Clicks that come to one month: known ones are what they were, the others are remembered."""
+    high, low = batch.keys.click_high[which], batch.keys.click_low[which]
+    month = int(decided.months[which[0]])
+    left = np.ones(len(which), np.bool_)
+    for known in near:
+        words = batch.state(known).retimed.values(high, low)
+        hit = left & (words != 0)
+        _take(decided, which[hit], known, words[hit])
+        left &= ~hit
+    open_ = batch.clicks.record_at_ms[which] < decided.ends[which] + batch.grace_ms
+    new = left & open_
+    if not new.any():
+        return
+    words = decided.times_ms[which[new]].astype(np.uint64) | np.uint64(_HELD)
+    first = batch.state(month).retimed.keep_first(high[new], low[new], words) != 0
+    _take(decided, which[new], month, words)
+    _add_rows(batch, month, which[new][first], words[first])
+
+
+def _take(decided: Decided, which: I64, month: int, words: U64) -> None:
+    decided.months[which] = month
+    decided.ends[which] = bounds_of(month)[1]
+    decided.times_ms[which] = (words & np.uint64(TIME_MASK)).astype(np.int64)
+
+
+def _add_rows(batch: Batch, month: int, which: I64, words: U64) -> None:
+    if not len(which):
+        return
+    keys = np.empty(2 * len(which), np.uint64)
+    keys[0::2], keys[1::2] = batch.keys.click_high[which], batch.keys.click_low[which]
+    batch.rows.add(
+        "retimed",
+        month,
+        month=np.full(len(which), month, np.uint32),
+        partition=np.full(len(which), batch.partition, np.uint16),
+        click_key=keys.view("V16"),
+        position=batch.clicks.positions[which],
+        word=words,
+    )
+
+
+class _OneByOne:
+    """Clicks in their order, each before the state that those before it leave.
+
+    ``which`` holds every click that touches what another of them looks at, so this sees all that matters to them.
+    """
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what there is to decide by
+        self, batch: Batch, times: Times, decided: Decided, own_months: I64, near: list[int], which: I64
+    ) -> None:
+        self._batch, self._decided, self._which = batch, decided, which
+        keys, clicks = batch.keys, batch.clicks
+        self._clicks = _pairs(keys.click_high[which], keys.click_low[which])
+        self._flattrs = _pairs(keys.flattr_high[which], keys.flattr_low[which])
+        self._positions: list[int] = clicks.positions[which].tolist()
+        self._record_at_ms: list[int] = clicks.record_at_ms[which].tolist()
+        self._marks: list[int] = clicks.marks[which].tolist()
+        self._own_ms: list[int] = times.own_ms[which].tolist()
+        self._own_months: list[int] = own_months[which].tolist()
+        self._months: list[int] = decided.months[which].tolist()
+        self._times_ms: list[int] = decided.times_ms[which].tolist()
+        self._unsure: list[bool] = (times.retimed | times.unsaid)[which].tolist()
+        self._old: list[bool] = [False] * len(which) if times.old is None else times.old[which].tolist()
+        self._reaching: list[int] = []
+        #: Of each month near: what is remembered of clicks, and the words of flattrs.
+        self._held: dict[int, dict[Key, int]] = {}
+        self._words: dict[int, dict[Key, int]] = {}
+        self._ahead: dict[int, dict[Key, tuple[int, int]]] = {}
+        for month in near:
+            state = batch.state(month)
+            held = state.retimed.values(keys.click_high[which], keys.click_low[which]).tolist()
+            words = state.flattrs.values(keys.flattr_high[which], keys.flattr_low[which]).tolist()
+            self._held[month] = {key: word for key, word in zip(self._clicks, held, strict=True) if word}
+            self._words[month] = dict(zip(self._flattrs, words, strict=True))
+            if state.ahead:
+                self._ahead[month] = state.ahead
+        self._new: dict[int, list[tuple[int, int]]] = {month: [] for month in near}
+
+    def run(self) -> None:
+        """Decide them all."""
+        for place in range(len(self._which)):
+            self._decide(place)
+        decided, which, keys = self._decided, self._which, self._batch.keys
+        decided.months[which], decided.times_ms[which] = self._months, self._times_ms
+        decided.ends[which] = [bounds_of(month)[1] for month in self._months]
+        decided.reaching[which[self._reaching]] = True
+        for month, new in self._new.items():
+            if new:
+                at = which[[place for place, _ in new]]
+                words = np.array([word for _, word in new], np.uint64)
+                self._batch.state(month).retimed.keep_first(keys.click_high[at], keys.click_low[at], words.copy())
+                _add_rows(self._batch, month, at, words)
+
+    def _decide(self, place: int) -> None:
+        click, flattr, record_at_ms = self._clicks[place], self._flattrs[place], self._record_at_ms[place]
+        near = near_months(record_at_ms)
+        found = self._found(click, place, near)
+        remembered = found is not None or self._unsure[place]
+        month, word = found or self._first(flattr, place, near)
+        start_ms, end_ms = bounds_of(month)
+        time_ms = word & TIME_MASK
+        self._months[place], self._times_ms[place] = month, time_ms
+        if record_at_ms >= end_ms + self._batch.grace_ms or month not in near:
+            return
+        version = time_ms << (UNDO_BIT + 1) | self._marks[place]
+        undo = bool(version >> UNDO_BIT & 1)
+        if undo and record_at_ms < start_ms + self._batch.grace_ms and month_before(month) in near:
+            before = month_before(month)
+            if found is None and not self._words[month][flattr] >> SEEN_BIT:
+                remembered = True
+                word |= self._words[before][flattr] >> SEEN_BIT << REACH_BIT
+            if word >> REACH_BIT & 1:
+                self._reaching.append(place)
+                self._apply(before, flattr, version, undo=True)
+        self._apply(month, flattr, version, undo=undo)
+        if remembered and click not in self._held[month]:
+            self._held[month][click] = word
+            self._new[month].append((place, word))
+
+    def _found(self, click: Key, place: int, near: tuple[int, ...]) -> tuple[int, int] | None:
+        """Month and word of what was decided of this click before."""
+        for month in near:
+            word = self._held[month].get(click)
+            if word is not None:
+                return month, word
+            if month in self._ahead:
+                at, word = self._ahead[month].get(click, (-1, 0))
+                if at == self._positions[place]:
+                    return month, word
+        return None
+
+    def _first(self, flattr: Key, place: int, near: tuple[int, ...]) -> tuple[int, int]:
+        """Month and word of a click of which nothing is remembered."""
+        month, own = self._months[place], self._own_months[place]
+        if own != month and own in near and month in near and not self._old[place]:
+            late_from_ms = bounds_of(month)[1] + self._batch.grace_ms
+            word, undo = self._words[own][flattr], self._marks[place] >> UNDO_BIT
+            if (
+                self._record_at_ms[place] < late_from_ms
+                and (undo or word >> SEEN_BIT)
+                and (word & VERSION_MASK) >> UNDO_BIT >= self._own_ms[place] << 1 | undo
+            ):
+                return own, self._own_ms[place] | _HELD
+        return month, self._times_ms[place] | _HELD
+
+    def _apply(self, month: int, flattr: Key, version: int, *, undo: bool) -> None:
+        word = self._words[month][flattr]
+        seen = word >> SEEN_BIT or not undo
+        self._words[month][flattr] = max(word & VERSION_MASK, version) | seen << SEEN_BIT
+
+
+def _pairs(high: U64, low: U64) -> list[Key]:
+    return list(zip(high.tolist(), low.tolist(), strict=True))

@@ -1,0 +1,95 @@
+"""Rows of the warehouse into a month's tables: pure, compiled, in one pass over a block.
+
+A row is in flattrs_of_partitions.sql's columns: two words each of member, creator and thing,
+and the flattr's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from streams.counting.dedupe import active, merged
+from streams.state.partition import PAIR_STIR, MonthState
+from streams.state.hash_table import (AHEAD, I64, U64, claim, compiled, fetch)
+
+#: Two large tables are fetched from at a time, so half the distance keeps as many slots on their way.
+_AHEAD: Final = AHEAD // 2
+
+
+@compiled
+def by_partition(partitions: U64, numbers: U64) -> tuple[I64, I64]:
+    """Rows by partition, and where each of these begins among them; the last one's end follows."""
+    place = np.zeros(np.max(numbers) + np.uint64(1), np.int64)
+    for at in range(len(numbers)):
+        place[numbers[at]] = at
+    ends = np.zeros(len(numbers) + 1, np.int64)
+    for i in range(len(partitions)):
+        ends[place[partitions[i]] + 1] += 1
+    ends = np.cumsum(ends)
+    nexts = ends.copy()
+    rows = np.empty(len(partitions), np.int64)
+    for i in range(len(partitions)):
+        at = place[partitions[i]]
+        rows[nexts[at]] = i
+        nexts[at] += 1
+    return rows, ends
+
+
+def take_in(columns: Sequence[U64], rows: I64, month: MonthState, counted: int = 0) -> None:
+    """Bring these rows of a block into a month that has about as many flattrs as ``counted``."""
+    # Rows come by member, so the pairs of the first ones foretell those of all.
+    pairs = counted * month.pairs.size // max(1, month.flattrs.size)
+    for table, foretold in zip(month.tables, (counted, 0, 0, pairs), strict=True):
+        table.reserve(len(rows), foretold)
+    added = _merge(rows, *columns[:4], *(table.slots for table in month.tables))
+    for table, new in zip(month.tables, added, strict=True):
+        table.size += new
+
+
+@compiled
+def _key(members: U64, creators: U64, things: U64, row: int) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
+    """Keys of a row's pair and flattr."""
+    stir = np.uint64(PAIR_STIR)
+    high = members[2 * row] ^ (creators[2 * row] * stir)
+    low = members[2 * row + 1] ^ (creators[2 * row + 1] * stir)
+    return high, low, high ^ things[2 * row], low ^ things[2 * row + 1]
+
+
+@compiled
+def _merge(  # noqa: PLR0913, PLR0917 - a block's columns and a month's tables
+    rows: I64, members: U64, creators: U64, things: U64, words: U64,
+    of_flattrs: U64, of_creators: U64, of_things: U64, of_pairs: U64,
+) -> tuple[int, int, int, int]:  # fmt: skip
+    """Merge rows into the flattrs and add what that changes to the counts; how many keys were new in each table."""
+    flattrs = new_creators = new_things = new_pairs = 0
+    for j in range(len(rows)):
+        if j + _AHEAD < len(rows):
+            i = rows[j + _AHEAD]
+            pair_high, pair_low, high, low = _key(members, creators, things, i)
+            fetch(of_flattrs, high, low)
+            fetch(of_pairs, pair_high, pair_low)
+            fetch(of_things, things[2 * i], things[2 * i + 1])
+        i = rows[j]
+        pair_high, pair_low, high, low = _key(members, creators, things, i)
+        at, new = claim(of_flattrs, high, low)
+        flattrs += new
+        before = of_flattrs[at]
+        after = merged(before, words[i])
+        of_flattrs[at] = after
+        delta = active(after) - active(before)
+        if delta != 0:
+            # Unsigned wrap-around subtracts; a count is never taken below the active flattrs it counts.
+            change = np.uint64(np.int64(delta))
+            at, new = claim(of_creators, creators[2 * i], creators[2 * i + 1])
+            new_creators += new
+            of_creators[at] += change
+            at, new = claim(of_things, things[2 * i], things[2 * i + 1])
+            new_things += new
+            of_things[at] += change
+            at, new = claim(of_pairs, pair_high, pair_low)
+            new_pairs += new
+            of_pairs[at] += change
+    return flattrs, new_creators, new_things, new_pairs

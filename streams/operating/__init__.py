@@ -1,0 +1,1 @@
+"""Health, lag, metrics, spans, and the guard against a broken producer."""

@@ -1,0 +1,76 @@
+"""A batch's spans: linked to the blocks that it counts, with a child for counting and one for each insert."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from ingest.runtime.tracing import (LINKS_MAX, Traces, context_of, failed, traceparent)
+from warehouse.storage.client import Warehouse
+from warehouse.storage.native_columns import Column
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, SpanContext
+
+    from streams.source.chunk import Chunk
+
+#: Writes columns to a table, as ``Warehouse.insert`` does.
+Insert = Callable[[str, dict[str, Column]], object]
+
+
+def batch_trace(traces: Traces, chunks: Iterable[Chunk]) -> BatchTrace | None:
+    """A trace for a batch that has a traced block in it."""
+    found = (context_of(text) for chunk in chunks for text in chunk.traceparents)
+    blocks = [context for context in found if context is not None]
+    return BatchTrace(traces, blocks) if blocks else None
+
+
+class BatchTrace:
+    """One batch on its way to the warehouse. Its methods are called in order, whichever thread is at it."""
+
+    def __init__(self, traces: Traces, blocks: list[SpanContext]) -> None:
+        from opentelemetry.trace import SpanKind
+
+        self._traces = traces
+        self._kinds = SpanKind
+        self._began_ns = time.time_ns()
+        self.span: Span = traces.start(
+            "batch",
+            SpanKind.CONSUMER,
+            links=blocks[:LINKS_MAX],
+            start_ns=self._began_ns,
+            attributes={"messaging.system": "kafka", "flattr.blocks": len(blocks)},
+        )
+
+    def counted(self, clicks: int) -> None:
+        """Decoded, deduplicated and counted."""
+        self.span.set_attribute("flattr.clicks", clicks)
+        self._traces.start("count", self._kinds.INTERNAL, parent=self.span, start_ns=self._began_ns).end()
+
+    def inserting(self, warehouse: Warehouse) -> Insert:
+        """What inserts with a span for each; the server gets the span's name with the query."""
+
+        def insert(table: str, block: dict[str, Column]) -> None:
+            span = self._traces.start(
+                f"insert {table}",
+                self._kinds.CLIENT,
+                parent=self.span,
+                attributes={"db.system.name": "clickhouse", "db.collection.name": table},
+            )
+            try:
+                rows = warehouse.insert(table, block, traceparent=traceparent(span))
+                span.set_attribute("db.response.returned_rows", rows)
+            except Exception as error:
+                failed(span, error)
+                raise
+            finally:
+                span.end()
+
+        return insert
+
+    def end(self, error: BaseException | str | None = None) -> None:
+        """Written, or not."""
+        if error is not None:
+            failed(self.span, error)
+        self.span.end()

@@ -1,0 +1,29 @@
+"""Compiled loops, ready before the first click."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from streams.counting.active_counts import count
+from streams.counting.dedupe import judge
+from streams.clicks.string_columns import Names
+from streams.recovery import PACKED_BYTES, months_from
+from streams.state.partition import MonthState
+from warehouse.storage.identity_key import IdentityKey
+
+
+def warm_up() -> None:
+    """Load the compiled loops, or compile them on a machine's first start: that takes some seconds."""
+    zeros, month = np.zeros(1, np.uint64), MonthState()
+    verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
+    count(month.things, zeros, zeros, verdicts.deltas)
+    month.retimed.values(zeros, zeros)
+    month.retimed.keep_first(zeros, zeros, zeros)
+    month.retimed.values(zeros, zeros)
+    months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
+    month.flattrs.reserve(1000)
+    names = Names.of([""])
+    names.hashes(IdentityKey.random())
+    names.partitions(1)
+    names.packed(np.zeros(1, np.int64))
+    month.flattrs.get(0, 0)

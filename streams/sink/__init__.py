@@ -1,0 +1,1 @@
+"""Rows into the warehouse, in the order that makes every crash harmless."""

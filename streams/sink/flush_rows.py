@@ -1,0 +1,68 @@
+"""The rows of one flush, by table and month, as columns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from warehouse.storage.native_columns import Column, Packed
+
+#: Tables of each step of the flush, in the order in which they are written.
+STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
+    ("labels", ("retimed", "things", "rejected", "late", "duplicates", "undos")),
+    ("flattrs", ("flattrs",)),
+    ("counts", ("counts_by_creator", "counts_by_thing", "counts_by_member")),
+    ("progress", ("progress",)),
+)
+
+
+Array = npt.NDArray[Any]
+#: What ClickHouse calls the values of an array.
+_KINDS: Final = {
+    np.dtype("<u2"): "UInt16",
+    np.dtype("<u4"): "UInt32",
+    np.dtype("<u8"): "UInt64",
+    np.dtype("<M8[ms]"): "DateTime64(3, 'UTC')",
+    np.dtype("V16"): "FixedString(16)",
+}
+
+
+@dataclass(slots=True)
+class Rows:
+    """Columns per (table, month), in the pieces in which they came; tables that have no month take 0."""
+
+    blocks: dict[tuple[str, int], dict[str, list[Any]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
+    clicks: int = 0
+    #: Of these clicks, those that could not be read.
+    malformed: int = 0
+
+    def add(self, table: str, month: int, /, **columns: Sequence[Any] | Array | Packed) -> None:
+        """Append columns of equal length; those of a table are lists at all times, or arrays and packed ones."""
+        block = self.blocks[table, month]
+        for name, values in columns.items():
+            block[name].append(values)
+
+    def of(self, table: str) -> list[dict[str, Column]]:
+        """The blocks of a table, one per month, oldest first, as the warehouse takes them."""
+        return [self.block(*key) for key in sorted(self.blocks) if key[0] == table]
+
+    def block(self, table: str, month: int) -> dict[str, Column]:
+        """A table's rows of that month."""
+        return {name: _joined(pieces) for name, pieces in self.blocks[table, month].items()}
+
+
+def _joined(pieces: list[Any]) -> Column:
+    if isinstance(pieces[0], Packed):
+        return Packed(pieces[0].kind, sum(map(len, pieces)), b"".join(piece.data for piece in pieces))
+    if isinstance(pieces[0], np.ndarray):
+        array = np.concatenate(pieces)
+        return Packed(_KINDS[array.dtype], len(array), array.tobytes())
+    return list(chain.from_iterable(pieces))

@@ -1,0 +1,1 @@
+"""Records from Kafka: Faust's consumer, handing over what one fetch brought."""

@@ -1,0 +1,1 @@
+"""What a worker remembers, in flat tables."""

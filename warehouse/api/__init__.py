@@ -1,0 +1,1 @@
+"""The read API and its pages. It writes nothing, and nothing imports it."""

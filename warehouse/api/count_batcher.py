@@ -1,0 +1,177 @@
+"""Many readers, few queries: counts of creators, things and members, asked for together.
+
+A query costs a millisecond or two however few rows it reads, so all that is wanted at one moment
+goes into one query, whatever the months: while one runs, the next collects, and queries start at least
+``pitch_s`` apart, so that their number has a bound whatever is asked. Who comes alone does not wait. Who
+asks for much waits for it behind those who ask for little, and what waits has a bound, too. Button
+counters, which every page view asks for, are kept for a second on top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Generic, TypeVar
+
+from warehouse.api.bounded_cache import Aged
+from warehouse.counts.lag import Lag
+from warehouse.api.problems import ReadReason, unavailable
+from warehouse.counts.counts import Key
+from warehouse.api.fair_queue import Turns
+
+V = TypeVar("V")
+
+#: A key of an id of 64 characters with its count.
+_KEPT_BYTES: Final = 240
+
+
+@dataclass(frozen=True, slots=True)
+class Counted(Generic[V]):
+    """One count, with the lag that was read before it."""
+
+    count: V
+    lag: Lag
+    read_at_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Keys: at most ``batch`` in one query, ``batch_of_caller`` of them of one caller, and ``waiting`` that wait."""
+
+    batch: int = 500
+    batch_of_caller: int = 200
+    waiting: int = 8000
+
+
+class _Reader(Generic[V]):
+    """One who waits for some counts. There is one future for all of them: one for each cost more than its count.
+
+    A reader that goes away cancels it, and nothing that others wait for.
+    """
+
+    __slots__ = ("done", "found", "missing")
+
+    def __init__(self, found: dict[str, Counted[V]], missing: int) -> None:
+        self.done: asyncio.Future[dict[str, Counted[V]]] = asyncio.get_running_loop().create_future()
+        self.found = found
+        self.missing = missing
+
+    def take(self, name: str, counted: Counted[V]) -> None:
+        self.found[name] = counted
+        self.missing -= 1
+        if not self.missing and not self.done.done():
+            self.done.set_result(self.found)
+
+    def fail(self, error: Exception) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+class Batched(Generic[V]):
+    """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
+
+    ``fetch(keys)`` asks the warehouse for some; its errors reach everybody who waited for
+    that query and are not kept. ``monotonic`` is the clock of age, in seconds; ``weigh`` says how many bytes a
+    count of varying size has, and those kept have ``bytes_max`` together.
+    """
+
+    def __init__(  # noqa: PLR0913 - how old, how many, how often, and by which clock
+        self,
+        fetch: Callable[[Sequence[Key]], Awaitable[tuple[Lag, Mapping[Key, V]]]],
+        *,
+        ttl_s: float,
+        bytes_max: int,
+        monotonic: Callable[[], float],
+        bounds: Bounds = Bounds(),
+        pitch_s: float = 0,
+        weigh: Callable[[V], int] = lambda _: 0,
+    ) -> None:
+        self._fetch = fetch
+        self._bounds = bounds
+        self._weigh = weigh
+        self._monotonic = monotonic
+        self._pitch_s = pitch_s
+        self._next_at_s = 0.0
+        self._kept: Aged[Key, Counted[V]] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
+        self._awaited: dict[Key, list[_Reader[V]]] = {}
+        #: of those awaited, what no query was started for
+        self._pending: set[Key] = set()
+        self._turns: Turns[Key] = Turns(bounds.waiting)
+        self._fetcher: asyncio.Task[None] | None = None
+
+    async def get(self, month: int, ids: Iterable[str], caller: str = "") -> dict[str, Counted[V]]:
+        """The counts asked for, from memory where they are young enough; ``caller`` is whose turn it takes.
+
+        Raises ``Problem`` 503 when too much waits already, and whatever ``fetch`` raises.
+        """
+        found: dict[str, Counted[V]] = {}
+        missing: list[str] = []
+        for name in ids:
+            kept = self._kept.get((month, name))
+            if kept is None:
+                missing.append(name)
+            else:
+                found[name] = kept[1]
+        if missing:
+            await self._wait([(month, name) for name in missing], found, caller)
+        return found
+
+    def _wait(
+        self, keys: Sequence[Key], found: dict[str, Counted[V]], caller: str
+    ) -> asyncio.Future[dict[str, Counted[V]]]:
+        # What is in a query already comes by itself; what only waits gets this caller's turns on top.
+        waiting = [key for key in keys if key not in self._awaited or key in self._pending]
+        if not self._turns.has_room(caller, len(waiting)):
+            raise unavailable(ReadReason.QUEUE_FULL, "too many counts are asked for at a time; ask again soon")
+        self._turns.put(caller, waiting)
+        reader = _Reader(found, len(keys))
+        for key in keys:
+            readers = self._awaited.get(key)
+            if readers is None:
+                self._awaited[key] = [reader]
+                self._pending.add(key)
+            else:
+                readers.append(reader)
+        if self._fetcher is None and waiting:
+            self._fetcher = asyncio.create_task(self._fetch_all())
+        return reader.done
+
+    async def _fetch_all(self) -> None:
+        """One query after the other until nobody waits; what comes meanwhile goes into the next."""
+        try:
+            while self._pending:
+                pause_s = self._next_at_s - self._monotonic()
+                if pause_s > 0:
+                    # Who comes in the pause is read for after it, so nobody gets a count older than the question.
+                    await asyncio.sleep(pause_s)
+                await self._fetch_batch(self._take())
+        finally:
+            self._fetcher = None
+
+    def _take(self) -> list[Key]:
+        """The next batch; each key once, however many wait for it."""
+
+        def wanted(key: Key) -> bool:
+            if key not in self._pending:
+                return False
+            self._pending.discard(key)
+            return True
+
+        return self._turns.take(self._bounds.batch, self._bounds.batch_of_caller, wanted)
+
+    async def _fetch_batch(self, batch: Sequence[Key]) -> None:
+        read_at_s = self._monotonic()
+        self._next_at_s = read_at_s + self._pitch_s
+        try:
+            lag, counts = await self._fetch(batch)
+        except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
+            for key in batch:
+                for reader in self._awaited.pop(key):
+                    reader.fail(error)
+            return
+        for key in batch:
+            counted = Counted(counts[key], lag, read_at_s)
+            for reader in self._awaited.pop(key):
+                reader.take(key[1], counted)
+            self._kept.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))

@@ -1,0 +1,129 @@
+"""How pages write numbers, money and time, and where a chart's bars stand. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from unicodedata import category
+
+from warehouse.counts.rankings import ThingRank
+from warehouse.payout.money import as_text, minor_micro
+from warehouse.counts.series import Point
+
+#: Characters that are not seen: controls, formats (which turn the line), halves of one, unassigned, separators.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+#: Longer names of things show their beginning, where the host is, and their end.
+_THING_MAX: Final = 120
+_THING_HEAD: Final = 80
+_THING_TAIL: Final = 39
+_SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£"}
+
+
+def number(value: int) -> str:
+    """``1,284``."""
+    return f"{value:,}"
+
+
+def money(amount_micro: int, currency: str, *, exact: bool = False, digits: int | None = None) -> str:
+    """``€1,234.56``: rounded towards zero to the minor unit.
+
+    ``exact`` writes all six decimals when the minor unit does not suffice, ``digits=6`` always, for columns.
+    """
+    unit = 1 if exact or digits else minor_micro(currency)
+    size = abs(amount_micro) // unit * unit
+    units, _, fraction = as_text(size, None if digits else currency).partition(".")
+    text = f"{int(units):,}" + (f".{fraction}" if fraction else "")
+    sign = _SIGNS.get(currency)
+    return ("\N{MINUS SIGN}" if amount_micro < 0 and size else "") + (f"{sign}{text}" if sign else f"{currency} {text}")
+
+
+def moment(at_ms: int | None) -> str:
+    """``20 Nov 2026, 12:00:00 UTC``."""
+    return "not known yet" if at_ms is None else f"{datetime.fromtimestamp(at_ms / 1000, UTC):%-d %b %Y, %H:%M:%S} UTC"
+
+
+def day(at_ms: int) -> str:
+    """``20 November``."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%-d %B}"
+
+
+def age(seconds: float | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 min``, ``2 h``: no finer than it matters."""
+    if seconds is None:
+        return "not known"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def visible(text: str) -> str:
+    """Text whose every character is seen: what turns the line, joins or hides has its number in its place."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(f"\\u{{{ord(char):x}}}" if category(char) in _UNSEEN else char for char in text)
+
+
+def thing_text(line: ThingRank) -> str:
+    """A thing's address as people say it; its id when no address is known. As long as a line of a list takes."""
+    text = visible(line.thing.removeprefix("https://").removeprefix("http://")) or line.thing_id
+    return text if len(text) <= _THING_MAX else f"{text[:_THING_HEAD]}\N{HORIZONTAL ELLIPSIS}{text[-_THING_TAIL:]}"
+
+
+def month_name(month: int) -> str:
+    """``November 2026`` for 202611."""
+    return f"{datetime(month // 100, month % 100, 1, tzinfo=UTC):%B %Y}"
+
+
+def part(amount: int, whole: int, steps: int = 1000) -> int:
+    """How much of the whole, in thousandths: the width of a bar. What fell below nothing has none."""
+    return max(0, min(steps, amount * steps // whole)) if whole > 0 else 0
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A bar of a chart, in its units, with what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    label: str
+    #: under the bar; empty for most
+    tick: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Bars in a box of ``width`` by ``height``, and the lines of the scale: (y, text)."""
+
+    width: int
+    height: int
+    bars: tuple[Bar, ...]
+    lines: tuple[tuple[float, str], ...]
+
+
+def nice_top(largest: int) -> int:
+    """The scale's end: the next of 1, 2, 4, 6, 8, 10 times a power of ten; from 2 on its half is whole."""
+    power = int("1".ljust(len(str(largest)), "0"))
+    return next(power * step for step in (1, 2, 4, 6, 8, 10) if power * step >= largest)
+
+
+def day_chart(points: Sequence[Point], days: int, *, width: int = 720, height: int = 200) -> Chart:
+    """A month of days as bars; days to come leave their place empty."""
+    top = nice_top(max((point.flattrs for point in points), default=1) or 1)
+    slot = width / max(days, 1)
+    bars = tuple(_bar(place, point, slot, height, top) for place, point in enumerate(points))
+    middle = ((height / 2, number(top // 2)),) if top >= 2 else ()
+    return Chart(width, height, bars, ((0.0, number(top)), *middle, (float(height), "0")))
+
+
+def _bar(place: int, point: Point, slot: float, height: int, top: int) -> Bar:
+    tall = round(point.flattrs / top * height, 2)
+    label = f"{day(point.at_ms)}: {number(point.flattrs)} flattr{'' if point.flattrs == 1 else 's'}"
+    tick = str(place + 1) if place == 0 or (place + 1) % 5 == 0 else ""
+    gap = min(4.0, slot * 0.2)
+    return Bar(round(place * slot + gap / 2, 2), round(height - tall, 2), round(slot - gap, 2), tall, label, tick)

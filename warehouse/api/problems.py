@@ -1,0 +1,159 @@
+"""Errors of the read API: RFC 9457 problem details with a stable reason code."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from http import HTTPStatus
+from typing import Any, Final
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+
+from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
+
+log = structlog.get_logger()
+
+MEDIA_TYPE: Final = "application/problem+json"
+RETRY_AFTER_S: Final = 2
+#: Of what is wrong with a request, so much is said.
+_TOLD_MAX: Final = 5
+_SENTENCE_MAX: Final = 300
+#: The server's words hold the statement, and that what the caller sent.
+_LOGGED_MAX: Final = 1000
+
+
+class ReadReason(StrEnum):
+    """Why a read was refused. The codes are part of the API and never change meaning."""
+
+    MONTH_MALFORMED = "month_malformed"
+    MONTH_NOT_CLOSED = "month_not_closed"
+    LINE_UNKNOWN = "line_unknown"
+    PARAMETER_INVALID = "parameter_invalid"
+    TOO_MANY = "too_many"
+    ADDRESS_TOO_LONG = "address_too_long"
+    KEY_MISSING = "key_missing"
+    KEY_UNKNOWN = "key_unknown"
+    ROLE_MISSING = "role_missing"
+    CURSOR_MALFORMED = "cursor_malformed"
+    CLICK_UNKNOWN = "click_unknown"
+    ROUTE_UNKNOWN = "route_unknown"
+    METHOD_UNKNOWN = "method_unknown"
+    WAREHOUSE_UNAVAILABLE = "warehouse_unavailable"
+    SCHEMA_MISSING = "schema_missing"
+    QUEUE_FULL = "queue_full"
+    INTERNAL = "internal"
+
+
+class Problem(Exception):
+    """A request that is answered with an error. ``detail`` says what to do about it."""
+
+    def __init__(
+        self, status: HTTPStatus, reason: ReadReason, detail: str, *, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+        self.headers = headers or {}
+
+
+class ProblemBody(BaseModel):
+    """The body of every error (RFC 9457)."""
+
+    type: str = Field(examples=["urn:flattr:reason:month_malformed"])
+    title: str = Field(examples=["Unprocessable Entity"])
+    status: int = Field(examples=[422])
+    reason: ReadReason = Field(description="stable code, for programs")
+    detail: str = Field(description="a sentence for people", examples=["'2026-13' is not a month such as 2026-11"])
+    parameters: list[str] = Field(default=[], description="the parameters that were refused")
+
+
+#: For ``responses=`` of every route: what it may answer instead.
+RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
+    status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": meaning}
+    for status, meaning in (
+        (422, "A parameter is not what it should be; `reason` says which rule it breaks."),
+        (503, "The warehouse is away or the queue is full; Retry-After says when to ask again."),
+    )
+}
+
+
+def answer(problem: Problem, parameters: list[str] | None = None) -> JSONResponse:
+    """The response for a problem."""
+    body = ProblemBody(
+        type=f"urn:flattr:reason:{problem.reason}",
+        title=problem.status.phrase,
+        status=problem.status,
+        reason=problem.reason,
+        detail=problem.detail,
+        parameters=parameters or [],
+    )
+    return JSONResponse(
+        body.model_dump(exclude_defaults=True),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def unavailable(reason: ReadReason, detail: str) -> Problem:
+    """503 with a Retry-After."""
+    return Problem(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
+
+
+#: Errors that ``answer_to`` knows.
+ANSWERED: Final = (Problem, WarehouseUnavailable, WarehouseRefused)
+
+
+def answer_to(error: Exception) -> JSONResponse:
+    """The response for one of ``ANSWERED``; any other is raised again."""
+    match error:
+        case Problem():
+            return answer(error)
+        case WarehouseUnavailable():
+            # The driver's words name hosts and users: they are for the log, not for the caller.
+            away = "the warehouse does not answer; ask again soon"
+            return answer(unavailable(ReadReason.WAREHOUSE_UNAVAILABLE, away))
+        case WarehouseRefused():
+            log.error("warehouse refused a query", error=str(error)[:_LOGGED_MAX], code=error.code)
+            detail = "this is a fault of the service, not of the request; the log has it"
+            return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, ReadReason.INTERNAL, detail))
+    raise error
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app as a problem."""
+
+    async def known(_: Request, error: Exception) -> JSONResponse:
+        return answer_to(error)
+
+    for kind in ANSWERED:
+        app.add_exception_handler(kind, known)
+
+    async def gone(_: Request, __: Exception) -> Response:
+        return Response()  # nobody is there to take it
+
+    app.add_exception_handler(ClientDisconnect, gone)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
+        # As many as anybody reads: a list of a thousand wrong things is one mistake.
+        wrong = error.errors()[:_TOLD_MAX]
+        places = [".".join(str(part) for part in item["loc"])[:_SENTENCE_MAX] for item in wrong]
+        sentences = [f"{place}: {item['msg']}"[:_SENTENCE_MAX] for place, item in zip(places, wrong, strict=True)]
+        refused = Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, "; ".join(sentences))
+        return answer(refused, places)
+
+    @app.exception_handler(HTTPException)
+    async def unknown(request: Request, error: HTTPException) -> JSONResponse:
+        if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            detail = f"{request.method} is not for this address; it is read with GET"
+            reason = ReadReason.METHOD_UNKNOWN
+        else:
+            reason, detail = ReadReason.ROUTE_UNKNOWN, "nothing is at this address; /docs lists what there is"
+        return answer(Problem(HTTPStatus(error.status_code), reason, detail, headers=dict(error.headers or {})))

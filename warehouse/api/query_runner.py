@@ -1,0 +1,286 @@
+"""What the routes share: the warehouse behind worker threads, the clock, the lag, the metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
+
+from fastapi import Depends, Request
+from starlette.types import Scope
+
+from ingest.runtime.aliases import Aliases
+from ingest.contract.click import month_before, month_of
+from ingest.runtime.clock import clock_from
+from ingest.runtime.client_address import share_of
+from ingest.runtime.tracing import Traces
+from warehouse.counts import counts as queries
+from warehouse.api.metrics import ApiMetrics
+from warehouse.api.settings import ApiSettings
+from warehouse.api.count_batcher import Batched, Bounds
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError
+from warehouse.api.coalescing import Kept, weight_of
+from warehouse.keys import KeyRing
+from warehouse.counts.lag import Lag, read_lag
+from warehouse.api.throttle import Lane
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.api.problems import ReadReason, unavailable
+from warehouse.counts.counts import Key
+from warehouse.api.listener_limit import Seats
+
+P = ParamSpec("P")
+T = TypeVar("T")
+#: for keys and the versions of the months' quarantines: something of each key
+Ask = Callable[[Sequence[Key], Mapping[int, int]], Awaitable[Mapping[Key, T]]]
+#: by query and parameters: the lag that was read first, and the answer
+Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
+
+_ADDRESSES_BYTES: Final = 32 << 20
+_ADDRESS_TTL_S: Final = 60
+#: Of lists, and again of money: a page of a thousand lines weighs a megabyte or two.
+_LISTS_BYTES: Final = 32 << 20
+#: Names, a cursor and an id.
+_KEY_BYTES: Final = 1000
+#: Stands for every month of which nothing is known: they share their questions, and none of them has an answer.
+NO_MONTH: Final = 0
+#: What watches the service asks every few seconds; whoever asks more often does not reach the warehouse.
+_SHARED_TTL_S: Final = 0.25
+_LANE_WAITING_MAX: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class KnownThing(queries.Count):
+    """A thing's count, and whose it is and where; that is None when nobody ever flattred it."""
+
+    of: queries.Thing | None = None
+
+
+class Reads:
+    """One per app. Starts its threads when the first query comes."""
+
+    def __init__(self, settings: ApiSettings, rules: CloseSettings, traces: Traces | None = None) -> None:
+        self.settings = settings
+        self._traces = traces
+        #: by which the close would divide
+        self.rules = rules
+        self.clock = clock_from(settings.clock)
+        self.metrics = ApiMetrics()
+        self.warehouse = Warehouse(
+            settings.warehouse.get_secret_value(),
+            timeout_s=settings.api_query_timeout_s + 5,
+            # The server would tell its counters after each query, and the driver would read and drop them.
+            settings={"max_execution_time": settings.api_query_timeout_s, "send_profile_events": 0},
+        )
+        self.aliases = Aliases(settings.ingest_aliases_file, self.clock)
+        #: None where everything is open
+        self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
+        self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
+        self._waiting = 0
+        lag_ttl_s = settings.api_lag_ttl_ms / 1000
+        self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
+        self._quarantines: Kept[str, dict[int, int]] = Kept(
+            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+        )
+        self._months: Kept[str, frozenset[int]] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
+        self._shared: Kept[str, Any] = Kept(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
+        #: at the live stream
+        self.seats = Seats(
+            settings.api_listeners_max,
+            max(1, int(settings.api_listeners_max * settings.api_listeners_share)),
+            reserve=self.keys is not None,
+        )
+        #: for questions of anybody that no other answer serves
+        self.lane = Lane(_LANE_WAITING_MAX)
+        self._lists, self._money = (
+            _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
+        )
+        #: for pages with buttons; kept, unlike the three below
+        self.counters = self._paced(
+            self._asking(queries.thing_counts, queries.thing_counts_of_months),
+            ttl_s=settings.api_counters_ttl_ms / 1000,
+            bytes_max=settings.api_counters_kept_bytes,
+        )
+        self.creators = self._paced(self._asking(queries.creator_counts, queries.creator_counts_of_months))
+        self._thing_counts = self._asking(queries.thing_counts, queries.thing_counts_of_months)
+        self.things = self._paced(self._known_things)
+        self.members = self._paced(self._asking(queries.member_counts, queries.member_counts_of_months))
+        #: whose a thing is and where: that never changes, so it is kept; asked by ``things``, at its pitch
+        self._addresses = Batched(
+            self._fetch_addresses,
+            ttl_s=_ADDRESS_TTL_S,
+            bytes_max=_ADDRESSES_BYTES,
+            weigh=weight_of,
+            monotonic=time.monotonic,
+        )
+
+    async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Call ``query(warehouse, ...)`` in a worker thread.
+
+        Raises ``Problem`` 503 when too many wait already, and the warehouse's own errors.
+        """
+        if self._waiting >= self.settings.api_threads + self.settings.api_queue_max:
+            raise unavailable(ReadReason.QUEUE_FULL, "too many reads at a time; ask again soon")
+        self._waiting += 1
+        self.metrics.queries_waiting.set(self._waiting)
+
+        def call() -> T:
+            started = time.perf_counter()
+            try:
+                return query(self.warehouse, *args, **kwargs)
+            except WarehouseError:
+                self.metrics.queries_failed.labels(query.__name__).inc()
+                raise
+            finally:
+                self.metrics.query_seconds.labels(query.__name__).observe(time.perf_counter() - started)
+
+        try:
+            answer = asyncio.get_running_loop().run_in_executor(self._threads, call)
+            if self._traces is None:
+                return await answer
+            from warehouse.api.tracing import traced_query
+
+            return await traced_query(self._traces, query.__name__, answer)
+        finally:
+            self._waiting -= 1
+            self.metrics.queries_waiting.set(self._waiting)
+
+    async def lag(self) -> Lag:
+        """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it stands beside."""
+        return await self._lag.get("lag", lambda: self.run(read_lag, self.clock()))
+
+    async def flagged(self, month: int) -> int:
+        """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old: while it is 0, counts ask no more."""
+        return (await self._flagged()).get(month, 0)
+
+    async def _flagged(self) -> dict[int, int]:
+        return await self._quarantines.get("all", lambda: self.run(queries.quarantine_versions))
+
+    async def asked_of(self, month: int) -> int:
+        """The month itself when anything is known of it, ``NO_MONTH`` otherwise.
+
+        Anybody may ask for any month, and each would be a question of its own to the warehouse. The current one and
+        the one before it, whose grace may be open, are always known; the others for ``api_lag_ttl_ms``.
+        """
+        current = month_of(self.clock())
+        if month in (current, month_before(current)):
+            return month
+        known = await self._months.get("all", lambda: self.run(queries.known_months))
+        return month if month in known else NO_MONTH
+
+    def address_of(self, scope: Scope) -> str:
+        """Whose share a request takes: the server says it, who knows the proxies; under another one it is the peer."""
+        address: str | None = scope.get("state", {}).get("address")
+        peer = scope.get("client")
+        return share_of(peer and peer[0]) if address is None else address
+
+    async def share(self, query: Callable[[Warehouse], T], /) -> T:
+        """Like ``run``, once for all who ask within a quarter of a second: for what anybody may ask all the time."""
+        return cast("T", await self._shared.get(query.__name__, lambda: self.run(query)))
+
+    async def keep(
+        self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
+        """Like ``run``, once for all who ask the same of a month within ``api_lists_ttl_ms``; the lag was read before.
+
+        A month of which nothing is known is asked for as ``NO_MONTH``.
+        """
+        return await self._keep(self._lists, query, await self.asked_of(month), *args, **kwargs)
+
+    async def keep_longer(
+        self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
+        """The same for ``api_money_ttl_ms``, for what costs more and moves less."""
+        return await self._keep(self._money, query, await self.asked_of(month), *args, **kwargs)
+
+    async def keep_whole(self, query: Callable[[Warehouse], T], /) -> tuple[Lag, T]:
+        """The same as ``keep``, of a query about no month."""
+        return await self._keep(self._lists, query)
+
+    async def _keep(
+        self, kept: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
+        async def fetch() -> tuple[Lag, T]:
+            lag = await self.lag()
+            return lag, await self.run(query, *args, **kwargs)
+
+        lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
+        return replace(lag, now_ms=self.clock()), answer
+
+    async def _known_things(self, keys: Sequence[Key], flagged: Mapping[int, int]) -> dict[Key, KnownThing]:
+        """At one moment: who asked would else wait for the later of two."""
+        thing_ids = list(dict.fromkeys(thing_id for _, thing_id in keys))
+        counts, addresses = await asyncio.gather(
+            self._thing_counts(keys, flagged), self._addresses.get(NO_MONTH, thing_ids)
+        )
+        return {key: KnownThing(counts[key].flattrs, counts[key].quarantined, addresses[key[1]].count) for key in keys}
+
+    async def _fetch_addresses(self, keys: Sequence[Key]) -> tuple[Lag, dict[Key, queries.Thing | None]]:
+        lag = await self.lag()
+        found = await self.run(queries.things, [thing_id for _, thing_id in keys])
+        return lag, {key: found[key[1]] for key in keys}
+
+    def _asking(
+        self,
+        query: Callable[[Warehouse, int, Sequence[str], int], Mapping[str, T]],
+        of_months: Callable[[Warehouse, Sequence[Key], Mapping[int, int]], Mapping[Key, T]],
+    ) -> Ask[T]:
+        """``query`` where all keys are of one month, as they mostly are; ``of_months`` for a mixture."""
+
+        async def ask(keys: Sequence[Key], flagged: Mapping[int, int]) -> Mapping[Key, T]:
+            month = keys[0][0]
+            if any(of != month for of, _ in keys):
+                return await self.run(of_months, keys, flagged)
+            found = await self.run(query, month, [name for _, name in keys], flagged.get(month, 0))
+            return {(month, name): one for name, one in found.items()}
+
+        return ask
+
+    def _paced(self, ask: Ask[T], *, ttl_s: float = 0, bytes_max: int = 0) -> Batched[T]:
+        async def fetch(keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, T]]:
+            lag = await self.lag()
+            return lag, await ask(keys, await self._flagged())
+
+        return Batched(
+            fetch,
+            ttl_s=ttl_s,
+            bytes_max=bytes_max,
+            monotonic=time.monotonic,
+            bounds=Bounds(waiting=self.settings.api_counts_waiting_max),
+            pitch_s=self.settings.api_pitch_ms / 1000,
+        )
+
+    def close(self) -> None:
+        """Wait for what runs and close every thread's connection."""
+        meeting = threading.Barrier(self.settings.api_threads)
+
+        def leave() -> None:
+            # All meet first, or a quick thread would leave twice and a slow one never.
+            meeting.wait(timeout=self.settings.api_query_timeout_s + 10)
+            self.warehouse.close()
+
+        for _ in range(self.settings.api_threads):
+            self._threads.submit(leave)
+        self._threads.shutdown()
+
+
+def _answers(ttl_ms: int) -> Answers:
+    """Kept by query and parameters, which callers choose: bounded by what the answers weigh."""
+    return Kept(
+        ttl_s=ttl_ms / 1000,
+        monotonic=time.monotonic,
+        bytes_max=_LISTS_BYTES,
+        weigh=lambda kept: _KEY_BYTES + weight_of(kept[1]),
+    )
+
+
+async def reads_of(request: Request) -> Reads:
+    """The app's ``Reads``."""
+    return cast("Reads", request.app.state.reads)
+
+
+Here = Annotated[Reads, Depends(reads_of)]

@@ -1,0 +1,54 @@
+"""What is judged of every request before anything looks into it."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Final
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from warehouse.api import problems
+from warehouse.api.problems import Problem, ReadReason
+
+#: The longest address that means something: a thing of 2,048 characters, each of four bytes written as %F0%9F%92%B8.
+QUERY_MAX_BYTES: Final = 32 * 1024
+PATH_MAX_BYTES: Final = 4 * 1024
+
+
+class Edge:
+    """Refuses addresses longer than any that means something, and answers HEAD as GET, whose body the server drops."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what is of a sensible length."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+        elif len(scope["query_string"]) > QUERY_MAX_BYTES or len(scope["path"]) > PATH_MAX_BYTES:
+            await problems.answer(_TOO_LONG)(scope, receive, send)
+        elif scope["method"] == "HEAD" and not _endless(scope["path"]):
+            await self._app_as_get(scope, receive, send)
+        else:
+            await self._app(scope, receive, send)
+
+    async def _app_as_get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # A copy: the server goes by its own, and sends no body.
+        asked: Scope = {**scope, "method": "GET"}
+
+        async def told(message: Message) -> None:
+            scope["route"] = asked.get("route")  # for the metrics
+            await send(message)
+
+        await self._app(asked, receive, told)
+
+
+def _endless(path: str) -> bool:
+    return path.startswith("/v1/") and path.endswith("/live")
+
+
+_TOO_LONG: Final = Problem(
+    HTTPStatus.REQUEST_URI_TOO_LONG,
+    ReadReason.ADDRESS_TOO_LONG,
+    f"at most {PATH_MAX_BYTES} bytes of path and {QUERY_MAX_BYTES} of query",
+)

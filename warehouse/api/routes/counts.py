@@ -1,0 +1,123 @@
+"""Counts of a creator, a thing, a member, by month."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import msgspec
+from fastapi import APIRouter, Response
+from pydantic import Field
+
+from ingest.contract.click import month_text
+from warehouse.api import auth as access
+from warehouse.keys import Role
+from warehouse.counts.lag import Lag
+from warehouse.api.problems import RESPONSES
+from warehouse.api.query_runner import Here, Reads
+from warehouse.api.shapes import (AsOf, CreatorId, MemberId, QueryMonth, ThingId)
+
+router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
+
+
+class QuarantinedBeside(AsOf):
+    """What stands and does not count."""
+
+    quarantined: int = Field(
+        description="flattrs that stand and are in quarantine: they are in no count and no payout until released",
+        examples=[0],
+    )
+
+
+class CreatorCounts(QuarantinedBeside):
+    """A creator's month."""
+
+    creator_id: str = Field(examples=["anna"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="one per member and thing", examples=[1284])
+
+
+class ThingCounts(QuarantinedBeside):
+    """A thing's month. ``creator_id`` and ``thing`` are null when nobody ever flattred it."""
+
+    thing_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])
+    creator_id: str | None = Field(examples=["anna"])
+    thing: str | None = Field(examples=["https://anna.example/songs/1"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="one per member", examples=[17])
+
+
+class MemberCounts(QuarantinedBeside):
+    """A member's month."""
+
+    member_id: str = Field(examples=["m-1"])
+    month: str = Field(examples=["2026-11"])
+    flattrs: int = Field(description="things flattred", examples=[12])
+    creators: int = Field(description="creators that they belong to", examples=[5])
+
+
+def _answer(reads: Reads, lag: Lag, **values: object) -> Response:
+    """Encoded here: the framework would check and copy the model field by field."""
+    # A kept lag is as of when it was read; its age is of now.
+    beside = AsOf.plain(replace(lag, now_ms=reads.clock()))
+    return Response(msgspec.json.encode({**values, **beside}), media_type="application/json")
+
+
+@router.get(
+    "/creators/{creator_id:path}/counts",
+    summary="Flattrs of a creator in a month",
+    response_model=CreatorCounts,
+    dependencies=[access.needs(Role.DASHBOARD)],
+)
+async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
+    """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
+    counted = (await reads.creators.get(month, [creator_id]))[creator_id]
+    return _answer(
+        reads,
+        counted.lag,
+        creator_id=creator_id,
+        month=month_text(month),
+        flattrs=counted.count.flattrs,
+        quarantined=counted.count.quarantined,
+    )
+
+
+@router.get(
+    "/things/{thing_id}/counts",
+    summary="Flattrs of a thing in a month",
+    response_model=ThingCounts,
+    dependencies=[access.needs(Role.DASHBOARD)],
+)
+async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Response:
+    """The thing's id is in the receipt of each of its clicks."""
+    counted = (await reads.things.get(month, [thing_id]))[thing_id]
+    known = counted.count.of
+    return _answer(
+        reads,
+        counted.lag,
+        thing_id=thing_id,
+        creator_id=known and known.creator_id,
+        thing=known and known.thing,
+        month=month_text(month),
+        flattrs=counted.count.flattrs,
+        quarantined=counted.count.quarantined,
+    )
+
+
+@router.get(
+    "/members/{member_id:path}/counts",
+    summary="Flattrs of a member in a month",
+    response_model=MemberCounts,
+    dependencies=[access.needs(Role.FINANCE)],
+)
+async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
+    """What the member's pool would be divided by, were the month over."""
+    counted = (await reads.members.get(month, [member_id]))[member_id]
+    return _answer(
+        reads,
+        counted.lag,
+        member_id=member_id,
+        month=month_text(month),
+        flattrs=counted.count.flattrs,
+        creators=counted.count.creators,
+        quarantined=counted.count.quarantined,
+    )

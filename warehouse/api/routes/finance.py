@@ -1,0 +1,139 @@
+"""Finance over HTTP: the ledger of a closed month, and statements. Keys of the role finance.
+
+A closed month never changes, so every answer has its seal as ETag and is 304 the second time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from http import HTTPStatus
+from typing import Annotated, Any, Final, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
+
+from ingest.contract.click import month_text
+from warehouse.api import auth as access
+from warehouse.storage.client import Warehouse, named
+from warehouse.keys import Role
+from warehouse.payout.close import proof
+from warehouse.payout.books import statements
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.close.proof import Proof
+from warehouse.api.problems import (RESPONSES, Problem, ProblemBody, ReadReason)
+from warehouse.api.query_runner import Here, Reads
+from warehouse.api.shapes import CreatorId, MemberId, PathMonth
+
+_NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
+    304: {"description": "Not changed since the ETag that was sent: a closed month never is."},
+    404: {"model": ProblemBody, "description": "The month is not closed, or has no such line."},
+}
+_MEDIA: Final = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
+Form = Literal["json", "csv", "html"]
+Statement = statements.MemberStatement | statements.CreatorStatement
+
+router = APIRouter(
+    prefix="/v1/months",
+    tags=["finance"],
+    responses={**RESPONSES, **access.RESPONSES, **_NOT_THERE},
+    dependencies=[access.needs(Role.FINANCE)],
+)
+
+
+class EntryLine(BaseModel):
+    """One entry: the amount goes from the debit account to the credit account; an account is a class and an owner."""
+
+    kind: str = Field(description="charge, fee, fund, charity, keep, earn, release, hold, pay, correct or return")
+    owner: str = Field(description="the creator or adjustment that the entry is about")
+    debit_class: str
+    debit_owner: str
+    credit_class: str
+    credit_owner: str
+    amount_micro: int
+    currency: str
+    cites: str = Field(description="the closed line that a correction or return refers to")
+
+
+class LedgerPage(BaseModel):
+    """One page of the month's books, by kind and owner."""
+
+    month: str = Field(examples=["2026-11"])
+    seal: str
+    next: str | None = Field(description="`after` of the next page; null on the last")
+    entries: list[EntryLine]
+
+
+@router.get("/{month}/ledger", summary="The ledger of a closed month", response_model=LedgerPage)
+async def ledger(
+    reads: Here,
+    request: Request,
+    month: PathMonth,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
+) -> Response:
+    """Two-sided entries; balances are their sums."""
+    sealed = await _closed(reads, month)
+    unchanged = _unchanged(request, sealed)
+    if unchanged is not None:
+        return unchanged
+    kind, _, owner = after.partition("/")
+    values = {"month": month, "limit": limit, "kind": kind, "owner": owner}
+    rows = await reads.run(_rows, "payout_entries_page", values)
+    entries = [EntryLine.model_validate(dict(zip(EntryLine.model_fields, row, strict=True))) for row in rows]
+    cursor = f"{entries[-1].kind}/{entries[-1].owner}" if len(entries) == limit else None
+    body = LedgerPage(month=month_text(month), seal=sealed.seal, next=cursor, entries=entries)
+    return Response(body.model_dump_json(), media_type="application/json", headers=_headers(sealed))
+
+
+@router.get("/{month}/members/{member_id}/statement", summary="Where a member's pledge went", response_model=None)
+async def member_statement(
+    reads: Here, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
+) -> Response:
+    """Re-derivable by hand: pool, flattrs, remainders, shares and the clicks behind them."""
+    return await _statement(reads, request, month, lambda w, p: statements.member_statement(w, p, member_id), form)
+
+
+@router.get(
+    "/{month}/creators/{creator_id}/statement", summary="Where a creator's money came from", response_model=None
+)
+async def creator_statement(
+    reads: Here, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
+) -> Response:
+    """The payout line and every share that it is the sum of."""
+    return await _statement(reads, request, month, lambda w, p: statements.creator_statement(w, p, creator_id), form)
+
+
+async def _statement(
+    reads: Reads, request: Request, month: int, read: Callable[[Warehouse, Proof], Statement], form: Form
+) -> Response:
+    sealed = await _closed(reads, month)
+    unchanged = _unchanged(request, sealed)
+    if unchanged is not None:
+        return unchanged
+    try:
+        statement = await reads.run(read, sealed)
+    except PayoutRefused as missing:
+        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.LINE_UNKNOWN, str(missing)) from None
+    return Response(statements.render(statement, form), media_type=_MEDIA[form], headers=_headers(sealed))
+
+
+def _rows(warehouse: Warehouse, query: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    return warehouse.rows(named(query), values)
+
+
+async def _closed(reads: Reads, month: int) -> Proof:
+    sealed = await reads.run(proof.stored, month)
+    if sealed is None:
+        detail = f"{month_text(month)} is not closed: it has no books yet"
+        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
+    return sealed
+
+
+def _headers(sealed: Proof) -> dict[str, str]:
+    return {"ETag": f'"{sealed.seal}"', "Cache-Control": "private, no-cache"}
+
+
+def _unchanged(request: Request, sealed: Proof) -> Response | None:
+    if f'"{sealed.seal}"' in request.headers.get("if-none-match", ""):
+        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(sealed))
+    return None

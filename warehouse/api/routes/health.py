@@ -1,0 +1,64 @@
+"""Health and metrics, for whatever watches the service."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+
+from fastapi import APIRouter, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from warehouse.payout import month_status as monthend
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError, WarehouseRefused
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.api.problems import (RESPONSES, Problem, ReadReason, unavailable)
+from warehouse.api.query_runner import Here, Reads
+from warehouse.api.routes.live import TheBoard
+
+router = APIRouter(tags=["health"])
+
+
+def ping(warehouse: Warehouse) -> None:
+    """Ask for a table of the schema: a server that answers but was never migrated is not ready."""
+    warehouse.rows("SELECT 1 FROM log_ends LIMIT 1")
+
+
+@router.get("/live", summary="The process runs")
+async def live() -> dict[str, str]:
+    """Touches nothing: a part that is away is no reason to restart this one."""
+    return {"status": "live"}
+
+
+@router.get("/ready", summary="The warehouse answers", responses={503: RESPONSES[503]})
+async def ready(reads: Here) -> dict[str, str]:
+    """200 when queries can be answered, else 503."""
+    try:
+        await reads.share(ping)
+    except WarehouseRefused:
+        raise unavailable(
+            ReadReason.SCHEMA_MISSING, "the warehouse was not migrated: run `flattr warehouse migrate`"
+        ) from None
+    return {"status": "ready"}
+
+
+async def look_at_pipeline(reads: Reads) -> None:
+    """Set the figures of the pipeline. Raises ``WarehouseError``."""
+    lag, known = await reads.keep_whole(monthend.months)
+    for part in lag.partitions:
+        label = str(part.partition)
+        reads.metrics.lag_records.labels(label).set(math.nan if part.records is None else part.records)
+        seconds = lag.seconds_of(part)
+        reads.metrics.lag_seconds.labels(label).set(math.nan if seconds is None else seconds)
+    rules, now_ms = reads.rules, reads.clock()
+    due_ms = [cutoff_ms(month, rules.grace_s) + rules.close_settle_s * 1000 for month, closed in known if not closed]
+    reads.metrics.close_overdue_seconds.set(max((now_ms - due for due in due_ms if due < now_ms), default=0) / 1000)
+
+
+@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+async def metrics(reads: Here, board: TheBoard) -> Response:
+    """In the text format. While the warehouse is away, the pipeline's are the last known."""
+    reads.metrics.listeners.set(board.listeners)
+    with contextlib.suppress(WarehouseError, Problem):
+        await look_at_pipeline(reads)
+    return Response(generate_latest(reads.metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -1,0 +1,47 @@
+"""The pipeline's lag by partition."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from warehouse.api import auth as access
+from warehouse.keys import Role
+from warehouse.api.problems import RESPONSES
+from warehouse.api.query_runner import Here
+from warehouse.api.shapes import AsOf, moment
+
+router = APIRouter(prefix="/v1", tags=["lag"], responses={**RESPONSES, **access.RESPONSES})
+
+
+class PartitionBody(BaseModel):
+    """One partition of the log."""
+
+    partition: int
+    records: int | None = Field(description="not yet counted; null when the end of its log is not known")
+    seconds: float | None = Field(description="age of as_of")
+    as_of: datetime | None
+
+
+class LagByPartition(AsOf):
+    """All partitions, the whole first."""
+
+    partitions: list[PartitionBody]
+
+
+@router.get("/lag", summary="How far the counts are behind", dependencies=[access.needs(Role.DASHBOARD)])
+async def lag_by_partition(reads: Here) -> LagByPartition:
+    """In records and in time. The slowest partition decides the `as_of` beside every count."""
+    lag = await reads.lag()
+    partitions = [
+        PartitionBody(
+            partition=part.partition,
+            records=part.records,
+            seconds=lag.seconds_of(part),
+            as_of=moment(part.as_of_ms),
+        )
+        for part in lag.partitions
+    ]
+    return LagByPartition.with_lag(lag, partitions=partitions)

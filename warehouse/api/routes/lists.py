@@ -1,0 +1,124 @@
+"""Top lists and other lists by flattrs, in pages."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from ingest.contract.click import month_text
+from warehouse.api import auth as access
+from warehouse.api import cursor
+from warehouse.counts import rankings as lists
+from warehouse.keys import Role
+from warehouse.counts.rankings import CreatorRank, ThingRank
+from warehouse.api.problems import RESPONSES
+from warehouse.api.query_runner import Here
+from warehouse.api.shapes import (AsOf, CreatorId, MemberId, QueryMonth)
+
+router = APIRouter(prefix="/v1", tags=["lists"], responses={**RESPONSES, **access.RESPONSES})
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="lines on a page")]
+Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before")]
+
+
+class CreatorLine(BaseModel):
+    """A creator and its flattrs."""
+
+    creator_id: str
+    flattrs: int
+
+
+class ThingLine(BaseModel):
+    """A thing and its flattrs."""
+
+    thing_id: str
+    flattrs: int
+    creator_id: str
+    thing: str
+
+
+class Page(AsOf):
+    """One page. A list of an open month moves while it is read; each page states its own moment."""
+
+    month: str = Field(examples=["2026-11"])
+    next: str | None = Field(description="cursor of the next page; null on the last")
+
+
+class CreatorPage(Page):
+    """Creators, most flattrs first."""
+
+    creators: list[CreatorLine]
+
+
+class ThingPage(Page):
+    """Things, most flattrs first."""
+
+    things: list[ThingLine]
+
+
+def start_of(text: str | None) -> tuple[int, str]:
+    """Where a page starts. Raises ``Problem`` 422."""
+    return lists.START if text is None else cursor.decode(text)
+
+
+def creator_page(month: int, limit: int, ranks: list[CreatorRank]) -> dict[str, object]:
+    """The fields of a page of creators."""
+    following = cursor.encode((ranks[-1].flattrs, ranks[-1].creator_id)) if len(ranks) == limit else None
+    lines = [CreatorLine(creator_id=rank.creator_id, flattrs=rank.flattrs) for rank in ranks]
+    return {"month": month_text(month), "next": following, "creators": lines}
+
+
+def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, object]:
+    """The fields of a page of things."""
+    following = cursor.encode((ranks[-1].flattrs, ranks[-1].thing_id)) if len(ranks) == limit else None
+    lines = [
+        ThingLine(thing_id=rank.thing_id, flattrs=rank.flattrs, creator_id=rank.creator_id, thing=rank.thing)
+        for rank in ranks
+    ]
+    return {"month": month_text(month), "next": following, "things": lines}
+
+
+@router.get("/top/creators", summary="Creators by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
+async def top_creators(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> CreatorPage:
+    """Most first, then by name."""
+    lag, ranks = await reads.keep(
+        lists.top_creators, month, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
+    return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))
+
+
+@router.get("/top/things", summary="Things by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
+async def top_things(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> ThingPage:
+    """Most first, then by id."""
+    lag, ranks = await reads.keep(lists.top_things, month, limit, start_of(cursor), flagged=await reads.flagged(month))
+    return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
+
+
+@router.get(
+    "/creators/{creator_id:path}/things", summary="A creator's things", dependencies=[access.needs(Role.DASHBOARD)]
+)
+async def creator_things(
+    reads: Here, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
+) -> ThingPage:
+    """Most flattrs first."""
+    lag, ranks = await reads.keep(
+        lists.creator_things, month, creator_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
+    return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
+
+
+@router.get(
+    "/members/{member_id:path}/creators",
+    summary="Where a member's flattrs go",
+    dependencies=[access.needs(Role.FINANCE)],
+)
+async def member_creators(
+    reads: Here, member_id: MemberId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
+) -> CreatorPage:
+    """Most flattrs first."""
+    lag, ranks = await reads.keep(
+        lists.member_creators, month, member_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
+    return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))

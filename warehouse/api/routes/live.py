@@ -1,0 +1,107 @@
+"""The live stream: server-sent events of absolute values, resumable by event id."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Annotated, Any, Final, cast
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from sse_starlette.sse import EventSourceResponse, SendTimeoutError
+from starlette.types import Receive, Scope, Send
+
+from warehouse.api import auth as access
+from warehouse.keys import Role
+from warehouse.api.live_board import (PULSE, TOP, Board, creator_topic)
+from warehouse.api.problems import (RESPONSES, ReadReason, answer, unavailable)
+from warehouse.api.query_runner import Here
+from warehouse.api.routes.public import OPEN
+from warehouse.api.shapes import CreatorId
+from warehouse.api.listener_limit import Seats
+
+_EVENTS: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "server-sent events; `id` is for Last-Event-ID, `data` is JSON",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+router = APIRouter(prefix="/v1", tags=["live"], responses={**RESPONSES, **_EVENTS})
+
+#: A client that takes nothing for so long is cut off; it comes back with Last-Event-ID.
+_SEND_TIMEOUT_S: Final = 30
+_PING_S: Final = 15
+
+
+async def board_of(request: Request) -> Board:
+    """The app's board."""
+    return cast("Board", request.app.state.board)
+
+
+Seen = Annotated[str | None, Header(alias="Last-Event-ID", description="sent by EventSource when it comes back")]
+SeenInQuery = Annotated[
+    str | None, Query(alias="last_event_id", description="the same, for a client that sets no headers")
+]
+
+
+async def seen_number(seen: Seen = None, seen_in_query: SeenInQuery = None) -> int:
+    """The number of the last event that the client saw, 0 for none. What is no number is none."""
+    text = seen or seen_in_query or ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 17 else 0
+
+
+LastSeen = Annotated[int, Depends(seen_number)]
+TheBoard = Annotated[Board, Depends(board_of)]
+
+
+class _Stream(EventSourceResponse):
+    """Events for who finds a seat; 503 for who does not. The seat is held exactly as long as the answer lasts."""
+
+    def __init__(self, seats: Seats, address: str | None, board: Board, topics: set[str], last_seen: int) -> None:
+        headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        super().__init__(_events(board, topics, last_seen), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
+        self._seats = seats
+        self._address = address
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer."""
+        if not self._seats.free(self._address):
+            refused = unavailable(ReadReason.QUEUE_FULL, "too many listen already, or too many from this address")
+            await answer(refused)(scope, receive, send)
+            return
+        with self._seats.taken(self._address), suppress(SendTimeoutError):
+            await super().__call__(scope, receive, send)
+
+
+async def _events(board: Board, topics: set[str], last_seen: int) -> AsyncIterator[bytes]:
+    with board.listen(topics, last_seen) as mailbox:
+        yield b"retry: 2000\n\n"
+        async for chunk in mailbox.chunks():
+            yield chunk
+
+
+async def seat_of(request: Request, reads: Here) -> str | None:
+    """Whose share of the seats a listener takes; None for a client with a key."""
+    return None if access.known(request, reads) else reads.address_of(request.scope)
+
+
+Seat = Annotated[str | None, Depends(seat_of)]
+
+
+@router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
+async def live(reads: Here, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
+    """Public. Events `pulse` (once a second) and `top` (when it changed)."""
+    return _Stream(reads.seats, seat, board, {PULSE, TOP}, last_seen)
+
+
+@router.get(
+    "/creators/{creator_id:path}/live",
+    summary="A creator's count as it changes",
+    response_class=EventSourceResponse,
+    dependencies=[access.needs(Role.DASHBOARD)],
+    responses=access.RESPONSES,
+)
+async def creator_live(
+    reads: Here, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
+) -> EventSourceResponse:
+    """Event `creator`: the current count first, then each new one within a second of its counting."""
+    return _Stream(reads.seats, seat, board, {creator_topic(creator_id)}, last_seen)

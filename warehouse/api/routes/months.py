@@ -1,0 +1,178 @@
+"""Months for finance: where each stands, its payouts and its proof."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import asdict, astuple, fields
+from datetime import datetime
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
+
+from ingest.contract.click import ID_LENGTH_MAX, month_text
+from warehouse.api import auth as access
+from warehouse.payout import month_status as monthend
+from warehouse.storage.client import Warehouse
+from warehouse.keys import Role
+from warehouse.payout.month_status import State
+from warehouse.payout.close import proof
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.closed_months import Payout, all_payouts
+from warehouse.payout.close.stages import Stage
+from warehouse.api.problems import (RESPONSES, Problem, ProblemBody, ReadReason)
+from warehouse.api.query_runner import Here, Reads
+from warehouse.api.shapes import AsOf, PathMonth, moment
+
+_NOT_CLOSED: dict[int | str, dict[str, Any]] = {
+    404: {"model": ProblemBody, "description": "The month is not closed: it has no payouts yet."}
+}
+router = APIRouter(
+    prefix="/v1/months",
+    tags=["months"],
+    responses={**RESPONSES, **access.RESPONSES},
+    dependencies=[access.needs(Role.FINANCE)],
+)
+
+
+class MonthLine(BaseModel):
+    """One month."""
+
+    month: str = Field(examples=["2026-11"])
+    closed: bool
+
+
+class CheckBody(BaseModel):
+    """One thing that the gate asks."""
+
+    name: str = Field(examples=["drained"])
+    passed: bool | None = Field(description="null when it cannot be seen from here")
+    detail: str
+
+
+class StageBody(BaseModel):
+    """A stage of the newest run."""
+
+    stage: Stage
+    done_at: datetime
+
+
+class MonthStatus(AsOf):
+    """Where a month stands."""
+
+    month: str = Field(examples=["2026-11"])
+    state: State
+    checks: list[CheckBody] = Field(description="what the close waits for")
+    tallies: dict[str, int] = Field(description="what became of the month's accepted clicks")
+    stages: list[StageBody]
+    proof: dict[str, Any] | None = Field(description="of a closed month; amounts in micro-units of its currency")
+
+
+class PayoutLine(BaseModel):
+    """One creator: carried_in + held_in + earned + adjusted = paid + carried_out + held_out, in micro-units."""
+
+    creator_id: str
+    currency: str
+    members: int
+    flattrs: int
+    earned_micro: int
+    carried_in_micro: int
+    held_in_micro: int
+    adjusted_micro: int
+    paid_micro: int
+    carried_out_micro: int
+    held_out_micro: int
+    reason: str = Field(description="paid, below_minimum, held, unclaimed, debt or nothing")
+    payment_id: str
+
+
+class PayoutPage(BaseModel):
+    """One page of a closed month. It never changes, so it has no lag."""
+
+    month: str = Field(examples=["2026-11"])
+    seal: str = Field(description="SHA-256 of the month's proof")
+    next: str | None = Field(description="the last creator of this page: `after` of the next; null on the last")
+    payouts: list[PayoutLine]
+
+
+@router.get("", summary="The months that there are")
+async def months(reads: Here) -> list[MonthLine]:
+    """Newest first."""
+    return [MonthLine(month=month_text(month), closed=closed) for month, closed in await reads.run(monthend.months)]
+
+
+@router.get("/{month}", summary="Where a month stands")
+async def status(reads: Here, month: PathMonth) -> MonthStatus:
+    """Gate, stages, and once it is closed its proof."""
+    lag = await reads.lag()
+    facts = await reads.run(monthend.read_facts, month, reads.rules)
+    return MonthStatus.with_lag(
+        lag,
+        month=month_text(month),
+        state=monthend.state_of(facts),
+        checks=[CheckBody(**asdict(check)) for check in monthend.checks(month, facts, lag, reads.rules)],
+        tallies=facts.tallies.as_dict(),
+        stages=[StageBody(stage=done.stage, done_at=moment(done.done_at_ms)) for done in facts.stages],  # type: ignore[arg-type]  # a time that is given is not None
+        proof=None if facts.proof is None else asdict(facts.proof),
+    )
+
+
+async def closed(reads: Reads, month: int) -> Proof:
+    """The month's proof. Raises ``Problem`` 404 while it is open."""
+    found = await reads.run(proof.stored, month)
+    if found is None:
+        detail = f"{month_text(month)} is not closed: it has no payouts yet"
+        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
+    return found
+
+
+@router.get("/{month}/payouts", summary="Payouts of a closed month", responses=_NOT_CLOSED)
+async def payouts(
+    reads: Here,
+    month: PathMonth,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+    after: Annotated[str, Query(max_length=ID_LENGTH_MAX, description="`next` of the page before")] = "",
+) -> PayoutPage:
+    """By creator. What is not paid says why, and is carried or held."""
+    sealed = await closed(reads, month)
+    lines = await reads.run(monthend.payouts_page, month, limit, after)
+    return PayoutPage(
+        month=month_text(month),
+        seal=sealed.seal,
+        next=lines[-1].creator_id if len(lines) == limit else None,
+        payouts=[PayoutLine.model_validate(asdict(line)) for line in lines],
+    )
+
+
+@router.get("/{month}/payouts.csv", summary="The same as one file", responses=_NOT_CLOSED, response_class=Response)
+async def payouts_csv(reads: Here, month: PathMonth) -> StreamingResponse:
+    """The bytes that `flattr payouts export` writes."""
+    await closed(reads, month)
+    headers = {"Content-Disposition": f'attachment; filename="payouts-{month_text(month)}.csv"'}
+    return StreamingResponse(csv_lines(reads.warehouse, month), media_type="text/csv", headers=headers)
+
+
+def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
+    """The file in pieces, a thousand lines each. Blocks while it reads."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([field.name for field in fields(Payout)])
+    for number, line in enumerate(all_payouts(warehouse, month), start=1):
+        writer.writerow(astuple(line))
+        if number % 1000 == 0:
+            yield text.getvalue()
+            text.seek(0)
+            text.truncate()
+    yield text.getvalue()
+
+
+@router.get("/{month}/proof", summary="The proof of a closed month", responses=_NOT_CLOSED, response_class=Response)
+async def month_proof(reads: Here, month: PathMonth) -> Response:
+    """The canonical bytes: their SHA-256 is the seal, which is also in the header `X-Seal`."""
+    sealed = await closed(reads, month)
+    headers = {"X-Seal": sealed.seal, "Content-Disposition": f'attachment; filename="proof-{month_text(month)}.json"'}
+    return Response(sealed.text(), media_type="application/json", headers=headers)

@@ -1,0 +1,287 @@
+"""The pages that people look at: live, a creator, a member, the months. Server-rendered."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qs, quote
+
+from fastapi import APIRouter, FastAPI, Query, Request, Response
+from fastapi.responses import RedirectResponse
+
+from ingest.contract.click import month_of, month_text
+from warehouse.api import auth as access
+from warehouse.api import formatting as display
+from warehouse.counts import rankings as lists
+from warehouse.payout import month_status as monthend
+from warehouse.api import templates as pages
+from warehouse.payout import estimate as provisional
+from warehouse.counts import series
+from warehouse.keys import Role
+from warehouse.payout.month_status import MonthFacts, State
+from warehouse.payout.close.gate import Tallies, read_tallies
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.closed_months import top_payouts
+from warehouse.payout.close.stages import Stage
+from warehouse.api.problems import Problem, ReadReason
+from warehouse.api.query_runner import Here, Reads
+from warehouse.api.shapes import (CreatorId, MemberId, PathMonth, QueryMonth)
+from warehouse.counts.series import Step
+from warehouse.api.live_poller import TOP_LINES
+
+router = APIRouter(include_in_schema=False)
+
+_FATE_COLOURS: Final = {"counted": "leaf", "duplicate": "sky", "undo": "plum", "rejected": "berry", "late": "sun"}
+_THINGS: Final = 10
+_PAYOUTS: Final = 50
+_FORM_MAX_BYTES: Final = 4096
+
+
+class LoginNeeded(Exception):
+    """A page that needs a key was asked for without one, or with one that does not open it."""
+
+    def __init__(self, problem: Problem, address: str) -> None:
+        super().__init__(problem.detail)
+        self.problem = problem
+        self.address = address
+
+
+def install(app: FastAPI) -> None:
+    """Send people without a key to the form, where a program gets a problem document."""
+
+    @app.exception_handler(LoginNeeded)
+    async def login_needed(_: Request, needed: LoginNeeded) -> Response:
+        if needed.problem.reason is ReadReason.ROLE_MISSING:
+            return pages.page("login.html", status=403, wrong=f"{needed.problem.detail}.", next=needed.address)
+        return RedirectResponse(f"/login?next={quote(needed.address, safe='')}", status_code=303, headers=pages.HEADERS)
+
+
+def enter(request: Request, reads: Reads, role: Role) -> None:
+    """Let a reader with the right key in. Raises ``LoginNeeded``."""
+    try:
+        access.check(request, reads, role)
+    except Problem as problem:
+        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+        raise LoginNeeded(problem, address) from None
+
+
+def fates(tallies: Tallies) -> list[tuple[str, int, str, str]]:
+    """What became of accepted clicks, as the terms of a bar."""
+    amounts = tallies.as_dict()
+    return [(name, amounts[name], colour, display.number(amounts[name])) for name, colour in _FATE_COLOURS.items()]
+
+
+@router.get("/")
+async def live(reads: Here) -> Response:
+    """The live page. Public, like the stream behind it."""
+    month = month_of(reads.clock())
+    (lag, tallies), (_, creators), (_, things), (_, pot) = await asyncio.gather(
+        reads.keep(read_tallies, month),
+        reads.keep(lists.top_creators, month, TOP_LINES, flagged=await reads.flagged(month)),
+        reads.keep(lists.top_things, month, TOP_LINES, flagged=await reads.flagged(month)),
+        reads.keep_longer(provisional.month_money, month, reads.rules),
+    )
+    return pages.page(
+        "live.html",
+        here="/",
+        month_name=display.month_name(month),
+        lag=lag,
+        tallies=tallies,
+        fates=fates(tallies),
+        creators=creators,
+        things=things,
+        pot=pot,
+        currency=reads.rules.close_currency,
+    )
+
+
+@router.get("/creators/{creator_id:path}")
+async def creator(request: Request, reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
+    """A creator's month, with a chart of its days."""
+    enter(request, reads, Role.DASHBOARD)
+    (lag, hours), (_, things), (_, take), counted = await asyncio.gather(
+        reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month)),
+        reads.keep(lists.creator_things, month, creator_id, _THINGS, flagged=await reads.flagged(month)),
+        reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)),
+        reads.creators.get(month, [creator_id]),
+    )
+    now_ms = reads.clock()
+    points = series.fill(hours, month, Step.DAY, now_ms)
+    best = max(points, key=lambda point: point.flattrs, default=None)
+    days = len(series.fill([], month, Step.DAY, 1 << 50))
+    summary = f"{len(points)} days" + (f"; most on {display.day(best.at_ms)}: {best.flattrs}" if best else "")
+    return pages.page(
+        "creator.html",
+        creator_id=creator_id,
+        month_name=display.month_name(month),
+        current=month == month_of(now_ms),
+        lag=lag,
+        flattrs=counted[creator_id].count.flattrs,
+        take=take,
+        things=things,
+        points=points,
+        chart=display.day_chart(points, days),
+        summary=summary,
+        currency=reads.rules.close_currency,
+    )
+
+
+@router.get("/members/{member_id:path}")
+async def member(request: Request, reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
+    """A member's provisional split."""
+    enter(request, reads, Role.FINANCE)
+    lag, split = await reads.keep(
+        provisional.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
+    )
+    return pages.page(
+        "member.html",
+        member_id=member_id,
+        month_name=display.month_name(month),
+        lag=lag,
+        split=split,
+        flattrs=sum(share.flattrs for share in split.shares),
+        noclick=reads.rules.close_noclick,
+        currency=reads.rules.close_currency,
+    )
+
+
+@router.get("/months")
+async def months(request: Request, reads: Here) -> Response:
+    """The months that there are."""
+    enter(request, reads, Role.FINANCE)
+    known = await reads.run(monthend.months)
+    lines = [(month_text(month), display.month_name(month), closed) for month, closed in known]
+    return pages.page("months.html", here="/months", months=lines)
+
+
+@router.get("/months/{month}")
+async def month_end(
+    request: Request, reads: Here, month: PathMonth, part: Annotated[str | None, Query(pattern="^status$")] = None
+) -> Response:
+    """Where a month stands; ``part=status`` is what the page asks for again."""
+    enter(request, reads, Role.FINANCE)
+    lag = await reads.lag()
+    facts = await reads.run(monthend.read_facts, month, reads.rules)
+    payouts = [] if facts.proof is None else await reads.run(top_payouts, month, _PAYOUTS)
+    state = monthend.state_of(facts)
+    checks = monthend.checks(month, facts, lag, reads.rules)
+    answer = pages.page(
+        "month_status.html" if part else "month.html",
+        month_text=month_text(month),
+        month_name=display.month_name(month),
+        state=state.value,
+        can_close=all(check.passed is not False for check in checks) and lag.partitions != (),
+        done=facts.stages,
+        stages=stage_lines(facts, state),
+        checks=checks,
+        tallies=facts.tallies,
+        fates=fates(facts.tallies),
+        proof=facts.proof,
+        terms=[] if facts.proof is None else proof_terms(facts.proof),
+        payouts=payouts,
+    )
+    answer.headers["X-State"] = state.value
+    return answer
+
+
+def stage_lines(facts: MonthFacts, state: State) -> list[dict[str, str]]:
+    """The five stages: what each does, and when it was done."""
+    meaning = {
+        Stage.GATE: "is everything in?",
+        Stage.COMPUTE: "divide every pool",
+        Stage.CHECK: "does it balance?",
+        Stage.PUBLISH: "all at once",
+        Stage.SEAL: "for good",
+    }
+    done = {line.stage: line.done_at_ms for line in facts.stages}
+    next_stage = next((stage for stage in Stage if stage not in done), None)
+    lines = []
+    for stage, text in meaning.items():
+        if stage in done:
+            kind, text = "done", f"done {display.moment(done[stage])}"  # noqa: PLW2901 - the line's own text
+        else:
+            kind = "now" if state is State.CLOSING and stage is next_stage else ""
+        lines.append({"name": stage.value.capitalize(), "kind": kind, "text": text})
+    return lines
+
+
+def proof_terms(proof: Proof) -> list[tuple[str, int, str, str]]:
+    """Where the money went, as the terms of a bar."""
+    amounts: list[tuple[str, int, str]] = [
+        ("paid", proof.paid_micro, "leaf"),
+        ("fee", proof.fee_micro, "sky"),
+        ("held", proof.held_micro, "sun"),
+        ("carried", proof.carried_micro, "plum"),
+        ("charity", proof.charity_micro, "berry"),
+    ]
+    return [(name, micro, colour, display.money(micro, proof.currency, exact=True)) for name, micro, colour in amounts]
+
+
+@router.get("/login")
+async def login_form(next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
+    """Ask for a key."""
+    return pages.page("login.html", wrong=None, next=_own(next))
+
+
+@router.post("/login")
+async def login(request: Request, reads: Here) -> Response:
+    """Keep the key in a cookie that no script and no other site can read."""
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_MAX_BYTES:
+            return pages.page("login.html", status=413, wrong="That is no key.", next="/")
+    form = parse_qs(body.decode("utf-8", "replace"))
+    address, secret = _own(form.get("next", ["/"])[0]), form.get("key", [""])[0].strip()
+    if reads.keys is not None and reads.keys.holder(secret) is None:
+        return pages.page("login.html", status=401, wrong="This key is not known.", next=address)
+    answer = RedirectResponse(address, status_code=303, headers=pages.HEADERS)
+    answer.set_cookie(
+        access.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
+    )
+    return answer
+
+
+def came_by_https(request: Request) -> bool:
+    """Whether the reader's browser uses TLS, whoever ends it.
+
+    Behind a proxy the proxy says so, or the browser, in the Origin of every form that it sends. Whoever lies about it
+    spoils nothing but a cookie of one's own.
+    """
+    told = (request.url.scheme, request.headers.get("x-forwarded-proto"))
+    return "https" in told or request.headers.get("origin", "").startswith("https://")
+
+
+def _own(address: str) -> str:
+    """An address of this site, for a redirect; the front page for anything else."""
+    fine = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
+    return address if fine else "/"
+
+
+@router.get("/docs")
+async def docs(request: Request) -> Response:
+    """The API's routes, from the same document that programs read."""
+    return pages.page("docs.html", here="/docs", groups=documented(request.app))
+
+
+def documented(app: FastAPI) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Routes by tag, with their parameters and the role that they need."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for path, methods in app.openapi()["paths"].items():
+        for operation in methods.values():
+            line = {
+                "path": path,
+                "summary": operation["summary"],
+                "description": operation.get("description", ""),
+                "parameters": [parameter["name"] for parameter in operation.get("parameters", ())],
+                "role": operation.get("x-role", "public"),
+            }
+            groups.setdefault(operation["tags"][0], []).append(line)
+    return list(groups.items())
+
+
+@router.get("/page/{name}")
+async def file(name: str, v: str = "") -> Response:
+    """Style sheets and scripts."""
+    found = pages.file_response(name, v)
+    return found or pages.page("message.html", status=404, title="Not here", detail="There is no such file.")

@@ -1,0 +1,60 @@
+"""Time series of a creator and a thing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel, Field
+
+from ingest.contract.click import month_text
+from warehouse.api import auth as access
+from warehouse.counts import series
+from warehouse.keys import Role
+from warehouse.api.problems import RESPONSES
+from warehouse.api.query_runner import Here
+from warehouse.api.shapes import (AsOf, CreatorId, QueryMonth, ThingId, moment)
+from warehouse.counts.series import Point, Step
+
+router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **access.RESPONSES})
+
+By = Annotated[Step, Query(description="width of a point")]
+
+
+class PointBody(BaseModel):
+    """Flattrs clicked in one step of time."""
+
+    at: datetime = Field(description="its start, UTC")
+    flattrs: int
+
+
+class Series(AsOf):
+    """A month without gaps, until now. The sum over the points is the count."""
+
+    month: str = Field(examples=["2026-11"])
+    by: Step
+    points: list[PointBody]
+
+
+def bodies(points: list[Point]) -> list[dict[str, object]]:
+    """Points as they stand in the answer."""
+    return [{"at": moment(point.at_ms), "flattrs": point.flattrs} for point in points]
+
+
+@router.get(
+    "/creators/{creator_id:path}/series", summary="A creator's month", dependencies=[access.needs(Role.DASHBOARD)]
+)
+async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, by: By = Step.DAY) -> Series:
+    """Flattrs that stand, by hour or day of the click."""
+    lag, rows = await reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month))
+    points = bodies(series.fill(rows, month, by, reads.clock()))
+    return Series.with_lag(lag, month=month_text(month), by=by, points=points)
+
+
+@router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[access.needs(Role.DASHBOARD)])
+async def thing_series(reads: Here, thing_id: ThingId, month: QueryMonth, by: By = Step.DAY) -> Series:
+    """Flattrs that stand, by hour or day of the click."""
+    lag, rows = await reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month))
+    points = bodies(series.fill(rows, month, by, reads.clock()))
+    return Series.with_lag(lag, month=month_text(month), by=by, points=points)

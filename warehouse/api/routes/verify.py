@@ -1,0 +1,71 @@
+"""The page of the identity: acknowledged = in the log = distinct = live = payout, with both sides of each equation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from warehouse.api import formatting as display
+from warehouse.api import templates as pages
+from warehouse.counts.equations import Check
+from warehouse.keys import Role
+from warehouse.api.query_runner import Here
+from warehouse.api.routes.pages import enter
+from warehouse.api.verifier import Verifier
+
+router = APIRouter(include_in_schema=False)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Equations about one month, or about the whole. Each with what it says."""
+
+    title: str
+    lines: list[tuple[str, Check]]
+
+    @property
+    def wrong(self) -> int:
+        """Equations that do not hold."""
+        return sum(not check.holds for _, check in self.lines)
+
+
+def grouped(checks: tuple[Check, ...]) -> list[Group]:
+    """By month, newest first, and then what is about no month."""
+    groups: dict[str, list[tuple[str, Check]]] = {}
+    for check in checks:
+        month, found, text = check.name.partition(": ")
+        name, line = (month, text) if found and month.isdigit() else ("", check.name)
+        groups.setdefault(name, []).append((line, check))
+    months = sorted((name for name in groups if name), reverse=True)
+    return [
+        *(Group(display.month_name(int(name)), groups[name]) for name in months),
+        *(Group("Log and erasures", groups[name]) for name in groups if not name),
+    ]
+
+
+@router.get("/verify")
+async def verify(
+    request: Request, reads: Here, part: Annotated[str | None, Query(pattern="^status$")] = None
+) -> Response:
+    """Every equation with both of its sides; ``part=status`` is what the page asks for again."""
+    enter(request, reads, Role.OPERATOR)
+    compared = await verifier_of(request).get()
+    state = "empty" if not compared.checks else "wrong" if compared.wrong else "holds"
+    answer = pages.page(
+        "verify_status.html" if part else "verify.html",
+        here="/verify",
+        state=state,
+        compared=compared,
+        groups=grouped(compared.checks),
+        every_s=round(reads.settings.api_verify_s),
+    )
+    answer.headers["X-State"] = state
+    return answer
+
+
+def verifier_of(request: Request) -> Verifier:
+    """The app's own."""
+    verifier: Verifier = request.app.state.verifier
+    return verifier

@@ -1,0 +1,89 @@
+"""Parameters and shapes that several routes share."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import Annotated, Self
+
+from fastapi import Depends, Path, Query
+from pydantic import AfterValidator, BaseModel, Field
+
+from ingest.contract import click
+from ingest.contract.click import (IDENTIFIER, THING_ID, identifier, month_of)
+from warehouse.counts.lag import Lag
+from warehouse.api.problems import Problem, ReadReason
+from warehouse.api.query_runner import Here, Reads
+
+
+def parse_month(text: str) -> int:
+    """202611 for '2026-11'. Raises ``Problem`` 422."""
+    try:
+        return click.parse_month(text)
+    except ValueError as error:
+        raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.MONTH_MALFORMED, str(error)) from None
+
+
+def month_or_current(reads: Reads, month: str | None) -> int:
+    """The month asked for, the current one when none is. Raises ``Problem`` 422."""
+    return month_of(reads.clock()) if month is None else parse_month(month)
+
+
+async def month_in_query(
+    reads: Here, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
+) -> int:
+    """The parameter ``month``, the current month when it is not given."""
+    return month_or_current(reads, month)
+
+
+async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
+    """The month in the address."""
+    return parse_month(month)
+
+
+QueryMonth = Annotated[int, Depends(month_in_query)]
+PathMonth = Annotated[int, Depends(month_in_path)]
+_AS_IN_CLICKS = {"pattern": f"^{IDENTIFIER.pattern}$"}
+CreatorId = Annotated[
+    str, AfterValidator(lambda sent: identifier("creator_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+]
+MemberId = Annotated[
+    str, AfterValidator(lambda sent: identifier("member_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+]
+ThingId = Annotated[str, Path(pattern=f"^{THING_ID.pattern}$", description="32 hexadecimal digits")]
+
+
+def moment(at_ms: int | None) -> datetime | None:
+    """A time in ms as a datetime in UTC."""
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, UTC)
+
+
+class LagBody(BaseModel):
+    """How far the pipeline is behind."""
+
+    records: int | None = Field(description="records in the log not yet counted; null when its end is not known")
+    seconds: float | None = Field(description="age of as_of; null when as_of is", examples=[0.412])
+
+
+class AsOf(BaseModel):
+    """Stands beside every count."""
+
+    as_of: datetime | None = Field(
+        description="every click accepted before this moment is in the count; null until each partition was counted"
+    )
+    lag: LagBody
+
+    @classmethod
+    def fields(cls, lag: Lag) -> dict[str, object]:
+        """The two fields, to build a subclass with."""
+        return {"as_of": moment(lag.as_of_ms), "lag": LagBody(records=lag.records, seconds=lag.seconds)}
+
+    @classmethod
+    def plain(cls, lag: Lag) -> dict[str, object]:
+        """The two fields without a model, for routes that encode by themselves."""
+        return {"as_of": moment(lag.as_of_ms), "lag": {"records": lag.records, "seconds": lag.seconds}}
+
+    @classmethod
+    def with_lag(cls, lag: Lag, **values: object) -> Self:
+        """A body of ``values`` beside its lag."""
+        return cls.model_validate({**values, **cls.fields(lag)})

@@ -1,0 +1,96 @@
+"""Pages are rendered here: templates and files under page/, with headers that let nothing else in."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cache
+from importlib import resources
+from typing import Final
+
+from fastapi import Response
+from fastapi.responses import HTMLResponse
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from warehouse.api import formatting as display
+
+#: Nothing from other hosts, nothing inline, nobody frames us.
+HEADERS: Final = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    # What stands on a page is true now; and it may be for one reader's eyes only.
+    "Cache-Control": "no-store",
+}
+_TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+
+
+@cache
+def _file(name: str) -> tuple[bytes, str] | None:
+    """A file's bytes and the hash that stands in its address."""
+    if name.rpartition(".")[2] not in _TYPES:
+        return None
+    known = {entry.name: entry for entry in (resources.files("warehouse") / "page").iterdir()}
+    if name not in known:
+        return None
+    text = known[name].read_bytes()
+    return text, hashlib.sha256(text).hexdigest()[:12]
+
+
+def address(name: str) -> str:
+    """Where a page finds a file: the address changes with the content, so it may be kept for ever."""
+    found = _file(name)
+    if found is None:
+        raise LookupError(f"there is no page/{name}")
+    return f"/page/{name}?v={found[1]}"
+
+
+def file_response(name: str, version: str) -> Response | None:
+    """A file of page/; None when there is none."""
+    found = _file(name)
+    if found is None:
+        return None
+    # Scripts import each other without a version: those are asked for again each time.
+    fresh = "public, max-age=31536000, immutable" if version == found[1] else "no-cache"
+    headers = {**HEADERS, "Cache-Control": fresh, "ETag": f'"{found[1]}"'}
+    return Response(found[0], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
+
+
+def _code(text: str) -> Markup:
+    """Escaped, with what stands between backticks as code."""
+    pieces = str(escape(text)).split("`")
+    return Markup("".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces)))  # noqa: S704 - escaped above
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("warehouse", "page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals.update(
+        file=address,
+        number=display.number,
+        money=display.money,
+        moment=display.moment,
+        age=display.age,
+        part=display.part,
+        day=display.day,
+        thing_text=display.thing_text,
+        code=_code,
+        here="",
+    )
+    return environment
+
+
+_ENVIRONMENT: Final = _environment()
+
+
+def page(template: str, *, status: int = 200, **values: object) -> HTMLResponse:
+    """Render a template with its values."""
+    html = _ENVIRONMENT.get_template(template).render(**values)
+    return HTMLResponse(html, status_code=status, headers=HEADERS)

@@ -1,0 +1,98 @@
+"""The identity for whoever looks at its page or its metrics: compared by warehouse/counts/equations.py, at most so often."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from ingest.runtime.clock import Clock
+from ingest.runtime.kafka_settings import BrokerSettings, client_security
+from warehouse.api.metrics import ApiMetrics
+from warehouse.api.settings import ApiSettings
+from warehouse.storage.client import Warehouse, named
+from warehouse.storage.errors import WarehouseError
+from warehouse.counts.equations import (Check, KafkaLog, Reached, check_log, check_warehouse, read_reached)
+from warehouse.api.coalescing import Kept
+
+_log = structlog.get_logger()
+_TIMEOUT_S: Final = 120
+_LOG_TIMEOUT_S: Final = 30
+#: One thread of the warehouse: whoever clicks or reads has the others.
+_GENTLY: Final = {"max_threads": 1}
+_NOT_ASKED: Final = "Not asked: set `FLATTR_API_VERIFY_LOG`, or run `flattr verify`."
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Every equation as of one moment. ``log`` says why the log is not among them; empty when it is."""
+
+    checks: tuple[Check, ...]
+    at_ms: int
+    took_ms: int
+    log: str
+    erasing: bool
+
+    @property
+    def wrong(self) -> int:
+        """Equations that do not hold."""
+        return sum(not check.holds for check in self.checks)
+
+
+class Verifier:
+    """Compares when asked, at most once in ``api_verify_s``; all who ask meanwhile get the last answer."""
+
+    def __init__(self, settings: ApiSettings, clock: Clock, metrics: ApiMetrics) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._metrics = metrics
+        self._kept: Kept[str, Compared] = Kept(ttl_s=settings.api_verify_s, monotonic=time.monotonic)
+
+    async def get(self) -> Compared:
+        """The last comparison, or a new one. Raises ``WarehouseError``."""
+        return await self._kept.get("identity", self._compare)
+
+    async def run(self) -> None:
+        """Compare again and again, for the metrics."""
+        while True:
+            try:
+                await self.get()
+            except WarehouseError as error:
+                _log.warning("the identity was not compared", error=str(error))
+            await asyncio.sleep(self._settings.api_verify_s)
+
+    async def _compare(self) -> Compared:
+        compared = await asyncio.to_thread(self._ask)
+        self._metrics.verify_equations.set(len(compared.checks))
+        self._metrics.verify_wrong.set(compared.wrong)
+        self._metrics.verify_at.set_to_current_time()
+        return compared
+
+    def _ask(self) -> Compared:
+        at_ms, began = self._clock(), time.monotonic()
+        # A connection of its own: it may take longer than a reader's query is given.
+        url = self._settings.warehouse.get_secret_value()
+        with contextlib.closing(Warehouse(url, timeout_s=_TIMEOUT_S, settings=_GENTLY)) as warehouse:
+            found = warehouse.rows(named("verify_partitions"))
+            reached = read_reached(warehouse, found[0][0] if found else 0)
+            checks = check_warehouse(warehouse, reached) if reached.positions else []
+            of_log, log = self._ask_log(warehouse, reached)
+            erasing = bool(warehouse.rows(named("erasure_unfinished")))
+        took_ms = round(1000 * (time.monotonic() - began))
+        return Compared((*checks, *of_log), at_ms, took_ms, log, erasing)
+
+    def _ask_log(self, warehouse: Warehouse, reached: Reached) -> tuple[list[Check], str]:
+        if not self._settings.api_verify_log:
+            return [], _NOT_ASKED
+        where = BrokerSettings()
+        log = KafkaLog(where.broker, where.topic_clicks, client_security(where))
+        try:
+            return asyncio.run(asyncio.wait_for(check_log(warehouse, reached, log), _LOG_TIMEOUT_S)), ""
+        except (KafkaError, OSError) as error:
+            _log.warning("the log could not be asked", error=repr(error))
+            return [], f"No answer from {where.broker}."

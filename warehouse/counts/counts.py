@@ -1,0 +1,194 @@
+"""Typed functions over ``queries/*.sql`` for the read API. They block: call them from a worker thread."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from ingest.contract.thing import canonical
+from warehouse.storage.client import Row, Warehouse, named
+
+N = TypeVar("N")
+#: (month, id)
+Key = tuple[int, str]
+
+#: For a few granules: to hand them to several threads costs the server half as much again as to read them.
+ONE_THREAD: Final = {"max_threads": 1}
+_FEW: Final = 100
+
+
+@dataclass(frozen=True)
+class Thing:
+    """What a thing's id stands for; ``thing`` is its canonical address, or its id."""
+
+    creator_id: str
+    thing: str
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Flattrs that count, and those that stand beside them in quarantine."""
+
+    flattrs: int
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class MemberCount:
+    """A member's month: flattrs, the creators that they go to, and flattrs in quarantine."""
+
+    flattrs: int
+    creators: int
+    quarantined: int = 0
+
+
+def shown(thing: str) -> str:
+    """A thing as it is called, however the member wrote it whose click named it first; empty when it has no name.
+
+    The table keeps what somebody sent: a user name before the host, a campaign behind it, letters that turn the line.
+    """
+    try:
+        return canonical(thing)
+    except ValueError:
+        return ""
+
+
+def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | None]:
+    """Whose things are and where: one entry for each id asked for, None when nobody ever flattred it."""
+    rows = warehouse.rows(named("things"), {"thing_ids": list(thing_ids)}, _threads(thing_ids))
+    return {
+        **dict.fromkeys(thing_ids),
+        **{thing_id: Thing(creator_id, shown(thing)) for thing_id, creator_id, thing in rows},
+    }
+
+
+def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:
+    """Flattrs of things (32 hexadecimal digits each) in a month, 0 included: one entry for each id asked for.
+
+    ``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+    """
+    params = {"month": month, "thing_ids": list(thing_ids)}
+    stated: dict[str, int] = dict(warehouse.rows(named("thing_counts"), params, _threads(thing_ids)))
+    held = _things_held(warehouse, [month], thing_ids) if flagged else {}
+    return _less(thing_ids, stated, {thing_id: count for (_, thing_id), count in held.items()})
+
+
+def thing_counts_of_months(
+    warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
+) -> dict[Key, Count]:
+    """Flattrs of things, each in a month of its own; ``flagged`` are the months that have a quarantine."""
+    stated = _by_key(warehouse.rows(named("thing_counts_of_months"), _pairs(keys), _threads(keys)))
+    held_of = [key for key in keys if key[0] in flagged]
+    held = _things_held(warehouse, _months(held_of), [name for _, name in held_of]) if held_of else {}
+    return _less(keys, stated, held)
+
+
+def _things_held(warehouse: Warehouse, months: Sequence[int], thing_ids: Sequence[str]) -> dict[Key, int]:
+    params = {"months": tuple(months), "thing_ids": list(thing_ids)}
+    return _by_key(warehouse.rows(named("thing_quarantined"), params))
+
+
+def member_counts(
+    warehouse: Warehouse, month: int, member_ids: Sequence[str], flagged: int = 1
+) -> dict[str, MemberCount]:
+    """Flattrs of members in a month: one entry for each id asked for. ``flagged`` as in ``thing_counts``."""
+    params = {"month": month, "member_ids": tuple(member_ids)}
+    query = named("member_counts_quarantined" if flagged else "member_counts")
+    rows = warehouse.rows(query, params, _threads(member_ids))
+    found = {member_id: MemberCount(*map(int, counts)) for member_id, *counts in rows}
+    return {**dict.fromkeys(member_ids, MemberCount(0, 0)), **found}
+
+
+def member_counts_of_months(
+    warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
+) -> dict[Key, MemberCount]:
+    """Flattrs of members, each in a month of its own; ``flagged`` as in ``thing_counts_of_months``."""
+    query = less_quarantined("member_counts_of_months", any(month in flagged for month, _ in keys))
+    rows = warehouse.rows(query, _pairs(keys), _threads(keys))
+    found = {(int(month), member_id): MemberCount(*map(int, counts)) for month, member_id, *counts in rows}
+    return {**dict.fromkeys(keys, MemberCount(0, 0)), **found}
+
+
+def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:
+    """Flattrs of creators in a month, 0 included; ``flagged`` as in ``thing_counts``."""
+    if not creator_ids:
+        return {}
+    params = {"month": month, "creator_ids": tuple(creator_ids)}
+    stated: dict[str, int] = dict(warehouse.rows(named("creator_counts"), params, _threads(creator_ids)))
+    held = _creators_held(warehouse, [month], creator_ids) if flagged else {}
+    return _less(creator_ids, stated, {creator_id: count for (_, creator_id), count in held.items()})
+
+
+def creator_counts_of_months(
+    warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
+) -> dict[Key, Count]:
+    """Flattrs of creators, each in a month of its own; ``flagged`` as in ``thing_counts_of_months``."""
+    stated = _by_key(warehouse.rows(named("creator_counts_of_months"), _pairs(keys), _threads(keys)))
+    held_of = [key for key in keys if key[0] in flagged]
+    held = _creators_held(warehouse, _months(held_of), [name for _, name in held_of]) if held_of else {}
+    return _less(keys, stated, held)
+
+
+def _creators_held(warehouse: Warehouse, months: Sequence[int], creator_ids: Sequence[str]) -> dict[Key, int]:
+    params = {"months": tuple(months), "creator_ids": tuple(creator_ids)}
+    return _by_key(warehouse.rows(named("creator_quarantined"), params))
+
+
+def _pairs(keys: Sequence[Key]) -> dict[str, Any]:
+    of_months = [month for month, _ in keys]
+    return {"months": tuple(set(of_months)), "of_months": of_months, "ids": [name for _, name in keys]}
+
+
+def _months(keys: Iterable[Key]) -> list[int]:
+    return sorted({month for month, _ in keys})
+
+
+def _by_key(rows: Iterable[Row]) -> dict[Key, int]:
+    return {(int(month), name): int(count) for month, name, count in rows}
+
+
+def _threads(ids: Sequence[object]) -> Mapping[str, Any] | None:
+    return ONE_THREAD if len(ids) <= _FEW else None
+
+
+def _less(ids: Sequence[N], stated: Mapping[N, int], held: Mapping[N, int]) -> dict[N, Count]:
+    """Counts less what is in quarantine. A flattr is written before its count: for that moment it is no debt."""
+    return {
+        name: Count(max(0, int(stated.get(name, 0)) - int(held.get(name, 0))), int(held.get(name, 0))) for name in ids
+    }
+
+
+@functools.cache
+def _plain(query: str) -> str:
+    return re.sub(r"^ *-- quarantine\n.*?^ *-- end\n", "", named(query), flags=re.MULTILINE | re.DOTALL)
+
+
+def less_quarantined(query: str, flagged: int) -> str:
+    """A named query; without what it asks of the quarantine when ``flagged`` is 0, as in ``thing_counts``."""
+    return named(query) if flagged else _plain(query)
+
+
+def quarantine_versions(warehouse: Warehouse) -> dict[int, int]:
+    """The newest version of each month's quarantine; months in which nothing was ever flagged are left out."""
+    return {
+        int(month): int(version) for month, version in warehouse.rows(named("quarantine_versions"), settings=ONE_THREAD)
+    }
+
+
+def known_months(warehouse: Warehouse) -> frozenset[int]:
+    """Months of which anything is known."""
+    return frozenset(int(month) for (month,) in warehouse.rows(named("known_months"), settings=ONE_THREAD))
+
+
+def server_now_ms(warehouse: Warehouse) -> int:
+    """The server's clock."""
+    return int(warehouse.rows(named("server_now"))[0][0])
+
+
+def changed_creators(warehouse: Warehouse, month: int, since_ms: int) -> set[str]:
+    """Creators whose counts were stored since a moment of the server's clock."""
+    rows = warehouse.rows(named("changed_creators"), {"month": month, "since_ms": since_ms})
+    return {creator_id for (creator_id,) in rows}

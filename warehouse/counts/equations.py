@@ -1,0 +1,186 @@
+"""Acknowledged = in the log = distinct = live = payout, asked of a running system: for `flattr verify` and the page.
+
+It reads only. A running system moves while it is read, so everything is compared as of one moment: the
+progress rows as they were read first. What stands at or below their positions was written before them and
+does not change any more; what is newer is left out and looked at next time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Final, Protocol
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from ingest.contract.click import UNREADABLE, decode_block
+from warehouse.storage.client import Warehouse, named
+
+#: So many records of each partition are looked up, those just below what is counted.
+SAMPLE_RECORDS: Final = 20
+_IDS_AT_ONCE: Final = 5000
+_OFFSET_MASK: Final = (1 << 40) - 1
+_LABELS: Final = ("counted", "duplicate", "undo", "rejected", "late")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One equation. It holds when both sides are equal."""
+
+    name: str
+    left: int
+    right: int
+    detail: str = ""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the sides are equal."""
+        return self.left == self.right
+
+
+@dataclass(frozen=True)
+class Reached:
+    """The progress rows at one moment: a position per partition, the tallies per month."""
+
+    positions: tuple[int, ...]
+    tallies: dict[int, Counter[str]]
+
+    def next_offsets(self) -> list[int]:
+        """By partition, the offset behind the last counted record; 0 where nothing was counted."""
+        return [(position >> 16 & _OFFSET_MASK) + 1 if position else 0 for position in self.positions]
+
+
+class Log(Protocol):
+    """What is asked of the topic of clicks."""
+
+    async def ends(self, partitions: int) -> list[tuple[int, int]]:
+        """First and next offset of each partition."""
+        ...
+
+    async def sample(self, offsets: Sequence[int], records: int) -> list[str]:
+        """Click ids of so many records before each partition's offset."""
+        ...
+
+
+def read_reached(warehouse: Warehouse, partitions: int) -> Reached:
+    """Read the progress rows."""
+    positions = [0] * partitions
+    tallies: dict[int, Counter[str]] = {}
+    for partition, position, month, accepted, *labels in warehouse.rows(named("verify_progress")):
+        positions[partition] = position
+        tally = tallies.setdefault(month, Counter())
+        tally["accepted"] += accepted
+        tally.update(dict(zip(_LABELS, labels, strict=True)))
+    return Reached(tuple(positions), tallies)
+
+
+def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> list[Check]:
+    """Compare the tallies with themselves, with the rows, and the counts with the flattrs; the newest months."""
+    newest = sorted(reached.tallies)[-months:]
+    since = newest[0] if newest else 0
+    params = {"positions": list(reached.positions), "since": since}
+    rows: dict[int, Counter[str]] = {}
+    for month, label, count in warehouse.rows(named("verify_rows"), params):
+        rows.setdefault(month, Counter())[label] = count
+    wrong = warehouse.rows(named("verify_counts"), params)
+    checks = []
+    for month in newest:
+        tally = reached.tallies[month]
+        explained = sum(tally[label] for label in _LABELS)
+        checks.append(
+            Check(f"{month}: accepted = counted + duplicate + undo + rejected + late", tally["accepted"], explained)
+        )
+        checks += [
+            Check(f"{month}: tally of {label} = its rows", tally[label], rows.get(month, Counter())[label])
+            for label in ("counted", "duplicate", "undo", "late")
+        ]
+        differing = [row for row in wrong if row[0] == month]
+        detail = "; ".join(
+            f"{creator} in partition {part}: {flattrs} flattrs, stated {count}"
+            for _, creator, part, flattrs, count in differing[:3]
+        )
+        checks.append(Check(f"{month}: counts by creator that differ from the flattrs", len(differing), 0, detail))
+    for month, divided, standing in warehouse.rows(named("verify_paid")):
+        checks.append(Check(f"{month}: flattrs divided by the payouts = flattrs that stand", divided, standing))
+    erased = warehouse.rows(named("verify_erased"), params)
+    detail = "; ".join(f"erasure {erasure}: {rows}" for erasure, rows in erased[:3])
+    checks.append(Check("rows of erased members that came back", sum(rows for _, rows in erased), 0, detail))
+    return checks
+
+
+async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: int = SAMPLE_RECORDS) -> list[Check]:
+    """Compare with the log: nothing counted that it does not have, nothing gone uncounted, a sample known."""
+    ends = await log.ends(len(reached.positions))
+    offsets = reached.next_offsets()
+    ahead = sum(offset > end for offset, (_, end) in zip(offsets, ends, strict=True))
+    gone = sum(offset < first for offset, (first, _) in zip(offsets, ends, strict=True))
+    ids = set(await log.sample(offsets, records))
+    return [
+        Check("partitions counted past the end of their log", ahead, 0),
+        Check("partitions whose log was deleted before it was counted", gone, 0),
+        Check("clicks of a sample of the log = those that the warehouse knows", len(ids), len(known(warehouse, ids))),
+    ]
+
+
+def known(warehouse: Warehouse, ids: Iterable[str]) -> set[str]:
+    """Those of the click ids (32 hexadecimal digits) that became something."""
+    ordered = sorted(ids)
+    found: set[str] = set()
+    for start in range(0, len(ordered), _IDS_AT_ONCE):
+        rows = warehouse.rows(named("verify_known"), {"ids": ordered[start : start + _IDS_AT_ONCE]})
+        found.update(click_id for (click_id,) in rows)
+    return found & set(ordered)
+
+
+def shown(checks: Sequence[Check]) -> list[dict[str, object]]:
+    """Plain values for JSON."""
+    return [{**asdict(check), "holds": check.holds} for check in checks]
+
+
+class KafkaLog:
+    """The topic on a broker. ``client`` are further arguments of the Kafka client (TLS, SASL)."""
+
+    def __init__(self, broker: str, topic: str, client: Mapping[str, Any] | None = None) -> None:
+        self._options = {"bootstrap_servers": broker, "enable_auto_commit": False, **(client or {})}
+        self._topic = topic
+
+    async def ends(self, partitions: int) -> list[tuple[int, int]]:
+        """First and next offset of each partition."""
+        consumer = AIOKafkaConsumer(**self._options)
+        try:
+            await consumer.start()
+            wanted = [TopicPartition(self._topic, number) for number in range(partitions)]
+            first, end = await consumer.beginning_offsets(wanted), await consumer.end_offsets(wanted)
+        finally:
+            await consumer.stop()
+        return [(first[one], end[one]) for one in wanted]
+
+    async def sample(self, offsets: Sequence[int], records: int) -> list[str]:
+        """Read so many records before each offset. A record that is no block of clicks gives none."""
+        consumer = AIOKafkaConsumer(**self._options)
+        try:
+            await consumer.start()
+            counted = {TopicPartition(self._topic, number): offset for number, offset in enumerate(offsets) if offset}
+            consumer.assign(list(counted))
+            first, ends = await consumer.beginning_offsets(list(counted)), await consumer.end_offsets(list(counted))
+            # Never wait for what the log does not have: that is for `ends` to tell.
+            wanted = {partition: min(offset, ends[partition]) for partition, offset in counted.items()}
+            for partition, offset in wanted.items():
+                consumer.seek(partition, max(first[partition], offset - records))
+            ids: list[str] = []
+            while any([await consumer.position(partition) < offset for partition, offset in wanted.items()]):
+                for partition, batch in (await consumer.getmany(timeout_ms=1000)).items():
+                    for record in batch:
+                        if record.offset < wanted[partition]:
+                            ids += _click_ids(record.value or b"")
+        finally:
+            await consumer.stop()
+        return ids
+
+
+def _click_ids(block: bytes) -> list[str]:
+    try:
+        return [click.click_id.replace("-", "") for click in decode_block(block)]
+    except UNREADABLE:
+        return []

@@ -1,0 +1,107 @@
+"""How far the counts are behind the clicks: per partition, in records and in time. Pure but for its query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from warehouse.storage.client import Warehouse, named
+from warehouse.counts.counts import ONE_THREAD
+
+#: How far back ``log_ends`` is read. Who is further behind falls back to the time of the last record counted.
+_HISTORY_MS: Final = 3600 * 1000
+_OFFSET_MASK: Final = (1 << 40) - 1
+
+
+@dataclass(frozen=True)
+class PartitionLag:
+    """One partition. ``records`` is None when the end of its log is not known, ``as_of_ms`` when nothing is."""
+
+    partition: int
+    records: int | None
+    as_of_ms: int | None
+    #: of the last click counted; None when none was
+    position: int | None = None
+
+
+@dataclass(frozen=True)
+class Lag:
+    """All partitions at one moment, by the service's clock.
+
+    Every click accepted before ``as_of_ms`` is in the counts; None when some partition was never counted.
+    """
+
+    now_ms: int
+    partitions: tuple[PartitionLag, ...]
+
+    @property
+    def as_of_ms(self) -> int | None:
+        """The oldest of the partitions."""
+        moments = [part.as_of_ms for part in self.partitions]
+        known = [moment for moment in moments if moment is not None]
+        return min(known) if known and len(known) == len(moments) else None
+
+    @property
+    def records(self) -> int | None:
+        """Records not yet counted, over all partitions."""
+        each = [part.records for part in self.partitions]
+        known = [records for records in each if records is not None]
+        return sum(known) if known and len(known) == len(each) else None
+
+    @property
+    def seconds(self) -> float | None:
+        """Age of ``as_of_ms``."""
+        return None if self.as_of_ms is None else seconds_between(self.as_of_ms, self.now_ms)
+
+    def seconds_of(self, part: PartitionLag) -> float | None:
+        """Age of one partition's ``as_of_ms``."""
+        return None if part.as_of_ms is None else seconds_between(part.as_of_ms, self.now_ms)
+
+
+def seconds_between(earlier_ms: int, later_ms: int) -> float:
+    """Never negative: two machines' clocks may differ by a little."""
+    return max(0, later_ms - earlier_ms) / 1000
+
+
+def partition_lag(
+    partition: int, position: int | None, record_at_ms: int | None, end: int | None, level_at_ms: int | None
+) -> PartitionLag:
+    """Judge a partition by its counted position, that record's time, its log's end, and when both were last level."""
+    moments = [moment for moment in (record_at_ms, level_at_ms) if moment is not None]
+    return PartitionLag(
+        partition, None if end is None else _behind(position, end), max(moments, default=None), position
+    )
+
+
+def _behind(position: int | None, end: int) -> int:
+    end_offset = end >> 16 & _OFFSET_MASK
+    # A log of a newer epoch starts at offset 0, and nothing of it is counted yet.
+    if position is None or position >> 56 < end >> 56:
+        return end_offset
+    return max(0, end_offset - (position >> 16 & _OFFSET_MASK) - 1)
+
+
+def lag_of(counted: Mapping[int, tuple[int, int]], ends: Mapping[int, tuple[int, int]], now_ms: int) -> Lag:
+    """The lag that ``lag_counted.sql`` (position, its time) and ``lag_ends.sql`` (end, level at) state by partition."""
+    parts = []
+    for number in sorted(counted.keys() | ends.keys()):
+        position, record_at_ms = counted.get(number, (None, None))
+        end, level_at_ms = ends.get(number, (None, None))
+        # The database states 0 for what it does not know.
+        parts.append(partition_lag(number, position or None, record_at_ms or None, end, level_at_ms or None))
+    return Lag(now_ms, tuple(parts))
+
+
+def read_lag(warehouse: Warehouse, now_ms: int) -> Lag:
+    """Read it from the warehouse: progress first, so that what is counted meanwhile makes it too old, never too new."""
+    counted = {
+        number: (position, at_ms)
+        for number, position, at_ms in warehouse.rows(named("lag_counted"), settings=ONE_THREAD)
+    }
+    positions = [0, *(position for position, _ in counted.values())]
+    known = {"since_ms": now_ms - _HISTORY_MS, "partitions": list(counted), "positions": positions}
+    ends = {
+        number: (end, level_at_ms) for number, end, level_at_ms in warehouse.rows(named("lag_ends"), known, ONE_THREAD)
+    }
+    return lag_of(counted, ends, now_ms)

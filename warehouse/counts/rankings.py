@@ -1,0 +1,77 @@
+"""Lists by flattrs, most first: pages of creators and things. The functions block.
+
+``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from warehouse.storage.client import Warehouse
+from warehouse.counts.counts import less_quarantined, shown
+
+#: More flattrs than there are: the first page.
+START: Final = (2**63, "")
+
+
+@dataclass(frozen=True)
+class CreatorRank:
+    """One line of a list of creators."""
+
+    creator_id: str
+    flattrs: int
+
+
+@dataclass(frozen=True)
+class ThingRank:
+    """One line of a list of things; ``thing`` as in ``queries.Thing``."""
+
+    thing_id: str
+    flattrs: int
+    creator_id: str
+    thing: str
+
+
+def _page(month: int, limit: int, after: tuple[int, str], **more: str) -> dict[str, int | str]:
+    return {"month": month, "limit": limit, "after_flattrs": after[0], "after_id": after[1], **more}
+
+
+def top_creators(
+    warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[CreatorRank]:
+    """Creators of a month after (flattrs, creator)."""
+    return [
+        CreatorRank(*row)
+        for row in warehouse.rows(less_quarantined("top_creators", flagged), _page(month, limit, after))
+    ]
+
+
+def top_things(
+    warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[ThingRank]:
+    """Things of a month after (flattrs, thing id in hex)."""
+    return _things(warehouse, less_quarantined("top_things", flagged), _page(month, limit, after))
+
+
+def creator_things(  # noqa: PLR0913 - a page is named by four things
+    warehouse: Warehouse, month: int, creator_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[ThingRank]:
+    """A creator's things of a month after (flattrs, thing id in hex)."""
+    params = _page(month, limit, after, creator_id=creator_id)
+    return _things(warehouse, less_quarantined("creator_things", flagged), params)
+
+
+def _things(warehouse: Warehouse, query: str, params: dict[str, int | str]) -> list[ThingRank]:
+    return [
+        ThingRank(thing_id, flattrs, creator_id, shown(thing))
+        for thing_id, flattrs, creator_id, thing in warehouse.rows(query, params)
+    ]
+
+
+def member_creators(  # noqa: PLR0913 - as creator_things
+    warehouse: Warehouse, month: int, member_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
+) -> list[CreatorRank]:
+    """The creators that a member flattred in a month after (flattrs, creator)."""
+    params = _page(month, limit, after, member_id=member_id)
+    return [CreatorRank(*row) for row in warehouse.rows(less_quarantined("member_creators", flagged), params)]

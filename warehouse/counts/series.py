@@ -1,0 +1,68 @@
+"""Time series: flattrs by hour or day of a month, without gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from ingest.contract.click import month_after, month_start_ms
+from warehouse.storage.client import Warehouse
+from warehouse.counts.counts import less_quarantined, things
+
+HOUR_MS: Final = 3600 * 1000
+
+
+class Step(StrEnum):
+    """The width of a point."""
+
+    HOUR = "hour"
+    DAY = "day"
+
+    @property
+    def ms(self) -> int:
+        """In ms; in UTC every day has 24 hours."""
+        return HOUR_MS if self is Step.HOUR else 24 * HOUR_MS
+
+
+@dataclass(frozen=True)
+class Point:
+    """Flattrs clicked from ``at_ms`` on, for one step."""
+
+    at_ms: int
+    flattrs: int
+
+
+def fill(rows: Iterable[tuple[int, int]], month: int, step: Step, now_ms: int) -> list[Point]:
+    """One point for every step of the month that has begun; hours without flattrs are 0.
+
+    ``rows`` are (start of an hour in ms, flattrs). What lies beyond now, by a client's fast
+    clock, is in the last point: the sum over the points is the count.
+    """
+    start_ms, end_ms = month_start_ms(month), month_start_ms(month_after(month))
+    steps = max(0, min(end_ms, now_ms + 1) - start_ms + step.ms - 1) // step.ms
+    flattrs = [0] * steps
+    for hour_ms, count in rows:
+        at = max(0, (hour_ms - start_ms) // step.ms)
+        if steps:
+            flattrs[min(at, steps - 1)] += count
+    return [Point(start_ms + number * step.ms, count) for number, count in enumerate(flattrs)]
+
+
+def creator_hours(warehouse: Warehouse, month: int, creator_id: str, flagged: int = 1) -> list[tuple[int, int]]:
+    """A creator's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.counts.rankings``."""
+    rows = warehouse.rows(less_quarantined("creator_series", flagged), {"month": month, "creator_id": creator_id})
+    return [(int(hour_ms), int(count)) for hour_ms, count in rows]
+
+
+def thing_hours(warehouse: Warehouse, month: int, thing_id: str, flagged: int = 1) -> list[tuple[int, int]]:
+    """A thing's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.counts.rankings``."""
+    known = things(warehouse, [thing_id])[thing_id]
+    if known is None:
+        return []
+    params = {"month": month, "creator_id": known.creator_id, "thing_id": thing_id}
+    return [
+        (int(hour_ms), int(count))
+        for hour_ms, count in warehouse.rows(less_quarantined("thing_series", flagged), params)
+    ]

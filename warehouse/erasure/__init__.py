@@ -1,0 +1,1 @@
+"""Members who ask to be forgotten."""

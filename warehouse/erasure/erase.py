@@ -1,0 +1,287 @@
+"""Erase a member: pseudonyms in the open months, closed months as they were sealed.
+
+Steps, each idempotent, so that a rerun after a crash does all of them again:
+
+| step    | writes                                                      | a crash right after it costs                |
+|---------|-------------------------------------------------------------|---------------------------------------------|
+| listed  | the list: hash of the member, pseudonym, first open month   | workers write the pseudonym from here on    |
+| pledges | open months' pledges under the pseudonym, then not under id | no close until the erasure is done          |
+| flattrs | the same with flattrs, as far as progress reaches           | the same                                    |
+| counts  | the same with counts by member                              | the same                                    |
+| quarantine | its set the same way, then its log                       | the same                                    |
+| labels  | duplicates, undos, late: the name; rejected: the bytes      | the same                                    |
+| copies  | staging of a close that died, what a replay left            | the same                                    |
+| done    | the audit record's last line                                | nothing                                     |
+
+A row at or below a partition's progress was written before that progress and does not come again
+with anything new in it; so copying those rows and then deleting those rows loses nothing that a
+worker writes meanwhile. What is newer waits until progress has passed it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import quote
+
+from ingest.contract.click import IDENTIFIER, identifier
+from warehouse.storage.client import Warehouse, named
+from warehouse.pseudonyms import member_sha256
+from warehouse.payout.close.compute import drop_staging
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.close.stages import forget_stages
+
+PREFIX: Final = "erased-"
+#: Workers read the list every second and write within a flush; a pass before that would come too early.
+SETTLE_S: Final = 5.0
+_NOW: Final = {"mutations_sync": 2}
+_CANDIDATES_PER_PARTITION: Final = 16
+
+
+class ErasureUnfinished(PayoutRefused):
+    """Some rows are newer than progress: the same command again, once the stream has caught up, takes them."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """So many rows of a table and month are about the member. ``fate``: ``goes``, or why it stays."""
+
+    table: str
+    month: int
+    rows: int
+    fate: str
+
+
+@dataclass(frozen=True)
+class Erasure:
+    """A listed erasure. ``proof`` is SHA-256 of its id and the member's: whoever has both can show that it was done."""
+
+    id: str
+    pseudonym: str
+    open_from: int
+    partition: int
+    proof: str
+
+
+def find(warehouse: Warehouse, member_id: str) -> list[Found]:
+    """What there is of a member, and what an erasure would do with it. Reads only.
+
+    Raises ``PayoutRefused`` when nothing is there and the id is one that no click and no pledge can have.
+    """
+    rows = warehouse.rows(named("erasure_found"), {"member": member_id, "mention": _mention(member_id)})
+    if not rows:
+        with refusing():
+            identifier("member_id", member_id)
+    return [Found(*row) for row in rows]
+
+
+def erase(  # noqa: PLR0913 - what an erasure needs, named
+    warehouse: Warehouse,
+    member_id: str,
+    partitions: int,
+    *,
+    log_days: int,
+    settle_s: float = SETTLE_S,
+    patience_s: float = 60,
+    step_done: Callable[[str, int], None] = lambda _step, _rows: None,
+) -> Erasure:
+    """Erase a member or take an erasure up that was interrupted.
+
+    ``log_days`` is how long the topics keep a record: so long the list remembers the hash. Raises
+    ``ErasureUnfinished`` when rows are left that progress has not reached within ``patience_s``, and
+    ``MonthLocked`` while a month is closing.
+    """
+    with locked(warehouse, CLOSE) as lock:
+        erasure = _list(warehouse, member_id, partitions, log_days)
+        run = _Run(warehouse, erasure, member_id, step_done)
+        run.note("listed", 1)
+        time.sleep(settle_s)
+        deadline = time.monotonic() + patience_s
+        while True:
+            lock.check()
+            run.take_steps()
+            left = run.left()
+            if not left:
+                run.note("done", 0)
+                return erasure
+            if time.monotonic() > deadline:
+                raise ErasureUnfinished(
+                    f"{left} rows are newer than what is counted of partition {erasure.partition}: start "
+                    "`flattr streams`, or wait until it has caught up, and give the same command again."
+                )
+            time.sleep(0.5)
+
+
+def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) -> Erasure:
+    if IDENTIFIER.fullmatch(member_id) is None:
+        find(warehouse, member_id)  # pledges of before the rule may bear it, and have to go
+    sha256 = member_sha256(member_id)
+    if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
+        raise PayoutRefused(f"{member_id} is the pseudonym of a member who was erased already.")
+    candidates = [PREFIX + secrets.token_hex(10) for _ in range(_CANDIDATES_PER_PARTITION * partitions)]
+    ((keyed_hash, partition, pseudonym),) = warehouse.rows(
+        named("erasure_identity"), {"member": member_id, "partitions": partitions, "candidates": candidates}
+    )
+    listed = warehouse.rows(named("erasure_listed"), {"sha256": sha256})
+    if listed:
+        ((known_id, known_name, open_from),) = listed
+        return Erasure(str(known_id), known_name, open_from, partition, _proof(str(known_id), member_id))
+    if not pseudonym:
+        raise PayoutRefused("No pseudonym fell into the member's partition, by bad luck: give the command again.")
+    ((newest,),) = warehouse.rows("SELECT max(month) FROM seals")
+    now = datetime.now(UTC)
+    erasure = Erasure(str(uuid.uuid4()), pseudonym, newest + 1 if newest else 0, partition, "")
+    warehouse.insert(
+        "erasures",
+        {
+            "erasure": [erasure.id],
+            "keyed_hash": [bytes.fromhex(keyed_hash)],
+            "member_sha256": [sha256],
+            "pseudonym": [pseudonym],
+            "open_from": [erasure.open_from],
+            "listed_at": [now],
+            "forget_at": [now + timedelta(days=log_days)],
+        },
+    )
+    return Erasure(erasure.id, pseudonym, erasure.open_from, partition, _proof(erasure.id, member_id))
+
+
+def _proof(erasure_id: str, member_id: str) -> str:
+    return hashlib.sha256(f"{erasure_id}{member_id}".encode()).hexdigest()
+
+
+def _mention(member_id: str) -> str:
+    """A pattern for the id as a word of its own, as JSON, forms and addresses spell it."""
+    spellings = {member_id, json.dumps(member_id)[1:-1], quote(member_id, safe="")}
+    words = "|".join(re.escape(one) for one in sorted(spellings))
+    return rf"(^|[^A-Za-z0-9_.-])({words})($|[^A-Za-z0-9_.-])"
+
+
+class _Run:
+    """The steps behind the list, for one member."""
+
+    def __init__(
+        self, warehouse: Warehouse, erasure: Erasure, member_id: str, step_done: Callable[[str, int], None]
+    ) -> None:
+        self._warehouse = warehouse
+        self._erasure = erasure
+        self._step_done = step_done
+        self._values = {
+            "member": member_id,
+            "pseudonym": erasure.pseudonym,
+            "open_from": erasure.open_from,
+            "mention": _mention(member_id),
+        }
+
+    def note(self, step: str, rows: int) -> None:
+        """Write the audit record's line of a step."""
+        self._warehouse.insert(
+            "erasure_log",
+            {
+                "erasure": [self._erasure.id],
+                "step": [step],
+                "rows": [rows],
+                "proof": [self._erasure.proof],
+                "at": [datetime.now(UTC)],
+            },
+        )
+        self._step_done(step, rows)
+
+    def left(self) -> int:
+        """Rows of the open months that still bear the id."""
+        return int(self._warehouse.rows(named("erasure_left"), self._values)[0][0])
+
+    def take_steps(self) -> None:
+        """Everything once, as far as progress reaches now."""
+        self._move("pledges", "pledges", "")
+        reach = self._warehouse.rows(named("erasure_reach"), {"partition": self._erasure.partition})
+        if reach:
+            self._values["reach"] = reach[0][0]
+            self._move("flattrs", "flattrs", "AND position <= %(reach)s")
+            self._move("counts", "counts_by_member", "AND position <= %(reach)s")
+        self._quarantine()
+        self._labels()
+        self._copies()
+
+    def _move(self, step: str, table: str, bound: str) -> None:
+        """Under the pseudonym first, then no more under the id: a crash between leaves both, and no close."""
+        where = f"month >= %(open_from)s AND member_id = %(member)s {bound}"
+        rows = self._count(table, where)
+        if rows:
+            self._warehouse.command(named(f"erasure_copy_{step}"), self._values)
+            self._step_done(f"{step} copied", rows)
+            self._change(table, "DELETE", where)
+        self.note(step, rows)
+
+    def _quarantine(self) -> None:
+        """The set is a function of the audit log and the flattrs, so the log is renamed with them."""
+        self._move("quarantine", "quarantine_set", "")
+        mentioned = "(member_id = %(member)s OR match(evidence, %(mention)s) OR match(reason, %(mention)s))"
+        hidden = "replaceRegexpAll({0}, %(mention)s, concat('\\\\1', %(pseudonym)s, '\\\\3'))"
+        rows = self._update(
+            "quarantine_log",
+            "member_id = if(member_id = %(member)s, %(pseudonym)s, member_id), "
+            f"evidence = {hidden.format('evidence')}, reason = {hidden.format('reason')}",
+            f"month >= %(open_from)s AND {mentioned}",
+        )
+        self.note("quarantine log", rows)
+
+    def _labels(self) -> None:
+        rows = 0
+        for table in ("duplicates", "undos"):
+            # In closed months no name: the books keep the member's key, beside which the pseudonym must not stand.
+            name = "if(month >= %(open_from)s, %(pseudonym)s, '')"
+            rows += self._update(table, f"member_id = {name}", "member_id = %(member)s")
+        rows += self._update(
+            "late",
+            "click = replaceOne(click, concat('\"member_id\":', JSONExtractRaw(click, 'member_id')), "
+            "concat('\"member_id\":\"', %(pseudonym)s, '\"'))",
+            "JSONExtractString(click, 'member_id') = %(member)s",
+        )
+        # The click's id stays: a receipt, and `flattr verify`, still find what became of it.
+        own_id = "toUUIDOrZero(JSONExtractString(raw, 'click_id'))"
+        rows += self._update(
+            "rejected",
+            "member_id = '', detail = '', "
+            f"raw = if({own_id} = toUUIDOrZero(''), '', concat('{{\"click_id\":\"', toString({own_id}), '\"}}'))",
+            "member_id = %(member)s OR match(raw, %(mention)s) OR match(detail, %(mention)s)",
+        )
+        self.note("labels", rows)
+
+    def _copies(self) -> None:
+        months = self._warehouse.rows(
+            "SELECT DISTINCT month FROM pools_staging WHERE member_id = %(member)s", self._values
+        )
+        for (month,) in months:
+            forget_stages(self._warehouse, month)
+            drop_staging(self._warehouse, month)
+        rows = len(months)
+        # What a close that died restated under the id, it would find again under the pseudonym.
+        for table, bound in (("replayed_flattrs", ""), ("restated_counts", "AND month >= %(open_from)s")):
+            where = f"member_id = %(member)s {bound}"
+            copied = self._count(table, where)
+            if copied:
+                self._change(table, "DELETE", where)
+            rows += copied
+        self.note("copies", rows)
+
+    def _update(self, table: str, assignments: str, where: str) -> int:
+        rows = self._count(table, where)
+        if rows:
+            self._change(table, f"UPDATE {assignments}", where)
+        return rows
+
+    def _count(self, table: str, where: str) -> int:
+        return int(self._warehouse.rows(f"SELECT count() FROM {table} WHERE {where}", self._values)[0][0])  # noqa: S608 - our names
+
+    def _change(self, table: str, change: str, where: str) -> None:
+        self._warehouse.command(f"ALTER TABLE {table} {change} WHERE {where}", self._values, _NOW)

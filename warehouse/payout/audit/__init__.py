@@ -1,0 +1,1 @@
+"""A closed month computed again, sharing no statement with the close."""

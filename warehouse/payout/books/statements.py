@@ -1,0 +1,201 @@
+"""Statements that re-derive by hand: where a member's EUR 2 went, and where a creator's money came from.
+
+Both are read from a closed month. Each line carries the numbers of its own arithmetic:
+``exact`` is pool times flattrs over all of the member's flattrs, as a fraction; the share is that
+rounded down, plus one micro-unit where the largest remainders took what was left.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from importlib import resources
+from typing import Any, Literal
+
+from ingest.contract.click import month_text
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.money import as_text
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.closed_months import Payout
+from warehouse.counts.counts import shown
+
+
+@dataclass(frozen=True)
+class ShareLine:
+    """What one creator got of one member's pool."""
+
+    member_id: str
+    creator_id: str
+    flattrs: int
+    member_flattrs: int
+    pool_micro: int
+    rounded_down_micro: int
+    remainder: int  # of pool times flattrs, in member_flattrs-ths of a micro-unit
+    share_micro: int
+
+
+@dataclass(frozen=True)
+class ClickLine:
+    """One flattr: the click that counted, and the thing it was for."""
+
+    creator_id: str
+    thing: str
+    click_id: str
+    clicked_at: str
+
+
+@dataclass(frozen=True)
+class MemberStatement:
+    """A member's month. pledge - fee + carried_in = pool = shares + charity + kept + carried_out."""
+
+    month: str
+    member_id: str
+    currency: str
+    pledge_micro: int
+    fee_micro: int
+    carried_in_micro: int
+    pool_micro: int
+    rule: str
+    charity_micro: int
+    kept_micro: int
+    carried_out_micro: int
+    flattrs: int
+    taken_back: int
+    shares: list[ShareLine]
+    clicks: list[ClickLine]
+    seal: str
+    #: flattrs that stand and were left out of the split
+    quarantined: int = 0
+
+
+@dataclass(frozen=True)
+class CreatorStatement:
+    """A creator's month: the payout line, and the shares that it is the sum of."""
+
+    payout: Payout
+    shares: list[ShareLine]
+    seal: str
+
+
+def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> MemberStatement:
+    """The statement of a closed month. Raises ``PayoutRefused`` when the member has no line in it."""
+    values = {"month": proof.month, "member_id": member_id}
+    rows = warehouse.rows(named("payout_member"), values)
+    if not rows:
+        raise PayoutRefused(f"{month_text(proof.month)} has no line of member {member_id}: check month and member.")
+    (currency, pledge, fee, carried_in, pool, rule, charity, kept, carried_out, counted, flattrs, *arrays) = rows[0]
+    shares = [
+        _share_line(member_id, creator, n, flattrs, pool if rule == "split" else 0, share)
+        for creator, n, share in zip(*arrays, strict=True)
+    ]
+    clicks = warehouse.rows(named("payout_member_clicks"), values)
+    return MemberStatement(
+        month=month_text(proof.month),
+        member_id=member_id,
+        currency=currency,
+        pledge_micro=pledge,
+        fee_micro=fee,
+        carried_in_micro=carried_in,
+        pool_micro=pool,
+        rule=rule,
+        charity_micro=charity,
+        kept_micro=kept,
+        carried_out_micro=carried_out,
+        flattrs=flattrs,
+        taken_back=counted - flattrs,
+        shares=shares,
+        clicks=[
+            ClickLine(creator_id, shown(thing), click_id, at)
+            for creator_id, thing, click_id, at, quarantined in clicks
+            if not quarantined
+        ],
+        seal=proof.seal,
+        quarantined=sum(row[-1] for row in clicks),
+    )
+
+
+def creator_statement(warehouse: Warehouse, proof: Proof, creator_id: str) -> CreatorStatement:
+    """The statement of a closed month. Raises ``PayoutRefused`` when the creator has no line in it."""
+    values = {"month": proof.month, "creator_id": creator_id}
+    lines = warehouse.rows(named("payout_line"), values)
+    if not lines:
+        raise PayoutRefused(f"{month_text(proof.month)} has no line of creator {creator_id}: check month and creator.")
+    shares = [
+        _share_line(member, creator_id, n, flattrs, pool, share)
+        for member, n, flattrs, pool, share in warehouse.rows(named("payout_creator_shares"), values)
+    ]
+    return CreatorStatement(Payout(*lines[0]), shares, proof.seal)
+
+
+def _share_line(  # noqa: PLR0913, PLR0917 - the columns of a line
+    member_id: str, creator_id: str, flattrs: int, of: int, pool_micro: int, share_micro: int
+) -> ShareLine:
+    rounded_down, remainder = divmod(pool_micro * flattrs, of)
+    return ShareLine(member_id, creator_id, flattrs, of, pool_micro, rounded_down, remainder, share_micro)
+
+
+def shares_csv(shares: list[ShareLine]) -> Iterator[str]:
+    """The share lines as CSV, header first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(ShareLine)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(asdict(share) for share in shares)
+    yield text.getvalue()
+
+
+def render(statement: MemberStatement | CreatorStatement, form: Literal["json", "csv", "html"]) -> str:
+    """The statement in one of its forms."""
+    if form == "csv":
+        return "".join(shares_csv(statement.shares))
+    return page(statement) if form == "html" else as_json(statement)
+
+
+def as_json(statement: MemberStatement | CreatorStatement) -> str:
+    """The statement as JSON; amounts in micro-units."""
+    return json.dumps(asdict(statement), ensure_ascii=False, indent=1) + "\n"
+
+
+def page(statement: MemberStatement | CreatorStatement) -> str:
+    """The statement as a page to print: one file, no script, nothing loaded from elsewhere."""
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    template = environment.from_string((resources.files("warehouse.payout") / "statement.html").read_text())
+    return template.render(statement=statement, amount=as_text, **_headline(statement))
+
+
+def _headline(statement: MemberStatement | CreatorStatement) -> dict[str, Any]:
+    if isinstance(statement, MemberStatement):
+        return {
+            "title": f"Member {statement.member_id}, {statement.month}",
+            "currency": statement.currency,
+            "clicks": statement.clicks,
+            "lines": {
+                "pledge": statement.pledge_micro,
+                "fee": -statement.fee_micro,
+                "carried from earlier months": statement.carried_in_micro,
+                "pool": statement.pool_micro,
+                "to the charity": -statement.charity_micro,
+                "kept": -statement.kept_micro,
+                "carried to the next month": -statement.carried_out_micro,
+            },
+        }
+    payout = statement.payout
+    return {
+        "title": f"Creator {payout.creator_id}, {month_text(payout.month)}",
+        "currency": payout.currency,
+        "clicks": [],
+        "lines": {
+            "earned": payout.earned_micro,
+            "carried from earlier months": payout.carried_in_micro,
+            "held from earlier months": payout.held_in_micro,
+            "corrections": payout.adjusted_micro,
+            f"paid ({payout.reason}) {payout.payment_id}": payout.paid_micro,
+            "carried to the next month": payout.carried_out_micro,
+            "held": payout.held_out_micro,
+        },
+    }

@@ -1,0 +1,225 @@
+"""The close of a month: gate, compute, check, publish, seal.
+
+Under one lock, each stage idempotent and noted in ``close_log`` when it is done. A run that
+died is taken up after its last noted stage; the result is the same bytes as of a run that
+did not die.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Final
+
+from ingest.contract.click import month_text
+from ingest.runtime.clock import Clock
+from warehouse.storage.client import Warehouse
+from warehouse.payout.close import checks
+from warehouse.payout.close import compute
+from warehouse.payout.close import gate
+from warehouse.payout.close import proof
+from warehouse.payout.errors import NotConserved, PayoutRefused
+from warehouse.payout.close.lock import CLOSE, Lock, locked
+from warehouse.payout.close.log_ends import LogEnds
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.provisional_run import keep_run
+from warehouse.payout.close.recount import Restated, check_recount
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.close.snapshot import Snapshot, take_snapshot
+from warehouse.payout.close.stages import (Stage, forget_stages, log_stage, run_name, stages_done)
+from warehouse.payout.close.together import together
+from warehouse.payout.close import quarantine_set as quarantine
+
+#: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
+Progress = Callable[[str, int], None]
+
+_PERCENT_DONE: Final = {
+    "gate": 2, "pools": 50, "payouts": 60, "ledger": 62, "compute": 65, "check": 90, "publish": 95, "seal": 100,
+}  # fmt: skip
+
+
+def close_month(  # noqa: PLR0913 - the parts that a close composes, each injected
+    warehouse: Warehouse,
+    month: int,
+    *,
+    clock: Clock,
+    log_ends: LogEnds,
+    settings: CloseSettings,
+    progress: Progress = lambda _step, _percent: None,
+) -> Proof:
+    """Close the month and return its proof; the stored proof when it is closed already under the same rules.
+
+    Raises ``PayoutRefused`` with what is missing (nothing is written then), ``MonthLocked`` while
+    another close runs, ``NotConserved`` when the sums are wrong (nothing is published then).
+    """
+    before = _closed_already(warehouse, month, settings)
+    if before is not None:
+        return before
+    with locked(warehouse, CLOSE) as lock:
+        before = _closed_already(warehouse, month, settings)
+        if before is not None:
+            return before
+        # After the gate: a flattr that is counted later would be missing in the quarantine.
+        tallies = gate.pass_gate(
+            warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
+        )
+        quarantine.refresh(warehouse, month)
+        run = _Run(warehouse, month, settings, lock, progress, log_ends)
+        return run.finish(tallies)
+
+
+def rehearse_month(  # noqa: PLR0913 - as close_month
+    warehouse: Warehouse,
+    month: int,
+    *,
+    clock: Clock,
+    log_ends: LogEnds,
+    settings: CloseSettings,
+    progress: Progress = lambda _step, _percent: None,
+    keep: bool = False,
+    differs: Callable[[Restated], None] = lambda _: None,
+) -> Proof:
+    """Do everything but publish and seal, then empty the staging tables: what the close would state.
+
+    ``keep`` keeps the payouts as a provisional run, to be held against the final month. ``differs`` is told which
+    counts a close would restate. A closed month is rehearsed on its own inputs: the proof is the sealed one, but for
+    rules and code that have changed.
+    """
+    with locked(warehouse, CLOSE) as lock:
+        sealed = proof.stored(warehouse, month)
+        snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
+        if sealed is None:
+            forget_stages(warehouse, month)
+            tallies = gate.pass_gate(
+                warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
+            )
+            quarantine.refresh(warehouse, month)
+        else:
+            tallies = gate.read_tallies(warehouse, month)
+        run = _Run(warehouse, month, settings, lock, progress, log_ends, snapshot)
+        try:
+            progress("gate", _PERCENT_DONE["gate"])
+            found = run.compute(tallies, restate=False)
+            if found is not None:
+                differs(found)
+            statement = run.prove(tallies)
+            if keep:
+                keep_run(warehouse, statement)
+            return statement
+        finally:
+            compute.drop_staging(warehouse, month)
+
+
+def _closed_already(warehouse: Warehouse, month: int, settings: CloseSettings) -> Proof | None:
+    before = proof.stored(warehouse, month)
+    if before is not None and before.rules != settings.rules:
+        changed = sorted(name for name, rule in settings.rules.items() if before.rules.get(name) != rule)
+        raise PayoutRefused(
+            f"{month_text(month)} is closed, under other rules ({', '.join(changed)}): a sealed month never changes. "
+            "Set the rules as they were to see its proof; a correction belongs to an open month."
+        )
+    return before
+
+
+class _Run:
+    """One close under its lock."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what a run is made of
+        self,
+        warehouse: Warehouse,
+        month: int,
+        settings: CloseSettings,
+        lock: Lock,
+        progress: Progress,
+        log_ends: LogEnds,
+        snapshot: Snapshot | None = None,
+    ) -> None:
+        self._warehouse = warehouse
+        self._month = month
+        self._settings = settings
+        self._lock = lock
+        self._progress = progress
+        self._log_ends = log_ends
+        self._snapshot = snapshot or take_snapshot(warehouse, month)
+        self._name = run_name(month, settings, self._snapshot)
+
+    def finish(self, tallies: gate.Tallies) -> Proof:
+        """Do the stages that are not done."""
+        done = stages_done(self._warehouse, self._month, self._name)
+        self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
+        if Stage.COMPUTE not in done:
+            self.compute(tallies, restate=True)
+            log_stage(self._warehouse, self._month, self._name, Stage.GATE)
+            self._done(Stage.COMPUTE)
+        try:
+            statement = self.prove(tallies)
+        except NotConserved:
+            forget_stages(self._warehouse, self._month)
+            raise
+        self._done(Stage.CHECK)
+        self._lock.check()
+        compute.publish(
+            self._warehouse,
+            self._month,
+            lambda table: self._progress(f"publish {table}", _PERCENT_DONE[Stage.CHECK]),
+        )
+        self._done(Stage.PUBLISH)
+        self._lock.check()
+        self._seal(statement)
+        self._done(Stage.SEAL)
+        compute.drop_staging(self._warehouse, self._month)
+        return statement
+
+    def compute(self, tallies: gate.Tallies, *, restate: bool) -> Restated | None:
+        """Fill the staging tables; empty them again when the recount refuses. What counts it restates, or would."""
+        values = (self._warehouse, self._month, self._settings, self._snapshot)
+
+        def step_done(table: str) -> None:
+            self._progress(table, _PERCENT_DONE.get(table, _PERCENT_DONE["ledger"]))
+
+        compute.drop_staging(self._warehouse, self._month)
+        compute.stage(*values, ["pools"], step_done)
+        try:
+            _, found = together(
+                self._warehouse,
+                lambda: compute.stage(*values, ["payouts", "ledger"], step_done),
+                lambda: check_recount(*values, tallies, self._partitions, restate=restate, step_done=step_done),
+            )
+        except (NotConserved, PayoutRefused):
+            compute.drop_staging(self._warehouse, self._month)
+            raise
+        return found
+
+    def _partitions(self) -> int:
+        """How many the log has: each member's counts stand in the partition of the member's clicks."""
+        return len(self._log_ends())
+
+    def prove(self, tallies: gate.Tallies) -> Proof:
+        """Check the staged month and state it. Raises ``NotConserved``."""
+        values = (self._warehouse, self._month, self._settings, self._snapshot)
+        digests, (totals, moved) = together(
+            self._warehouse,
+            lambda: proof.table_digests(*values),
+            lambda: checks.check(*values),
+        )
+        statement = proof.build(*values, totals=totals, tallies=tallies, moved=moved, digests=digests)
+        if not statement.balanced:
+            raise NotConserved(f"{month_text(self._month)}: charged is not paid + fee + held + carried + charity")
+        return statement
+
+    def _seal(self, statement: Proof) -> None:
+        """One row, one atomic statement: from here on the month is closed."""
+        self._warehouse.insert(
+            "seals",
+            {
+                "month": [self._month],
+                "seal": [statement.seal],
+                "previous": [statement.previous],
+                "proof": [statement.text()],
+                "sealed_at": [datetime.now(UTC)],
+            },
+        )
+
+    def _done(self, stage: Stage) -> None:
+        log_stage(self._warehouse, self._month, self._name, stage)
+        self._progress(stage, _PERCENT_DONE[stage])

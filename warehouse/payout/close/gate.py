@@ -1,0 +1,179 @@
+"""Stage gate: may this month close? Every refusal is a sentence that says what is missing.
+
+The gate reads and never writes. It passes when the month and its grace are over by the
+injected clock, every earlier month is sealed, every partition is counted past the end that
+its log had when grace and settling time were over, and every accepted click has become
+exactly one of counted, duplicate, undo, rejected and late. That the flattrs, recounted, equal
+what the stream stated is asked of the snapshot (``recount.py``), before anything is published.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from ingest.contract.click import (month_after, month_text, parse_month, position)
+from ingest.runtime.clock import Clock
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.close.log_ends import LogEnds
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.settings import CloseSettings
+
+_LAST_INDEX: Final = (1 << 16) - 1
+_OFFSET_MASK: Final = (1 << 40) - 1
+_LOOK_EVERY_S: Final = 0.25
+
+#: Called with what the gate waits for.
+Waiting = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Tallies:
+    """What became of the month's accepted clicks."""
+
+    accepted: int
+    counted: int
+    duplicate: int
+    undo: int
+    rejected: int
+    late: int
+
+    @property
+    def unexplained(self) -> int:
+        """Accepted clicks that became nothing (or two things, when negative)."""
+        return self.accepted - self.counted - self.duplicate - self.undo - self.rejected - self.late
+
+    def as_dict(self) -> dict[str, int]:
+        """By name."""
+        return asdict(self)
+
+
+def check_month_over(month: int, clock: Clock, settings: CloseSettings) -> None:
+    """Raise ``PayoutRefused`` until month, grace and settling time are over."""
+    opens_ms = cutoff_ms(month, settings.grace_s) + settings.close_settle_s * 1000
+    now_ms = clock()
+    if now_ms < opens_ms:
+        opens = datetime.fromtimestamp(opens_ms / 1000, UTC)
+        now = datetime.fromtimestamp(now_ms / 1000, UTC)
+        raise PayoutRefused(
+            f"{month_text(month)} is not over: with its grace it can be closed from {opens:%Y-%m-%d %H:%M:%S} UTC on; "
+            f"now it is {now:%Y-%m-%d %H:%M:%S}. Wait until then."
+        )
+
+
+def check_order(warehouse: Warehouse, month: int, settings: CloseSettings) -> None:
+    """Raise ``PayoutRefused`` unless this is the month that is to be closed next."""
+    rows = warehouse.rows(named("payout_months"))
+    known = [number for number, _ in rows]
+    sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
+    if sealed is not None and month < sealed:
+        raise PayoutRefused(
+            f"{month_text(month)} lies before {month_text(sealed)}, which is closed: "
+            "a correction belongs to an open month."
+        )
+    due = month_due(known, sealed, settings)
+    if due is not None and due < month:
+        first = "" if sealed else f" If nothing of it is to be paid, set FLATTR_CLOSE_FIRST_MONTH={month_text(month)}."
+        raise PayoutRefused(f"{month_text(due)} is not closed yet: close it first, months are closed in order.{first}")
+    if month not in known and sealed is None:
+        raise PayoutRefused(
+            f"Nothing is known of {month_text(month)}: neither pledges nor flattrs. "
+            "Check the month, or import its pledges."
+        )
+
+
+def month_due(known: Sequence[int], sealed: int | None, settings: CloseSettings) -> int | None:
+    """The month that is closed next: the one after the last sealed, or else the first that has anything to pay.
+
+    What a member carries goes from month to month, so none is left out once the first is sealed.
+    """
+    if sealed is not None:
+        return month_after(sealed)
+    first = parse_month(settings.close_first_month) if settings.close_first_month else 0
+    return min((month for month in known if month >= first), default=None)
+
+
+def check_drained(
+    warehouse: Warehouse, month: int, log_ends: LogEnds, settings: CloseSettings, waiting: Waiting = lambda _: None
+) -> None:
+    """Return when every partition is counted to where its log ends now.
+
+    The log grows on meanwhile, so its ends are asked for once. Raises ``PayoutRefused`` with who is behind after
+    the time that the settings give.
+    """
+    ends = log_ends()
+    give_up_at = time.monotonic() + settings.close_drain_timeout_s
+    while behind := _behind(warehouse, ends, settings.log_epoch):
+        if time.monotonic() >= give_up_at:
+            raise PayoutRefused(
+                f"The stream has not counted all of {month_text(month)}: {'; '.join(behind)}. "
+                "Start `flattr streams`, or wait until it has caught up."
+            )
+        waiting(behind[0])
+        time.sleep(_LOOK_EVERY_S)
+
+
+def _behind(warehouse: Warehouse, ends: Mapping[int, int], epoch: int) -> list[str]:
+    reached: dict[int, int] = dict(warehouse.rows(named("payout_progress")))
+    return [
+        f"partition {partition} is counted to offset {_counted(reached.get(partition), epoch)} of {end}"
+        for partition, end in sorted(ends.items())
+        if end > 0 and reached.get(partition, -1) < position(epoch, end - 1, _LAST_INDEX)
+    ]
+
+
+def _counted(reached: int | None, epoch: int) -> int:
+    of_this_log = reached is not None and reached >> 56 == epoch
+    return ((reached or 0) >> 16 & _OFFSET_MASK) + 1 if of_this_log else 0
+
+
+def check_erasures(warehouse: Warehouse) -> None:
+    """Raise ``PayoutRefused`` while a member's rows may stand under two names."""
+    begun = [str(erasure) for (erasure,) in warehouse.rows(named("erasure_unfinished"))]
+    if begun:
+        raise PayoutRefused(
+            f"Erasure {', '.join(begun)} was begun and is not done: "
+            "give the same `flattr member erase` again, then close."
+        )
+
+
+def read_tallies(warehouse: Warehouse, month: int) -> Tallies:
+    """The month's tallies over all partitions."""
+    ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(named("payout_tallies"), {"month": month})
+    return Tallies(accepted, counted, duplicate, undo, rejected, late)
+
+
+def check_tallies(month: int, tallies: Tallies) -> None:
+    """Raise ``PayoutRefused`` unless accepted = counted + duplicate + undo + rejected + late."""
+    if tallies.unexplained:
+        raise PayoutRefused(
+            f"{tallies.unexplained} accepted clicks of {month_text(month)} are unexplained: "
+            f"{_spelled(tallies.as_dict())}. Replay the month from the log (`flattr replay`) and compare."
+        )
+
+
+def _spelled(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
+def pass_gate(  # noqa: PLR0913 - what a close has, named
+    warehouse: Warehouse,
+    month: int,
+    *,
+    clock: Clock,
+    log_ends: LogEnds,
+    settings: CloseSettings,
+    waiting: Waiting = lambda _: None,
+) -> Tallies:
+    """Raise ``PayoutRefused`` at the first thing that is missing; return the month's tallies."""
+    check_month_over(month, clock, settings)
+    check_order(warehouse, month, settings)
+    check_drained(warehouse, month, log_ends, settings, waiting)
+    check_erasures(warehouse)
+    tallies = read_tallies(warehouse, month)
+    check_tallies(month, tallies)
+    return tallies

@@ -1,0 +1,183 @@
+"""The proof of a month: where every micro-unit and every click went, and the hashes that bind it.
+
+The proof is one canonical JSON text; the seal is its SHA-256. It holds the seal before
+it, so that the months form a chain, and no time of day, so that the same inputs give the
+same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from warehouse import __version__
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.close.checks import Totals
+from warehouse.payout.close.compute import parameters
+from warehouse.payout.close.gate import Tallies
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.close.snapshot import Snapshot
+from warehouse.payout.close.stages import code_sha256
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A month's account, in micro-units of ``currency``. Its terms are movements of this month.
+
+    - ``pledged_micro``: the paid pledges, what members were charged.
+    - ``fee_micro``: the fees, and ``kept_micro`` of them pools kept under the rule ``keep``.
+    - ``paid_micro``: what became payable to creators, whatever month it was earned in.
+    - ``held_micro``: by how much the money waiting on holds and unclaimed creators rose (or fell, negative).
+    - ``carried_micro``: by how much what is carried for creators and members rose (or fell).
+    - ``charity_micro``: what went to the charity.
+
+    ``flattrs`` were paid for, ``quarantined`` stand as well and were left out.
+
+    So ``pledged = paid + fee + held + carried + charity`` holds in every month by itself, exactly;
+    the balances that are carried and held after it are in ``carried_balance_micro`` and ``held_balance_micro``.
+    """
+
+    format: int
+    month: int
+    currency: str
+    pledged_micro: int
+    fee_micro: int
+    kept_micro: int
+    paid_micro: int
+    held_micro: int
+    carried_micro: int
+    charity_micro: int
+    carried_balance_micro: int
+    held_balance_micro: int
+    adjusted_micro: int
+    members: int
+    members_unfunded: int
+    creators: int
+    creators_paid: int
+    flattrs: int
+    accepted: int
+    counted: int
+    duplicate: int
+    undo: int
+    rejected: int
+    late: int
+    rules: dict[str, str | int | bool]
+    snapshot: dict[str, int]
+    version: str
+    code_sha256: str
+    digests: dict[str, str]
+    previous: str
+    seal: str = ""
+    quarantined: int = 0
+
+    @property
+    def balanced(self) -> bool:
+        """Whether charged = paid + fee + held + carried + charity and accepted = the sum of its labels."""
+        money = self.paid_micro + self.fee_micro + self.held_micro + self.carried_micro + self.charity_micro
+        clicks = self.counted + self.duplicate + self.undo + self.rejected + self.late
+        return self.pledged_micro == money and self.accepted == clicks
+
+    def text(self) -> str:
+        """The canonical JSON that the seal hashes: everything but the seal."""
+        content = asdict(self)
+        del content["seal"]
+        if not self.quarantined:
+            # Proofs that were sealed before there was a quarantine keep their bytes.
+            del content["quarantined"]
+        return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+    def sealed(self) -> Self:
+        """The same with its seal."""
+        return replace(self, seal=hashlib.sha256(self.text().encode()).hexdigest())
+
+    @classmethod
+    def read(cls, text: str) -> Self:
+        """Build it from its text, seal included. Raises ``ValueError`` when it is no proof."""
+        content: dict[str, Any] = json.loads(text)
+        try:
+            return cls(**content).sealed()
+        except TypeError as error:
+            raise ValueError(f"not a proof of format {FORMAT}: {error}") from None
+
+
+def table_digests(warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[str, str]:
+    """The digest of each input and of each staged table."""
+    values = parameters(month, settings, snapshot)
+    return dict(warehouse.rows(named("payout_digests"), values, settings.clickhouse))
+
+
+def build(  # noqa: PLR0913 - the eight things that a proof is made of
+    warehouse: Warehouse,
+    month: int,
+    settings: CloseSettings,
+    snapshot: Snapshot,
+    *,
+    totals: Totals,
+    tallies: Tallies,
+    moved: dict[str, int],
+    digests: dict[str, str],
+) -> Proof:
+    """State the staged month, chained to the newest seal before it."""
+    return Proof(
+        format=FORMAT,
+        month=month,
+        currency=settings.close_currency,
+        pledged_micro=totals.pledged,
+        fee_micro=moved.get("fee", 0) + moved.get("kept", 0),
+        kept_micro=moved.get("kept", 0),
+        paid_micro=moved.get("payable", 0),
+        held_micro=moved.get("held", 0),
+        carried_micro=moved.get("creator", 0) + moved.get("members", 0),
+        charity_micro=moved.get("charity", 0),
+        carried_balance_micro=totals.creators_carried_out + totals.members_carried_out,
+        held_balance_micro=totals.held_out,
+        adjusted_micro=totals.adjusted,
+        members=totals.members,
+        members_unfunded=totals.members_unfunded,
+        creators=totals.creators,
+        creators_paid=totals.creators_paid,
+        flattrs=totals.pool_flattrs,
+        accepted=tallies.accepted,
+        counted=tallies.counted,
+        duplicate=tallies.duplicate,
+        undo=tallies.undo,
+        rejected=tallies.rejected,
+        late=tallies.late,
+        rules=settings.rules,
+        snapshot=snapshot.as_dict(),
+        version=__version__,
+        code_sha256=code_sha256(),
+        digests=digests,
+        previous=previous_seal(warehouse, month),
+        quarantined=left_out(warehouse, month, snapshot, settings),
+    ).sealed()
+
+
+def left_out(warehouse: Warehouse, month: int, snapshot: Snapshot, settings: CloseSettings) -> int:
+    """The flattrs that stand and are not paid for, as of the snapshot; asked only where anything was ever flagged."""
+    if not snapshot.quarantine_version:
+        return 0
+    values = {"month": month, **snapshot.as_dict()}
+    ((standing,),) = warehouse.rows(named("payout_quarantined"), values, settings.clickhouse)
+    return int(standing)
+
+
+def previous_seal(warehouse: Warehouse, month: int) -> str:
+    """The seal of the newest closed month before this one; empty before the first."""
+    rows = warehouse.rows(named("payout_previous_seal"), {"month": month})
+    return str(rows[0][0]) if rows else ""
+
+
+def stored(warehouse: Warehouse, month: int) -> Proof | None:
+    """The proof of a closed month; None while it is open."""
+    rows = warehouse.rows(named("payout_proof"), {"month": month})
+    return Proof.read(rows[0][0]) if rows else None
+
+
+def stored_until(warehouse: Warehouse, month: int) -> list[Proof]:
+    """The proofs of the closed months up to one, oldest first."""
+    return [Proof.read(text) for (text,) in warehouse.rows(named("payout_proofs"), {"month": month})]

@@ -1,0 +1,70 @@
+"""Provisional runs: what the close would have stated at some moment, kept, and held against the final month."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ingest.contract.click import month_text
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.close.proof import Proof
+
+#: The terms of the identity and the counts that explain a difference in them.
+_EXPLAINING = (
+    "pledged_micro", "fee_micro", "paid_micro", "held_micro", "carried_micro", "charity_micro",
+    "members", "members_unfunded", "creators", "flattrs", "counted", "duplicate", "undo", "rejected", "late",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One creator's earned and paid amounts, provisional and final, in micro-units."""
+
+    creator_id: str
+    earned_before_micro: int
+    earned_micro: int
+    paid_before_micro: int
+    paid_micro: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A provisional run against the final month: changed totals (before, after), changed settings, changed lines."""
+
+    totals: dict[str, tuple[int, int]]
+    rules: dict[str, tuple[object, object]]
+    lines: list[Difference]
+
+
+def keep_run(warehouse: Warehouse, proof: Proof) -> int:
+    """Keep the staged payouts as the month's next provisional run; return its number. Two steps, run row last."""
+    ((run,),) = warehouse.rows(
+        "SELECT max(run) + 1 FROM provisional_runs WHERE month = %(month)s", {"month": proof.month}
+    )
+    warehouse.command(named("payout_keep_run"), {"month": proof.month, "run": run})
+    warehouse.insert(
+        "provisional_runs",
+        {"month": [proof.month], "run": [run], "proof": [proof.text()], "made_at": [datetime.now(UTC)]},
+    )
+    return int(run)
+
+
+def compare_run(warehouse: Warehouse, final: Proof, run: int | None = None) -> Comparison:
+    """Explain what changed from a provisional run (the newest without a number) to the final month."""
+    rows = warehouse.rows(named("payout_run"), {"month": final.month, "run": run or 0})
+    if not rows:
+        raise PayoutRefused(
+            f"No provisional run of {month_text(final.month)} was kept: "
+            "`flattr month close --dry-run --keep` keeps one."
+        )
+    number, text = rows[0]
+    before = Proof.read(text)
+    totals = {name: (getattr(before, name), getattr(final, name)) for name in _EXPLAINING}
+    rules = {name: (before.rules.get(name), rule) for name, rule in final.rules.items()}
+    lines = warehouse.rows(named("payout_run_lines"), {"month": final.month, "run": number})
+    return Comparison(
+        totals={name: pair for name, pair in totals.items() if pair[0] != pair[1]},
+        rules={name: pair for name, pair in rules.items() if pair[0] != pair[1]},
+        lines=[Difference(*line) for line in lines],
+    )

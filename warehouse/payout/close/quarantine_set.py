@@ -1,0 +1,51 @@
+"""From the flags to the flattrs that they cover: a version of the set, stated again whenever it differs.
+
+What is written, in order, and what a crash right after each costs:
+
+1. the log's step (``desk.py``): the flag stands and nothing shows it yet; the next refresh does,
+   at the latest that of the close
+2. ``quarantine_set``: rows of a version that nobody reads; the next refresh takes a higher number
+3. ``quarantine_versions``: nothing, the version counts
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from warehouse.storage.client import Warehouse, named
+
+StepDone = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a month's quarantine holds: ``flattrs`` keys in its ``version``, with the log up to ``step`` in it."""
+
+    version: int
+    step: int
+    flattrs: int
+
+
+def refresh(warehouse: Warehouse, month: int, step_done: StepDone = lambda _: None) -> Effect:
+    """Bring an open month's set up to its flags and its flattrs. The caller holds the close's lock.
+
+    Without any step in the log it writes nothing and costs one small query.
+    """
+    ((newest_step, version, step, flattrs, above),) = warehouse.rows(named("quarantine_state"), {"month": month})
+    if not newest_step:
+        return Effect(0, 0, 0)
+    values = {"month": month, "step": newest_step, "version": above}
+    warehouse.command(named("payout_quarantine_set"), values)
+    step_done("set")
+    ((changed, added),) = warehouse.rows(
+        "SELECT count(), countIf(held) FROM quarantine_set WHERE month = %(month)s AND version = %(version)s", values
+    )
+    if not changed and step == newest_step:
+        return Effect(version, step, flattrs)
+    flattrs += 2 * added - changed
+    warehouse.insert(
+        "quarantine_versions", {"version": [above], "month": [month], "step": [newest_step], "flattrs": [flattrs]}
+    )
+    step_done("version")
+    return Effect(above, newest_step, flattrs)

@@ -1,0 +1,161 @@
+"""Settings of the month's close: the rules by which money is divided, and what the work may cost."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ingest.contract.click import parse_month
+from warehouse.payout import money
+
+NoClickRule = Literal["charity", "carry", "keep"]
+
+
+class CloseSettings(BaseSettings):
+    """Read from the environment, frozen. The rules among them are hashed into every seal."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    grace_s: int = Field(
+        default=3600,
+        ge=0,
+        description="How long after its end a month stays open, in seconds. A record stamped at or past it is late.",
+    )
+    log_epoch: int = Field(
+        default=0, ge=0, lt=256, description="The log epoch of the topic's offsets, as the stream counts them."
+    )
+    close_settle_s: int = Field(
+        default=120,
+        ge=0,
+        description="How long after the grace a record stamped before it may still reach the broker, in seconds: the "
+        "topic's message.timestamp.before.max.ms (60 s) and what machines' clocks differ by (60 s). The close waits so "
+        "long, then asks where the log ends.",
+    )
+    close_drain_timeout_s: float = Field(
+        default=60,
+        ge=0,
+        description="How long the close waits until the stream has counted to where the log ended, in seconds; then it "
+        "refuses.",
+    )
+    close_stamps_bounded: bool = Field(
+        default=True,
+        description="Whether the close asks the topic if it refuses old stamps, and itself refuses if not. False where "
+        "the clock is shifted or the broker bounds none, as the embedded one: then a record held up on its way could "
+        "come into a closed month.",
+    )
+    close_first_month: str = Field(
+        default="",
+        description="The first month that is closed, as YYYY-MM; months before it (a trial, a wrong clock) are left "
+        "open for ever. Unset: the first with pledges or counted flattrs. Looked at until a month is closed.",
+    )
+    close_currency: str = Field(default="EUR", description="The currency of every pledge and payout, by ISO 4217.")
+    close_fee_bps: int = Field(
+        default=1000, ge=0, lt=10_000, description="The fee in basis points of the pledge: 1000 is 10 %."
+    )
+    close_minimum_minor: int = Field(
+        default=1000,
+        ge=0,
+        description="The least that is paid out, in minor units (1000 is EUR 10): a transfer costs money. "
+        "Less is carried.",
+    )
+    close_noclick: NoClickRule = Field(
+        default="charity",
+        description="What becomes of the pool of a member without flattrs: to the charity, carried to the member's "
+        "next month with flattrs, or kept by the platform.",
+    )
+    close_noclick_expiry_months: int = Field(
+        default=3,
+        ge=1,
+        description="After how many months a carried pool goes to the charity. Only for the rule carry.",
+    )
+    close_claim_required: bool = Field(
+        default=True,
+        description="Whether a creator must have signed up before money is paid; until then it is held. "
+        "False pays everybody, which suits a trial without a register of creators.",
+    )
+    close_outlier_factor: int = Field(
+        default=5, ge=1, description="A name stands out when it has this many times the flattrs of last month."
+    )
+    close_outlier_flattrs_min: int = Field(
+        default=100, ge=1, description="Below this many flattrs nothing stands out: small numbers jump."
+    )
+    close_debtor_name: str = Field(default="", max_length=70, description="Whose account pays, as the bank knows it.")
+    close_debtor_iban: str = Field(default="", description="The account that pays, as IBAN without blanks.")
+    close_debtor_bic: str = Field(default="", description="The bank of the account that pays.")
+    close_memory_max_bytes: int = Field(
+        default=4_000_000_000,
+        ge=200_000_000,
+        description="What one statement of the close may take of the warehouse's memory; it spills to disk at a third. "
+        "After the pools, which take the most, two run at a time.",
+    )
+    close_shards: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="In how many statements the members are divided, one after the other, each with its share of the "
+        "members: more shards take less memory at a time and a scan each.",
+    )
+    close_timeout_s: float = Field(
+        default=3600, gt=0, description="How long one statement of the close may take. Far above the worst month."
+    )
+
+    @field_validator("close_currency")
+    @classmethod
+    def _known(cls, code: str) -> str:
+        money.minor_micro(code)
+        return code
+
+    @field_validator("close_first_month")
+    @classmethod
+    def _month(cls, text: str) -> str:
+        if text:
+            parse_month(text)
+        return text
+
+    @property
+    def minor_micro(self) -> int:
+        """One minor unit of the currency in micro-units."""
+        return money.minor_micro(self.close_currency)
+
+    @property
+    def rules(self) -> dict[str, str | int | bool]:
+        """What decides who gets what: the part of the settings that a seal covers."""
+        return {
+            "grace_s": self.grace_s,
+            "currency": self.close_currency,
+            "fee_bps": self.close_fee_bps,
+            "minimum_micro": self.close_minimum_minor * self.minor_micro,
+            "minor_micro": self.minor_micro,
+            "noclick": self.close_noclick,
+            "noclick_expiry_months": self.close_noclick_expiry_months,
+            "claim_required": self.close_claim_required,
+        }
+
+    @property
+    def rules_sha256(self) -> str:
+        """Hash of the rules in canonical JSON."""
+        return hashlib.sha256(json.dumps(self.rules, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def clickhouse(self) -> dict[str, int]:
+        """ClickHouse settings of the close's statements: bounded memory, spilling to disk."""
+        spill = self.close_memory_max_bytes // 3
+        return {
+            "max_memory_usage": self.close_memory_max_bytes,
+            "max_bytes_before_external_group_by": spill,
+            "max_bytes_before_external_sort": spill,
+            "max_insert_threads": 2,
+            # a pool's row is wide: smaller blocks let both threads write, a tenth of the time of compute,
+            # and both read, where the default gives one thread 160,000 rows at a time
+            "min_insert_block_size_rows": 75_000,
+            "min_insert_block_size_bytes": 0,
+            "merge_tree_min_rows_for_concurrent_read": 16_384,
+            "merge_tree_min_bytes_for_concurrent_read": 1 << 20,
+            "do_not_merge_across_partitions_select_final": 1,
+            # sum(flattrs) AS flattrs means the column, as in every other database
+            "prefer_column_name_to_alias": 1,
+        }

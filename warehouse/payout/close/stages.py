@@ -1,0 +1,66 @@
+"""The stages of a close, and the log that tells which are done."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from importlib import resources
+
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.close.snapshot import Snapshot
+
+
+class Stage(StrEnum):
+    """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md.
+
+    The gate leaves nothing behind and is asked again by every run; it is noted with ``compute``,
+    whose recount is its last word.
+    """
+
+    GATE = "gate"
+    COMPUTE = "compute"
+    CHECK = "check"
+    PUBLISH = "publish"
+    SEAL = "seal"
+
+
+@cache
+def code_sha256() -> str:
+    """Hash of the code that computes: the statements and this package's modules, as installed."""
+    digest = hashlib.sha256()
+    root = resources.files("warehouse")
+    files = [file for file in (root / "payout").iterdir() if file.name.endswith(".py")]
+    files += [file for file in (root / "queries").iterdir() if file.name.startswith("payout_")]
+    files.append(root / "quarantine" / "effect.py")
+    for file in sorted(files, key=lambda file: file.name):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def run_name(month: int, settings: CloseSettings, snapshot: Snapshot) -> str:
+    """A run's name: the same for the same month, inputs, rules and code, so that it can be resumed."""
+    text = f"{month}|{snapshot}|{settings.rules_sha256}|{code_sha256()}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage) -> None:
+    """Note that a stage is done."""
+    warehouse.insert(
+        "close_log",
+        {"month": [month], "run": [run], "stage": [stage.value], "done_at": [datetime.now(UTC)]},
+    )
+
+
+def stages_done(warehouse: Warehouse, month: int, run: str) -> set[Stage]:
+    """The stages that this run has behind it."""
+    rows = warehouse.rows(named("payout_stages_done"), {"month": month, "run": run})
+    return {Stage(stage) for (stage,) in rows}
+
+
+def forget_stages(warehouse: Warehouse, month: int) -> None:
+    """Note that the staging tables are no run's any more: the next run computes anew. Nothing if nothing was done."""
+    if warehouse.rows(named("payout_started"), {"month": month}) != [(0,)]:
+        log_stage(warehouse, month, "", Stage.GATE)

@@ -1,0 +1,1 @@
+"""What a close reads beside flattrs: pledges, creators, adjustments."""

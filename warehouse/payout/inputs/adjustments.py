@@ -1,0 +1,148 @@
+"""Corrections and returned payments: new entries that cite a closed line. Nothing sealed ever changes.
+
+They wait in ``adjustments`` and enter the ledger with the next close. An id is a hash of what
+the entry says, so that entering the same thing twice is one entry.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from ingest.contract.click import identifier, month_text
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.money import AmountError, as_text, parse_amount
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.closed_months import Payout
+
+Account = Literal["fee", "charity", "kept"]
+RETURN_COLUMNS: Final = ("payment_id", "amount", "reason")
+
+
+@dataclass(frozen=True)
+class Adjustment:
+    """One entry to come: from the debit account to the credit account, an account being (class, owner)."""
+
+    id: str
+    kind: Literal["correct", "return"]
+    debit: tuple[str, str]
+    credit: tuple[str, str]
+    amount_micro: int
+    currency: str
+    cites: str
+    reason: str
+
+
+def correct(  # noqa: PLR0913 - what a correction says
+    warehouse: Warehouse, creator_id: str, amount_micro: int, *, against: Account, month: int, reason: str
+) -> Adjustment:
+    """Give a creator an amount out of an account (or take it back, when negative), citing the closed month's line.
+
+    Raises ``PayoutRefused`` without a reason, an amount or a closed line to cite.
+    """
+    if amount_micro == 0 or not reason.strip():
+        raise PayoutRefused("A correction needs an amount other than 0 and a reason.")
+    with refusing():
+        identifier("creator_id", creator_id)
+    lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})
+    if not lines:
+        raise PayoutRefused(
+            f"{month_text(month)} has no closed payout line of {creator_id} to correct: check month and creator."
+        )
+    line = Payout(*lines[0])
+    accounts = [(str(against), ""), ("creator", creator_id)]
+    debit, credit = accounts if amount_micro > 0 else accounts[::-1]
+    cites = f"payouts {month_text(month)} {creator_id}"
+    name = name_of("correct", cites, str(amount_micro), against, reason)
+    made = Adjustment(name, "correct", debit, credit, abs(amount_micro), line.currency, cites, reason)
+    _enter(warehouse, [made])
+    return made
+
+
+def import_returns(warehouse: Warehouse, path: Path) -> list[Adjustment]:
+    """Match a bank's returned payments (CSV: payment_id, amount, reason) and credit their creators again.
+
+    All rows or none: raises ``PayoutRefused`` naming every row that fits no payment or whose amount
+    is not the payment's. A payment that was returned before is left out.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, save it as UTF-8.") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if sorted(reader.fieldnames or []) != sorted(RETURN_COLUMNS):
+        raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(RETURN_COLUMNS)}.")
+    rows = [(reader.line_num, row) for row in reader]
+    ids = [row["payment_id"] for _, row in rows] or [""]
+    payments = {line[-1]: Payout(*line) for line in warehouse.rows(named("payout_payments"), {"ids": ids})}
+    made: list[Adjustment] = []
+    problems: list[str] = []
+    for number, row in rows:
+        try:
+            made.append(_returned(payments.get(row["payment_id"]), row))
+        except (AmountError, PayoutRefused) as error:
+            problems.append(f"  line {number}: {error}")
+    if problems:
+        raise PayoutRefused(f"{path.name} was not imported, nothing of it; mend these rows:\n" + "\n".join(problems))
+    return _enter(warehouse, made)
+
+
+def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
+    if payment is None:
+        raise PayoutRefused(f"payment {row['payment_id']!r} is not one of ours")
+    amount_micro = parse_amount(row["amount"], payment.currency)
+    if amount_micro != payment.paid_micro:
+        paid = as_text(payment.paid_micro, payment.currency)
+        raise PayoutRefused(f"payment {payment.payment_id} was {paid}, returned are {row['amount']}")
+    cites = f"payment {payment.payment_id}"
+    owner = payment.creator_id
+    return Adjustment(
+        name_of("return", cites),
+        "return",
+        ("payable", owner),
+        ("creator", owner),
+        amount_micro,
+        payment.currency,
+        cites,
+        row["reason"],
+    )
+
+
+def name_of(*parts: str) -> str:
+    """An adjustment's id: what it says, hashed."""
+    return f"{parts[0]}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:24]}"
+
+
+def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
+    with locked(warehouse, CLOSE):
+        return write(warehouse, made)
+
+
+def write(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
+    """Write those that are not there yet, in one block, and return them. The caller holds the close's lock."""
+    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
+    new = list({entry.id: entry for entry in made if entry.id not in known}.values())
+    if new:
+        ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM adjustments")
+        warehouse.insert(
+            "adjustments",
+            {
+                "version": [version] * len(new),
+                "id": [entry.id for entry in new],
+                "kind": [entry.kind for entry in new],
+                "debit_class": [entry.debit[0] for entry in new],
+                "debit_owner": [entry.debit[1] for entry in new],
+                "credit_class": [entry.credit[0] for entry in new],
+                "credit_owner": [entry.credit[1] for entry in new],
+                "amount_micro": [entry.amount_micro for entry in new],
+                "currency": [entry.currency for entry in new],
+                "cites": [entry.cites for entry in new],
+                "reason": [entry.reason for entry in new],
+            },
+        )
+    return new

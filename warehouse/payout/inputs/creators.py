@@ -1,0 +1,137 @@
+"""The register of creators: who has signed up, where their money goes, whose money waits.
+
+Rows are versioned and never changed. CSV columns: creator_id, name, iban, bic (may be
+empty); a creator who stands in the file has claimed the account. Holds are kept apart from it: an
+import leaves them as they are.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from ingest.contract.click import identifier
+from warehouse.storage.client import Warehouse, named
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.close.lock import CLOSE, locked
+
+COLUMNS: Final = ("creator_id", "name", "iban", "bic")
+_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
+_BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
+_NAME_MAX: Final = 70  # of pain.001
+
+
+@dataclass(frozen=True)
+class Creator:
+    """One creator as the register has it now."""
+
+    creator_id: str
+    claimed: bool = False
+    name: str = ""
+    iban: str = ""
+    bic: str = ""
+    held: bool = False
+    reason: str = ""
+
+
+def iban_is_valid(iban: str) -> bool:
+    """Form and check digits (ISO 13616: modulo 97 is 1)."""
+    if _IBAN.fullmatch(iban) is None:
+        return False
+    turned = iban[4:] + iban[:4]
+    return int("".join(str(int(sign, 36)) for sign in turned)) % 97 == 1
+
+
+def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None) -> dict[str, Creator]:
+    """The newest row of every creator, or of those that are named."""
+    wanted = None if creator_ids is None else set(creator_ids)
+    rows = warehouse.rows(named("payout_register"))
+    found = (
+        Creator(name_id, bool(claimed), name, iban, bic, bool(held), reason)
+        for name_id, claimed, name, iban, bic, held, reason in rows
+    )
+    return {creator.creator_id: creator for creator in found if wanted is None or creator.creator_id in wanted}
+
+
+def import_creators(warehouse: Warehouse, path: Path) -> int:
+    """Import the file, all rows or none, and return their number. Raises ``PayoutRefused`` naming every bad row."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, save it as UTF-8.") from None
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    if sorted(reader.fieldnames or []) != sorted(COLUMNS):
+        raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(COLUMNS)}.")
+    problems: list[str] = []
+    found: dict[str, Creator] = {}
+    for cells in reader:
+        row = {name: (cells[name] or "").strip() for name in COLUMNS}
+        reason = _reason_against(row) or ("it stands there twice" if row["creator_id"] in found else "")
+        if reason:
+            problems.append(f"  line {reader.line_num}: {reason}")
+        else:
+            found[row["creator_id"]] = Creator(row["creator_id"], True, row["name"], row["iban"], row["bic"])
+    if problems:
+        raise PayoutRefused(f"{path.name} was not imported, nothing of it; mend these rows:\n" + "\n".join(problems))
+    _change(warehouse, found, lambda before, name: replace(found[name], held=before.held, reason=before.reason))
+    return len(found)
+
+
+def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
+    """Keep a creator's money back from the next close on, until ``release``."""
+    if not reason.strip():
+        raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
+    with refusing():
+        identifier("creator_id", creator_id)
+    _change(warehouse, [creator_id], lambda before, _: replace(before, held=True, reason=reason))
+
+
+def release(warehouse: Warehouse, creator_id: str) -> None:
+    """Lift a hold: what waited is paid with the next close."""
+    with refusing():
+        identifier("creator_id", creator_id)
+    _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
+
+
+def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, str], Creator]) -> None:
+    with locked(warehouse, CLOSE):
+        register = read_register(warehouse)
+        rows = [new(register.get(name, Creator(name)), name) for name in names]
+        if not rows:
+            return
+        ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM creators")
+        now = datetime.now(UTC)
+        warehouse.insert(
+            "creators",
+            {
+                "creator_id": [row.creator_id for row in rows],
+                "version": [version] * len(rows),
+                "claimed": [row.claimed for row in rows],
+                "name": [row.name for row in rows],
+                "iban": [row.iban for row in rows],
+                "bic": [row.bic for row in rows],
+                "held": [row.held for row in rows],
+                "reason": [row.reason for row in rows],
+                "changed_at": [now] * len(rows),
+            },
+        )
+
+
+def _reason_against(row: dict[str, str]) -> str:
+    try:
+        identifier("creator_id", row["creator_id"])
+    except ValueError as error:
+        return str(error)
+    if not row["name"] or len(row["name"]) > _NAME_MAX:
+        return f"name {row['name']!r} is not 1 to {_NAME_MAX} characters"
+    if not iban_is_valid(row["iban"]):
+        return f"iban {row['iban']!r} is not an IBAN (no blanks, capital letters; its check digits must agree)"
+    if row["bic"] and _BIC.fullmatch(row["bic"]) is None:
+        return f"bic {row['bic']!r} is not a BIC"
+    return ""

@@ -1,0 +1,173 @@
+"""Pledges: what members pay, imported from CSV, all rows or none.
+
+Columns: member_id, month (YYYY-MM), amount, currency, paid (true/false, yes/no, 1/0), in any
+order, with a header. Versions are kept: an import counts by its row in ``pledge_imports``,
+written last, and the newest import that names a member and month wins.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from ingest.contract.click import identifier, month_text
+from warehouse.storage.client import Warehouse, named
+from warehouse.pseudonyms import under_pseudonyms
+from warehouse.payout.money import AmountError, parse_amount
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.close.months import parse_month
+
+COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
+_PAID: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_SHOWN_MAX: Final = 100
+_BLOCK_ROWS: Final = 500_000
+
+
+@dataclass(frozen=True)
+class Pledge:
+    """One row of the file."""
+
+    member_id: str
+    month: int
+    amount_micro: int
+    currency: str
+    paid: bool
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What an import did. ``version`` is 0 when the newest import was the same file and nothing was done."""
+
+    version: int
+    rows: int
+    months: tuple[int, ...]
+
+
+class PledgesRefused(PayoutRefused):
+    """The file has bad rows: each is named by line and reason, and nothing was imported."""
+
+    def __init__(self, name: str, problems: list[str]) -> None:
+        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_MAX])
+        more = f"\n  and {len(problems) - _SHOWN_MAX} more" if len(problems) > _SHOWN_MAX else ""
+        super().__init__(f"{name} was not imported, nothing of it; mend these rows:\n{shown}{more}")
+        self.problems = problems
+
+
+def read_pledges(text: str, currency: str, sealed: frozenset[int] = frozenset()) -> tuple[list[Pledge], list[str]]:
+    """Read the file's text: the good rows, and a ``line N: reason`` for every bad one."""
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    pledges: list[Pledge] = []
+    problems: list[str] = []
+    seen: dict[tuple[str, int], int] = {}
+    try:
+        header = [name.strip() for name in next(reader, [])]
+        if sorted(header) != sorted(COLUMNS):
+            return [], [f"line 1: the header is {','.join(header)!r}; the columns are {','.join(COLUMNS)}"]
+        for cells in reader:
+            line = reader.line_num
+            if not cells:
+                continue
+            try:
+                pledge = _pledge(header, cells, currency, sealed)
+            except (ValueError, PayoutRefused) as error:
+                problems.append(f"line {line}: {error}")
+                continue
+            first = seen.setdefault((pledge.member_id, pledge.month), line)
+            if first == line:
+                pledges.append(pledge)
+            else:
+                month = month_text(pledge.month)
+                problems.append(f"line {line}: {pledge.member_id} has {month} already in line {first}")
+    except csv.Error as error:
+        problems.append(f"line {reader.line_num}: not CSV: {error}")
+    return pledges, problems
+
+
+def _pledge(header: list[str], cells: list[str], currency: str, sealed: frozenset[int]) -> Pledge:
+    if len(cells) != len(header):
+        raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
+    row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+    member_id = identifier("member_id", row["member_id"])
+    month = parse_month(row["month"])
+    if month in sealed:
+        raise ValueError(f"{row['month']} is closed: a correction belongs to an open month")
+    if row["currency"] != currency:
+        raise ValueError(f"currency {row['currency']!r} is not {currency}, in which this installation pays")
+    amount_micro = parse_amount(row["amount"], currency)
+    if amount_micro == 0:
+        raise AmountError("amount is 0: a pledge is more than nothing; leave the row out")
+    paid = _PAID.get(row["paid"].lower())
+    if paid is None:
+        raise ValueError(f"paid {row['paid']!r} is none of true, false, yes, no, 1, 0")
+    return Pledge(member_id, month, amount_micro, currency, paid)
+
+
+def import_pledges(warehouse: Warehouse, path: Path, currency: str) -> Imported:
+    """Import a file, all rows or none. Raises ``PledgesRefused``, and ``MonthLocked`` while a month is closing.
+
+    Steps: 1 the rows, in blocks by month; 2 the import's own row. A crash before 2 leaves
+    rows that nobody reads, and the next import takes another version.
+    """
+    try:
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise PayoutRefused(f"{path} cannot be read: {error.strerror}. Check the path.") from None
+    except UnicodeDecodeError as error:
+        raise PledgesRefused(path.name, [f"byte {error.start}: not UTF-8; save the file as UTF-8"]) from None
+    with locked(warehouse, CLOSE):
+        return _import(warehouse, path.name, text, hashlib.sha256(content).hexdigest(), currency)
+
+
+def _import(warehouse: Warehouse, name: str, text: str, sha256: str, currency: str) -> Imported:
+    sealed = frozenset(month for (month,) in warehouse.rows("SELECT month FROM seals"))
+    pledges, problems = read_pledges(text, currency, sealed)
+    if not pledges and not problems:
+        problems = ["line 2: no rows below the header"]
+    if problems:
+        raise PledgesRefused(name, problems)
+    newest_sha256, taken = warehouse.rows(named("payout_newest_import"))[0]
+    months = tuple(sorted({pledge.month for pledge in pledges}))
+    if newest_sha256 == sha256:
+        return Imported(0, len(pledges), months)
+    version = taken + 1
+    for rows in _blocks(under_pseudonyms(warehouse, pledges)):
+        warehouse.insert(
+            "pledges",
+            {
+                "month": [row.month for row in rows],
+                "member_id": [row.member_id for row in rows],
+                "version": [version] * len(rows),
+                "amount_micro": [row.amount_micro for row in rows],
+                "currency": [row.currency for row in rows],
+                "paid": [row.paid for row in rows],
+            },
+        )
+    warehouse.insert(
+        "pledge_imports",
+        {
+            "version": [version],
+            "sha256": [sha256],
+            "rows": [len(pledges)],
+            "months": [list(months)],
+            "imported_at": [datetime.now(UTC)],
+        },
+    )
+    return Imported(version, len(pledges), months)
+
+
+def _blocks(pledges: list[Pledge]) -> Iterator[list[Pledge]]:
+    by_month: dict[int, list[Pledge]] = defaultdict(list)
+    for pledge in pledges:
+        by_month[pledge.month].append(pledge)
+    for rows in by_month.values():
+        for start in range(0, len(rows), _BLOCK_ROWS):
+            yield rows[start : start + _BLOCK_ROWS]

@@ -1,0 +1,140 @@
+"""Where a month stands: what its close still waits for, the stages done, the proof. Reads only.
+
+The close itself asks the broker and recounts (warehouse/payout/close/gate.py); this looks at what
+the warehouse knows, cheaply enough to be shown while it happens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ingest.contract.click import month_text
+from warehouse.storage.client import Warehouse, named
+from warehouse.counts.lag import Lag
+from warehouse.payout.close import proof
+from warehouse.payout.close.gate import Tallies, month_due, read_tallies
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.closed_months import Payout
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.close.stages import Stage
+
+
+class State(StrEnum):
+    """Of a month."""
+
+    OPEN = "open"
+    CLOSING = "closing"
+    CLOSED = "closed"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that the gate asks. ``passed`` is None when it cannot be seen from here."""
+
+    name: str
+    passed: bool | None
+    detail: str
+
+
+@dataclass(frozen=True)
+class StageDone:
+    """A stage of the newest run."""
+
+    stage: Stage
+    done_at_ms: int
+
+
+@dataclass(frozen=True)
+class MonthFacts:
+    """What the warehouse states about a month."""
+
+    tallies: Tallies
+    stages: tuple[StageDone, ...]
+    proof: Proof | None
+    #: a month before it that is to be closed first
+    open_before: int | None
+
+
+def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
+    """Months with flattrs or a seal, newest first, and whether they are closed."""
+    return [(int(month), bool(sealed)) for month, sealed in warehouse.rows(named("months")) if month]
+
+
+def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthFacts:
+    """Ask for all that the page of a month shows."""
+    stages = warehouse.rows(named("close_stages"), {"month": month})
+    rows = warehouse.rows(named("payout_months"))
+    sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
+    due = month_due([number for number, _ in rows], sealed, rules)
+    return MonthFacts(
+        tallies=read_tallies(warehouse, month),
+        stages=tuple(StageDone(Stage(stage), int(at_ms)) for stage, at_ms in stages),
+        proof=proof.stored(warehouse, month),
+        open_before=due if due is not None and due < month else None,
+    )
+
+
+def payouts_page(warehouse: Warehouse, month: int, limit: int, after_id: str) -> list[Payout]:
+    """Payout lines of a closed month by creator, after one; none while it is open."""
+    params = {"month": month, "limit": limit, "after_id": after_id}
+    return [Payout(*row) for row in warehouse.rows(named("closed_payouts"), params)]
+
+
+def state_of(facts: MonthFacts) -> State:
+    """Closed by its seal alone; closing while a run has stages behind it."""
+    if facts.proof is not None:
+        return State.CLOSED
+    return State.CLOSING if facts.stages else State.OPEN
+
+
+def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> list[Check]:
+    """What the gate asks, as far as the warehouse knows it. Each detail says what is so or what to do."""
+    return [
+        _over(month, lag.now_ms, rules),
+        _in_order(facts),
+        _drained(month, lag, rules),
+        _explained(facts.tallies),
+        _recounted(facts),
+    ]
+
+
+def _over(month: int, now_ms: int, rules: CloseSettings) -> Check:
+    left_s = (cutoff_ms(month, rules.grace_s) - now_ms) // 1000 + rules.close_settle_s
+    if left_s <= 0:
+        return Check("over", True, "The month and its grace are over.")
+    days, seconds = divmod(left_s, 86_400)
+    wait = (
+        f"{days} d {seconds // 3600} h" if days else f"{seconds // 3600} h {seconds % 3600 // 60} min {seconds % 60} s"
+    )
+    return Check("over", False, f"The month with its grace is over in {wait}.")
+
+
+def _in_order(facts: MonthFacts) -> Check:
+    if facts.open_before is not None:
+        return Check("in_order", False, f"{month_text(facts.open_before)} is not closed yet: close it first.")
+    return Check("in_order", True, "Every month before it is closed.")
+
+
+def _drained(month: int, lag: Lag, rules: CloseSettings) -> Check:
+    cutoff = cutoff_ms(month, rules.grace_s) + rules.close_settle_s * 1000
+    if not lag.partitions:
+        return Check("drained", None, "The stream has not counted anything yet: start `flattr streams`.")
+    behind = [part.partition for part in lag.partitions if part.as_of_ms is None or part.as_of_ms < cutoff]
+    if not behind:
+        return Check("drained", True, "Every partition is counted past the month's end, grace and settling time.")
+    names = ", ".join(str(number) for number in behind[:12])
+    return Check("drained", False, f"{len(behind)} of {len(lag.partitions)} partitions are not there yet: {names}.")
+
+
+def _explained(tallies: Tallies) -> Check:
+    if tallies.unexplained:
+        return Check("explained", False, f"{tallies.unexplained:,} accepted clicks are not explained yet.")
+    return Check("explained", True, "Accepted = counted + duplicate + undo + rejected + late.")
+
+
+def _recounted(facts: MonthFacts) -> Check:
+    if any(done.stage is Stage.GATE for done in facts.stages) or facts.proof is not None:
+        return Check("recounted", True, "Every flattr was recounted; a count that differed was stated anew.")
+    return Check("recounted", None, "The close recounts every flattr before it divides any money.")

@@ -1,0 +1,7 @@
+-- Every payout line of a closed month by creator, with the fields of warehouse.payout.closed_months.Payout.
+SELECT
+    month, creator_id, currency, members, flattrs, earned_micro, carried_in_micro, held_in_micro, adjusted_micro,
+    paid_micro, carried_out_micro, held_out_micro, reason, payment_id
+FROM payouts
+WHERE month = %(month)s AND month IN (SELECT month FROM seals)
+ORDER BY creator_id

@@ -1,0 +1,6 @@
+-- One creator's payout line of a closed month, with the fields of warehouse.payout.closed_months.Payout.
+SELECT
+    month, creator_id, currency, members, flattrs, earned_micro, carried_in_micro, held_in_micro, adjusted_micro,
+    paid_micro, carried_out_micro, held_out_micro, reason, payment_id
+FROM payouts
+WHERE month = %(month)s AND creator_id = %(creator_id)s AND month IN (SELECT month FROM seals)

@@ -1,8 +1,0 @@
--- The creators who earned most in a closed month, with the fields of warehouse.payout.queries.Payout.
-SELECT
-    month, creator_id, currency, members, flattrs, earned_micro, carried_in_micro, held_in_micro, adjusted_micro,
-    paid_micro, carried_out_micro, held_out_micro, reason, payment_id
-FROM payouts
-WHERE month = %(month)s AND month IN (SELECT month FROM seals)
-ORDER BY earned_micro DESC, creator_id
-LIMIT %(count)s

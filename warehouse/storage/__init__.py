@@ -1,0 +1,1 @@
+"""ClickHouse: the client, its settings and errors, schema and migrations."""

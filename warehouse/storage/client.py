@@ -1,0 +1,248 @@
+"""The adapter to ClickHouse: one driver client per thread, columnar inserts, translated errors.
+
+The driver blocks, so call from a worker thread, never from an event loop. It never
+retries; nor does this: whoever calls knows whether a repeat is harmless.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import resources
+from socket import socket
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+from clickhouse_driver import Client, defines, errors
+from clickhouse_driver.bufferedreader import BufferedSocketReader
+from clickhouse_driver.connection import Connection
+from clickhouse_driver.result import IterQueryResult
+
+from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
+from warehouse.storage.native_columns import Column, PackingClient
+
+Row = tuple[Any, ...]
+#: ClickHouse codes that a later try may not meet again: timeouts, sockets, memory, too many
+#: parts or queries, a replica or table still starting.
+_PASSING: Final = frozenset({3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 319, 394, 425, 999})
+
+
+class Warehouse:
+    """A database in ClickHouse. Safe to share between threads: each gets its own connection.
+
+    ``url`` is ``clickhouse://user:password@host:port/database``; ``settings`` are ClickHouse
+    settings sent with every statement.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "clickhouse" or not parts.hostname:
+            raise ValueError(f"{masked(url)!r} is not clickhouse://user:password@host:port/database")
+        self.url = url
+        self.database = parts.path.strip("/") or "default"
+        self._timeout_s = timeout_s
+        self._settings = dict(settings or {})
+        self._local = threading.local()
+
+    def rows(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[Row]:
+        """Run a query and return all its rows. ``%(name)s`` in ``sql`` takes ``params``."""
+        with self._client() as client:
+            return list(client.execute(sql, params, settings=settings))
+
+    def columns(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> list[Sequence[Any]]:
+        """Run a query and return its columns; none at all when it has no rows."""
+        with self._client() as client:
+            return list(client.execute(sql, params, columnar=True, settings=settings))
+
+    def stream(
+        self,
+        sql: str,
+        params: Mapping[str, Any] | None = None,
+        settings: Mapping[str, Any] | None = None,
+        *,
+        query_id: str | None = None,
+    ) -> Iterator[Row]:
+        """Run a query and yield its rows as they arrive, on a connection of its own.
+
+        ``query_id`` names the query in the server; a second one of that name is refused while it runs.
+        """
+        with _translated(self):
+            client = self._connect()
+            try:
+                yield from client.execute_iter(sql, params, settings=settings, query_id=query_id)
+            finally:
+                client.disconnect()
+
+    def blocks(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[list[Sequence[Any]]]:
+        """Run a query and yield its blocks as they arrive, as columns, on a connection of its own."""
+        yield from self._blocks(self._connect(), sql, params, settings)
+
+    def packed(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> Iterator[list[bytearray]]:
+        """Run a query of FixedString columns and yield its blocks: of each column the values' bytes in one piece."""
+        with _translated(self):
+            client = self._connect()
+            _unseparated(client.connection)
+        for block in self._blocks(client, sql, params, {**(settings or {}), "strings_as_bytes": True}):
+            if block:
+                yield [pieces[0] for pieces in block]
+
+    def _blocks(
+        self, client: Client, sql: str, params: Mapping[str, Any] | None, settings: Mapping[str, Any] | None
+    ) -> Iterator[list[Sequence[Any]]]:
+        with _translated(self):
+            client.iter_query_result_cls = _Blocks
+            try:
+                yield from client.execute_iter(sql, params, settings=settings)
+            finally:
+                client.disconnect()
+
+    def command(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run a statement that returns nothing."""
+        with self._client() as client:
+            client.execute(sql, params, settings=settings)
+
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        traceparent: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Insert columns of equal length as one block and return the number of rows.
+
+        The block is atomic while it holds fewer than 1,048,576 rows of one partition.
+        Columns are all lists, whose text may be ``str`` or ``bytes``, or all ``Packed``.
+        ``traceparent`` names a span to the server, which carries on its trace.
+        """
+        names = ", ".join(columns)
+        sql = f"INSERT INTO {table} ({names}) VALUES"
+        if traceparent is not None:
+            settings = {**(settings or {}), "opentelemetry_traceparent": _as_driver_sends(traceparent)}
+        with self._client() as client:
+            return int(client.execute(sql, list(columns.values()), columnar=True, settings=settings))
+
+    def close(self) -> None:
+        """Close this thread's connection. The next call opens another."""
+        client: Client | None = getattr(self._local, "client", None)
+        if client is not None:
+            client.disconnect()
+            self._local.client = None
+
+    def _connect(self) -> Client:
+        parts = urlsplit(self.url)
+        return PackingClient(
+            parts.hostname,
+            port=parts.port or 9000,
+            database=self.database,
+            user=unquote(parts.username or "default"),
+            password=unquote(parts.password or ""),
+            connect_timeout=5,
+            send_receive_timeout=self._timeout_s,
+            sync_request_timeout=5,
+            settings=self._settings,
+        )
+
+    @contextmanager
+    def _client(self) -> Iterator[Client]:
+        client: Client | None = getattr(self._local, "client", None)
+        if client is None:
+            client = self._local.client = self._connect()
+        with _translated(self):
+            try:
+                yield client
+            except BaseException as error:
+                # Anything but the server's own answer leaves the connection mid-packet.
+                if not isinstance(error, errors.ServerException):
+                    self.close()
+                raise
+
+
+class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
+    """The driver's iterator over packets, which would take blocks apart into rows, keeping their columns."""
+
+    def __next__(self) -> list[list[Sequence[Any]]]:
+        block = getattr(next(self.packet_generator), "block", None)
+        return [block.get_columns()] if block is not None and block.num_rows else []
+
+
+class _Unseparated(BufferedSocketReader):  # type: ignore[misc]  # the driver has no types
+    """The driver's reader, which would make an object of every FixedString: a third of a worker's time at recovery."""
+
+    def __init__(self, connected: socket, buffer_bytes: int) -> None:
+        super().__init__(connected, buffer_bytes)
+        self._socket = connected
+
+    def read_fixed_strings(self, rows: int, length: int) -> list[bytearray]:
+        column = bytearray(rows * length)
+        rest = memoryview(column)
+        held = min(len(rest), self.current_buffer_size - self.position)
+        rest[:held] = self.read(held)
+        rest = rest[held:]
+        # The rest comes without the way through the reader's buffer.
+        while rest:
+            received = self._socket.recv_into(rest)
+            if not received:
+                raise EOFError("the server hung up in the middle of a column")
+            rest = rest[received:]
+        return [column]
+
+
+def _unseparated(connection: Connection) -> None:
+    """Connect, and have the driver hand out each block of a FixedString column in one piece."""
+    connection.connect()
+    # Nothing but the server's hello has been read, so the old reader holds nothing back.
+    reader = _Unseparated(connection.socket, defines.BUFFER_SIZE)
+    connection.fin = connection.block_in.fin = connection.block_in_raw.fin = reader
+
+
+def _as_driver_sends(traceparent: str) -> str:
+    """The driver sends the halves of the trace's id in the wrong order; so it gets them in the wrong order."""
+    version, trace, span, flags = traceparent.split("-")
+    return f"{version}-{trace[16:]}{trace[:16]}-{span}-{flags}"
+
+
+def masked(url: str) -> str:
+    """The URL with its password starred, for messages and logs."""
+    parts = urlsplit(url)
+    if parts.password is None:
+        return url
+    host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
+    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+
+
+@functools.cache
+def named(query: str) -> str:
+    """The text of ``warehouse/queries/<query>.sql``."""
+    return (resources.files("warehouse") / "queries" / f"{query}.sql").read_text()
+
+
+@contextmanager
+def _translated(warehouse: Warehouse) -> Iterator[None]:
+    try:
+        yield
+    except errors.ServerException as error:
+        first_line = str(error.message).partition(" Stack trace")[0].strip()
+        if error.code in _PASSING:
+            raise WarehouseUnavailable(first_line) from error
+        raise WarehouseRefused(first_line, error.code) from error
+    except (
+        errors.NetworkError,
+        errors.SocketTimeoutError,
+        errors.PartiallyConsumedQueryError,
+        EOFError,
+        OSError,
+    ) as error:
+        raise WarehouseUnavailable(f"warehouse at {masked(warehouse.url)} does not answer: {error}") from error

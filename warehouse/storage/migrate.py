@@ -1,0 +1,104 @@
+"""Numbered, forward-only migrations: ``schema/NNNN_name.sql``, applied once each, in order.
+
+A crash between two statements repeats the whole file, so every statement in it is
+idempotent (IF NOT EXISTS, IF EXISTS). An applied file that has changed since is an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from typing import Final
+from urllib.parse import urlsplit
+
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError
+from warehouse.storage.identity_key import make_identity_key
+
+_LEDGER = """
+CREATE TABLE IF NOT EXISTS migrations
+(number UInt16, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
+ENGINE = ReplacingMergeTree ORDER BY number
+"""
+#: What a migration does after its statements that SQL alone cannot: idempotent, too, and harmless side by side.
+_BEHIND: Final[dict[int, Callable[[Warehouse], None]]] = {90: make_identity_key}
+
+
+class MigrationError(WarehouseError):
+    """The database and the files disagree; the message says where."""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One file of ``schema/``."""
+
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the text, to find a file that was changed after it was applied."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+    def statements(self) -> Iterator[str]:
+        """Yield the statements, without comments: ClickHouse takes one at a time."""
+        bare = re.sub(r"--[^\n]*", "", self.sql)
+        return (text.strip() for text in bare.split(";") if text.strip())
+
+
+def migrations() -> list[Migration]:
+    """All migrations that this version knows, in order."""
+    files = (resources.files("warehouse") / "schema").iterdir()
+    found = sorted((file.name, file.read_text()) for file in files if file.name.endswith(".sql"))
+    return [Migration(int(name[:4]), name.removesuffix(".sql"), sql) for name, sql in found]
+
+
+def migrate(warehouse: Warehouse) -> list[Migration]:
+    """Bring the database to this version; create it when it is not there. Returns what was applied.
+
+    Raises ``MigrationError`` when an applied file has changed or the database is newer than the code.
+    """
+    _create_database(warehouse)
+    warehouse.command(_LEDGER)
+    applied: dict[int, str] = dict(warehouse.rows("SELECT number, sha256 FROM migrations FINAL"))
+    known = migrations()
+    newest = max(applied, default=0)
+    if newest > known[-1].number:
+        raise MigrationError(
+            f"the database is at migration {newest:04}, this version ends at {known[-1].number:04}: update flattr"
+        )
+    pending = []
+    for migration in known:
+        sha = applied.get(migration.number)
+        if sha is None:
+            _apply(warehouse, migration)
+            pending.append(migration)
+        elif sha != migration.sha256:
+            raise MigrationError(
+                f"{migration.name}.sql was changed after it was applied: put it back, add a new migration"
+            )
+    return pending
+
+
+def _apply(warehouse: Warehouse, migration: Migration) -> None:
+    for statement in migration.statements():
+        warehouse.command(statement)
+    behind = _BEHIND.get(migration.number)
+    if behind is not None:
+        behind(warehouse)
+    warehouse.insert(
+        "migrations",
+        {"number": [migration.number], "name": [migration.name], "sha256": [migration.sha256]},
+    )
+
+
+def _create_database(warehouse: Warehouse) -> None:
+    if warehouse.database == "default":
+        return
+    server = Warehouse(urlsplit(warehouse.url)._replace(path="").geturl())
+    server.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")
+    server.close()
