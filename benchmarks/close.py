@@ -15,12 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from deploy.stack.embedded import EmbeddedWarehouse
-from ingest.contract.click import month_start_ms, position
-from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
+from ingest.contract.month import month_start_ms
+from ingest.contract.position import position
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 MONTH = 202611
 CREATORS_PER_MEMBER = 17

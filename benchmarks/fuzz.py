@@ -27,11 +27,12 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.fuzz_inputs import Fuzz
 from benchmarks.ingest import PARTITIONS, _broker, _memory_mb, _server
-from deploy.stack.embedded import Part
 from deploy.provision.topics import TopicPlan, create_topics
-from ingest.contract.click import Reason, decode_block
-from ingest.runtime.clock import system_clock
+from deploy.stack.embedded import Part
 from ingest.admission.tokens import keygen
+from ingest.contract.click import decode_block
+from ingest.contract.rejection import Reason
+from ingest.runtime.clock import system_clock
 
 CONNECTIONS: Final = 48
 #: Requests under way at a time on each connection.

@@ -35,12 +35,12 @@ import uvloop
 from benchmarks import hostile_attacks, hostile_reads
 from benchmarks.http_load import Outcome, drive, post
 from benchmarks.ingest import _memory_mb
-from deploy.stack.embedded import (HOST, KAFKA_HOME, ROOT, ApacheKafka, Part)
+from deploy.stack.embedded import HOST, KAFKA_HOME, ROOT, ApacheKafka, Part
 from deploy.stack.supervisor import Service, Stack, StackPlan
-from ingest.runtime.clock import system_clock
 from ingest.admission.tokens import issue
-from warehouse.storage.client import Warehouse
+from ingest.runtime.clock import system_clock
 from warehouse.counts.equations import known
+from warehouse.storage.client import Warehouse
 
 MEMBERS: Final = 100
 CREATORS: Final = 20

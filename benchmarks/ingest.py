@@ -25,10 +25,10 @@ from typing import Any
 import uvloop
 
 from benchmarks.http_load import Outcome, drive, post
-from deploy.stack.embedded import (ApacheKafka, EmbeddedBroker, Part, free_port, kafka_missing)
 from deploy.provision.topics import TopicPlan, create_topics
-from ingest.runtime.clock import system_clock
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, Part, free_port, kafka_missing
 from ingest.admission.tokens import issue, keygen
+from ingest.runtime.clock import system_clock
 
 MEMBERS = 200
 REQUESTS = 4000

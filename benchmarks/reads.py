@@ -30,7 +30,7 @@ from benchmarks import reads_month
 from benchmarks.http_load import Outcome, drive
 from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, MEMBERS, THINGS, WATCHED
 from deploy.stack.embedded import EmbeddedWarehouse, Part, free_port
-from ingest.contract.click import month_of
+from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock
 from warehouse.storage.client import Warehouse, named
 

@@ -15,7 +15,8 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from ingest.contract.click import month_of, position
+from ingest.contract.month import month_of
+from ingest.contract.position import position
 from ingest.runtime.clock import system_clock
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate

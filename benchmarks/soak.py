@@ -27,13 +27,13 @@ from typing import Any, Final
 import msgspec
 from prometheus_client.parser import text_string_to_metric_families
 
+from deploy.cli.promises import check_answers
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.load.run import Load, run_load
 from deploy.stack.embedded import ApacheKafka, Part, kafka_missing
 from deploy.stack.supervisor import Stack, StackPlan
-from deploy.cli.promises import check_answers
+from warehouse.counts.equations import KafkaLog, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse
-from warehouse.counts.equations import (KafkaLog, check_log, check_warehouse, read_reached)
 
 PARTITIONS: Final = 4
 #: Growth is measured from this share of the run on: before it, caches and pools still fill.

@@ -27,14 +27,15 @@ from typing import Any
 from aiokafka import AIOKafkaProducer
 
 from benchmarks.streams_traffic import MEMBERS, by_partition, fill, lines
-from deploy.stack.embedded import (ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing)
 from deploy.provision.topics import TopicPlan, create_topics
-from ingest.contract.click import month_of, position
+from deploy.stack.embedded import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing
+from ingest.contract.month import month_of
+from ingest.contract.position import position
 from ingest.runtime.clock import system_clock
 from streams.clicks.pseudonyms import ErasureList
+from streams.precompile import warm_up
 from streams.recovery import Recovery, load_partition
 from streams.state.partition import TALLIES, MonthState
-from streams.precompile import warm_up
 from warehouse.storage.client import Warehouse, named
 from warehouse.storage.migrate import migrate
 

@@ -19,7 +19,9 @@ import faust
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from faust.transport.producer import ProducerBuffer
 
-from ingest.contract.click import (Click, decode_block, month_of, position)
+from ingest.contract.click import Click, decode_block
+from ingest.contract.month import month_of
+from ingest.contract.position import position
 from warehouse.storage.client import Warehouse
 
 _BATCH_CLICKS = 50_000

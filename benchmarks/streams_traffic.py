@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from aiokafka import AIOKafkaProducer
 
-from ingest.contract.click import thing_id
+from ingest.contract.thing import thing_id
 from streams.clicks.string_columns import Names
 
 REPEATS = 0.05

@@ -11,19 +11,19 @@ from typing import Any, Final
 
 from deploy.stack.embedded import HOST, free_port
 from ingest.admission.caller import Admission
-from ingest.http.beacon import CLICKS, Beacon, Parts
-from ingest.log.lane import Placed
-from ingest.runtime.clock import system_clock
-from ingest.http.refused_input import Kept
 from ingest.admission.rate_limit import Limits
-from ingest.metrics import Metrics
 from ingest.admission.request import Request
-from ingest.settings import IngestSettings
 from ingest.admission.tokens import Tokens, issue, keygen
-from ingest.runtime.trace_settings import TraceSettings
-from ingest.tracing import TracedBeacon
-from ingest.runtime.tracing import Traces
 from ingest.admission.validate import Validator
+from ingest.http.beacon import CLICKS, Beacon, Parts
+from ingest.http.refused_input import Kept
+from ingest.log.lane import Placed
+from ingest.metrics import Metrics
+from ingest.runtime.clock import system_clock
+from ingest.runtime.trace_settings import TraceSettings
+from ingest.runtime.tracing import Traces
+from ingest.settings import IngestSettings
+from ingest.tracing import TracedBeacon
 
 _ROUNDS: Final = 15
 _REQUESTS: Final = 2000

@@ -14,21 +14,21 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from ingest.admission.caller import Admission
-from ingest.runtime.aliases import Aliases
+from ingest.admission.rate_limit import Limits
+from ingest.admission.tokens import Tokens
+from ingest.admission.validate import Validator
 from ingest.http.beacon import PATHS, Beacon, Parts
 from ingest.http.budgets import Bounds, Budgets
-from ingest.runtime.clock import Clock, clock_from
-from ingest.http.refused_input import Kept
-from ingest.admission.rate_limit import Limits
-from ingest.metrics import METRICS_FOLDER, Metrics
 from ingest.http.openapi import describe_beacon
+from ingest.http.refused_input import Kept
 from ingest.http.static_files import add_pages
 from ingest.log.publisher import Publisher
-from ingest.settings import IngestSettings
-from ingest.admission.tokens import Tokens
+from ingest.metrics import METRICS_FOLDER, Metrics
+from ingest.runtime.aliases import Aliases
+from ingest.runtime.clock import Clock, clock_from
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import Traces, traces_from
-from ingest.admission.validate import Validator
+from ingest.settings import IngestSettings
 
 _log = structlog.get_logger(__name__)
 

@@ -16,8 +16,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from ingest.contract.rejection import Reason
 from ingest.http.budgets import Budgets
-from ingest.contract.click import Reason
 
 #: Where workers put their numbers, so that any of them can answer for all. Set by ingest/serve.py, never by hand.
 METRICS_FOLDER: Final = "FLATTR_INGEST_METRICS_FOLDER"

@@ -11,14 +11,14 @@ from typing import Any
 
 import uvicorn
 
-from ingest.app import create_app
-from ingest.log.producer import BrokerUnavailable, Producer
-from ingest.http.connection import server_options as connection_options
 from ingest.admission.rate_limit import share_limits
-from ingest.metrics import METRICS_FOLDER
+from ingest.app import create_app
+from ingest.http.connection import server_options as connection_options
 from ingest.http.server import BeaconProtocol
-from ingest.settings import IngestSettings
+from ingest.log.producer import BrokerUnavailable, Producer
 from ingest.log.spool import slots_of
+from ingest.metrics import METRICS_FOLDER
+from ingest.settings import IngestSettings
 
 
 def serve(settings: IngestSettings, *, worker: str) -> None:

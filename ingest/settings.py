@@ -8,8 +8,8 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ingest.runtime.kafka_settings import BrokerSettings
 from ingest.runtime.client_address import Networks
+from ingest.runtime.kafka_settings import BrokerSettings
 
 
 class IngestSettings(BrokerSettings):

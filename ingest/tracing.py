@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from opentelemetry.trace import SpanKind, get_current_span, use_span
 
-from ingest.http.beacon import (Beacon, Headers, Parts, Reply)
+from ingest.admission.request import Request
+from ingest.contract.rejection import Reason
+from ingest.http.beacon import Beacon, Headers, Parts, Reply
 from ingest.log.lane import Chunk, Placed
 from ingest.log.producer import BrokerUnavailable, RecordHeaders
-from ingest.contract.click import Reason
-from ingest.runtime.clock import Clock
-from ingest.metrics import Metrics
 from ingest.log.publisher import Publisher
-from ingest.admission.request import Request
+from ingest.metrics import Metrics
+from ingest.runtime.clock import Clock
+from ingest.runtime.tracing import HEADER, LINKS_MAX, Traces, context_of, failed, traceparent
 from ingest.settings import IngestSettings
-from ingest.runtime.tracing import (HEADER, LINKS_MAX, Traces, context_of, failed, traceparent)
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span

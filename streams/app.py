@@ -20,23 +20,23 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
 
-from ingest.contract.click import position
+from ingest.contract.position import position
 from ingest.runtime.clock import clock_from
 from ingest.runtime.kafka_settings import client_security
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
-from streams.counting.count_batch import rules_from
 from streams.broker import credentials
-from streams.source.faust_consumer import ChunkTransport
+from streams.counting.count_batch import rules_from
 from streams.errors import StreamStopped
 from streams.operating.health import Health
 from streams.operating.lag import Lag
 from streams.operating.malformed_guard import MalformedWatch
-from streams.state.memory import Memory
 from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline, patiently
 from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
+from streams.source.faust_consumer import ChunkTransport
+from streams.state.memory import Memory
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
 from warehouse.storage.identity_key import read_identity_key

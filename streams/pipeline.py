@@ -20,22 +20,23 @@ from typing import ParamSpec, TypeVar
 import structlog
 from faust.types import TP
 
-from ingest.contract.click import month_before, month_of
+from ingest.contract.month import month_before, month_of
+from ingest.contract.position import epoch_of, offset_of
 from ingest.runtime.tracing import Traces
-from streams.counting.count_batch import Rules, add_progress, count_records
 from streams.clicks.pseudonyms import ErasureList
+from streams.clicks.rejections import rejections
+from streams.counting.count_batch import Rules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
 from streams.operating.malformed_guard import MalformedWatch
-from streams.state.memory import UNBOUNDED, Memory
 from streams.operating.metrics import Metrics
-from streams.source.chunk import Chunk, LogRecord
-from streams.recovery import Recovery, load_partition
-from streams.clicks.rejections import rejections
-from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
 from streams.operating.tracing import BatchTrace, batch_trace
 from streams.precompile import warm_up
+from streams.recovery import Recovery, load_partition
+from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
+from streams.source.chunk import Chunk, LogRecord
+from streams.state.memory import UNBOUNDED, Memory
+from streams.state.partition import MonthState, PartitionState
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseUnavailable
 
@@ -336,7 +337,7 @@ class Pipeline:
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:
     """The offset behind the state's position; raises ``LogMismatch`` when the log does not go on from there."""
-    counted_epoch, counted = state.position >> 56, state.position >> 16 & ((1 << 40) - 1)
+    counted_epoch, counted = epoch_of(state.position), offset_of(state.position)
     if state.position < 0:
         return _within(tp, 0, start, end)
     if counted_epoch < epoch:

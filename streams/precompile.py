@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from streams.clicks.string_columns import Names
 from streams.counting.active_counts import count
 from streams.counting.dedupe import judge
-from streams.clicks.string_columns import Names
 from streams.recovery import PACKED_BYTES, months_from
 from streams.state.partition import MonthState
 from warehouse.storage.identity_key import IdentityKey

@@ -17,12 +17,12 @@ import numpy as np
 import structlog
 
 from streams.ahead import read_ahead
-from streams.counting.dedupe import SEEN_BIT
 from streams.clicks.pseudonyms import NOBODY, Erased
+from streams.counting.dedupe import SEEN_BIT
 from streams.counting.merge_rows import by_partition, take_in
-from streams.state.memory import UNBOUNDED, Memory
 from streams.sink.flush_rows import Rows
-from streams.state.partition import (NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState)
+from streams.state.memory import UNBOUNDED, Memory
+from streams.state.partition import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
 from warehouse.storage.client import Row, Warehouse, named
 
 _log = structlog.get_logger()

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ingest.contract.click import (month_after, month_before, month_start_ms, position)
+from ingest.contract.month import month_after, month_before, month_start_ms
+from ingest.contract.position import epoch_of, offset_of, position
 from ingest.runtime.kafka_settings import client_security
-from streams.counting.count_batch import Rules, count_records, rules_from
 from streams.clicks.pseudonyms import ErasureList
+from streams.counting.count_batch import Rules, count_records, rules_from
 from streams.errors import StreamStopped
-from streams.source.chunk import LogRecord
 from streams.recovery import load_partition, take_in_retimed
-from streams.sink.flush_rows import Rows
 from streams.settings import StreamsSettings
+from streams.sink.flush_rows import Rows
+from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from warehouse.storage.client import Warehouse, named
 
@@ -162,9 +163,9 @@ async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, fr
 
 def _end(state: PartitionState, epoch: int) -> int:
     """The offset behind the last counted record of this log; 0 when none of it is counted."""
-    if state.position < 0 or state.position >> 56 != epoch:
+    if state.position < 0 or epoch_of(state.position) != epoch:
         return 0
-    return (state.position >> 16 & ((1 << 40) - 1)) + 1
+    return offset_of(state.position) + 1
 
 
 def _tallies(states: list[PartitionState], month: int) -> dict[str, int]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ingest.contract.click import SKEW_MIN_MS
+from ingest.contract.times import SKEW_MIN_MS
 from ingest.runtime.kafka_settings import BrokerSettings
 from warehouse.storage.settings import WarehouseSettings
 

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy.stack.embedded import (ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing)
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing
 from tests.support import optional
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.admission.refusal import Refused, problem
+from ingest.contract.rejection import Reason
 from ingest.http.budgets import Bounds, Budgets
-from ingest.contract.click import Reason
 from ingest.http.connection import Connection, server_options
 from ingest.runtime.client_address import Networks
-from ingest.admission.refusal import Refused, problem
 from warehouse.api.metrics import ApiMetrics
 
 #: The API takes one form, with a key in it.

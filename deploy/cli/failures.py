@@ -8,11 +8,11 @@ from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
 from deploy.provision.acl import AclError
-from deploy.stack.embedded import KafkaMissing, PartFailed
 from deploy.provision.topics import TopicError
+from deploy.stack.embedded import KafkaMissing, PartFailed
 from streams.errors import StreamStopped
-from warehouse.storage.errors import WarehouseError
 from warehouse.keys import KeysError
+from warehouse.storage.errors import WarehouseError
 
 
 class CommandFailed(Exception):

@@ -10,10 +10,10 @@ import typer
 
 if TYPE_CHECKING:
     from ingest.runtime.clock import Clock
-    from warehouse.storage.client import Warehouse
     from warehouse.payout.close.log_ends import LogEnds
     from warehouse.payout.close.proof import Proof
     from warehouse.payout.close.settings import CloseSettings
+    from warehouse.storage.client import Warehouse
 
 
 @functools.cache

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from deploy.proving.load.answers import read_answers
-from warehouse.storage.client import Warehouse
 from warehouse.counts.equations import Check, Reached, known
+from warehouse.storage.client import Warehouse
 
 
 def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: int | None = None) -> Check:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_text
 from warehouse.quarantine.log import in_force, read_steps
+from warehouse.storage.client import Warehouse
 
 
 class QuarantineMetrics:

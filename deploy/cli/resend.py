@@ -22,10 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.contract.click import identifier, parse_time, true_time_ms
-from ingest.runtime.clock import Clock
-from ingest.http.redact import MARK
 from ingest.admission.tokens import issue
+from ingest.contract.names import identifier
+from ingest.contract.times import parse_time, true_time_ms
+from ingest.http.redact import MARK
+from ingest.runtime.clock import Clock
 from warehouse.counts.rejections import Rejected
 
 #: What a client may send; a click refused on the topic has more, which ingest would fill in again.

@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from deploy.cli.api_server import ApiServerSettings
-from ingest.settings import IngestSettings
 from ingest.runtime.trace_settings import TraceSettings
+from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
 from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings

@@ -11,7 +11,7 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 
-from ingest.contract.click import AHEAD_MAX_MS
+from ingest.contract.times import AHEAD_MAX_MS
 from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, topic_settings
 
 DAY_MS: Final = 24 * 60 * 60 * 1000

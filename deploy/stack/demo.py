@@ -21,14 +21,13 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.stack import report
 from deploy.cli.failures import CommandFailed
 from deploy.proving.sender import Answers, send
+from deploy.proving.traffic import Request, Traffic, member_name, requests, requests_from
+from deploy.stack import report
 from deploy.stack.supervisor import Stack, StackPlan
-from deploy.proving.traffic import (Request, Traffic, member_name, requests, requests_from)
-from ingest.contract.click import (month_after, month_of, month_start_ms, month_text)
-from ingest.runtime.clock import (Clock, clock_from, system_clock, write_clock_file)
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_after, month_of, month_start_ms, month_text
+from ingest.runtime.clock import Clock, clock_from, system_clock, write_clock_file
 from warehouse.counts.rankings import top_creators
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.gate import Tallies, read_tallies
@@ -36,6 +35,7 @@ from warehouse.payout.close.log_ends import KafkaLogEnds
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.inputs.pledges import import_pledges
+from warehouse.storage.client import Warehouse
 
 #: The demo's clock starts this long before the month's end: longer than any demo takes.
 BEFORE_MONTH_END_MS: Final = 60 * 60 * 1000
@@ -189,8 +189,8 @@ class Demo:
             looking.cancel()
 
     def _token_of(self, stack: Stack) -> Callable[[str], str]:
-        from ingest.settings import IngestSettings
         from ingest.admission.tokens import issue
+        from ingest.settings import IngestSettings
 
         audience = IngestSettings().token_audience
 

@@ -27,7 +27,7 @@ from typing import Final, Self
 from xml.sax.saxutils import escape
 
 HOST: Final = "127.0.0.1"
-ROOT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = Path(__file__).resolve().parents[2]
 KAFKA_HOME: Final = ROOT / ".kafka"
 _PR_SET_PDEATHSIG: Final = 1
 _PORT_MIN: Final = 10_000

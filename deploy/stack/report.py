@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from deploy.proving.sender import Answers
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_text
 from warehouse.counts.rankings import CreatorRank
 from warehouse.payout.close.gate import Tallies
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.closed_months import top_payouts
+from warehouse.storage.client import Warehouse
 
 CREATORS_SHOWN: Final = 10
 MICRO: Final = 1_000_000

@@ -23,9 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Final, Self
 
-from deploy.stack.embedded import (HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port)
-from deploy.stack.running import remove_environment, write_environment
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
+from deploy.stack.embedded import HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port
+from deploy.stack.running import remove_environment, write_environment
 from ingest.admission.tokens import keygen
 from warehouse.storage.client import Warehouse, masked
 from warehouse.storage.migrate import migrate

@@ -11,14 +11,15 @@ from typing import Final
 
 import msgspec
 
-from ingest.contract.click import IDENTIFIER, Reason, identifier
 from ingest.admission.rate_limit import Limits
 from ingest.admission.refusal import Refused
 from ingest.admission.request import JSON, Request, body_token
-from ingest.settings import IngestSettings
 from ingest.admission.tokens import Pixel, Tokens
 from ingest.admission.validate import Caller
+from ingest.contract.names import IDENTIFIER, identifier
+from ingest.contract.rejection import Reason
 from ingest.runtime.watched_file import FileError, Watched
+from ingest.settings import IngestSettings
 
 _NOBODY: Final = Caller("")
 

@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from ingest.contract.click import Reason
+from ingest.contract.rejection import Reason
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

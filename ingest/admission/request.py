@@ -12,9 +12,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
 
-from ingest.contract.click import UNREADABLE, Reason
 from ingest.admission.forms import FIELDS_MAX, multipart_pairs
 from ingest.admission.refusal import Refused
+from ingest.contract.click import UNREADABLE
+from ingest.contract.rejection import Reason
 
 FORM: Final = b"application/x-www-form-urlencoded"
 MULTIPART: Final = b"multipart/form-data"

@@ -26,9 +26,11 @@ from typing import Any, Final, TypeGuard
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ingest.contract.click import (ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, THING_LENGTH_MAX, Reason, identifier)
-from ingest.runtime.clock import Clock
 from ingest.admission.refusal import Refused
+from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, identifier
+from ingest.contract.rejection import Reason
+from ingest.contract.thing import THING_LENGTH_MAX
+from ingest.runtime.clock import Clock
 from ingest.runtime.watched_file import FileError, Watched
 
 ALGORITHMS: Final = ("HS256", "EdDSA")

@@ -15,29 +15,31 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from ingest.contract import click as wire
-from ingest.runtime.aliases import Aliases, Table, thing_id
-from ingest.contract.thing import plain
-from ingest.contract.click import UNREADABLE, Click, Reason
 from ingest.admission.refusal import Refusal, Refused
 from ingest.admission.request import NDJSON
+from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click
+from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, UUID, Id
+from ingest.contract.rejection import Reason
+from ingest.contract.thing import THING_LENGTH_MAX, Thing, plain
+from ingest.contract.times import Time, parse_time, true_time_ms
+from ingest.runtime.aliases import Aliases, Table, thing_id
 
-_ACTIONS: Final = get_args(wire.ActionName)
+_ACTIONS: Final = get_args(ActionName)
 _THINGS_REMEMBERED: Final = 65_536
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A click as a client sends it."""
 
-    creator_id: wire.Id
-    thing: wire.Thing
-    v: Literal[1] = wire.VERSION
+    creator_id: Id
+    thing: Thing
+    v: Literal[1] = VERSION
     click_id: str | None = None
-    action: wire.ActionName = "flattr"
+    action: ActionName = "flattr"
     member_id: str | None = None
-    site_id: wire.Id | None = None
-    clicked_at: wire.Time | str | None = None
-    sent_at: wire.Time | str | None = None
+    site_id: Id | None = None
+    clicked_at: Time | str | None = None
+    sent_at: Time | str | None = None
     token: str | None = None
 
 
@@ -100,7 +102,7 @@ class Validator:
 
     def is_thing(self, click: Click, creator_id: str, thing: str) -> bool:
         """Whether the click is for this thing of this creator, by the aliases that the click goes by."""
-        at_ms = wire.true_time_ms(click.clicked_at, click.sent_at, click.received_at)
+        at_ms = true_time_ms(click.clicked_at, click.sent_at, click.received_at)
         try:
             _, thing_id = self._named(self._in_force.only or self._in_force.at(at_ms), creator_id, thing)
         except ValueError:
@@ -156,13 +158,13 @@ class Validator:
         if caller.site_id and sent.site_id not in (None, caller.site_id):
             raise _Bad(Reason.FIELD_VALUE, "site_id", "the key speaks for another site")
         clicked_at, sent_at = _times(sent, now_ms)
-        table = self._in_force.only or self._in_force.at(wire.true_time_ms(clicked_at, sent_at, now_ms))
+        table = self._in_force.only or self._in_force.at(true_time_ms(clicked_at, sent_at, now_ms))
         try:
             thing, thing_id = self._named(table, sent.creator_id, sent.thing)
         except ValueError as error:
             raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
         return Click(
-            v=wire.VERSION,
+            v=VERSION,
             click_id=self._click_id(sent.click_id),
             action=sent.action,
             member_id=caller.member_id,
@@ -178,10 +180,10 @@ class Validator:
     def _click_id(self, sent: str | None) -> str:
         if sent is None:
             return str(self._new_id())
-        if wire.UUID.fullmatch(sent):
+        if UUID.fullmatch(sent):
             return sent
         folded = sent.lower()
-        if wire.UUID.fullmatch(folded):
+        if UUID.fullmatch(folded):
             return folded
         raise _Bad(Reason.FIELD_VALUE, "click_id", "a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
 
@@ -212,7 +214,7 @@ def _times(sent: _Wire, now_ms: int) -> tuple[int, int | None]:
 
 def _time(field: str, sent: int | str) -> int:
     try:
-        return wire.parse_time(sent)
+        return parse_time(sent)
     except ValueError as error:
         raise _Bad(Reason.FIELD_VALUE, field, str(error)) from None
 
@@ -229,7 +231,7 @@ def _diagnosed(raw: bytes) -> _Wire:
     for name in sent:
         if name not in _FIELDS and not name.startswith("x_"):
             raise _Bad(Reason.FIELD_UNKNOWN, _shown(name), "no such field; your own fields begin with x_")
-    thing = _text(sent, "thing", required=True, length_max=wire.THING_LENGTH_MAX)
+    thing = _text(sent, "thing", required=True, length_max=THING_LENGTH_MAX)
     action = _text(sent, "action") or "flattr"
     if action not in _ACTIONS:
         raise _Bad(Reason.FIELD_VALUE, "action", "flattr or undo")
@@ -246,11 +248,11 @@ def _diagnosed(raw: bytes) -> _Wire:
 
 
 def _check_version(sent: dict[str, Any]) -> None:
-    version = sent.get("v", wire.VERSION)
+    version = sent.get("v", VERSION)
     if isinstance(version, bool) or not isinstance(version, int):
         raise _Bad(Reason.FIELD_TYPE, "v", "the version is a whole number")
-    if version != wire.VERSION:
-        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"version {wire.VERSION} is spoken here")
+    if version != VERSION:
+        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"version {VERSION} is spoken here")
 
 
 def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max: int = 4096) -> str | None:
@@ -271,9 +273,9 @@ def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max
 
 
 def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> str | None:
-    value = _text(sent, name, required=required, length_max=wire.ID_LENGTH_MAX)
-    if value is not None and not wire.IDENTIFIER.fullmatch(value):
-        raise _Bad(Reason.FIELD_VALUE, name, wire.IDENTIFIER_RULE)
+    value = _text(sent, name, required=required, length_max=ID_LENGTH_MAX)
+    if value is not None and not IDENTIFIER.fullmatch(value):
+        raise _Bad(Reason.FIELD_VALUE, name, IDENTIFIER_RULE)
     return value
 
 

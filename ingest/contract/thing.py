@@ -18,15 +18,20 @@ Pure: canonical(canonical(x)) == canonical(x), and the order of query parameters
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote, unquote_to_bytes
 
 import ada_url
+from msgspec import Meta
 
-from ingest.contract.click import CONTROL
-
+THING_LENGTH_MAX: Final = 2048
+#: What no thing has, whatever else its characters (code points) are: a control, or half a surrogate pair.
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+THING_ID: Final = re.compile(r"[0-9a-f]{32}")
+Thing = Annotated[str, Meta(min_length=1, max_length=THING_LENGTH_MAX)]
 #: What advertisers and mailers add to addresses to know who comes by them, and pages do without. Kept by hand, last
 #: gone through on 2026-11-26. A new name changes what things are called that bear it: add it at a month's start.
 TRACKING_PREFIXES: Final = ("utm_", "mtm_", "pk_", "hsa_", "oly_", "vero_")
@@ -119,3 +124,9 @@ def _kept(query: str) -> Iterable[str]:
         name = encoded.partition("=")[0].lower()
         if name and name not in TRACKING_NAMES and not name.startswith(TRACKING_PREFIXES):
             yield encoded
+
+
+def thing_id(creator_id: str, canonical_thing: str) -> str:
+    """The 128-bit name of a creator's thing, as 32 hexadecimal digits: BLAKE2b of both, NUL between."""
+    text = f"{creator_id}\0{canonical_thing}"
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

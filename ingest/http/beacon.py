@@ -18,18 +18,20 @@ import structlog
 from aiokafka.partitioner import murmur2
 
 from ingest.admission.caller import Admission
-from ingest.log.lane import Placed
-from ingest.contract.click import (Click, Reason, encode, true_time_ms)
-from ingest.runtime.clock import Clock
-from ingest.http.refused_input import Kept
-from ingest.metrics import Metrics
-from ingest.runtime.client_address import client_address
-from ingest.log.publisher import Publisher
 from ingest.admission.refusal import Refusal, Refused, problem
 from ingest.admission.request import JSON, Request
-from ingest.settings import IngestSettings
 from ingest.admission.tokens import Pixel
 from ingest.admission.validate import Caller, Validator
+from ingest.contract.click import Click, encode
+from ingest.contract.rejection import Reason
+from ingest.contract.times import true_time_ms
+from ingest.http.refused_input import Kept
+from ingest.log.lane import Placed
+from ingest.log.publisher import Publisher
+from ingest.metrics import Metrics
+from ingest.runtime.client_address import client_address
+from ingest.runtime.clock import Clock
+from ingest.settings import IngestSettings
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]

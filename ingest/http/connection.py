@@ -19,10 +19,10 @@ from typing import Any, Final
 
 import httptools
 
-from ingest.contract.click import Reason
-from ingest.http.lifetime import (FULL, NO_HOST, NOWHERE, Life)
+from ingest.contract.rejection import Reason
+from ingest.http.lifetime import FULL, NO_HOST, NOWHERE, Life
+from ingest.http.rfc9112 import END, fault, head_without_upgrade, straddling_end
 from ingest.runtime.client_address import client_address
-from ingest.http.rfc9112 import (END, fault, head_without_upgrade, straddling_end)
 
 _HEADERS_MAX: Final = 128
 #: What a header costs in memory beside its bytes.

@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ingest.http.budgets import Account, Budgets, Share
-from ingest.contract.click import Reason
-from ingest.runtime.client_address import is_trusted, share_of
 from ingest.admission.refusal import Refused
+from ingest.contract.rejection import Reason
+from ingest.http.budgets import Account, Budgets, Share
 from ingest.http.rfc9112 import Nowhere, refusal
+from ingest.runtime.client_address import is_trusted, share_of
 
 #: Answers wait here when they are not taken; with more in it, nothing is read.
 _UNREAD_HIGH_BYTES: Final = 16 * 1024

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ingest.contract.click import Rejection, encode_rejection
-from ingest.runtime.clock import Clock
 from ingest.admission.rate_limit import Limits
-from ingest.metrics import Metrics
-from ingest.http.redact import is_packed, redacted, redacted_text
 from ingest.admission.refusal import RETRYABLE, Refusal
-from ingest.settings import IngestSettings
 from ingest.admission.validate import Caller
+from ingest.contract.rejection import Rejection, encode_rejection
+from ingest.http.redact import is_packed, redacted, redacted_text
+from ingest.metrics import Metrics
+from ingest.runtime.clock import Clock
+from ingest.settings import IngestSettings
 
 SAMPLE_MAX_BYTES: Final = 256
 _TEXT_MAX: Final = 300

@@ -10,7 +10,8 @@ from typing import Final
 
 import structlog
 
-from ingest.contract.click import BLOCK_CLICKS_MAX, Reason
+from ingest.contract.position import BLOCK_CLICKS_MAX
+from ingest.contract.rejection import Reason
 
 #: Kafka takes 1,048,588 bytes a record batch unless told otherwise.
 BLOCK_MAX_BYTES: Final = 900_000

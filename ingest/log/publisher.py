@@ -26,14 +26,15 @@ from typing import Any, Final
 
 import structlog
 
+from ingest.contract.click import received_until
+from ingest.contract.rejection import Reason, Rejection, encode_rejection
 from ingest.log.lane import Chunk, Lane, Placed
-from ingest.log.producer import (BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing)
-from ingest.contract.click import (Reason, Rejection, encode_rejection, received_until)
-from ingest.runtime.clock import Clock
+from ingest.log.producer import BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing
+from ingest.log.spool import Record
 from ingest.log.spooler import Keeper, blocks_of
 from ingest.metrics import Metrics
+from ingest.runtime.clock import Clock
 from ingest.settings import IngestSettings
-from ingest.log.spool import Record
 
 _RECONNECT_MIN_S: Final = 0.1
 _RECONNECT_MAX_S: Final = 2.0

@@ -33,8 +33,8 @@ from typing import Final
 
 import structlog
 
-from ingest.log.disk import (DAMAGED, close, fsync_folder, keep_as_damaged, make_folder, read_around, read_bytes)
-from ingest.log.spool_format import (MAGIC, Damage, Record, is_old, scan, scan_segment)
+from ingest.log.disk import DAMAGED, close, fsync_folder, keep_as_damaged, make_folder, read_around, read_bytes
+from ingest.log.spool_format import MAGIC, Damage, Record, is_old, scan, scan_segment
 
 __all__ = ["Record", "Spool", "SpoolBroken", "SpoolFull", "open_slots", "slots_of"]
 

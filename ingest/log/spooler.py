@@ -12,12 +12,12 @@ from typing import Final
 
 import structlog
 
+from ingest.contract.rejection import Reason
 from ingest.log.lane import BLOCK_MAX_BYTES, Chunk, Placed
 from ingest.log.producer import BrokerUnavailable
-from ingest.contract.click import Reason
+from ingest.log.spool import Record, SpoolFull, open_slots
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
-from ingest.log.spool import Record, SpoolFull, open_slots
 
 _READ_RETRY_S: Final = 1.0
 #: Sends one block of a member hash's partition; raises ``BrokerUnavailable``.

@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 import structlog
 
-from ingest.contract import click
+from ingest.contract import thing as things
+from ingest.contract.month import month_after, month_of, month_start_ms, month_text, parse_month
 from ingest.contract.thing import canonical, is_address
-from ingest.contract.click import (month_after, month_of, month_start_ms, month_text, parse_month)
 from ingest.runtime.clock import Clock, system_clock
 from ingest.runtime.watched_file import FileError, Watched
 
@@ -201,4 +201,4 @@ def thing_id(creator_id: str, thing: str, table: Table) -> str:
     name = canonical(thing)
     if not name:
         raise ValueError("nothing but blanks")
-    return click.thing_id(creator_id, table.moved(name) if is_address(name) else name)
+    return things.thing_id(creator_id, table.moved(name) if is_address(name) else name)

@@ -19,16 +19,20 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from ingest.contract.click import (BLOCK_CLICKS_MAX, ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, THING_LENGTH_MAX, TIME_END_MS, UNREADABLE, VERSION, Click, Reason, Thing, Time, decode, position)
-from streams.counting.dedupe import UNDO_BIT
+from ingest.contract.click import UNREADABLE, VERSION, Click, decode
+from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE
+from ingest.contract.position import BLOCK_CLICKS_MAX, index_of, offset_of, position
+from ingest.contract.rejection import Reason
+from ingest.contract.thing import THING_LENGTH_MAX, Thing
+from ingest.contract.times import TIME_END_MS, Time
 from streams.clicks.string_columns import Names, NamesJoined
+from streams.counting.dedupe import UNDO_BIT
 from streams.source.chunk import LogRecord
 from streams.state.hash_table import I64, U64
 
 _DASHES: Final = [8, 13, 18, 23]
 _UUID_LENGTH: Final = 36
 _HEX_LENGTH: Final = 32
-_OFFSET_MAX: Final = (1 << 40) - 1
 #: Single clicks that are read in one call.
 _TOGETHER: Final = 200
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
@@ -111,11 +115,11 @@ class Columns:
         offset, places = -1, dict[int, Line]()
         for index in indices:
             at = int(self.positions[index])
-            if offset != at >> 16 & _OFFSET_MAX:
-                offset = at >> 16 & _OFFSET_MAX
+            if offset != offset_of(at):
+                offset = offset_of(at)
                 verdicts = _read_record(records[offset], 0, [])
                 places = {place: verdict for place, verdict, _ in verdicts if isinstance(verdict, Line)}
-            yield msgspec.structs.replace(places[at & 0xFFFF], member_id=self.members[index])
+            yield msgspec.structs.replace(places[index_of(at)], member_id=self.members[index])
 
 
 def read(records: Sequence[LogRecord], epoch: int) -> Columns:

@@ -15,11 +15,11 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.errors import StreamStopped
 from streams.clicks.string_columns import Names, name_hash
+from streams.errors import StreamStopped
 from streams.state.hash_table import U64
-from warehouse.storage.client import Row, Warehouse, named
 from warehouse.pseudonyms import member_sha256
+from warehouse.storage.client import Row, Warehouse, named
 from warehouse.storage.identity_key import IdentityKey, IdentityKeyMissing, read_identity_key
 
 _REFRESH_S: Final = 1.0

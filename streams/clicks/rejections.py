@@ -6,10 +6,13 @@ Kafka's committed offset is enough to go on from.
 
 from __future__ import annotations
 
-from ingest.contract.click import (UNREADABLE, Reason, Rejection, decode_rejection, month_of, position)
+from ingest.contract.click import UNREADABLE
+from ingest.contract.month import month_of
+from ingest.contract.position import position
+from ingest.contract.rejection import Reason, Rejection, decode_rejection
 from streams.clicks.pseudonyms import NOBODY, Erased
-from streams.source.chunk import Chunk
 from streams.sink.flush_rows import Rows
+from streams.source.chunk import Chunk
 
 
 def rejections(partition: int, chunk: Chunk, epoch: int, erased: Erased = NOBODY) -> Rows:

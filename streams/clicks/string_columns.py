@@ -15,7 +15,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.state.hash_table import (I64, U8, U64, compiled)
+from streams.state.hash_table import I64, U8, U64, compiled
 from warehouse.storage.identity_key import IdentityKey
 from warehouse.storage.native_columns import Packed
 

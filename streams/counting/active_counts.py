@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.state.hash_table import (AHEAD, I8, I64, U64, Table, claim, compiled, fetch)
+from streams.state.hash_table import AHEAD, I8, I64, U64, Table, claim, compiled, fetch
 
 
 def count(table: Table, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:

@@ -15,19 +15,22 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from ingest.contract.click import (AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS, Reason, month_after, month_before, month_of, position)
-from streams.counting.active_counts import count
-from streams.counting.decide import (Batch, Decided, Keys, decide)
-from streams.clicks.decode import (Columns, Refused, halves, read)
-from streams.counting.dedupe import (COUNTED, DUPLICATE, UNDO_BIT, UNDONE, judge)
+from ingest.contract.month import month_after, month_before, month_of
+from ingest.contract.position import position
+from ingest.contract.rejection import Reason
+from ingest.contract.times import AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS
+from streams.clicks.decode import Columns, Refused, halves, read
 from streams.clicks.pseudonyms import NOBODY, Erased, Listed
 from streams.clicks.string_columns import Names
-from streams.source.chunk import LogRecord
-from streams.sink.flush_rows import Rows
-from streams.state.partition import PAIR_STIR, MonthState, PartitionState
-from streams.state.hash_table import I64, U64
+from streams.counting.active_counts import count
+from streams.counting.decide import Batch, Decided, Keys, decide
+from streams.counting.dedupe import COUNTED, DUPLICATE, UNDO_BIT, UNDONE, judge
 from streams.counting.result_rows import Tables
 from streams.counting.timing import Flags
+from streams.sink.flush_rows import Rows
+from streams.source.chunk import LogRecord
+from streams.state.hash_table import I64, U64
+from streams.state.partition import PAIR_STIR, MonthState, PartitionState
 
 if TYPE_CHECKING:
     from streams.settings import StreamsSettings

@@ -27,13 +27,14 @@ from typing import Final
 
 import numpy as np
 
-from ingest.contract.click import AHEAD_MAX_MS, month_before
+from ingest.contract.month import month_before
+from ingest.contract.times import AHEAD_MAX_MS
 from streams.clicks.decode import Columns
 from streams.counting.dedupe import SEEN_BIT, UNDO_BIT, VERSION_MASK
+from streams.counting.timing import Flags, Times, bounds_of, months_of, near_months, times_of, within_reach
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState
 from streams.state.hash_table import I64, U64, Table
-from streams.counting.timing import (Flags, Times, bounds_of, months_of, near_months, times_of, within_reach)
+from streams.state.partition import MonthState
 
 #: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
 TIME_MASK: Final = (1 << 43) - 1

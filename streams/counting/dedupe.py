@@ -12,13 +12,13 @@ from typing import Final
 
 import numpy as np
 
-from streams.state.hash_table import (AHEAD, I8, U8, U64, Table, claim, compiled, fetch)
+from streams.state.hash_table import AHEAD, I8, U8, U64, Table, claim, compiled, fetch
 
 UNDO_BIT: Final = 19
 _UNDO: Final = np.uint64(1 << UNDO_BIT)
 SEEN_BIT: Final = 63
 _SEEN: Final = np.uint64(1 << SEEN_BIT)
-#: A version without the flag: times end before its bit (``ingest.contract.click.TIME_END_MS``).
+#: A version without the flag: times end before its bit (``ingest.contract.times.TIME_END_MS``).
 VERSION_MASK: Final = (1 << SEEN_BIT) - 1
 _VERSION: Final = np.uint64(VERSION_MASK)
 

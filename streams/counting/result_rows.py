@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 
 from streams.clicks.decode import Columns
-from streams.counting.dedupe import (DUPLICATE, NO_ROW, UNDONE, VERSION_ROW)
 from streams.clicks.string_columns import NAMELESS
+from streams.counting.dedupe import DUPLICATE, NO_ROW, UNDONE, VERSION_ROW
 from streams.sink.flush_rows import Rows
-from streams.state.partition import NO_POSITION
 from streams.state.hash_table import I64, U8, U64
+from streams.state.partition import NO_POSITION
 
 _NO_CLICK: Final = np.zeros((), "V16")
 _TIME: Final = "<M8[ms]"

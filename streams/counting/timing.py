@@ -1,6 +1,6 @@
 """When each click was made, and in which month: true times, as columns. Pure.
 
-The scalar definition is ``ingest.contract.click.true_time_ms``; a property test holds the two together.
+The scalar definition is ``ingest.contract.times.true_time_ms``; a property test holds the two together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from ingest.contract.click import (AHEAD_MAX_MS, MONTH_FIRST, month_after, month_before, month_of, month_start_ms)
+from ingest.contract.month import MONTH_FIRST, month_after, month_before, month_of, month_start_ms
+from ingest.contract.times import AHEAD_MAX_MS
 from streams.clicks.decode import Columns
 from streams.state.hash_table import I64
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from ingest.runtime.tracing import (LINKS_MAX, Traces, context_of, failed, traceparent)
+from ingest.runtime.tracing import LINKS_MAX, Traces, context_of, failed, traceparent
 from warehouse.storage.client import Warehouse
 from warehouse.storage.native_columns import Column
 

@@ -17,8 +17,8 @@ from collections.abc import Callable
 import structlog
 
 from streams.errors import StreamStopped
-from streams.sink.flush_rows import STEPS, Rows
 from streams.operating.tracing import BatchTrace, Insert
+from streams.sink.flush_rows import STEPS, Rows
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.native_columns import Column

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.state.memory import UNBOUNDED, Memory
 from streams.state.hash_table import Table
+from streams.state.memory import UNBOUNDED, Memory
 
 TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
 #: Keeps (member, creator) apart from (creator, member) when their hashes are combined.

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from uuid import UUID
 
-from ingest.contract.click import position
+from ingest.contract.position import position
 from warehouse.storage.client import Warehouse
 
 

@@ -9,18 +9,18 @@ import pytest
 from fastapi import Response
 from starlette.types import Message, Receive, Scope, Send
 
-from ingest.contract.click import thing_id
+from ingest.contract.thing import thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_progress, put_thing_counts
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
 from warehouse.api.count_batcher import Batched, Bounds
-from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseUnavailable
-from warehouse.counts.lag import Lag
+from warehouse.api.counter_cache import PATH, Asked, QuickCounters
 from warehouse.api.problems import Problem
 from warehouse.counts.counts import Key
-from warehouse.api.counter_cache import PATH, Asked, QuickCounters
+from warehouse.counts.lag import Lag
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseUnavailable
 
 ONE, TWO, THREE = (digit * 32 for digit in "123")
 

@@ -13,8 +13,8 @@ from tests.api.conftest import settings_for
 from tests.support.serving import Answer, ask, serving
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
+from warehouse.keys import KeyRing, KeysError, Role, issue, load, save
 from warehouse.storage.client import Warehouse
-from warehouse.keys import (KeyRing, KeysError, Role, issue, load, save)
 
 CREATOR = "/v1/creators/anna/counts"
 MEMBER = "/v1/members/m-1/counts"

@@ -9,8 +9,8 @@ from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_log_end, put_progress
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.counts.lag import Lag, PartitionLag, read_lag
+from warehouse.storage.client import Warehouse
 
 
 @pytest.mark.parametrize(

@@ -27,12 +27,12 @@ from tests.api.rows import (
 )
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
-from warehouse.keys import Role, issue, save
 from warehouse.api.direct_routes import LeanRoutes
-from warehouse.storage.migrate import migrate
 from warehouse.api.query_runner import Reads
 from warehouse.api.routes import counts
+from warehouse.keys import Role, issue, save
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 PLAIN = ("/v1/creators/anna/counts", f"/v1/things/{SONG}/counts", "/v1/members/m-1/counts")

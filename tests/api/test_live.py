@@ -16,10 +16,10 @@ from tests.api.rows import counted_until, put_creator_counts, put_progress, put_
 from tests.support.serving import Listener, ask, serving
 from tests.support.waiting import wait_until
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
-from warehouse.keys import Role, issue, save
 from warehouse.api.live_board import Board, Mailbox, encoded
 from warehouse.api.live_poller import Rate
+from warehouse.keys import Role, issue, save
+from warehouse.storage.client import Warehouse
 
 ANNA = "/v1/creators/anna/live"
 
@@ -194,7 +194,7 @@ def test_part_that_does_not_answer_is_told(warehouse: Warehouse, live_api: str) 
 
 def test_new_month_begins_at_zero_without_reconnecting(warehouse: Warehouse, tmp_path: Path) -> None:
 
-    from ingest.contract.click import month_start_ms
+    from ingest.contract.month import month_start_ms
     from ingest.runtime.clock import write_clock_file
 
     file = tmp_path / "clock"

@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from ingest.contract.click import month_start_ms, position
+from ingest.contract.month import month_start_ms
+from ingest.contract.position import position
 from ingest.runtime.clock import system_clock
 from tests.api.conftest import settings_for
 from tests.api.rows import put_log_end
 from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
-from warehouse.payout.month_status import payouts_page, read_facts, state_of
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.stages import Stage, log_stage
+from warehouse.payout.month_status import payouts_page, read_facts, state_of
+from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
 MONTH = 202611

@@ -11,11 +11,11 @@ from tests.api.conftest import settings_for
 from tests.api.rows import put_creator_counts, put_flattr, put_thing_counts, put_things
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import Answer, ask, serving
-from warehouse.api import formatting as display
 from warehouse import keys
+from warehouse.api import formatting as display
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
+from warehouse.storage.client import Warehouse
 
 RULES = closing()
 PAGES = ["/", "/creators/anna", "/members/m-1", "/months", "/months/2026-11", "/verify", "/docs", "/login"]

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
 from deploy.stack.embedded import free_port
-from ingest.contract.click import thing_id
+from ingest.contract.thing import thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_creator_counts, put_flattr, put_log_end, put_progress, put_thing_counts
 from tests.api.rows import put_things as name_things
@@ -19,9 +19,9 @@ from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge
 from tests.support.serving import ask, serving
 from warehouse import keys
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.stages import Stage, log_stage
+from warehouse.storage.client import Warehouse
 
 RULES = closing()
 MONTH = 202611

@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import re
 
-from ingest.contract.click import month_start_ms
+from ingest.contract.month import month_start_ms
 from ingest.runtime.clock import system_clock
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_log_end, put_progress
 from tests.payout.build import flattrs_of, state_month
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.client import Warehouse
 
 _CLOSE = CloseSettings()
 GRACE_AND_SETTLE_S = _CLOSE.grace_s + _CLOSE.close_settle_s

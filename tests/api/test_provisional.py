@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from deploy.stack.embedded import EmbeddedWarehouse
 from tests.payout.build import Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import ask
-from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 from warehouse.payout.close.close import close_month
 from warehouse.payout.estimate import creator_take, member_split, month_money
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 EUR = 1_000_000
 MONTH = 202611

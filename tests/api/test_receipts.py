@@ -6,13 +6,13 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from ingest.contract.click import position
+from ingest.contract.position import position
 from tests.api.conftest import NOON_MS
 from tests.api.rows import at, counted_until, put_flattr, put_progress, put_refused
 from tests.support.serving import ask
-from warehouse.storage.client import Warehouse
-from warehouse.api.throttle import Lane
 from warehouse.api.problems import Problem
+from warehouse.api.throttle import Lane
+from warehouse.storage.client import Warehouse
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 CLICK = UUID("0193504e-8a5b-7c1d-9e2f-00ff00ff0000")

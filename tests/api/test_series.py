@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.contract.click import month_start_ms
+from ingest.contract.month import month_start_ms
 from tests.api.conftest import NOON_MS
 from tests.api.rows import counted_until, put_flattr, put_log_end, put_progress, put_things
 from tests.support.serving import ask
+from warehouse.counts.series import HOUR_MS, Point, Step, fill
 from warehouse.storage.client import Warehouse
-from warehouse.counts.series import (HOUR_MS, Point, Step, fill)
 
 ONE, TWO = "1" * 32, "2" * 32
 NOVEMBER_MS = month_start_ms(202611)

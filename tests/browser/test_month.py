@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from deploy.stack.supervisor import Stack
-from ingest.contract.click import month_after, month_of, month_start_ms
+from ingest.contract.month import month_after, month_of, month_start_ms
 from ingest.runtime.clock import system_clock
 from tests.browser.conftest import step_clock, visit
 

@@ -15,14 +15,15 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, Route, expect, sync_playwright
 
-from ingest.contract.click import month_start_ms, thing_id
+from ingest.contract.month import month_start_ms
+from ingest.contract.thing import thing_id
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import at, put_log_end, put_things
 from tests.payout.build import PARTITIONS, Flattr, clock_after, closing, drained, pledge, state_month
 from tests.support.serving import serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
+from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = ROOT / "docs/images"

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 def acknowledge_before_the_broker() -> None:
     """Answer 202 when the click is queued."""
+    from ingest.contract.rejection import Reason
     from ingest.log.lane import Placed
-    from ingest.contract.click import Reason
     from ingest.log.publisher import Publisher
 
     submit = Publisher.submit

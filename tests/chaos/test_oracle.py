@@ -11,10 +11,10 @@ import pytest
 from aiokafka.partitioner import murmur2 as kafkas_murmur2
 
 from deploy.proving.chaos.history import smallest
-from deploy.proving.oracle.evidence import (Line, Promise, Stated, promises, read_attempts)
-from deploy.proving.oracle.model import (LABELS, Expected, expect, month_end_ms, month_of, murmur2, partition_of)
+from deploy.proving.oracle.evidence import Line, Promise, Stated, promises, read_attempts
+from deploy.proving.oracle.model import LABELS, Expected, expect, month_end_ms, month_of, murmur2, partition_of
 from deploy.proving.oracle.verdict import Verdict, Wrong, judge
-from ingest.contract import click as system
+from ingest.contract import month as system
 
 PARTITIONS = 4
 GRACE_S = 5

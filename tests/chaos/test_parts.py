@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.proving.chaos.proxy import (SLOW_S, Mode, Proxies, Proxy)
-from deploy.proving.chaos.schedule import (STEP_MAX_MS, Kind, Targets, draw)
+from deploy.proving.chaos.proxy import SLOW_S, Mode, Proxies, Proxy
+from deploy.proving.chaos.schedule import STEP_MAX_MS, Kind, Targets, draw
 
 TARGETS = Targets(
     brokers=["kafka-1", "kafka-2", "kafka-3"],

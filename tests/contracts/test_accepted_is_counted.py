@@ -13,14 +13,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.contract.click import TIME_END_MS, Click, encode
 from ingest.admission.refusal import Refused
 from ingest.admission.request import Request
 from ingest.admission.validate import Caller, Validator
+from ingest.contract.click import Click, encode
+from ingest.contract.times import TIME_END_MS
 from streams.clicks import decode
 from streams.counting.count_batch import Rules, count_records
-from streams.source.chunk import LogRecord
 from streams.sink.flush_rows import Rows
+from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from tests.ingest.hostile import GOOD, corpus
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from deploy.stack.embedded import Part
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import Part
 from streams.clicks.string_columns import Names
 from warehouse.storage.client import Warehouse
 

@@ -13,19 +13,20 @@ import msgspec
 import pytest
 
 from ingest.admission.caller import read_sites
-from ingest.contract.click import (Id, month_after, month_before, month_text, parse_month)
 from ingest.admission.tokens import issue, keygen
+from ingest.contract.month import month_after, month_before, month_text, parse_month
+from ingest.contract.names import Id
 from ingest.runtime.watched_file import FileError
 from tests.api.conftest import idle_api  # noqa: F401 - a fixture
 from tests.support.serving import ask
-from warehouse.storage.client import Warehouse
 from warehouse.erasure.erase import erase, find
-from warehouse.payout.inputs import adjustments as adjust
-from warehouse.payout.inputs import creators
 from warehouse.payout.close import months
 from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs import adjustments as adjust
+from warehouse.payout.inputs import creators
 from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 #: No ids: a blank, inside and around; an umlaut; a look-alike from Cyrillic; invisible; too long; nothing.
 WRONG = ["a b", " a b ", "m\u00fcller", "\u0430lice", "a\u200bb", "a\u00a0b", "a\x7f", "\ufeffann", "a" * 65, ""]

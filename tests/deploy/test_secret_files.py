@@ -16,8 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from deploy.provision.acl import rights
+from deploy.provision.secret_files import BROKER_USERS, SERVICES, WAREHOUSE_USERS, init
 from deploy.stack.embedded import ROOT
-from deploy.provision.secret_files import (BROKER_USERS, SERVICES, WAREHOUSE_USERS, init)
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FOLDER = "deploy/secrets"

@@ -26,10 +26,10 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from deploy.proving.chaos.arena import Served
-from deploy.stack.embedded import ROOT, ApacheKafka, free_port
 from deploy.provision.secret_files import init
-from ingest.runtime.clock import system_clock
+from deploy.stack.embedded import ROOT, ApacheKafka, free_port
 from ingest.admission.tokens import issue
+from ingest.runtime.clock import system_clock
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse

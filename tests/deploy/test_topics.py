@@ -4,9 +4,9 @@ import pytest
 from annotated_types import Le
 from pydantic.fields import FieldInfo
 
+from deploy.provision.topics import DAY_MS, TopicError, TopicPlan, create_topics, rejected_plan
 from deploy.stack.embedded import Part
-from deploy.provision.topics import (DAY_MS, TopicError, TopicPlan, create_topics, rejected_plan)
-from ingest.contract.click import Rejection, encode_rejection
+from ingest.contract.rejection import Rejection, encode_rejection
 from ingest.settings import IngestSettings
 
 

@@ -12,18 +12,19 @@ import msgspec
 import pytest
 from aiokafka import AIOKafkaProducer
 
-from deploy.proving.load.answers import AnswersFile, Attempt
-from deploy.stack.embedded import EmbeddedBroker
-from deploy.provision.topics import TopicPlan, create_topics
 from deploy.cli.promises import check_answers
-from ingest.contract.click import Click, encode, thing_id
+from deploy.proving.load.answers import AnswersFile, Attempt
+from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker
+from ingest.contract.click import Click, encode
+from ingest.contract.thing import thing_id
 from streams.counting.count_batch import Rules, add_progress, count_records
-from streams.source.chunk import LogRecord
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
 from streams.sink.writer import Writer
+from streams.source.chunk import LogRecord
+from streams.state.partition import MonthState, PartitionState
+from warehouse.counts.equations import Check, KafkaLog, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse
-from warehouse.counts.equations import (Check, KafkaLog, check_log, check_warehouse, read_reached)
 
 AT_MS = 1_790_000_000_000
 

@@ -18,8 +18,12 @@ from warehouse.api.metrics import ApiMetrics
 from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
-ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/images/prometheus/alerts.yml").read_text())["groups"][0]["rules"]
-DASHBOARDS = {path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/images/grafana/dashboards").glob("*.json")}
+ALERTS: list[dict[str, Any]] = yaml.safe_load((ROOT / "deploy/images/prometheus/alerts.yml").read_text())["groups"][0][
+    "rules"
+]
+DASHBOARDS = {
+    path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/images/grafana/dashboards").glob("*.json")
+}
 PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items() for panel in dashboard["panels"]]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 

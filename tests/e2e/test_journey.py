@@ -10,22 +10,22 @@ from typing import Any
 
 import pytest
 
+from deploy.proving.traffic import Request, Traffic, requests
 from deploy.stack.embedded import EmbeddedWarehouse, Part
 from deploy.stack.supervisor import Stack, StackPlan
-from deploy.proving.traffic import Request, Traffic, requests
-from ingest.contract.click import month_after, month_of, month_start_ms
+from ingest.admission.tokens import issue
+from ingest.contract.month import month_after, month_of, month_start_ms
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
 from ingest.settings import IngestSettings
-from ingest.admission.tokens import issue
 from tests.e2e.oracle import Oracle, items_of
 from tests.support.waiting import wait_until
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.gate import read_tallies
 from warehouse.payout.close.log_ends import KafkaLogEnds
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs.pledges import import_pledges
+from warehouse.storage.client import Warehouse
 
 TRAFFIC = Traffic(members=60, creators=12, clicks=1500, seed=11)
 MONTH = month_of(system_clock())

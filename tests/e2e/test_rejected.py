@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.resend import (NotReplayable, Repair, parts_of, repaired, repaired_item)
+from deploy.cli.resend import NotReplayable, Repair, parts_of, repaired, repaired_item
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.runtime.clock import system_clock
 from ingest.admission.tokens import issue
+from ingest.runtime.clock import system_clock
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
-from warehouse.storage.client import Warehouse
 from warehouse.counts.rejections import Rejected, RejectedId, rejected
+from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 REFUSED_AT_MS = 1_763_800_000_000

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import (HOST, ROOT, EmbeddedWarehouse, free_port)
+from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse, free_port
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.runtime.clock import system_clock
 from ingest.admission.tokens import issue
+from ingest.runtime.clock import system_clock
 from tests.support.otlp import Backend, Seen, backend
 from tests.support.serving import Answer, ask
 from tests.support.waiting import accepted, wait_until

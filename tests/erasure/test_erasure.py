@@ -15,30 +15,31 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from ingest.contract.click import (Click, Rejection, encode, encode_rejection)
-from streams.counting.count_batch import Rules, add_progress, count_records
+from ingest.contract.click import Click, encode
+from ingest.contract.rejection import Rejection, encode_rejection
 from streams.clicks.pseudonyms import Erased, ErasureList
-from streams.source.chunk import Chunk, LogRecord
-from streams.recovery import Recovery, load_partition
 from streams.clicks.rejections import rejections
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
-from streams.state.hash_table import SLOT_WORDS
 from streams.sink.writer import Writer
+from streams.source.chunk import Chunk, LogRecord
+from streams.state.hash_table import SLOT_WORDS
+from streams.state.partition import MonthState, PartitionState
 from tests.payout.build import clock_after, closing, flattrs_of, pledge, state_month
 from tests.quarantine.build import flag
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click, partition_of, traffic
 from tests.support.recount import assert_counted
-from warehouse.storage.client import Warehouse
-from warehouse.erasure.erase import (Erasure, ErasureUnfinished, erase, find)
 from warehouse.counts.equations import check_warehouse, read_reached
-from warehouse.storage.identity_key import read_identity_key
-from warehouse.payout.close.close import close_month
-from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.close.proof import Proof
+from warehouse.erasure.erase import Erasure, ErasureUnfinished, erase, find
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.close.close import close_month
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
+from warehouse.storage.identity_key import read_identity_key
 
 PARTITIONS = 4
 MEMBER = "member-7"

@@ -9,17 +9,19 @@ from itertools import count
 import pytest
 
 from deploy.stack.embedded import EmbeddedWarehouse
-from ingest.contract.click import (Click, Rejection, encode, encode_rejection, thing_id)
-from streams.source.chunk import Chunk, LogRecord
+from ingest.contract.click import Click, encode
+from ingest.contract.rejection import Rejection, encode_rejection
+from ingest.contract.thing import thing_id
 from streams.clicks.rejections import rejections
+from streams.source.chunk import Chunk, LogRecord
 from tests.erasure.test_erasure import PARTITIONS, Stream, closed, erased_at_once, mentions
 from tests.payout.build import flattrs_of, partition_of, pledge, state_month
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
+from warehouse.counts.equations import check_warehouse, read_reached
+from warehouse.payout.audit.verify import verify_month
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
-from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.storage.migrate import Migration, migrate, migrations
-from warehouse.payout.audit.verify import verify_month
 
 MEMBER = "mia"
 PSEUDONYM = next(name for name in map("erased-{}".format, count()) if partition_of(name) == partition_of(MEMBER))

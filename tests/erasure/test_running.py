@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedBroker
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker
 from streams.replay import replay
 from streams.settings import StreamsSettings
 from tests.erasure.test_erasure import MEMBER, PARTITIONS, mentions, renamed
@@ -17,8 +17,8 @@ from tests.support.clicks import NOVEMBER, send, traffic
 from tests.support.recount import assert_counted
 from tests.support.waiting import accepted
 from tests.support.worker import StreamWorker
-from warehouse.storage.client import Warehouse
 from warehouse.erasure.erase import Erasure, erase
+from warehouse.storage.client import Warehouse
 
 
 def erased_in_thread(url: str) -> Erasure:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, Part
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, Part
 from ingest.contract.click import Click
 from tests.support.clicks import send, traffic
 from tests.support.recount import assert_counted

@@ -14,13 +14,13 @@ import pytest
 import uvicorn
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
-from deploy.stack.embedded import EmbeddedBroker, Part, free_port
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker, Part, free_port
+from ingest.admission.tokens import issue, keygen
 from ingest.app import create_app
 from ingest.runtime.clock import system_clock
 from ingest.serve import server_options
 from ingest.settings import IngestSettings
-from ingest.admission.tokens import issue, keygen
 from tests.support.serving import Answer, ask
 
 

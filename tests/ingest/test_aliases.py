@@ -11,10 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.runtime.aliases import (AliasError, Aliases, Table, thing_id)
-from ingest.contract.thing import canonical
-from ingest.contract.click import (Click, decode_block, month_of, month_start_ms, month_text)
 from ingest.admission.validate import Caller, Validator
+from ingest.contract.click import Click, decode_block
+from ingest.contract.month import month_of, month_start_ms, month_text
+from ingest.contract.thing import canonical
+from ingest.runtime.aliases import AliasError, Aliases, Table, thing_id
 from ingest.runtime.watched_file import FileError
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 

@@ -12,7 +12,8 @@ import pytest
 from aiokafka.partitioner import murmur2
 
 from deploy.stack.embedded import Part
-from ingest.contract.click import decode_block, decode_rejection
+from ingest.contract.click import decode_block
+from ingest.contract.rejection import decode_rejection
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploy.stack.embedded import ApacheKafka
-from ingest.contract.click import (AHEAD_MAX_MS, Click, decode_block, encode, received_until, thing_id)
+from ingest.contract.click import Click, decode_block, encode, received_until
+from ingest.contract.thing import thing_id
+from ingest.contract.times import AHEAD_MAX_MS
 from ingest.runtime.clock import system_clock, write_clock_file
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 

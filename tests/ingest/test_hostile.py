@@ -12,7 +12,7 @@ from schemathesis.checks import not_a_server_error
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from ingest.contract.click import Reason
+from ingest.contract.rejection import Reason
 from tests.ingest.conftest import Ingest
 from tests.ingest.hostile import JSON, corpus
 from tests.support.serving import ask

@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.contract.click import (Reason, Rejection, decode_rejection, encode_rejection)
-from ingest.http.refused_input import Kept
 from ingest.admission.rate_limit import Limits
-from ingest.metrics import Metrics
 from ingest.admission.refusal import Refusal
-from ingest.settings import IngestSettings
 from ingest.admission.validate import Caller
+from ingest.contract.rejection import Reason, Rejection, decode_rejection, encode_rejection
+from ingest.http.refused_input import Kept
+from ingest.metrics import Metrics
+from ingest.settings import IngestSettings
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask
 

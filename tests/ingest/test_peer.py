@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ingest.runtime.client_address import (NOBODY, client_address, networks, share_of)
+from ingest.runtime.client_address import NOBODY, client_address, networks, share_of
 from ingest.settings import IngestSettings
 
 PROXIES = networks("10.0.0.0/8, 2001:db8:ffff::/48")

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.log.spool import (Record, Spool, SpoolFull, open_slots)
+from ingest.log.spool import Record, Spool, SpoolFull, open_slots
 
 
 def opened(folder: Path, *, max_bytes: int = 1 << 20, segment_max_bytes: int = 200) -> Spool:

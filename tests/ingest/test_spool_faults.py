@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 import ingest.log.disk
 import ingest.log.spool
+from ingest.contract.rejection import Reason
 from ingest.log.lane import Chunk, Placed
-from ingest.contract.click import Reason
+from ingest.log.spool import Record, Spool, SpoolBroken, SpoolFull, open_slots
+from ingest.log.spool_format import MAGIC
 from ingest.log.spooler import Keeper, blocks_of
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
-from ingest.log.spool import (Record, Spool, SpoolBroken, SpoolFull, open_slots)
-from ingest.log.spool_format import MAGIC
 
 
 class Disk:

@@ -10,9 +10,9 @@ import jwt
 import pytest
 
 import ingest.admission.tokens
-from ingest.contract.click import Reason
 from ingest.admission.refusal import Refused
-from ingest.admission.tokens import (Tokens, issue, keygen, read_keys)
+from ingest.admission.tokens import Tokens, issue, keygen, read_keys
+from ingest.contract.rejection import Reason
 from ingest.runtime.watched_file import FileError
 
 NOW_MS = 1_763_800_000_000

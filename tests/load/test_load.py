@@ -17,7 +17,7 @@ from hdrh.histogram import HdrHistogram
 
 from deploy.proving.load.answers import AnswersFile, Attempt, read_answers
 from deploy.proving.load.plan import LoadPlan
-from deploy.proving.load.run import (Load, corrected, quantiles, run_load)
+from deploy.proving.load.run import Load, corrected, quantiles, run_load
 from deploy.proving.load.worker import HISTOGRAM
 from deploy.proving.traffic import Traffic, requests
 from ingest.admission.tokens import keygen

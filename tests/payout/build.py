@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 from aiokafka.partitioner import murmur2
 
-from ingest.contract.click import month_start_ms, position, thing_id
+from ingest.contract.month import month_start_ms
+from ingest.contract.position import position
+from ingest.contract.thing import thing_id
 from ingest.runtime.clock import Clock
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.client import Warehouse
 
 PARTITIONS = 4
 NEVER = (1 << 64) - 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
 from warehouse.payout.errors import NotConserved
+from warehouse.storage.client import Warehouse
 
 MONTH = 202611
 OF_ADA = "WHERE creator_id = 'ada'"

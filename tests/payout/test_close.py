@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 
 from tests.payout.build import NEVER, Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
-from warehouse.storage.client import Warehouse
+from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.close.close import close_month, rehearse_month
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.settings import CloseSettings
-from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
 MONTH = 202611

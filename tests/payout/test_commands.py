@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedBroker
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker
 from ingest.runtime.clock import system_clock
 from tests.payout.build import PARTITIONS, flattrs_of, state_month
-from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
 from warehouse.payout.close.months import cutoff_ms
+from warehouse.storage.client import Warehouse
 
 MONTH = 202611
 RUN = "from deploy.cli.main import main; main()"

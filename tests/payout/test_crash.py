@@ -14,12 +14,12 @@ import pytest
 from deploy.stack.embedded import EmbeddedWarehouse
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
-from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 from warehouse.payout.close import stages
 from warehouse.payout.close.close import close_month, rehearse_month
-from warehouse.payout.errors import MonthLocked
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.errors import MonthLocked
+from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 MONTH = 202611
 STEPS = [

@@ -15,20 +15,19 @@ import pytest
 
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
-from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue
-from warehouse.payout.inputs import adjustments as adjust
-from warehouse.payout.inputs import creators
-from warehouse.payout.books import export
-from warehouse.payout.books import outliers
-from warehouse.payout.close import provisional_run as provisional
+from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.books import export, outliers
 from warehouse.payout.books.approval import approve
 from warehouse.payout.books.beancount import beancount_text
+from warehouse.payout.close import provisional_run as provisional
 from warehouse.payout.close.close import rehearse_month
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.proof import Proof, stored_until
 from warehouse.payout.closed_months import all_payouts
-from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs import adjustments as adjust
+from warehouse.payout.inputs import creators
+from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
 NOVEMBER, DECEMBER, JANUARY = 202611, 202612, 202701

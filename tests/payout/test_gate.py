@@ -13,8 +13,8 @@ from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidTimestampError
 
+from deploy.provision.topics import DAY_MS, TopicPlan, bring_to_plan, create_topics
 from deploy.stack.embedded import ROOT, Part
-from deploy.provision.topics import (DAY_MS, TopicPlan, bring_to_plan, create_topics)
 from ingest.runtime.clock import system_clock
 from ingest.runtime.kafka_settings import BEFORE_MAX, TopicSetting, topic_settings
 from tests.payout.build import (
@@ -28,12 +28,12 @@ from tests.payout.build import (
     pledge,
     state_month,
 )  # fmt: skip
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
-from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.log_ends import KafkaLogEnds, check_stamps
 from warehouse.payout.close.months import cutoff_ms, parse_month
+from warehouse.payout.errors import MonthLocked, PayoutRefused
+from warehouse.storage.client import Warehouse
 
 MONTH = 202611
 SETTINGS = closing(close_drain_timeout_s=0)

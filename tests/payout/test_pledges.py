@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.payout.build import clock_after, closing, drained
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close.close import close_month
 from warehouse.payout.inputs.pledges import Imported, PledgesRefused, import_pledges
+from warehouse.storage.client import Warehouse
 
 HEADER = "member_id,month,amount,currency,paid\n"
 GOOD = HEADER + "mia,2026-11,2.00,EUR,true\nnil,2026-11,5,EUR,no\n"

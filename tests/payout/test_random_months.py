@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from tests.payout.build import Flattr, closing, pledge, state_month
 from tests.payout.test_close import close
-from warehouse.storage.client import Warehouse
-from warehouse.payout.split import split
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.split import split
+from warehouse.storage.client import Warehouse
 
 MONTHS = 1000
 WORLDS = 100

@@ -12,17 +12,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ingest.contract.click import position
+from ingest.contract.position import position
 from tests.payout.build import PARTITIONS, clock_after, closing, drained, flattrs_of, partition_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.payout.test_crash import published, retried
 from tests.streams.test_forged import FORGED
-from warehouse.storage.client import Warehouse
 from warehouse.counts.equations import check_warehouse, read_reached
-from warehouse.payout.close.close import rehearse_month
-from warehouse.payout.errors import NotConserved
-from warehouse.payout.close.recount import Restated, check_recount, restated
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.close.close import rehearse_month
+from warehouse.payout.close.recount import Restated, check_recount, restated
+from warehouse.payout.errors import NotConserved
+from warehouse.storage.client import Warehouse
 
 MONTH = 202611
 FLATTRS = f"mia ada 2\nmia bob 1\nleo ada 3\nleo {FORGED} 1\nzoe cat 2"
@@ -172,8 +172,7 @@ def test_restated_count_outdoes_what_a_replay_writes_and_gives_way_to_a_later_cl
 
 def test_pools_that_do_not_hold_the_flattrs_are_no_matter_of_counts(warehouse: Warehouse) -> None:
     """What the close itself computed wrongly, no restating mends."""
-    from warehouse.payout.close import compute
-    from warehouse.payout.close import gate
+    from warehouse.payout.close import compute, gate
     from warehouse.payout.close.snapshot import take_snapshot
 
     fill(warehouse)

@@ -14,9 +14,9 @@ from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
+from warehouse.payout.close.proof import Proof
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
-from warehouse.payout.close.proof import Proof
 
 NOVEMBER = "2026-11"
 

@@ -11,12 +11,12 @@ import pytest
 from deploy.cli.finance import print_proof
 from tests.payout.build import Flattr, closing, pledge, state_month
 from tests.payout.test_close import close
-from warehouse.storage.client import Warehouse
-from warehouse.payout.close.proof import Proof
-from warehouse.payout.split import tie_hash
-from warehouse.payout.books.statements import creator_statement, member_statement
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.books.statements import creator_statement, member_statement
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.inputs.pledges import read_pledges
+from warehouse.payout.split import tie_hash
+from warehouse.storage.client import Warehouse
 
 TEXT = (Path(__file__).resolve().parents[2] / "docs" / "month-end.md").read_text()
 MONTH = 202611

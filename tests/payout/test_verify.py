@@ -8,10 +8,10 @@ import pytest
 from deploy.stack.embedded import EmbeddedWarehouse
 from tests.payout.build import Flattr, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
+from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
-from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.audit.verify import verify_month
 
 MONTH = 202611
 

@@ -6,11 +6,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from tests.payout.build import Flattr
-from warehouse.storage.client import Warehouse
 from warehouse.payout.split import split
 from warehouse.quarantine import desk
 from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 NOW = 1_795_176_000_000
 MONTH = 202611

@@ -8,10 +8,10 @@ from tests.payout.build import Flattr, closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
 from tests.payout.test_verify import tampered
 from tests.quarantine.build import NOW, flag, release, shares_without
-from warehouse.storage.client import Warehouse
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.errors import PayoutRefused
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 MONTH = 202611
 TABLE = "mia ada 3\nmia bob 4\nnil ada 2\nnil cat 1\nrob rex 9\nnix rex 2\nnix ada 1"
@@ -69,7 +69,7 @@ def test_one_flattr_in_quarantine_leaves_the_members_others(warehouse: Warehouse
 
 
 def thing_of(creator: str, thing: str) -> str:
-    from ingest.contract.click import thing_id
+    from ingest.contract.thing import thing_id
 
     return thing_id(creator, thing)
 

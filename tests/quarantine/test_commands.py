@@ -16,8 +16,8 @@ from tests.payout.test_commands import RUN, Terminal
 from tests.quarantine.build import MONTH, flag, release
 from tests.support.serving import Listener, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 
 @pytest.fixture

@@ -9,17 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.click import thing_id
+from ingest.contract.thing import thing_id
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
 from tests.quarantine.build import MONTH, flag, release, shares_without
-from warehouse.storage.client import Warehouse
-from warehouse.payout.inputs.adjustments import Adjustment
-from warehouse.payout.close.proof import Proof
-from warehouse.payout.split import split
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.inputs.adjustments import Adjustment
+from warehouse.payout.split import split
 from warehouse.quarantine.corrections import Flattr, Pool, corrections
 from warehouse.quarantine.log import Step, Subject
+from warehouse.storage.client import Warehouse
 
 NEXT = 202612
 TABLE = "mia ada 3\nmia bob 4\nnil ada 2\nnil cat 1\nrob rex 9\nnix rex 2"

@@ -7,14 +7,14 @@ import pytest
 from tests.payout.build import Flattr, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.quarantine.build import MONTH, NOW, flag, release
-from warehouse.storage.client import Warehouse
-from warehouse.payout.errors import MonthLocked, PayoutRefused
-from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.quarantine import desk
 from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject, read_steps
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.client import Warehouse
 
 ROB = Subject.of(member_id="rob")
 BOUNDS = QuarantineSettings(quarantine_velocity_max=8, quarantine_ring_flattrs_min=4, quarantine_site_flattrs_min=5)

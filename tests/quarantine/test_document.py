@@ -11,9 +11,9 @@ from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.quarantine.build import MONTH, flag, release
 from tests.quarantine.test_corrections import gains
-from warehouse.storage.client import Warehouse
 from warehouse.quarantine.desk import Outcome
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/quarantine.md").read_text()
 BOB, ROB = Subject.of(member_id="mia", creator_id="bob"), Subject.of(member_id="rob")

@@ -12,23 +12,25 @@ from typing import Literal
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from ingest.contract.click import encode, month_of, thing_id
+from ingest.contract.click import encode
+from ingest.contract.month import month_of
+from ingest.contract.thing import thing_id
 from streams.counting.count_batch import Rules, add_progress, count_records
-from streams.source.chunk import LogRecord
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
 from streams.sink.writer import Writer
+from streams.source.chunk import LogRecord
+from streams.state.partition import MonthState, PartitionState
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import pledge
 from tests.payout.test_close import close
 from tests.quarantine.build import flag, release
-from warehouse.counts import rankings as lists
 from warehouse.counts import counts as queries
-from warehouse.storage.client import Warehouse
+from warehouse.counts import rankings as lists
 from warehouse.counts.equations import check_warehouse, read_reached
-from warehouse.payout.split import split
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.split import split
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 MONTH = month_of(AT_MS)
 HISTORIES = 12

@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from ingest.contract.click import thing_id
+from ingest.contract.thing import thing_id
 from tests.api.conftest import settings_for
 from tests.api.rows import put_things
 from tests.payout.build import Flattr, closing, flattrs_of, partition_of, pledge, state_month
 from tests.quarantine.build import MONTH, flag, release, shares_without
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.quarantine.log import Subject
+from warehouse.storage.client import Warehouse
 
 FLATTRS = [
     *flattrs_of("mia ada 3\nmia bob 2\nnil ada 2\nnil bob 1\nrob rex 4\nrob ada 1\neve cat 2"),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from warehouse.quarantine.log import Subject
-from warehouse.quarantine.rules import (Bond, SiteShare, most_within, ring_groups, ring_pairs, site_share, velocity)
+from warehouse.quarantine.rules import Bond, SiteShare, most_within, ring_groups, ring_pairs, site_share, velocity
 from warehouse.quarantine.settings import QuarantineSettings
 
 BOUNDS = QuarantineSettings()

@@ -14,8 +14,8 @@ from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import settings_for
 from tests.support.serving import serving
 from warehouse.api.app import create_app
-from warehouse.storage.client import Warehouse
 from warehouse.keys import Role, issue, save
+from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
 #: Who is asked for what. Roles rise: dashboard, finance, operator.

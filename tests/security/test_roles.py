@@ -10,25 +10,25 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
-from streams.counting.count_batch import Rules, add_progress, count_records
 from streams.clicks.pseudonyms import ErasureList
-from streams.source.chunk import LogRecord
+from streams.counting.count_batch import Rules, add_progress, count_records
 from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
 from streams.sink.writer import Writer
+from streams.source.chunk import LogRecord
+from streams.state.partition import MonthState, PartitionState
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import clock_after
-from warehouse.storage.client import Warehouse
-from warehouse.erasure.erase import erase
-from warehouse.storage.errors import WarehouseRefused
 from warehouse.counts.equations import check_warehouse, read_reached
-from warehouse.storage.identity_key import read_identity_key
-from warehouse.storage.migrate import migrate
+from warehouse.erasure.erase import erase
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.recount import restated
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.inputs.pledges import import_pledges
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseRefused
+from warehouse.storage.identity_key import read_identity_key
+from warehouse.storage.migrate import migrate
 
 ROLES = ("streams", "api", "finance", "erasure", "grafana", "migrate")
 PASSWORD = "hunter2hunter2"
@@ -67,7 +67,8 @@ def as_role(urls: dict[str, str]) -> Iterator[dict[str, Warehouse]]:
 def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Path) -> None:
     streams, api, finance = as_role["streams"], as_role["api"], as_role["finance"]
     rows, state = Rows(), PartitionState(0)
-    from ingest.contract.click import encode, month_of
+    from ingest.contract.click import encode
+    from ingest.contract.month import month_of
 
     month = month_of(AT_MS)
     block = b"\n".join(encode(click(number, f"member-{number}", "song")) for number in range(1, 4))

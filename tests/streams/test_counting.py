@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from ingest.contract.click import Click, encode
 from streams.counting.count_batch import Rules, add_progress, count_records
-from streams.state.memory import UNBOUNDED, Memory
-from streams.source.chunk import LogRecord
 from streams.recovery import months_from, take_in_newer, take_in_retimed
 from streams.sink.flush_rows import STEPS, Rows
+from streams.source.chunk import LogRecord
+from streams.state.memory import UNBOUNDED, Memory
 from streams.state.partition import TALLIES, MonthState, PartitionState
 from tests.support.clicks import NOVEMBER_MS, make_click, partition_of, traffic
 from tests.support.ledger import Ledger

@@ -10,11 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.contract.click import (AHEAD_MAX_MS, TIME_END_MS, Click, Reason, decode, encode, position)
+from ingest.contract.click import Click, decode, encode
+from ingest.contract.position import position
+from ingest.contract.rejection import Reason
+from ingest.contract.times import AHEAD_MAX_MS, TIME_END_MS
+from streams.clicks.decode import UNSAID, Columns, Line, read
 from streams.counting.count_batch import Rules, count_records
-from streams.clicks.decode import (UNSAID, Columns, Line, read)
-from streams.source.chunk import LogRecord
 from streams.sink.flush_rows import Rows
+from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
 from tests.support.packed import values_of

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedBroker
 from deploy.provision.topics import TopicPlan, create_topics
+from deploy.stack.embedded import EmbeddedBroker
 from tests.support.clicks import make_click, send
 from tests.support.recount import assert_counted
 from tests.support.waiting import accepted

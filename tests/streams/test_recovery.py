@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ingest.contract.click import Click, encode
-from streams.counting.count_batch import Rules, add_progress, count_records
 from streams.clicks.pseudonyms import ErasureList
-from streams.source.chunk import LogRecord
-from streams.recovery import (Recovery, load_partition, months_from, take_in_newer)
+from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.recovery import Recovery, load_partition, months_from, take_in_newer
 from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
-from streams.state.hash_table import SLOT_WORDS, Table
 from streams.sink.writer import Writer
+from streams.source.chunk import LogRecord
+from streams.state.hash_table import SLOT_WORDS, Table
+from streams.state.partition import MonthState, PartitionState
 from tests.support.clicks import NOVEMBER, make_click, partition_of, traffic
 from tests.support.ledger import Ledger
 from tests.support.recount import recount

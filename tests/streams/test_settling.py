@@ -12,8 +12,8 @@ from streams.counting.count_batch import Rules
 from streams.operating.malformed_guard import MalformedWatch
 from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline
-from streams.source.chunk import Chunk, LogRecord
 from streams.sink.writer import Writer
+from streams.source.chunk import Chunk, LogRecord
 from warehouse.storage.client import Warehouse
 
 DRAIN_S = 3.0

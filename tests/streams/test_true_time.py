@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.contract.click import (TIME_END_MS, Click, decode, encode, true_time_ms)
-from streams.counting.count_batch import Rules, count_records
+from ingest.contract.click import Click, decode, encode
+from ingest.contract.times import TIME_END_MS, true_time_ms
 from streams.clicks.decode import read
-from streams.source.chunk import LogRecord
-from streams.sink.flush_rows import Rows
-from streams.state.partition import MonthState, PartitionState
+from streams.counting.count_batch import Rules, count_records
 from streams.counting.timing import months_of, near_months, times_of
+from streams.sink.flush_rows import Rows
+from streams.source.chunk import LogRecord
+from streams.state.partition import MonthState, PartitionState
 from tests.streams.test_counting import PARTITIONS, History, Mark, Played, assert_right, run
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click, partition_of
 from tests.support.packed import values_of

@@ -9,9 +9,10 @@ import pytest
 from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
-from deploy.stack.embedded import Part
 from deploy.provision.topics import TopicPlan, create_topics
-from ingest.contract.click import Rejection, encode_rejection, position
+from deploy.stack.embedded import Part
+from ingest.contract.position import position
+from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
 from streams.operating.lag import Lag
 from streams.operating.metrics import Metrics

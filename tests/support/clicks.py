@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from aiokafka import AIOKafkaProducer
 from aiokafka.partitioner import murmur2
 
-from ingest.contract.click import Click, encode, thing_id
+from ingest.contract.click import Click, encode
+from ingest.contract.thing import thing_id
 
 NOVEMBER_MS = 1_793_491_200_000  # 2026-11-01T00:00:00Z
 NOVEMBER = 202611

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.stack.embedded import (HOST, ROOT, Part, free_port)
+from deploy.stack.embedded import HOST, ROOT, Part, free_port
 from warehouse.storage.client import Warehouse
 
 

@@ -15,9 +15,9 @@ from streams.errors import StreamStopped
 from streams.recovery import Recovery
 from streams.state.partition import PartitionState
 from tests.support.clicks import NOVEMBER
-from warehouse.storage.client import Warehouse
 from warehouse.erasure.erase import erase
-from warehouse.storage.identity_key import (IdentityKey, IdentityKeyMissing, make_identity_key, read_identity_key)
+from warehouse.storage.client import Warehouse
+from warehouse.storage.identity_key import IdentityKey, IdentityKeyMissing, make_identity_key, read_identity_key
 from warehouse.storage.migrate import migrate
 
 MIGRATE = """

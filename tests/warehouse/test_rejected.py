@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from warehouse.storage.client import Warehouse
 from warehouse.counts.rejections import RejectedId, mark_replayed, rejected
+from warehouse.storage.client import Warehouse
 
 
 def keep(warehouse: Warehouse, topic: str, position: int, days_ago: int) -> RejectedId:

@@ -17,31 +17,33 @@ from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
 from warehouse.api import auth as access
 from warehouse.api import problems
-from warehouse.api.metrics import ApiMetrics
-from warehouse.api.settings import ApiSettings
-from warehouse.storage.client import masked
-from warehouse.api.request_guard import Edge
+from warehouse.api.counter_cache import QuickCounters
 from warehouse.api.direct_routes import LeanRoutes
 from warehouse.api.live_board import Board
-from warehouse.api.routes import finance
-from warehouse.payout.close.settings import CloseSettings
-from warehouse.api.routes import quarantine
-from warehouse.api.counter_cache import QuickCounters
-from warehouse.api.query_runner import Reads
-from warehouse.api.routes import counters
-from warehouse.api.routes import counts
-from warehouse.api.routes import health
-from warehouse.api.routes import lag
-from warehouse.api.routes import lists
-from warehouse.api.routes import live
-from warehouse.api.routes import months
-from warehouse.api.routes import pages
-from warehouse.api.routes import provisional
-from warehouse.api.routes import receipts
-from warehouse.api.routes import series
-from warehouse.api.routes import verify
-from warehouse.api.verifier import Verifier
 from warehouse.api.live_poller import Watch
+from warehouse.api.metrics import ApiMetrics
+from warehouse.api.query_runner import Reads
+from warehouse.api.request_guard import Edge
+from warehouse.api.routes import (
+    counters,
+    counts,
+    finance,
+    health,
+    lag,
+    lists,
+    live,
+    months,
+    pages,
+    provisional,
+    quarantine,
+    receipts,
+    series,
+    verify,
+)
+from warehouse.api.settings import ApiSettings
+from warehouse.api.verifier import Verifier
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.client import masked
 
 log = structlog.get_logger()
 

@@ -10,9 +10,9 @@ from typing import Any, Final
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
-from warehouse.keys import Key, Role
 from warehouse.api.problems import Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import Here, Reads
+from warehouse.keys import Key, Role
 
 COOKIE: Final = "flattr_key"
 #: For ``responses=`` of routes that need a key.

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
 from warehouse.api.bounded_cache import Aged
-from warehouse.counts.lag import Lag
+from warehouse.api.fair_queue import Turns
 from warehouse.api.problems import ReadReason, unavailable
 from warehouse.counts.counts import Key
-from warehouse.api.fair_queue import Turns
+from warehouse.counts.lag import Lag
 
 V = TypeVar("V")
 

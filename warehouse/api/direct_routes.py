@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warehouse.api import auth as access
 from warehouse.api import problems
-from warehouse.keys import Role
 from warehouse.api.problems import Problem
 from warehouse.api.query_runner import Reads
 from warehouse.api.shapes import month_or_current
+from warehouse.keys import Role
 
 _MONTH: Final = b"month="
 

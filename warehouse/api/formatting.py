@@ -9,8 +9,8 @@ from typing import Final
 from unicodedata import category
 
 from warehouse.counts.rankings import ThingRank
-from warehouse.payout.money import as_text, minor_micro
 from warehouse.counts.series import Point
+from warehouse.payout.money import as_text, minor_micro
 
 #: Characters that are not seen: controls, formats (which turn the line), halves of one, unassigned, separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})

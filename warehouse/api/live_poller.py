@@ -14,17 +14,17 @@ from typing import Any, Final
 
 import structlog
 
-from ingest.contract.click import month_of, month_text
-from warehouse.counts import rankings as lists
+from ingest.contract.month import month_of, month_text
 from warehouse.api import service_health as parts
-from warehouse.payout import estimate as provisional
-from warehouse.counts import counts as queries
-from warehouse.storage.errors import WarehouseError
-from warehouse.counts.lag import Lag, read_lag
-from warehouse.api.live_board import (PULSE, TOP, Board, creator_of, creator_topic)
-from warehouse.payout.close.gate import Tallies, read_tallies
+from warehouse.api.live_board import PULSE, TOP, Board, creator_of, creator_topic
 from warehouse.api.query_runner import Reads
 from warehouse.api.shapes import AsOf
+from warehouse.counts import counts as queries
+from warehouse.counts import rankings as lists
+from warehouse.counts.lag import Lag, read_lag
+from warehouse.payout import estimate as provisional
+from warehouse.payout.close.gate import Tallies, read_tallies
+from warehouse.storage.errors import WarehouseError
 
 log = structlog.get_logger()
 

@@ -13,25 +13,25 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from fastapi import Depends, Request
 from starlette.types import Scope
 
+from ingest.contract.month import month_before, month_of
 from ingest.runtime.aliases import Aliases
-from ingest.contract.click import month_before, month_of
-from ingest.runtime.clock import clock_from
 from ingest.runtime.client_address import share_of
+from ingest.runtime.clock import clock_from
 from ingest.runtime.tracing import Traces
-from warehouse.counts import counts as queries
-from warehouse.api.metrics import ApiMetrics
-from warehouse.api.settings import ApiSettings
+from warehouse.api.coalescing import Kept, weight_of
 from warehouse.api.count_batcher import Batched, Bounds
+from warehouse.api.listener_limit import Seats
+from warehouse.api.metrics import ApiMetrics
+from warehouse.api.problems import ReadReason, unavailable
+from warehouse.api.settings import ApiSettings
+from warehouse.api.throttle import Lane
+from warehouse.counts import counts as queries
+from warehouse.counts.counts import Key
+from warehouse.counts.lag import Lag, read_lag
+from warehouse.keys import KeyRing
+from warehouse.payout.close.settings import CloseSettings
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
-from warehouse.api.coalescing import Kept, weight_of
-from warehouse.keys import KeyRing
-from warehouse.counts.lag import Lag, read_lag
-from warehouse.api.throttle import Lane
-from warehouse.payout.close.settings import CloseSettings
-from warehouse.api.problems import ReadReason, unavailable
-from warehouse.counts.counts import Key
-from warehouse.api.listener_limit import Seats
 
 P = ParamSpec("P")
 T = TypeVar("T")

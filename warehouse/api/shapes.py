@@ -9,17 +9,19 @@ from typing import Annotated, Self
 from fastapi import Depends, Path, Query
 from pydantic import AfterValidator, BaseModel, Field
 
-from ingest.contract import click
-from ingest.contract.click import (IDENTIFIER, THING_ID, identifier, month_of)
-from warehouse.counts.lag import Lag
+from ingest.contract import month as months
+from ingest.contract.month import month_of
+from ingest.contract.names import IDENTIFIER, identifier
+from ingest.contract.thing import THING_ID
 from warehouse.api.problems import Problem, ReadReason
 from warehouse.api.query_runner import Here, Reads
+from warehouse.counts.lag import Lag
 
 
 def parse_month(text: str) -> int:
     """202611 for '2026-11'. Raises ``Problem`` 422."""
     try:
-        return click.parse_month(text)
+        return months.parse_month(text)
     except ValueError as error:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.MONTH_MALFORMED, str(error)) from None
 

@@ -32,7 +32,7 @@ def _file(name: str) -> tuple[bytes, str] | None:
     """A file's bytes and the hash that stands in its address."""
     if name.rpartition(".")[2] not in _TYPES:
         return None
-    known = {entry.name: entry for entry in (resources.files("warehouse") / "page").iterdir()}
+    known = {entry.name: entry for entry in (resources.files("warehouse.api") / "page").iterdir()}
     if name not in known:
         return None
     text = known[name].read_bytes()

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from warehouse.api.problems import ReadReason, unavailable
 from warehouse.api.fair_queue import Turns
+from warehouse.api.problems import ReadReason, unavailable
 
 #: After a question the lane rests for so many times as long as it took: a quarter of one thread's time is anybody's.
 _REST: Final = 3

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 from opentelemetry.trace import SpanKind, get_current_span, use_span
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.runtime.tracing import (HEADER, Traces, context_of, failed)
+from ingest.runtime.tracing import HEADER, Traces, context_of, failed
 
 T = TypeVar("T")
 _SERVER_ERROR: Final = 500

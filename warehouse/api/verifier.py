@@ -13,12 +13,12 @@ from aiokafka.errors import KafkaError
 
 from ingest.runtime.clock import Clock
 from ingest.runtime.kafka_settings import BrokerSettings, client_security
+from warehouse.api.coalescing import Kept
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.settings import ApiSettings
+from warehouse.counts.equations import Check, KafkaLog, Reached, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse, named
 from warehouse.storage.errors import WarehouseError
-from warehouse.counts.equations import (Check, KafkaLog, Reached, check_log, check_warehouse, read_reached)
-from warehouse.api.coalescing import Kept
 
 _log = structlog.get_logger()
 _TIMEOUT_S: Final = 120

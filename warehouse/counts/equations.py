@@ -15,12 +15,12 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.contract.click import UNREADABLE, decode_block
+from ingest.contract.position import offset_of
 from warehouse.storage.client import Warehouse, named
 
 #: So many records of each partition are looked up, those just below what is counted.
 SAMPLE_RECORDS: Final = 20
 _IDS_AT_ONCE: Final = 5000
-_OFFSET_MASK: Final = (1 << 40) - 1
 _LABELS: Final = ("counted", "duplicate", "undo", "rejected", "late")
 
 
@@ -48,7 +48,7 @@ class Reached:
 
     def next_offsets(self) -> list[int]:
         """By partition, the offset behind the last counted record; 0 where nothing was counted."""
-        return [(position >> 16 & _OFFSET_MASK) + 1 if position else 0 for position in self.positions]
+        return [offset_of(position) + 1 if position else 0 for position in self.positions]
 
 
 class Log(Protocol):

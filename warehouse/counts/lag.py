@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.position import epoch_of, offset_of
 from warehouse.counts.counts import ONE_THREAD
+from warehouse.storage.client import Warehouse, named
 
 #: How far back ``log_ends`` is read. Who is further behind falls back to the time of the last record counted.
 _HISTORY_MS: Final = 3600 * 1000
-_OFFSET_MASK: Final = (1 << 40) - 1
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,11 @@ def partition_lag(
 
 
 def _behind(position: int | None, end: int) -> int:
-    end_offset = end >> 16 & _OFFSET_MASK
+    end_offset = offset_of(end)
     # A log of a newer epoch starts at offset 0, and nothing of it is counted yet.
-    if position is None or position >> 56 < end >> 56:
+    if position is None or epoch_of(position) < epoch_of(end):
         return end_offset
-    return max(0, end_offset - (position >> 16 & _OFFSET_MASK) - 1)
+    return max(0, end_offset - offset_of(position) - 1)
 
 
 def lag_of(counted: Mapping[int, tuple[int, int]], ends: Mapping[int, tuple[int, int]], now_ms: int) -> Lag:

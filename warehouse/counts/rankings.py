@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from warehouse.storage.client import Warehouse
 from warehouse.counts.counts import less_quarantined, shown
+from warehouse.storage.client import Warehouse
 
 #: More flattrs than there are: the first page.
 START: Final = (2**63, "")

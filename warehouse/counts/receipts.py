@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
 
+from ingest.contract.position import offset_of
 from warehouse.storage.client import Row, Warehouse, named
-
-_OFFSET_MASK: Final = (1 << 40) - 1
 
 
 class Status(StrEnum):
@@ -40,11 +38,6 @@ class Receipt:
     duplicate_of: str | None = None
     reason: str | None = None
     detail: str | None = None
-
-
-def offset_of(position: int) -> int:
-    """The record offset in a position."""
-    return position >> 16 & _OFFSET_MASK
 
 
 def find(warehouse: Warehouse, click_id: str, months: Sequence[int]) -> Receipt | None:

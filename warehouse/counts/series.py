@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from ingest.contract.click import month_after, month_start_ms
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_after, month_start_ms
 from warehouse.counts.counts import less_quarantined, things
+from warehouse.storage.client import Warehouse
 
 HOUR_MS: Final = 3600 * 1000
 
@@ -51,13 +51,13 @@ def fill(rows: Iterable[tuple[int, int]], month: int, step: Step, now_ms: int) -
 
 
 def creator_hours(warehouse: Warehouse, month: int, creator_id: str, flagged: int = 1) -> list[tuple[int, int]]:
-    """A creator's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.counts.rankings``."""
+    """A creator's (hour in ms, flattrs), without empty hours; ``flagged`` as in ``rankings``."""
     rows = warehouse.rows(less_quarantined("creator_series", flagged), {"month": month, "creator_id": creator_id})
     return [(int(hour_ms), int(count)) for hour_ms, count in rows]
 
 
 def thing_hours(warehouse: Warehouse, month: int, thing_id: str, flagged: int = 1) -> list[tuple[int, int]]:
-    """A thing's (hour in ms, flattrs), hours without any left out; ``flagged`` as in ``warehouse.counts.rankings``."""
+    """A thing's (hour in ms, flattrs), without empty hours; ``flagged`` as in ``rankings``."""
     known = things(warehouse, [thing_id])[thing_id]
     if known is None:
         return []

@@ -32,13 +32,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import quote
 
-from ingest.contract.click import IDENTIFIER, identifier
-from warehouse.storage.client import Warehouse, named
-from warehouse.pseudonyms import member_sha256
+from ingest.contract.names import IDENTIFIER, identifier
 from warehouse.payout.close.compute import drop_staging
-from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.stages import forget_stages
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.pseudonyms import member_sha256
+from warehouse.storage.client import Warehouse, named
 
 PREFIX: Final = "erased-"
 #: Workers read the list every second and write within a flush; a pass before that would come too early.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.contract.click import month_before
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.money import fee
-from warehouse.payout.close.settings import CloseSettings
-from warehouse.payout.split import split
+from ingest.contract.month import month_before
 from warehouse.counts.counts import less_quarantined
+from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.money import fee
+from warehouse.payout.split import split
+from warehouse.storage.client import Warehouse, named
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_text
 from warehouse.counts.lag import Lag
 from warehouse.payout.close import proof
 from warehouse.payout.close.gate import Tallies, month_due, read_tallies
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.proof import Proof
-from warehouse.payout.closed_months import Payout
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.stages import Stage
+from warehouse.payout.closed_months import Payout
+from warehouse.storage.client import Warehouse, named
 
 
 class State(StrEnum):

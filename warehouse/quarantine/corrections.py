@@ -19,13 +19,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_text
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.inputs import adjustments as adjust
 from warehouse.payout.inputs.adjustments import Adjustment
-from warehouse.payout.close.proof import Proof
 from warehouse.payout.split import split
-from warehouse.quarantine.log import (Step, Subject, in_force, read_steps)
+from warehouse.quarantine.log import Step, Subject, in_force, read_steps
+from warehouse.storage.client import Warehouse, named
 
 TAKEN_TO: Final = "charity"
 #: Who pays a release, by the rule that decided on the pool.

@@ -10,19 +10,19 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from ingest.runtime.clock import Clock
-from warehouse.storage.client import Warehouse
 from warehouse.payout.close import proof
-from warehouse.payout.inputs.adjustments import Adjustment
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.close.quarantine_set import StepDone, refresh
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs.adjustments import Adjustment
 from warehouse.quarantine import scan as scanning
 from warehouse.quarantine.corrections import settle
-from warehouse.payout.close.quarantine_set import StepDone, refresh
-from warehouse.quarantine.log import (BY_HAND, Entry, Step, Subject, append, in_force, read_steps)
+from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
 from warehouse.quarantine.rules import Finding
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.client import Warehouse
 
 Choose = Callable[[list[Step]], Sequence[Entry]]
 

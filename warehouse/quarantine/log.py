@@ -7,9 +7,10 @@ from dataclasses import astuple, dataclass
 from datetime import UTC, datetime
 from typing import Final, Literal, Self
 
-from ingest.contract.click import THING_ID, identifier
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.names import identifier
+from ingest.contract.thing import THING_ID
 from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.storage.client import Warehouse, named
 
 Action = Literal["flag", "release"]
 #: In place of a rule's name: somebody decided.

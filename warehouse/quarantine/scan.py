@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from warehouse.storage.client import Warehouse, named
 from warehouse.quarantine.log import Subject
-from warehouse.quarantine.rules import (Bond, Finding, SiteShare, ring_groups, ring_pairs, site_share, velocity)
+from warehouse.quarantine.rules import Bond, Finding, SiteShare, ring_groups, ring_pairs, site_share, velocity
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.client import Warehouse, named
 
 
 def find(warehouse: Warehouse, month: int, bounds: QuarantineSettings) -> list[Finding]:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import resources
+from pathlib import Path
 from socket import socket
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -225,8 +226,14 @@ def masked(url: str) -> str:
 
 @functools.cache
 def named(query: str) -> str:
-    """The text of ``warehouse/queries/<query>.sql``."""
-    return (resources.files("warehouse") / "queries" / f"{query}.sql").read_text()
+    """The text of ``<query>.sql`` in the ``sql`` folder beside the package that runs it. No two bear one name."""
+    return _statements()[query].read_text()
+
+
+@functools.cache
+def _statements() -> dict[str, Path]:
+    roots = [Path(str(resources.files(package))) for package in ("warehouse", "streams")]
+    return {path.stem: path for root in roots for path in root.rglob("sql/*.sql")}
 
 
 @contextmanager

@@ -52,7 +52,7 @@ class Migration:
 
 def migrations() -> list[Migration]:
     """All migrations that this version knows, in order."""
-    files = (resources.files("warehouse") / "schema").iterdir()
+    files = (resources.files("warehouse.storage") / "schema").iterdir()
     found = sorted((file.name, file.read_text()) for file in files if file.name.endswith(".sql"))
     return [Migration(int(name[:4]), name.removesuffix(".sql"), sql) for name, sql in found]
 

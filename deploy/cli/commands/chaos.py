@@ -32,8 +32,8 @@ def chaos(
 
     from rich.console import Console
 
-    from deploy.proving.chaos.run import ChaosPlan, run_chaos
     from deploy.cli.failures import CommandFailed
+    from deploy.proving.chaos.run import ChaosPlan, run_chaos
 
     console = Console(stderr=True, highlight=False)
     if data is not None and data.exists() and any(data.iterdir()):

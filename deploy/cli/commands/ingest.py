@@ -28,10 +28,10 @@ def serve() -> None:
     from deploy.cli import logs
     from deploy.cli.failures import CommandFailed
     from ingest.log.producer import TopicMissing
-    from ingest.serve import serve as run
-    from ingest.settings import IngestSettings
     from ingest.log.spool import SpoolBroken
     from ingest.runtime.watched_file import FileError
+    from ingest.serve import serve as run
+    from ingest.settings import IngestSettings
 
     logs.set_up()
     try:
@@ -69,8 +69,8 @@ def issue(
 ) -> None:
     """Print a token that lets MEMBER click, or with --pixel a page's image flattr one thing for MEMBER."""
     from deploy.cli.failures import CommandFailed
-    from ingest.runtime.clock import clock_from
     from ingest.admission.tokens import issue as sign
+    from ingest.runtime.clock import clock_from
     from ingest.runtime.watched_file import FileError
 
     bound = {"creator": creator, "thing": thing, "site": site}

@@ -36,7 +36,7 @@ def erase(
     import asyncio
 
     from deploy.cli.finance import warehouse
-    from ingest.contract.click import month_text
+    from ingest.contract.month import month_text
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
     from warehouse.erasure.erase import erase as erase_member

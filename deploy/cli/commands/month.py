@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.finance import (clock, closed, log_ends, print_proof, settings, warehouse)
+from deploy.cli.finance import clock, closed, log_ends, print_proof, settings, warehouse
 
 if TYPE_CHECKING:
     from warehouse.payout.close.recount import Restated
@@ -114,11 +114,11 @@ def close(
 
 def status(month: Month) -> None:
     """Say whether a month is closed, and if not, what is missing."""
-    from warehouse.storage.errors import WarehouseError
     from warehouse.payout.books.approval import approvers
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
+    from warehouse.storage.errors import WarehouseError
 
     number = parse_month(month)
     sealed = stored(warehouse(), number)
@@ -139,8 +139,8 @@ def status(month: Month) -> None:
 def verify(month: Month) -> None:
     """Compute a closed month again in plain Python and compare line by line and hash by hash."""
     from deploy.cli.failures import CommandFailed
-    from warehouse.payout.close.months import parse_month
     from warehouse.payout.audit.verify import verify_month
+    from warehouse.payout.close.months import parse_month
 
     findings = verify_month(warehouse(), parse_month(month))
     if not findings.clean:
@@ -182,8 +182,8 @@ def approve(
 
 def outliers(month: Month) -> None:
     """Name creators, members and sites that grew beyond the set bounds since last month."""
-    from warehouse.payout.close.months import parse_month
     from warehouse.payout.books.outliers import find_outliers
+    from warehouse.payout.close.months import parse_month
 
     found = find_outliers(warehouse(), parse_month(month), settings())
     for line in found:

@@ -37,8 +37,8 @@ def show(month: Month, top: Annotated[int, typer.Option(min=1, help="how many cr
     from rich.console import Console
     from rich.table import Table
 
-    from warehouse.payout.money import as_text
     from warehouse.payout.closed_months import top_payouts
+    from warehouse.payout.money import as_text
 
     proof = closed(month)
     table = Table("creator", "members", "flattrs", "earned", "paid", "carried", "held", "why", title=f"payouts {month}")
@@ -112,9 +112,9 @@ def correct(
 ) -> None:
     """Correct a creator's line of a closed month by a new entry in the next close."""
     from deploy.cli.failures import CommandFailed
-    from warehouse.payout.money import AmountError, parse_amount
-    from warehouse.payout.inputs import adjustments as adjust
     from warehouse.payout.close.months import parse_month
+    from warehouse.payout.inputs import adjustments as adjust
+    from warehouse.payout.money import AmountError, parse_amount
 
     try:
         amount_micro = parse_amount(amount, settings().close_currency)

@@ -70,7 +70,7 @@ def scan(
 
 def _open_months(month: str) -> list[int]:
     """The month named; without one, the last and this one, those that are not closed."""
-    from ingest.contract.click import month_before, month_of
+    from ingest.contract.month import month_before, month_of
     from warehouse.payout.close import proof
     from warehouse.payout.close.months import parse_month
 
@@ -81,7 +81,7 @@ def _open_months(month: str) -> list[int]:
 
 
 def _find(month: int) -> None:
-    from ingest.contract.click import month_text
+    from ingest.contract.month import month_text
     from warehouse.quarantine import scan as rules
     from warehouse.quarantine.settings import QuarantineSettings
 
@@ -93,7 +93,7 @@ def _find(month: int) -> None:
 
 def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> None:
     """One month once. A ``patient`` scan leaves a month that is being closed to the close, and to its next turn."""
-    from ingest.contract.click import month_text
+    from ingest.contract.month import month_text
     from warehouse.payout.errors import MonthLocked
     from warehouse.quarantine import desk
     from warehouse.quarantine.settings import QuarantineSettings

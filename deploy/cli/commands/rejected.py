@@ -9,8 +9,8 @@ import typer
 
 if TYPE_CHECKING:
     from deploy.cli.resend import Door, Repair
-    from warehouse.storage.client import Warehouse
     from warehouse.counts.rejections import Rejected, RejectedId
+    from warehouse.storage.client import Warehouse
 
 _Warehouse = Annotated[str, typer.Option("--warehouse", envvar="FLATTR_WAREHOUSE", help="clickhouse://...")]
 _URL = "clickhouse://127.0.0.1:9000/flattr"

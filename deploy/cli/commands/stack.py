@@ -92,9 +92,9 @@ def demo(
 
     from rich.console import Console
 
-    from deploy.stack.demo import Demo, DemoPlan
     from deploy.cli.terminal import at_terminal, wait_for_key
     from deploy.proving.traffic import Traffic
+    from deploy.stack.demo import Demo, DemoPlan
 
     traffic = Traffic(members=members, creators=creators, clicks=clicks, seed=seed)
     plan = DemoPlan(traffic=traffic, source=source, folder=data, minimum_minor=minimum_minor, broker=broker)

@@ -31,7 +31,7 @@ def create(
     rights: Annotated[bool, typer.Option("--rights", help="then do as `topics allow` does")] = False,
 ) -> None:
     """Create the topics that are missing; check the others and bound their records' stamps as planned."""
-    from deploy.provision.topics import (TopicPlan, bring_to_plan, create_topics, rejected_plan)
+    from deploy.provision.topics import TopicPlan, bring_to_plan, create_topics, rejected_plan
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
 
     plans = [

@@ -59,8 +59,8 @@ def _checks(answers: Path | None) -> list[Check]:
     from ingest.runtime.kafka_settings import client_security
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
+    from warehouse.counts.equations import KafkaLog, check_log, check_warehouse, read_reached
     from warehouse.storage.client import Warehouse
-    from warehouse.counts.equations import (KafkaLog, check_log, check_warehouse, read_reached)
 
     settings = StreamsSettings()
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))

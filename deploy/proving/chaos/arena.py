@@ -25,12 +25,12 @@ from aiokafka.errors import KafkaError
 
 from deploy.proving.chaos.proxy import Mode, Proxies, Proxy
 from deploy.proving.chaos.schedule import Targets
-from deploy.stack.embedded import (ROOT, EmbeddedWarehouse, Part, PartFailed, free_port)
-from deploy.stack.kafka_cluster import KafkaNode, cluster
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
-from ingest.contract.click import month_of
-from ingest.runtime.clock import system_clock, write_clock_file
+from deploy.stack.embedded import ROOT, EmbeddedWarehouse, Part, PartFailed, free_port
+from deploy.stack.kafka_cluster import KafkaNode, cluster
 from ingest.admission.tokens import keygen
+from ingest.contract.month import month_of
+from ingest.runtime.clock import system_clock, write_clock_file
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 

@@ -14,11 +14,11 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient
 
 from deploy.proving.chaos.arena import Arena
-from deploy.proving.oracle.model import month_end_ms, month_of
 from deploy.proving.chaos.proxy import Mode
 from deploy.proving.chaos.schedule import Fault, Kind
+from deploy.proving.oracle.model import month_end_ms, month_of
 from deploy.stack.embedded import Part
-from ingest.contract.click import month_after, month_text
+from ingest.contract.month import month_after, month_text
 
 #: So long before its end a month is left when the clock is moved to it.
 BEFORE_END_MS: Final = 1_500

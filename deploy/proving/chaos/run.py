@@ -20,19 +20,16 @@ import msgspec
 from clickhouse_driver import errors
 
 from deploy.proving.chaos import history
-from deploy.proving.chaos.arena import (TICK_S, Arena, ArenaPlan, plain_command)
+from deploy.proving.chaos.arena import TICK_S, Arena, ArenaPlan, plain_command
 from deploy.proving.chaos.inject import Closer, Injector
-from deploy.proving.oracle import evidence
-from deploy.proving.oracle import model
-from deploy.proving.oracle import money
-from deploy.proving.oracle import verdict
-from deploy.proving.oracle.verdict import Problem, Verdict, Wrong
 from deploy.proving.chaos.schedule import EVERY_S, Fault, draw
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.load.run import Load
-from deploy.stack.embedded import PartFailed
+from deploy.proving.oracle import evidence, model, money, verdict
+from deploy.proving.oracle.verdict import Problem, Verdict, Wrong
 from deploy.proving.traffic import member_name
-from ingest.contract.click import month_after, month_text
+from deploy.stack.embedded import PartFailed
+from ingest.contract.month import month_after, month_text
 
 TOPIC: Final = "clicks"
 _MEMBERS: Final = 150

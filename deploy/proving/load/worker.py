@@ -24,8 +24,8 @@ from deploy.proving.load.answers import AnswersFile, Attempt
 from deploy.proving.load.client import Pool, Reply, post
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.traffic import Request, requests
-from ingest.runtime.clock import clock_from
 from ingest.admission.tokens import issue
+from ingest.runtime.clock import clock_from
 
 REPORT_EVERY_S: Final = 0.25
 #: A minute in microseconds, to three digits.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from deploy.proving.oracle.evidence import Key, Line, Place
-from deploy.proving.oracle.when import (Decision, When, month_end_ms, month_of)
+from deploy.proving.oracle.when import Decision, When, month_end_ms, month_of
 
 __all__ = ["LABELS", "Expected", "expect", "month_end_ms", "month_of", "murmur2", "partition_of"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeVar
 
-from deploy.proving.oracle.evidence import (Key, Line, Place, Promise, Stated)
+from deploy.proving.oracle.evidence import Key, Line, Place, Promise, Stated
 from deploy.proving.oracle.model import LABELS, Expected, partition_of
 
 K = TypeVar("K")

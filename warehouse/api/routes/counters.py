@@ -10,13 +10,14 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import AfterValidator, Field, TypeAdapter
 from starlette.datastructures import QueryParams
 
+from ingest.contract.month import month_text
+from ingest.contract.names import identifier
+from ingest.contract.thing import THING_ID, THING_LENGTH_MAX, plain
 from ingest.runtime.aliases import thing_id
-from ingest.contract.thing import plain
-from ingest.contract.click import (THING_ID, THING_LENGTH_MAX, identifier, month_text)
-from warehouse.api.problems import RESPONSES, Problem, ReadReason
 from warehouse.api.counter_cache import Asked
+from warehouse.api.problems import RESPONSES, Problem, ReadReason
 from warehouse.api.query_runner import NO_MONTH, Here, Reads
-from warehouse.api.routes.public import (PREFLIGHT, cacheable, not_modified, unchanged, weak_etag)
+from warehouse.api.routes.public import PREFLIGHT, cacheable, not_modified, unchanged, weak_etag
 from warehouse.api.shapes import AsOf, QueryMonth, month_or_current
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)

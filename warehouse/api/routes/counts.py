@@ -8,13 +8,13 @@ import msgspec
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
-from warehouse.keys import Role
-from warehouse.counts.lag import Lag
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Here, Reads
-from warehouse.api.shapes import (AsOf, CreatorId, MemberId, QueryMonth, ThingId)
+from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId
+from warehouse.counts.lag import Lag
+from warehouse.keys import Role
 
 router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
 

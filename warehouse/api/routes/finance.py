@@ -12,17 +12,17 @@ from typing import Annotated, Any, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
-from warehouse.storage.client import Warehouse, named
-from warehouse.keys import Role
-from warehouse.payout.close import proof
-from warehouse.payout.books import statements
-from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.close.proof import Proof
-from warehouse.api.problems import (RESPONSES, Problem, ProblemBody, ReadReason)
+from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import Here, Reads
 from warehouse.api.shapes import CreatorId, MemberId, PathMonth
+from warehouse.keys import Role
+from warehouse.payout.books import statements
+from warehouse.payout.close import proof
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.client import Warehouse, named
 
 _NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
     304: {"description": "Not changed since the ETag that was sent: a closed month never is."},

@@ -8,13 +8,13 @@ import math
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from warehouse.payout import month_status as monthend
-from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseError, WarehouseRefused
-from warehouse.payout.close.months import cutoff_ms
-from warehouse.api.problems import (RESPONSES, Problem, ReadReason, unavailable)
+from warehouse.api.problems import RESPONSES, Problem, ReadReason, unavailable
 from warehouse.api.query_runner import Here, Reads
 from warehouse.api.routes.live import TheBoard
+from warehouse.payout import month_status as monthend
+from warehouse.payout.close.months import cutoff_ms
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseError, WarehouseRefused
 
 router = APIRouter(tags=["health"])
 

@@ -8,10 +8,10 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from warehouse.api import auth as access
-from warehouse.keys import Role
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Here
 from warehouse.api.shapes import AsOf, moment
+from warehouse.keys import Role
 
 router = APIRouter(prefix="/v1", tags=["lag"], responses={**RESPONSES, **access.RESPONSES})
 

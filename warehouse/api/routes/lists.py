@@ -7,15 +7,15 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
 from warehouse.api import cursor
-from warehouse.counts import rankings as lists
-from warehouse.keys import Role
-from warehouse.counts.rankings import CreatorRank, ThingRank
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Here
-from warehouse.api.shapes import (AsOf, CreatorId, MemberId, QueryMonth)
+from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth
+from warehouse.counts import rankings as lists
+from warehouse.counts.rankings import CreatorRank, ThingRank
+from warehouse.keys import Role
 
 router = APIRouter(prefix="/v1", tags=["lists"], responses={**RESPONSES, **access.RESPONSES})
 

@@ -11,13 +11,13 @@ from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
 from warehouse.api import auth as access
-from warehouse.keys import Role
-from warehouse.api.live_board import (PULSE, TOP, Board, creator_topic)
-from warehouse.api.problems import (RESPONSES, ReadReason, answer, unavailable)
+from warehouse.api.listener_limit import Seats
+from warehouse.api.live_board import PULSE, TOP, Board, creator_topic
+from warehouse.api.problems import RESPONSES, ReadReason, answer, unavailable
 from warehouse.api.query_runner import Here
 from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import CreatorId
-from warehouse.api.listener_limit import Seats
+from warehouse.keys import Role
 
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
     200: {

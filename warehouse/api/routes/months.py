@@ -14,19 +14,20 @@ from fastapi import APIRouter, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import ID_LENGTH_MAX, month_text
+from ingest.contract.month import month_text
+from ingest.contract.names import ID_LENGTH_MAX
 from warehouse.api import auth as access
-from warehouse.payout import month_status as monthend
-from warehouse.storage.client import Warehouse
-from warehouse.keys import Role
-from warehouse.payout.month_status import State
-from warehouse.payout.close import proof
-from warehouse.payout.close.proof import Proof
-from warehouse.payout.closed_months import Payout, all_payouts
-from warehouse.payout.close.stages import Stage
-from warehouse.api.problems import (RESPONSES, Problem, ProblemBody, ReadReason)
+from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import Here, Reads
 from warehouse.api.shapes import AsOf, PathMonth, moment
+from warehouse.keys import Role
+from warehouse.payout import month_status as monthend
+from warehouse.payout.close import proof
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.stages import Stage
+from warehouse.payout.closed_months import Payout, all_payouts
+from warehouse.payout.month_status import State
+from warehouse.storage.client import Warehouse
 
 _NOT_CLOSED: dict[int | str, dict[str, Any]] = {
     404: {"model": ProblemBody, "description": "The month is not closed: it has no payouts yet."}

@@ -9,25 +9,25 @@ from urllib.parse import parse_qs, quote
 from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
-from ingest.contract.click import month_of, month_text
+from ingest.contract.month import month_of, month_text
 from warehouse.api import auth as access
 from warehouse.api import formatting as display
-from warehouse.counts import rankings as lists
-from warehouse.payout import month_status as monthend
 from warehouse.api import templates as pages
-from warehouse.payout import estimate as provisional
-from warehouse.counts import series
-from warehouse.keys import Role
-from warehouse.payout.month_status import MonthFacts, State
-from warehouse.payout.close.gate import Tallies, read_tallies
-from warehouse.payout.close.proof import Proof
-from warehouse.payout.closed_months import top_payouts
-from warehouse.payout.close.stages import Stage
+from warehouse.api.live_poller import TOP_LINES
 from warehouse.api.problems import Problem, ReadReason
 from warehouse.api.query_runner import Here, Reads
-from warehouse.api.shapes import (CreatorId, MemberId, PathMonth, QueryMonth)
+from warehouse.api.shapes import CreatorId, MemberId, PathMonth, QueryMonth
+from warehouse.counts import rankings as lists
+from warehouse.counts import series
 from warehouse.counts.series import Step
-from warehouse.api.live_poller import TOP_LINES
+from warehouse.keys import Role
+from warehouse.payout import estimate as provisional
+from warehouse.payout import month_status as monthend
+from warehouse.payout.close.gate import Tallies, read_tallies
+from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.stages import Stage
+from warehouse.payout.closed_months import top_payouts
+from warehouse.payout.month_status import MonthFacts, State
 
 router = APIRouter(include_in_schema=False)
 

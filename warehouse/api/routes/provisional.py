@@ -5,13 +5,13 @@ from __future__ import annotations
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
-from warehouse.payout import estimate as provisional
-from warehouse.keys import Role
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Here
-from warehouse.api.shapes import (AsOf, CreatorId, MemberId, QueryMonth)
+from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth
+from warehouse.keys import Role
+from warehouse.payout import estimate as provisional
 
 router = APIRouter(prefix="/v1", tags=["provisional"], responses={**RESPONSES, **access.RESPONSES})
 

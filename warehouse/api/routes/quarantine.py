@@ -8,14 +8,14 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
-from warehouse.storage.client import Warehouse, named
-from warehouse.keys import Role
 from warehouse.api.problems import RESPONSES
-from warehouse.quarantine.log import Step, in_force, read_steps
 from warehouse.api.query_runner import Here
 from warehouse.api.shapes import PathMonth, moment
+from warehouse.keys import Role
+from warehouse.quarantine.log import Step, in_force, read_steps
+from warehouse.storage.client import Warehouse, named
 
 router = APIRouter(prefix="/v1/months", tags=["finance"], responses={**RESPONSES, **access.RESPONSES})
 _LIMIT_MAX: Final = 1000

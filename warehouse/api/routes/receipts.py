@@ -9,13 +9,13 @@ from uuid import UUID
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import Field
 
-from ingest.contract.click import month_before, month_of, month_text
-from warehouse.counts import receipts
-from warehouse.api.problems import (RESPONSES, Problem, ProblemBody, ReadReason)
+from ingest.contract.month import month_before, month_of, month_text
+from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import NO_MONTH, Here
-from warehouse.counts.receipts import Receipt, Status
 from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import AsOf, parse_month
+from warehouse.counts import receipts
+from warehouse.counts.receipts import Receipt, Status
 
 router = APIRouter(prefix="/v1", tags=["receipts"], responses=RESPONSES)
 

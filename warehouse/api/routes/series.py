@@ -8,14 +8,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from warehouse.api import auth as access
-from warehouse.counts import series
-from warehouse.keys import Role
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Here
-from warehouse.api.shapes import (AsOf, CreatorId, QueryMonth, ThingId, moment)
+from warehouse.api.shapes import AsOf, CreatorId, QueryMonth, ThingId, moment
+from warehouse.counts import series
 from warehouse.counts.series import Point, Step
+from warehouse.keys import Role
 
 router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **access.RESPONSES})
 

@@ -9,11 +9,11 @@ from fastapi import APIRouter, Query, Request, Response
 
 from warehouse.api import formatting as display
 from warehouse.api import templates as pages
-from warehouse.counts.equations import Check
-from warehouse.keys import Role
 from warehouse.api.query_runner import Here
 from warehouse.api.routes.pages import enter
 from warehouse.api.verifier import Verifier
+from warehouse.counts.equations import Check
+from warehouse.keys import Role
 
 router = APIRouter(include_in_schema=False)
 

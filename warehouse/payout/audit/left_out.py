@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
-from warehouse.storage.client import Warehouse
 from warehouse.payout.digest import Digest, text_line
+from warehouse.storage.client import Warehouse
 
 Key = tuple[str, str, str]
 

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
-from ingest.contract.click import month_before
-from warehouse.storage.client import Warehouse
-from warehouse.payout.money import fee as fee_of
-from warehouse.payout.digest import Digest, text_line
+from ingest.contract.month import month_before
 from warehouse.payout.audit.left_out import LeftOut
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.digest import Digest, text_line
+from warehouse.payout.money import fee as fee_of
 from warehouse.payout.split import split
+from warehouse.storage.client import Warehouse
 
 NEVER: Final = (1 << 64) - 1
 UNDO: Final = 1 << 19

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Final
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_text
+from warehouse.payout.audit.recompute import SORT_SPILLS, Line, Recomputed
+from warehouse.payout.close.proof import Proof, stored
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.close.proof import Proof, stored
-from warehouse.payout.audit.recompute import SORT_SPILLS, Line, Recomputed
+from warehouse.storage.client import Warehouse
 
 SHOWN_MAX: Final = 100
 

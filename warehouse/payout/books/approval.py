@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Final
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_text
 from warehouse.keys import Key, Role
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.client import Warehouse, named
 
 APPROVERS_NEEDED: Final = 2
 

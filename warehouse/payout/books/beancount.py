@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Final
 
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.money import as_text
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.money import as_text
+from warehouse.storage.client import Warehouse, named
 
 _ROOTS: Final = {
     "cash": "Assets:Cash",

@@ -19,14 +19,14 @@ import pyarrow.parquet as pq
 from sepaxml import SepaTransfer
 from sepaxml.validation import try_valid_xml
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse
+from ingest.contract.month import month_text
 from warehouse.payout.books.approval import check_approved
-from warehouse.payout.inputs.creators import Creator, read_register
-from warehouse.payout.digest import Digest, text_line
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.closed_months import Payout, all_payouts
+from warehouse.payout.digest import Digest, text_line
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs.creators import Creator, read_register
+from warehouse.storage.client import Warehouse
 
 _PAIN = "pain.001.001.03"
 _SHOWN_MAX = 10

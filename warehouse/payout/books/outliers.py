@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ingest.contract.click import month_before
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_before
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.client import Warehouse, named
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, fields
 from importlib import resources
 from typing import Any, Literal
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.money import as_text
-from warehouse.payout.errors import PayoutRefused
+from ingest.contract.month import month_text
+from warehouse.counts.counts import shown
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.closed_months import Payout
-from warehouse.counts.counts import shown
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.money import as_text
+from warehouse.storage.client import Warehouse, named
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,7 @@ def page(statement: MemberStatement | CreatorStatement) -> str:
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((resources.files("warehouse.payout") / "statement.html").read_text())
+    template = environment.from_string((resources.files("warehouse.payout.books") / "statement.html").read_text())
     return template.render(statement=statement, amount=as_text, **_headline(statement))
 
 

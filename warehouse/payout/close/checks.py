@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_text
 from warehouse.payout.close.compute import parameters
-from warehouse.payout.errors import NotConserved
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
+from warehouse.payout.errors import NotConserved
+from warehouse.storage.client import Warehouse, named
 
 
 @dataclass(frozen=True)

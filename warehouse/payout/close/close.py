@@ -11,14 +11,10 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from ingest.contract.click import month_text
+from ingest.contract.month import month_text
 from ingest.runtime.clock import Clock
-from warehouse.storage.client import Warehouse
-from warehouse.payout.close import checks
-from warehouse.payout.close import compute
-from warehouse.payout.close import gate
-from warehouse.payout.close import proof
-from warehouse.payout.errors import NotConserved, PayoutRefused
+from warehouse.payout.close import checks, compute, gate, proof
+from warehouse.payout.close import quarantine_set as quarantine
 from warehouse.payout.close.lock import CLOSE, Lock, locked
 from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.proof import Proof
@@ -26,9 +22,10 @@ from warehouse.payout.close.provisional_run import keep_run
 from warehouse.payout.close.recount import Restated, check_recount
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot, take_snapshot
-from warehouse.payout.close.stages import (Stage, forget_stages, log_stage, run_name, stages_done)
+from warehouse.payout.close.stages import Stage, forget_stages, log_stage, run_name, stages_done
 from warehouse.payout.close.together import together
-from warehouse.payout.close import quarantine_set as quarantine
+from warehouse.payout.errors import NotConserved, PayoutRefused
+from warehouse.storage.client import Warehouse
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
 Progress = Callable[[str, int], None]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from ingest.contract.click import month_before
-from warehouse.storage.client import Warehouse, named
+from ingest.contract.month import month_before
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
+from warehouse.storage.client import Warehouse, named
 
 #: In this order: each reads the ones before it.
 STAGED: Final = ("pools", "payouts", "ledger")

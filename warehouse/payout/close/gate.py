@@ -15,16 +15,15 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Final
 
-from ingest.contract.click import (month_after, month_text, parse_month, position)
+from ingest.contract.month import month_after, month_text, parse_month
+from ingest.contract.position import BLOCK_CLICKS_MAX, epoch_of, offset_of, position
 from ingest.runtime.clock import Clock
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.client import Warehouse, named
 
-_LAST_INDEX: Final = (1 << 16) - 1
-_OFFSET_MASK: Final = (1 << 40) - 1
 _LOOK_EVERY_S: Final = 0.25
 
 #: Called with what the gate waits for.
@@ -122,13 +121,13 @@ def _behind(warehouse: Warehouse, ends: Mapping[int, int], epoch: int) -> list[s
     return [
         f"partition {partition} is counted to offset {_counted(reached.get(partition), epoch)} of {end}"
         for partition, end in sorted(ends.items())
-        if end > 0 and reached.get(partition, -1) < position(epoch, end - 1, _LAST_INDEX)
+        if end > 0 and reached.get(partition, -1) < position(epoch, end - 1, BLOCK_CLICKS_MAX - 1)
     ]
 
 
 def _counted(reached: int | None, epoch: int) -> int:
-    of_this_log = reached is not None and reached >> 56 == epoch
-    return ((reached or 0) >> 16 & _OFFSET_MASK) + 1 if of_this_log else 0
+    of_this_log = reached is not None and epoch_of(reached) == epoch
+    return offset_of(reached or 0) + 1 if of_this_log else 0
 
 
 def check_erasures(warehouse: Warehouse) -> None:

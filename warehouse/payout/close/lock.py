@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from warehouse.payout.errors import MonthLocked
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
-from warehouse.payout.errors import MonthLocked
 
 _QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING = 216
 

@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
-from ingest.contract.click import AHEAD_MAX_MS
-from ingest.runtime.kafka_settings import (BEFORE_MAX, SettingsUntold, TopicSetting, topic_settings)
+from ingest.contract.times import AHEAD_MAX_MS
+from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, TopicSetting, topic_settings
 from warehouse.payout.errors import PayoutRefused
 
 _UNBOUNDED: Final = (

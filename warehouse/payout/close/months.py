@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ingest.contract import click
-from ingest.contract.click import month_after, month_start_ms
+from ingest.contract import month as months
+from ingest.contract.month import month_after, month_start_ms
 from warehouse.payout.errors import refusing
 
 
 def parse_month(text: str) -> int:
     """``2026-11`` as 202611. Raises ``PayoutRefused``."""
     with refusing():
-        return click.parse_month(text)
+        return months.parse_month(text)
 
 
 def cutoff_ms(month: int, grace_s: int) -> int:

@@ -13,13 +13,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
 from warehouse import __version__
-from warehouse.storage.client import Warehouse, named
 from warehouse.payout.close.checks import Totals
 from warehouse.payout.close.compute import parameters
 from warehouse.payout.close.gate import Tallies
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
 from warehouse.payout.close.stages import code_sha256
+from warehouse.storage.client import Warehouse, named
 
 FORMAT = 1
 

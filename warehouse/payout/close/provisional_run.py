@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.errors import PayoutRefused
+from ingest.contract.month import month_text
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.client import Warehouse, named
 
 #: The terms of the identity and the counts that explain a difference in them.
 _EXPLAINING = (

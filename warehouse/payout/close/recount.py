@@ -21,12 +21,12 @@ from typing import Any, Final
 
 import structlog
 
-from ingest.contract.click import month_text
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.errors import NotConserved, PayoutRefused
+from ingest.contract.month import month_text
 from warehouse.payout.close.gate import Tallies
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
+from warehouse.payout.errors import NotConserved, PayoutRefused
+from warehouse.storage.client import Warehouse, named
 
 _log = structlog.get_logger()
 _REMEDY: Final = "find the difference with `flattr replay` before money is divided."

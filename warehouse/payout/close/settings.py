@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ingest.contract.click import parse_month
+from ingest.contract.month import parse_month
 from warehouse.payout import money
 
 NoClickRule = Literal["charity", "carry", "keep"]

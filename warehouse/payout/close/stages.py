@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from importlib import resources
+from typing import Final
 
-from warehouse.storage.client import Warehouse, named
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
+from warehouse.storage.client import Warehouse, named
 
 
 class Stage(StrEnum):
@@ -27,16 +28,27 @@ class Stage(StrEnum):
     SEAL = "seal"
 
 
+#: The code that computes, below warehouse/payout: what close.py reaches, and the statements that it runs.
+CODE: Final = (
+    *(f"close/{name}.py" for name in """checks close compute gate lock log_ends months proof provisional_run
+    quarantine_set recount settings snapshot stages""".split()),
+    "errors.py",
+    "money.py",
+    *(f"sql/payout_{name}.sql" for name in """adjusted digests keep_run ledger months movements payouts pools
+    previous_seal progress proof proofs quarantine_set quarantined recount recount_flattrs restated run run_lines
+    snapshot stages_done started tallies totals wrong_payouts wrong_pools""".split()),
+    "sql/quarantine_state.sql",
+    "sql/quarantine_versions.sql",
+)
+
+
 @cache
 def code_sha256() -> str:
-    """Hash of the code that computes: the statements and this package's modules, as installed."""
+    """Hash of the code that computes, hexadecimal: of the names and contents of ``CODE``, as installed."""
     digest = hashlib.sha256()
-    root = resources.files("warehouse")
-    files = [file for file in (root / "payout").iterdir() if file.name.endswith(".py")]
-    files += [file for file in (root / "queries").iterdir() if file.name.startswith("payout_")]
-    files.append(root / "quarantine" / "effect.py")
-    for file in sorted(files, key=lambda file: file.name):
-        digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
+    root = resources.files("warehouse.payout")
+    for name in CODE:
+        digest.update(f"{name}\0".encode() + root.joinpath(name).read_bytes() + b"\0")
     return digest.hexdigest()
 
 

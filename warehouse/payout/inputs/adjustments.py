@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
-from ingest.contract.click import identifier, month_text
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.money import AmountError, as_text, parse_amount
-from warehouse.payout.errors import PayoutRefused, refusing
+from ingest.contract.month import month_text
+from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.closed_months import Payout
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.money import AmountError, as_text, parse_amount
+from warehouse.storage.client import Warehouse, named
 
 Account = Literal["fee", "charity", "kept"]
 RETURN_COLUMNS: Final = ("payment_id", "amount", "reason")

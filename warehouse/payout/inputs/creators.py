@@ -16,10 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingest.contract.click import identifier
-from warehouse.storage.client import Warehouse, named
-from warehouse.payout.errors import PayoutRefused, refusing
+from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)

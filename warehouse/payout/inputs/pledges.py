@@ -17,13 +17,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from ingest.contract.click import identifier, month_text
-from warehouse.storage.client import Warehouse, named
-from warehouse.pseudonyms import under_pseudonyms
-from warehouse.payout.money import AmountError, parse_amount
-from warehouse.payout.errors import PayoutRefused
+from ingest.contract.month import month_text
+from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.months import parse_month
+from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.money import AmountError, parse_amount
+from warehouse.pseudonyms import under_pseudonyms
+from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
 _PAID: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}

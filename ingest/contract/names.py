@@ -1,0 +1,26 @@
+"""Names of members, creators and sites: one rule, and the sentence that says it."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Final
+
+from msgspec import Meta
+
+ID_LENGTH_MAX: Final = 64
+#: Member, creator and site: visible ASCII, so that no id hides a blank, a line end or a look-alike.
+IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}")
+IDENTIFIER_RULE: Final = f"1 to {ID_LENGTH_MAX} visible ASCII characters"
+UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+#: The fields' types, for whoever reads clicks: ingest from clients, streams from the log.
+Id = Annotated[str, Meta(pattern=rf"^[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}\Z")]
+
+
+def identifier(field: str, value: str) -> str:
+    """The value of a field that names a member, a creator or a site. Raises ``ValueError`` with a sentence."""
+    if IDENTIFIER.fullmatch(value) is None:
+        wrong = next((char for char in value if not "!" <= char <= "~"), "")
+        which = f": U+{ord(wrong):04X} is none" if wrong else ""
+        raise ValueError(f"{field} {value[: ID_LENGTH_MAX + 1]!r} is not {IDENTIFIER_RULE}{which}")
+    return value
