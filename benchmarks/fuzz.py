@@ -28,7 +28,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from benchmarks.fuzz_inputs import Fuzz
 from benchmarks.ingest import PARTITIONS, _broker, _memory_mb, _server
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.admission.tokens import keygen
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
@@ -108,7 +108,7 @@ class Found:
         self.reasons.update(str(one.get("reason")) for one in refused)
 
 
-async def _fire(part: Part, requests: Iterator[bytes], count: int) -> Found:
+async def _fire(part: ServiceProcess, requests: Iterator[bytes], count: int) -> Found:
     """Deal the requests to the connections; measure memory after each tenth."""
     found, began = Found(), time.perf_counter()
     sent = 0

@@ -35,7 +35,7 @@ import uvloop
 from benchmarks import hostile_attacks, hostile_reads
 from benchmarks.http_load import Outcome, drive, post
 from benchmarks.ingest import _memory_mb
-from deploy.stack.embedded import HOST, KAFKA_HOME, ROOT, ApacheKafka, Part
+from deploy.stack.embedded import HOST, KAFKA_HOME, ROOT, ApacheKafka, ServiceProcess
 from deploy.stack.supervisor import Service, Stack, StackPlan
 from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
@@ -278,7 +278,7 @@ class _Bench:
 class _Memory:
     """The most resident memory of a part while this is open."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: ServiceProcess) -> None:
         self._part = part
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)

@@ -26,7 +26,7 @@ import uvloop
 
 from benchmarks.http_load import Outcome, drive, post
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, Part, free_port, kafka_missing
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, ServiceProcess, free_port, kafka_missing
 from ingest.admission.tokens import issue, keygen
 from ingest.runtime.clock import system_clock
 
@@ -78,7 +78,7 @@ class Round:
 class Drives:
     """The rounds of every server, in turns."""
 
-    def __init__(self, servers: Mapping[str, Part], connections: int) -> None:
+    def __init__(self, servers: Mapping[str, ServiceProcess], connections: int) -> None:
         self._servers = servers
         self._connections = connections
         self.rounds: dict[str, list[Round]] = {}
@@ -115,7 +115,7 @@ class Drives:
 
 
 async def _measure(
-    servers: Mapping[str, Part], keys: Path, round_s: float, rounds: int, connections: int
+    servers: Mapping[str, ServiceProcess], keys: Path, round_s: float, rounds: int, connections: int
 ) -> dict[str, Any]:
     singles, batches = _single_requests(keys), _batch_requests(keys)
     drives = Drives(servers, connections)
@@ -155,7 +155,7 @@ async def _measure(
     }
 
 
-def _cpu_s(part: Part) -> float:
+def _cpu_s(part: ServiceProcess) -> float:
     """CPU that a server has had, in seconds."""
     if part.process is None:
         return 0.0
@@ -215,13 +215,13 @@ def _broker(folder: Path, address: str) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Part]:
+def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
     port = free_port()
     command = [sys.executable, "-m", "deploy", "ingest"]
     if name != "ingest":
         command = [sys.executable, "-m", "benchmarks.ingest_servers", name]
     root = str(Path(__file__).resolve().parents[1])
-    with Part(
+    with ServiceProcess(
         name,
         command,
         folder=folder / name,
@@ -231,7 +231,7 @@ def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator
         yield part
 
 
-async def _soak(part: Part, keys: Path, seconds: float, connections: int, rate: float) -> dict[str, Any]:
+async def _soak(part: ServiceProcess, keys: Path, seconds: float, connections: int, rate: float) -> dict[str, Any]:
     """Half load for minutes. Memory is compared from the first fifth's end on: until then caches fill."""
     load = asyncio.create_task(
         drive(part.port, _single_requests(keys), seconds=seconds, connections=connections, rate=rate)
@@ -249,7 +249,7 @@ async def _soak(part: Part, keys: Path, seconds: float, connections: int, rate: 
     }
 
 
-def _memory_mb(part: Part) -> float:
+def _memory_mb(part: ServiceProcess) -> float:
     if part.process is None:
         return 0.0
     status = Path(f"/proc/{part.process.pid}/status").read_text()

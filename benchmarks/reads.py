@@ -29,7 +29,7 @@ from hdrh.histogram import HdrHistogram
 from benchmarks import reads_month
 from benchmarks.http_load import Outcome, drive
 from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, MEMBERS, THINGS, WATCHED
-from deploy.stack.embedded import EmbeddedWarehouse, Part, free_port
+from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess, free_port
 from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock
 from warehouse.storage.client import Warehouse, named
@@ -71,18 +71,20 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
 
 
 @contextmanager
-def _api(folder: Path, url: str, name: str, environment: Mapping[str, str]) -> Iterator[Part]:
+def _api(folder: Path, url: str, name: str, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
     port = free_port()
     told = {**environment, "FLATTR_WAREHOUSE": url, "FLATTR_API_PORT": str(port), "PYTHONPATH": _root()}
     command = [sys.executable, "-m", "deploy", "api"]
-    with Part(name, command, folder=folder / name, port=port, environment=told) as part:
+    with ServiceProcess(name, command, folder=folder / name, port=port, environment=told) as part:
         yield part
 
 
 @contextmanager
 def _writing(folder: Path, url: str) -> Iterator[None]:
     command = [sys.executable, "-m", "benchmarks.reads_month", url]
-    part = Part("writer", command, folder=folder / "writer", port=free_port(), environment={"PYTHONPATH": _root()})
+    part = ServiceProcess(
+        "writer", command, folder=folder / "writer", port=free_port(), environment={"PYTHONPATH": _root()}
+    )
     part.launch()
     try:
         yield
@@ -104,7 +106,7 @@ def _thing_ids(count: int) -> list[str]:
     return [md5(str(random.randrange(THINGS)).encode(), usedforsecurity=False).hexdigest() for _ in range(count)]
 
 
-def _cpu_s(part: Part) -> float:
+def _cpu_s(part: ServiceProcess) -> float:
     if part.process is None:
         raise RuntimeError(f"{part.name} does not run")
     fields = Path(f"/proc/{part.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
@@ -114,7 +116,7 @@ def _cpu_s(part: Part) -> float:
 class Measure:
     """The running parts, and processor time beside what they answer."""
 
-    def __init__(self, server: Part, api: Part, uncached: Part, seconds: float) -> None:
+    def __init__(self, server: ServiceProcess, api: ServiceProcess, uncached: ServiceProcess, seconds: float) -> None:
         self.server = server
         self.api = api
         self._uncached = uncached

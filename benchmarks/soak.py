@@ -30,7 +30,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from deploy.cli.promises import check_answers
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.load.run import Load, run_load
-from deploy.stack.embedded import ApacheKafka, Part, kafka_missing
+from deploy.stack.embedded import ApacheKafka, ServiceProcess, kafka_missing
 from deploy.stack.supervisor import Stack, StackPlan
 from warehouse.counts.equations import KafkaLog, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse
@@ -88,7 +88,7 @@ def run(
 
 
 def _watch(
-    stack: Stack, parts: dict[str, Part], plan: LoadPlan, every_s: float, say: Callable[[str], None]
+    stack: Stack, parts: dict[str, ServiceProcess], plan: LoadPlan, every_s: float, say: Callable[[str], None]
 ) -> Iterator[Any]:
     """Samples while the load runs, then its result. A part that dies ends the run: restarts are chaos' business."""
     began = time.monotonic()
@@ -105,7 +105,7 @@ def _watch(
         yield load.result()
 
 
-def _sample(stack: Stack, parts: dict[str, Part], at_s: float) -> Sample:
+def _sample(stack: Stack, parts: dict[str, ServiceProcess], at_s: float) -> Sample:
     lag: dict[str, list[float]] = {"records": [0.0], "seconds": [0.0]}
     state = 0.0
     with urllib.request.urlopen(f"{stack.services['streams'].url}/metrics", timeout=10) as answer:  # noqa: S310 - http
@@ -125,7 +125,7 @@ def _sample(stack: Stack, parts: dict[str, Part], at_s: float) -> Sample:
     )
 
 
-def _memory_mb(part: Part) -> float:
+def _memory_mb(part: ServiceProcess) -> float:
     """Resident memory of a part and its children."""
     if part.process is None:
         return 0.0

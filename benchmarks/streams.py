@@ -28,7 +28,15 @@ from aiokafka import AIOKafkaProducer
 
 from benchmarks.streams_traffic import MEMBERS, by_partition, fill, lines
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, free_port, kafka_missing
+from deploy.stack.embedded import (
+    ROOT,
+    ApacheKafka,
+    EmbeddedBroker,
+    EmbeddedWarehouse,
+    ServiceProcess,
+    free_port,
+    kafka_missing,
+)
 from ingest.contract.month import month_of
 from ingest.contract.position import position
 from ingest.runtime.clock import system_clock
@@ -140,10 +148,10 @@ class _Bench:
         return clicks / (last - first)
 
     @contextmanager
-    def worker(self, warehouse: Warehouse, topic: str, epoch: int = 0) -> Iterator[Part]:
+    def worker(self, warehouse: Warehouse, topic: str, epoch: int = 0) -> Iterator[ServiceProcess]:
         """`flattr streams` with its defaults."""
         port = free_port()
-        worker = Part(
+        worker = ServiceProcess(
             f"streams-{self.databases}", [sys.executable, "-c", "from deploy.cli.main import main; main()", "streams"],
             folder=self.folder, port=port,
             environment={
@@ -322,7 +330,7 @@ async def _watch(
         await asyncio.sleep(0.01)
 
 
-def _wait(look: Callable[[], object], alive: Part, timeout_s: float = 600) -> float:
+def _wait(look: Callable[[], object], alive: ServiceProcess, timeout_s: float = 600) -> float:
     """The time at which it was so."""
     deadline = time.monotonic() + timeout_s
     while not look():
@@ -332,7 +340,7 @@ def _wait(look: Callable[[], object], alive: Part, timeout_s: float = 600) -> fl
     return time.time()
 
 
-def recovered_at(worker: Part) -> float:
+def recovered_at(worker: ServiceProcess) -> float:
     """When the worker logged that it has its state and counts from now on; 0 before."""
     for line in worker.log.read_text(errors="replace").splitlines():
         if '"state recovered"' in line:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from aiokafka import AIOKafkaProducer
 
 from ingest.contract.thing import thing_id
-from streams.clicks.string_columns import Names
+from streams.clicks.string_columns import StringColumn
 
 REPEATS = 0.05
 MEMBERS = 200_000
@@ -42,7 +42,7 @@ def lines(count: int, *, at_ms: int, seed: int) -> Iterator[tuple[str, bytes]]:
 
 def by_partition(clicks: Sequence[tuple[str, bytes]], partitions: int) -> dict[int, list[bytes]]:
     """The lines of each partition, in order."""
-    numbers = Names.of([member for member, _ in clicks]).partitions(partitions)
+    numbers = StringColumn.of([member for member, _ in clicks]).partitions(partitions)
     lanes: dict[int, list[bytes]] = {}
     for number, (_, line) in zip(numbers.tolist(), clicks, strict=True):
         lanes.setdefault(number, []).append(line)

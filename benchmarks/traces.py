@@ -11,12 +11,12 @@ from typing import Any, Final
 
 from deploy.stack.embedded import HOST, free_port
 from ingest.admission.caller import Admission
-from ingest.admission.rate_limit import Limits
+from ingest.admission.rate_limit import RateLimits
 from ingest.admission.request import Request
 from ingest.admission.tokens import Tokens, issue, keygen
 from ingest.admission.validate import Validator
-from ingest.http.beacon import CLICKS, Beacon, Parts
-from ingest.http.refused_input import Kept
+from ingest.http.beacon import CLICKS, Beacon, Services
+from ingest.http.refused_input import RefusedInput
 from ingest.log.lane import Placed
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
@@ -59,17 +59,17 @@ def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
     return {f"{name}_us": round(min(figures), 2) for name, figures in took.items()}
 
 
-def _parts(settings: IngestSettings) -> Parts:
+def _parts(settings: IngestSettings) -> Services:
     tokens = Tokens(settings.token_keys, audience="flattr", clock=system_clock)
-    limits, metrics = Limits(), Metrics()
-    return Parts(
+    limits, metrics = RateLimits(), Metrics()
+    return Services(
         settings=settings,
         publisher=_Placing(),  # type: ignore[arg-type] # all that the beacon asks of one here
         admission=Admission(settings, tokens, limits),
         validator=Validator(batch_max_clicks=settings.batch_max_clicks),
         clock=system_clock,
         metrics=metrics,
-        kept=Kept(settings, limits, metrics, system_clock, lambda _: True),
+        kept=RefusedInput(settings, limits, metrics, system_clock, lambda _: True),
     )
 
 

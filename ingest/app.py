@@ -14,13 +14,13 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.types import Receive, Scope, Send
 
 from ingest.admission.caller import Admission
-from ingest.admission.rate_limit import Limits
+from ingest.admission.rate_limit import RateLimits
 from ingest.admission.tokens import Tokens
 from ingest.admission.validate import Validator
-from ingest.http.beacon import PATHS, Beacon, Parts
+from ingest.http.beacon import PATHS, Beacon, Services
 from ingest.http.budgets import Bounds, Budgets
 from ingest.http.openapi import describe_beacon
-from ingest.http.refused_input import Kept
+from ingest.http.refused_input import RefusedInput
 from ingest.http.static_files import add_pages
 from ingest.log.publisher import Publisher
 from ingest.metrics import METRICS_FOLDER, Metrics
@@ -66,7 +66,7 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
         pixel_max_s=settings.pixel_token_max_s,
     )
     folder = os.environ.get(METRICS_FOLDER)
-    limits = Limits(Path(folder) if folder else None)
+    limits = RateLimits(Path(folder) if folder else None)
     traces = traces_from(trace_settings, "ingest")
     publisher = _publisher(settings, clock, metrics, traces)
 
@@ -86,17 +86,18 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    parts = Parts(
+    parts = Services(
         settings=settings,
         publisher=publisher,
         admission=Admission(settings, tokens, limits),
         validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
         clock=clock,
         metrics=metrics,
-        kept=Kept(settings, limits, metrics, clock, publisher.reject),
+        kept=RefusedInput(settings, limits, metrics, clock, publisher.reject),
     )
     app.beacon = _beacon(parts, traces)
-    app.state.budgets = metrics.budgets = Budgets(_bounds(settings), app.beacon.refuse_head)
+    app.state.budgets = budgets = Budgets(_bounds(settings), app.beacon.refuse_head)
+    metrics.connections_now = budgets.now
     describe_beacon(app)
     add_pages(app)
     _add_operating_routes(app, publisher, metrics)
@@ -126,7 +127,7 @@ def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces:
     return TracedPublisher(settings, clock, metrics, traces)
 
 
-def _beacon(parts: Parts, traces: Traces | None) -> Beacon:
+def _beacon(parts: Services, traces: Traces | None) -> Beacon:
     if traces is None:
         return Beacon(parts)
     from ingest.tracing import TracedBeacon

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,6 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
 from ingest.contract.rejection import Reason
-from ingest.http.budgets import Budgets
 
 #: Where workers put their numbers, so that any of them can answer for all. Set by ingest/serve.py, never by hand.
 METRICS_FOLDER: Final = "FLATTR_INGEST_METRICS_FOLDER"
@@ -111,8 +110,8 @@ class Metrics:
         self.rejections_kept = self.rejections_dropped = 0
         self.spooled = self.replayed = self.spool_damaged_bytes = self.spool_damaged_segments = 0
         self.queued_bytes = self.broker_up = self.spool_bytes = self.spool_clicks = 0
-        #: Counts connections and what they hold.
-        self.budgets: Budgets | None = None
+        #: How many connections there are, the bytes they hold, how many were ended to make room.
+        self.connections_now: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
         #: Every reason from the start, so that a rate over a rare one is not a gap.
         self.refused = dict.fromkeys(Reason, 0)
         self.answer_seconds = Buckets(_SECONDS)
@@ -138,13 +137,14 @@ class Metrics:
         return total._samples()  # noqa: SLF001 - of the same class
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {name: value for name, value in self.__dict__.items() if name not in ("registry", "_folder", "budgets")}
-        budgets = self.budgets
-        return state | {
-            "connections": len(budgets.clients) if budgets else 0,
-            "held_bytes": budgets.bytes if budgets else 0,
-            "connections_ended": budgets.gave_way if budgets else 0,
+        state = {
+            name: value
+            for name, value in self.__dict__.items()
+            if name not in ("registry", "_folder", "connections_now")
         }
+        return state | dict(
+            zip(("connections", "held_bytes", "connections_ended"), self.connections_now(), strict=True)
+        )
 
     def _others(self) -> Iterator[dict[str, Any]]:
         for path in self._folder.iterdir() if self._folder else ():

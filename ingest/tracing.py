@@ -9,8 +9,8 @@ from opentelemetry.trace import SpanKind, get_current_span, use_span
 
 from ingest.admission.request import Request
 from ingest.contract.rejection import Reason
-from ingest.http.beacon import Beacon, Headers, Parts, Reply
-from ingest.log.lane import Chunk, Placed
+from ingest.http.beacon import Beacon, Headers, Reply, Services
+from ingest.log.lane import Placed, RequestClicks
 from ingest.log.producer import BrokerUnavailable, RecordHeaders
 from ingest.log.publisher import Publisher
 from ingest.metrics import Metrics
@@ -64,7 +64,7 @@ class RequestTrace:
 class TracedBeacon(Beacon):
     """A beacon that draws some of its requests for a trace."""
 
-    def __init__(self, parts: Parts, traces: Traces) -> None:
+    def __init__(self, parts: Services, traces: Traces) -> None:
         super().__init__(parts)
         self._traces = traces
         self._trace: RequestTrace | None = None
@@ -106,7 +106,7 @@ class TracedPublisher(Publisher):
         super().__init__(settings, clock, metrics)
         self._traces = traces
 
-    async def _send_block(self, partition: int, chunks: list[tuple[int, Chunk]]) -> None:
+    async def _send_block(self, partition: int, chunks: list[tuple[int, RequestClicks]]) -> None:
         requests = [chunk.answer.span for _, chunk in chunks if isinstance(chunk.answer, RequestTrace)]
         if not requests:
             await super()._send_block(partition, chunks)

@@ -19,18 +19,18 @@ import structlog
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
+from faust.types.auth import CredentialsT
 
 from ingest.contract.position import position
 from ingest.runtime.clock import clock_from
 from ingest.runtime.kafka_settings import client_security
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
-from streams.broker import credentials
 from streams.counting.count_batch import rules_from
 from streams.errors import StreamStopped
 from streams.operating.health import Health
 from streams.operating.lag import Lag
-from streams.operating.malformed_guard import MalformedWatch
+from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline, patiently
 from streams.settings import StreamsSettings
@@ -185,7 +185,7 @@ class Worker:
             drain_s=settings.streams_drain_s,
             fail=self.fail,
             memory=self.memory,
-            malformed=MalformedWatch(settings.streams_malformed_max),
+            malformed=MalformedGuard(settings.streams_malformed_max),
             metrics=self.metrics,
             traces=self.traces,
         )
@@ -197,7 +197,7 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
     """Faust's settings: no tables, no leader topic, no web server of its own, our session timeout."""
     return {
         "broker": [f"kafka://{address.strip()}" for address in settings.broker.split(",")],
-        "broker_credentials": credentials(settings),
+        "broker_credentials": _credentials(settings),
         "broker_session_timeout": settings.streams_session_timeout_s,
         "broker_heartbeat_interval": settings.streams_session_timeout_s / 3,
         "broker_commit_interval": 1.0,
@@ -241,3 +241,17 @@ def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _
     """A worker for the topic as it stands at the broker."""
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
     return Worker(settings, partitions, after_step)
+
+
+def _credentials(settings: StreamsSettings) -> CredentialsT | None:
+    """What Faust shows the broker; None when there is nothing to show."""
+    client = client_security(settings)
+    context = client.get("ssl_context")
+    if "sasl_mechanism" in client:
+        return faust.SASLCredentials(
+            username=client["sasl_plain_username"],
+            password=client["sasl_plain_password"],
+            mechanism=client["sasl_mechanism"],
+            ssl_context=context,
+        )
+    return faust.SSLCredentials(context) if context else None

@@ -25,9 +25,9 @@ from ingest.contract.position import epoch_of, offset_of
 from ingest.runtime.tracing import Traces
 from streams.clicks.pseudonyms import ErasureList
 from streams.clicks.rejections import rejections
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.errors import LogMismatch, StreamStopped
-from streams.operating.malformed_guard import MalformedWatch
+from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
 from streams.operating.tracing import BatchTrace, batch_trace
 from streams.precompile import warm_up
@@ -72,14 +72,14 @@ class Pipeline:
         self,
         warehouse: Warehouse,
         writer: Writer,
-        rules: Rules,
+        rules: CountingRules,
         clock: Callable[[], int],
         *,
         flush_ms: int,
         flush_bytes: int,
         drain_s: float,
         fail: Callable[[StreamStopped], None],
-        malformed: MalformedWatch,
+        malformed: MalformedGuard,
         memory: Memory = UNBOUNDED,
         metrics: Metrics,
         traces: Traces | None = None,

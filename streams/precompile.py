@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.clicks.string_columns import Names
+from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count
 from streams.counting.dedupe import judge
 from streams.recovery import PACKED_BYTES, months_from
@@ -22,7 +22,7 @@ def warm_up() -> None:
     month.retimed.values(zeros, zeros)
     months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
     month.flattrs.reserve(1000)
-    names = Names.of([""])
+    names = StringColumn.of([""])
     names.hashes(IdentityKey.random())
     names.partitions(1)
     names.packed(np.zeros(1, np.int64))

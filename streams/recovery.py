@@ -7,24 +7,25 @@ counted clicks are kept, so that their replay is not taken for a duplicate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import structlog
 
-from streams.ahead import read_ahead
-from streams.clicks.pseudonyms import NOBODY, Erased
-from streams.counting.dedupe import SEEN_BIT
+from streams.clicks.pseudonyms import NOBODY, Pseudonyms
 from streams.counting.merge_rows import by_partition, take_in
 from streams.sink.flush_rows import Rows
 from streams.state.memory import UNBOUNDED, Memory
 from streams.state.partition import NO_POSITION, PAIR_STIR, TALLIES, MonthState, PartitionState
+from streams.state.word import SEEN_BIT
 from warehouse.storage.client import Row, Warehouse, named
 
+T = TypeVar("T")
+_END: Final[Any] = object()
 _log = structlog.get_logger()
 #: Bytes of a value in each column of flattrs_of_partitions.sql.
 PACKED_BYTES: Final = (16, 16, 16, 8, 8)
@@ -55,7 +56,7 @@ class Recovery:
         warehouse: Warehouse,
         partitions: int,
         write: Callable[[Rows], None],
-        erased: Callable[[], Erased],
+        erased: Callable[[], Pseudonyms],
         memory: Memory = UNBOUNDED,
     ) -> None:
         self._erased = erased
@@ -74,7 +75,7 @@ class Recovery:
             if self._erased().rows == erased.rows:
                 return loaded
 
-    def _load(self, states: Sequence[PartitionState], month: int, erased: Erased) -> list[MonthState]:
+    def _load(self, states: Sequence[PartitionState], month: int, erased: Pseudonyms) -> list[MonthState]:
         numbers = [state.number for state in states]
         which = {"month": month, "numbers": numbers, "partitions": self._partitions}
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
@@ -100,7 +101,7 @@ def months_from(
     counted: Mapping[int, int],
     *,
     memory: Memory = UNBOUNDED,
-    erased: Erased = NOBODY,
+    erased: Pseudonyms = NOBODY,
 ) -> dict[int, MonthState]:
     """Build a month of each partition from blocks of flattrs_of_partitions.sql, rows merged or not, in any order.
 
@@ -149,7 +150,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
     month: int,
     counted_until: int,
     newer: Sequence[Row],
-    erased: Erased = NOBODY,
+    erased: Pseudonyms = NOBODY,
 ) -> Rows:
     """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
     newer = [(erased.name(member_id, month), *rest) for member_id, *rest in newer]
@@ -166,7 +167,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
     return _counts_of(partition, month, loaded, newer, erased)
 
 
-def _pack(row: Row, erased: Erased) -> tuple[int, ...]:
+def _pack(row: Row, erased: Pseudonyms) -> tuple[int, ...]:
     """The words of a row with names, as flattrs_of_partitions.sql gives them, without its partition."""
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
@@ -183,7 +184,7 @@ def _thing(thing_id: bytes) -> tuple[int, int]:
     return int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
 
 
-def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row], erased: Erased) -> Rows:
+def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row], erased: Pseudonyms) -> Rows:
     """Counts of all creators, things and pairs that the rows are of, as of the last that changed each."""
     creators: dict[str, int] = {}
     things: dict[tuple[str, bytes], int] = {}
@@ -212,3 +213,16 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[R
             flattrs=[flattrs], position=[at],
         )  # fmt: skip
     return rows
+
+
+def read_ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
+    """Yield the items, up to ``most`` of them fetched in a thread before they are asked for.
+
+    Raises what the iteration raises. An iteration that is given up ends when its next item has come.
+    """
+    source = iter(items)
+    with ThreadPoolExecutor(1, "read-ahead") as thread:
+        waiting = [thread.submit(next, source, _END) for _ in range(most)]
+        while (item := waiting.pop(0).result()) is not _END:
+            waiting.append(thread.submit(next, source, _END))
+            yield item

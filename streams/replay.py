@@ -13,7 +13,7 @@ from ingest.contract.month import month_after, month_before, month_start_ms
 from ingest.contract.position import epoch_of, offset_of, position
 from ingest.runtime.kafka_settings import client_security
 from streams.clicks.pseudonyms import ErasureList
-from streams.counting.count_batch import Rules, count_records, rules_from
+from streams.counting.count_batch import CountingRules, count_records, rules_from
 from streams.errors import StreamStopped
 from streams.recovery import load_partition, take_in_retimed
 from streams.settings import StreamsSettings
@@ -93,7 +93,9 @@ def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
         warehouse.insert("replayed_flattrs", rows.block("flattrs", month))
 
 
-def _decided_before(warehouse: Warehouse, rules: Rules, month: int, number: int, start: int) -> dict[int, MonthState]:
+def _decided_before(
+    warehouse: Warehouse, rules: CountingRules, month: int, number: int, start: int
+) -> dict[int, MonthState]:
     """A partition's months, empty but for what was decided of clicks where the log does not tell it any more.
 
     Of a log that was cut, or made anew, the attempts may be gone by which later ones went (streams/counting/decide.py).
@@ -108,7 +110,9 @@ def _decided_before(warehouse: Warehouse, rules: Rules, month: int, number: int,
     return months
 
 
-async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[PartitionState], month: int) -> Ranges:
+async def _ranges(
+    consumer: AIOKafkaConsumer, rules: CountingRules, counted: list[PartitionState], month: int
+) -> Ranges:
     """What to read of each partition: from the log's start to progress.
 
     A log that was cut must be cut before the month began: clicks come after they are clicked.
@@ -131,7 +135,7 @@ async def _ranges(consumer: AIOKafkaConsumer, rules: Rules, counted: list[Partit
 
 async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, from where, and whom to tell
     consumer: AIOKafkaConsumer,
-    rules: Rules,
+    rules: CountingRules,
     ranges: Ranges,
     known: Callable[[int, int], dict[int, MonthState]],
     write: Callable[[Rows], None],

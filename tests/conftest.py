@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
-from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, Part, kafka_missing
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess, kafka_missing
 from tests.support import optional
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
@@ -150,10 +150,10 @@ def own_kafka(tmp_path: Path, apache_kafka: type[ApacheKafka]) -> Iterator[Apach
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def broker(request: pytest.FixtureRequest) -> Part:
+def broker(request: pytest.FixtureRequest) -> ServiceProcess:
     """Each broker in turn, by its address."""
     name = "embedded_broker" if request.param == "embedded" else "kafka"
-    part: Part = request.getfixturevalue(name)
+    part: ServiceProcess = request.getfixturevalue(name)
     return part
 
 

@@ -7,17 +7,14 @@ from typing import Final
 from aiokafka.errors import KafkaError
 from pydantic import ValidationError
 
+from deploy.errors import CommandFailed
 from deploy.provision.acl import AclError
 from deploy.provision.topics import TopicError
-from deploy.stack.embedded import KafkaMissing, PartFailed
+from deploy.stack.embedded import KafkaMissing, ServiceFailed
 from streams.errors import StreamStopped
 from warehouse.keys import KeysError
+from warehouse.payout.errors import PayoutError
 from warehouse.storage.errors import WarehouseError
-
-
-class CommandFailed(Exception):
-    """A command cannot do what it was asked; the message says why and what to do."""
-
 
 EXPECTED: Final = (
     AclError,
@@ -25,7 +22,8 @@ EXPECTED: Final = (
     KafkaError,
     KafkaMissing,
     KeysError,
-    PartFailed,
+    PayoutError,
+    ServiceFailed,
     StreamStopped,
     TopicError,
     ValidationError,

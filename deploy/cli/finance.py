@@ -52,7 +52,7 @@ def log_ends() -> LogEnds:
 
 def closed(month: str) -> Proof:
     """The proof of a closed month. Raises ``CommandFailed`` while it is open."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
 

@@ -1,4 +1,4 @@
-"""What clients were promised, against what became of it: `flattr verify --answers`. See warehouse/counts/equations.py."""
+"""What clients were promised, against what became of it: `flattr verify --answers`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 from deploy.proving.load.answers import read_answers
-from warehouse.counts.equations import Check, Reached, known
+from warehouse.counts.equations import Equation, Reached, known
 from warehouse.storage.client import Warehouse
 
 
-def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: int | None = None) -> Check:
+def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: int | None = None) -> Equation:
     """Compare what clients were promised (`flattr load --answers`) with what became of it, as far as it is counted.
 
     ``most`` looks up so many at most, evenly drawn: click ids are random, so every n-th of the sorted ones.
@@ -26,4 +26,4 @@ def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: in
                 ids.add(receipt["click_id"].replace("-", ""))
     if most is not None:
         ids = set(sorted(ids)[:: max(1, len(ids) // most)])
-    return Check("clicks acknowledged = those that the warehouse knows", len(ids), len(known(warehouse, ids)))
+    return Equation("clicks acknowledged = those that the warehouse knows", len(ids), len(known(warehouse, ids)))

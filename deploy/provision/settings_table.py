@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from deploy.cli.api_server import ApiServerSettings
+from deploy.api_server import ApiServerSettings
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings

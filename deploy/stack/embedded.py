@@ -37,7 +37,7 @@ _FIRST_OUTGOING_PORT: Final = 32_768
 _port_numbers: Final = itertools.count(secrets.randbelow(1 << 16))
 
 
-class PartFailed(RuntimeError):
+class ServiceFailed(RuntimeError):
     """A part did not start or died: the message names it, its log and the last lines."""
 
 
@@ -69,7 +69,7 @@ def die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Part:
+class ServiceProcess:
     """One child process with a log file and a port that tells when it is ready."""
 
     def __init__(
@@ -97,10 +97,12 @@ class Part:
     def launch(self) -> None:
         """Start the process and do not wait for it. Call from a thread that lives as long as the part shall.
 
-        Raises ``PartFailed`` when somebody else listens on its port: that would look ready and be another's.
+        Raises ``ServiceFailed`` when somebody else listens on its port: that would look ready and be another's.
         """
         if self.listens():
-            raise PartFailed(f"{self.name} cannot start: something else listens on {self.address}; choose another port")
+            raise ServiceFailed(
+                f"{self.name} cannot start: something else listens on {self.address}; choose another port"
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(  # noqa: S603 - our own command line
@@ -119,19 +121,19 @@ class Part:
         return self.listens()
 
     def wait_ready(self, timeout_s: float = 60) -> None:
-        """Wait until the part can be used. Raises ``PartFailed`` when it dies first or takes longer."""
+        """Wait until the part can be used. Raises ``ServiceFailed`` when it dies first or takes longer."""
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if self.process is None or self.process.poll() is not None:
                 code = self.process.returncode if self.process else None
-                raise PartFailed(f"{self.name} ended with code {code}.\n{self.tail()}")
+                raise ServiceFailed(f"{self.name} ended with code {code}.\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
-                raise PartFailed(f"{self.name} was not ready within {timeout_s:.0f} s.\n{self.tail()}")
+                raise ServiceFailed(f"{self.name} was not ready within {timeout_s:.0f} s.\n{self.tail()}")
             time.sleep(0.02)
 
     def start(self) -> Self:
-        """Start and wait until the part can be used. Raises ``PartFailed``."""
+        """Start and wait until the part can be used. Raises ``ServiceFailed``."""
         self.launch()
         self.wait_ready()
         return self
@@ -179,7 +181,7 @@ class Part:
         self.stop()
 
 
-class EmbeddedBroker(Part):
+class EmbeddedBroker(ServiceProcess):
     """Tansu with its log in memory, on a free port unless told otherwise."""
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
@@ -206,7 +208,7 @@ class EmbeddedBroker(Part):
         )
 
 
-class EmbeddedWarehouse(Part):
+class EmbeddedWarehouse(ServiceProcess):
     """The ClickHouse engine of chdb-core, listening. Data under ``folder/data`` survive kill -9."""
 
     def __init__(
@@ -285,7 +287,7 @@ def kafka_missing() -> str | None:
     return None
 
 
-class ApacheKafka(Part):
+class ApacheKafka(ServiceProcess):
     """One KRaft node of Apache Kafka, broker and controller in one, on free ports."""
 
     def __init__(self, folder: Path, *, port: int | None = None, name: str = "kafka") -> None:
@@ -329,7 +331,7 @@ class ApacheKafka(Part):
         ]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)  # noqa: S603 - our own command line
         if done.returncode != 0:
-            raise PartFailed(f"kafka could not format {self.folder / 'data'}:\n{done.stderr.decode()[-2000:]}")
+            raise ServiceFailed(f"kafka could not format {self.folder / 'data'}:\n{done.stderr.decode()[-2000:]}")
 
     def _properties(self) -> str:
         return f"""process.roles=broker,controller

@@ -24,7 +24,15 @@ from types import TracebackType
 from typing import IO, Final, Self
 
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
-from deploy.stack.embedded import HOST, ROOT, EmbeddedBroker, EmbeddedWarehouse, Part, PartFailed, free_port
+from deploy.stack.embedded import (
+    HOST,
+    ROOT,
+    EmbeddedBroker,
+    EmbeddedWarehouse,
+    ServiceFailed,
+    ServiceProcess,
+    free_port,
+)
 from deploy.stack.running import remove_environment, write_environment
 from ingest.admission.tokens import keygen
 from warehouse.storage.client import Warehouse, masked
@@ -59,7 +67,7 @@ class StackPlan:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-class Service(Part):
+class Service(ServiceProcess):
     """One of our own processes, ready when ``/ready`` says so."""
 
     def __init__(self, name: str, *, folder: Path, port: int, environment: dict[str, str]) -> None:
@@ -88,7 +96,7 @@ class Service(Part):
 class Stack:
     """All parts of one plan. Use as a context: leaving it stops everything.
 
-    ``say`` is told each event in one line. Raises ``PartFailed`` when a part cannot be started.
+    ``say`` is told each event in one line. Raises ``ServiceFailed`` when a part cannot be started.
     """
 
     def __init__(self, plan: StackPlan, say: Callable[[str], None] = print) -> None:
@@ -175,10 +183,10 @@ class Stack:
     def watch(self) -> Iterator[str]:
         """Look at every part once; restart a dead service and yield its name.
 
-        Raises ``PartFailed`` when the broker is gone (its memory went with it) or a service keeps dying.
+        Raises ``ServiceFailed`` when the broker is gone (its memory went with it) or a service keeps dying.
         """
         if self.broker and not self.broker.running():
-            raise PartFailed(
+            raise ServiceFailed(
                 f"the embedded broker died, and the clicks it held in memory with it.\n{self.broker.tail()}"
             )
         for part in (self.warehouse, *self.services.values()):
@@ -205,7 +213,9 @@ class Stack:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise PartFailed(f"another stack runs in {self._shown(self.folder)}: stop it, or choose --data") from None
+            raise ServiceFailed(
+                f"another stack runs in {self._shown(self.folder)}: stop it, or choose --data"
+            ) from None
 
     def _start_broker(self) -> None:
         if self.plan.broker:
@@ -230,7 +240,7 @@ class Stack:
         ((newest, partitions),) = warehouse.rows("SELECT max(bitShiftRight(position, 56)), count() FROM progress")
         epoch = int(newest) + 1 if partitions else 0
         if epoch > EPOCH_MAX:
-            raise PartFailed(
+            raise ServiceFailed(
                 f"{self._shown(self.folder)} has seen {EPOCH_MAX} restarts of the embedded broker: remove it"
             )
         return epoch
@@ -255,12 +265,12 @@ class Stack:
         if not self.token_keys.exists():
             keygen(self.token_keys, algorithm="HS256", kid="1")
 
-    def _restart(self, part: Part) -> None:
+    def _restart(self, part: ServiceProcess) -> None:
         times = self._restarts.setdefault(part.name, deque(maxlen=RESTARTS_MAX))
         now = time.monotonic()
         code = part.process.returncode if part.process else None
         if len(times) == RESTARTS_MAX and now - times[0] < RESTART_WINDOW_S:
-            raise PartFailed(
+            raise ServiceFailed(
                 f"{part.name} died {RESTARTS_MAX + 1} times within {RESTART_WINDOW_S:.0f} s.\n{part.tail()}"
             )
         times.append(now)

@@ -11,14 +11,14 @@ from typing import Final
 
 import msgspec
 
-from ingest.admission.rate_limit import Limits
+from ingest.admission.rate_limit import RateLimits
 from ingest.admission.refusal import Refused
 from ingest.admission.request import JSON, Request, body_token
 from ingest.admission.tokens import Pixel, Tokens
 from ingest.admission.validate import Caller
 from ingest.contract.names import IDENTIFIER, identifier
 from ingest.contract.rejection import Reason
-from ingest.runtime.watched_file import FileError, Watched
+from ingest.runtime.watched_file import FileError, WatchedFile
 from ingest.settings import IngestSettings
 
 _NOBODY: Final = Caller("")
@@ -56,7 +56,7 @@ class Admission:
         self,
         settings: IngestSettings,
         tokens: Tokens,
-        limits: Limits,
+        limits: RateLimits,
         *,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -67,7 +67,7 @@ class Admission:
         self._monotonic = monotonic
         secret = settings.gateway_secret
         self._gateway_secret = secret.get_secret_value().encode() if secret else b""
-        self._sites = Watched(settings.sites_file, read_sites, monotonic=monotonic) if settings.sites_file else None
+        self._sites = WatchedFile(settings.sites_file, read_sites, monotonic=monotonic) if settings.sites_file else None
 
     def caller(self, request: Request, body: bytes, media_type: bytes) -> Caller:
         """Who sends this. ``body`` is JSON already, and may carry the token. Raises ``Refused``."""

@@ -77,7 +77,7 @@ class Buckets:
         return idlest, digest
 
 
-class Limits:
+class RateLimits:
     """The buckets of a service: of members and sites, of addresses, and what may be kept of refused input."""
 
     def __init__(self, folder: Path | None = None) -> None:

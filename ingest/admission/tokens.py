@@ -31,7 +31,7 @@ from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, id
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.runtime.clock import Clock
-from ingest.runtime.watched_file import FileError, Watched
+from ingest.runtime.watched_file import FileError, WatchedFile
 
 ALGORITHMS: Final = ("HS256", "EdDSA")
 _TOKEN_MAX_BYTES: Final = 4096
@@ -114,7 +114,7 @@ class Tokens:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the keys. Raises ``FileError``."""
-        self._keys = Watched(path, read_keys, monotonic=monotonic)
+        self._keys = WatchedFile(path, read_keys, monotonic=monotonic)
         self._audience = audience
         self._pixel_audience = pixel_audience(audience)
         self._clock = clock

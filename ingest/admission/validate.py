@@ -22,7 +22,7 @@ from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, UU
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing, plain
 from ingest.contract.times import Time, parse_time, true_time_ms
-from ingest.runtime.aliases import Aliases, Table, thing_id
+from ingest.runtime.aliases import Aliases, AliasTable, thing_id
 
 _ACTIONS: Final = get_args(ActionName)
 _THINGS_REMEMBERED: Final = 65_536
@@ -82,7 +82,7 @@ class Validator:
         self._in_force = self._aliases.look()
 
         @lru_cache(_THINGS_REMEMBERED)
-        def named(table: Table, creator_id: str, sent: str) -> tuple[str, str]:
+        def named(table: AliasTable, creator_id: str, sent: str) -> tuple[str, str]:
             thing = plain(sent)
             return thing, thing_id(creator_id, thing, table)
 

@@ -1,4 +1,4 @@
-"""Where a click stands in its partition's log, as one rising number: 8 bits log epoch, 40 bits offset, 16 bits index."""
+"""Where a click stands in its partition's log, as one number: 8 bits of epoch, 40 of offset, 16 of index."""
 
 from __future__ import annotations
 

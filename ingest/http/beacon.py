@@ -25,7 +25,7 @@ from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.rejection import Reason
 from ingest.contract.times import true_time_ms
-from ingest.http.refused_input import Kept
+from ingest.http.refused_input import RefusedInput
 from ingest.log.lane import Placed
 from ingest.log.publisher import Publisher
 from ingest.metrics import Metrics
@@ -87,7 +87,7 @@ class Taken(msgspec.Struct):
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Services:
     """What the beacon works with."""
 
     settings: IngestSettings
@@ -96,13 +96,13 @@ class Parts:
     validator: Validator
     clock: Clock
     metrics: Metrics
-    kept: Kept
+    kept: RefusedInput
 
 
 class Beacon:
     """Answers requests for /v1/clicks and /v1/click.gif."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Services) -> None:
         self._settings = parts.settings
         self._publisher = parts.publisher
         self._submit = parts.publisher.submit

@@ -1,9 +1,9 @@
 """What one process has for its clients: so many connections, so many bytes of what is unfinished or unanswered.
 
-Both are dealt out by address (ingest/runtime/client_address.py): no address holds more than its share. When something runs out, room is
-made before anybody is refused. Whoever does nothing, or has held most for longest, goes first, from the address that
-holds most; who waits for our answer is never sent away. So a flood of half requests ends its own half requests, and
-a request that is here as a whole is served.
+Both are dealt out by address (ingest/runtime/client_address.py): no address holds more than its share. When
+something runs out, room is made before anybody is refused. Whoever does nothing, or has held most for longest, goes
+first, from the address that holds most; whoever waits for our answer is never sent away. So a flood of half requests
+ends its own half requests, and a request that is here as a whole is served.
 """
 
 from __future__ import annotations
@@ -177,6 +177,10 @@ class Budgets:
         """Forget an address that holds nothing."""
         if not share.connections and not share.bytes:
             self._shares.pop(share.name, None)
+
+    def now(self) -> tuple[int, int, int]:
+        """Connections, the bytes that they hold, and how many connections were ended to make room."""
+        return len(self.clients), self.bytes, self.gave_way
 
     def join(self, client: Client) -> bool:
         """Take a new connection in; False when there is no room for it."""

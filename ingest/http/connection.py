@@ -20,7 +20,7 @@ from typing import Any, Final
 import httptools
 
 from ingest.contract.rejection import Reason
-from ingest.http.lifetime import FULL, NO_HOST, NOWHERE, Life
+from ingest.http.lifetime import FULL, NO_HOST, NOWHERE, Lifetime
 from ingest.http.rfc9112 import END, fault, head_without_upgrade, straddling_end
 from ingest.runtime.client_address import client_address
 
@@ -48,7 +48,7 @@ def server_options(connection: type[Connection], *, drain_s: int) -> dict[str, A
     }
 
 
-class Connection(Life):
+class Connection(Lifetime):
     """One connection, and what is read from it."""
 
     __slots__ = ()

@@ -27,7 +27,7 @@ NO_HOST: Final = b"\0"
 FULL: Final = "this server is full at the moment: come again"
 
 
-class Life(HttpToolsProtocol):
+class Lifetime(HttpToolsProtocol):
     """One connection. The app it serves has ``state.budgets``."""
 
     # uvicorn has as many attributes as Python finds fast by name; these are found by place.

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from typing import Final
 
-from ingest.admission.rate_limit import Limits
+from ingest.admission.rate_limit import RateLimits
 from ingest.admission.refusal import RETRYABLE, Refusal
 from ingest.admission.validate import Caller
 from ingest.contract.rejection import Rejection, encode_rejection
@@ -32,13 +32,13 @@ _MB: Final = 1_000_000
 _AT_ONCE: Final = 1 / 8
 
 
-class Kept:
+class RefusedInput:
     """Passes on what is to be kept."""
 
     def __init__(
         self,
         settings: IngestSettings,
-        limits: Limits,
+        limits: RateLimits,
         metrics: Metrics,
         clock: Clock,
         keep: Callable[[Rejection], bool],

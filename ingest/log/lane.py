@@ -31,7 +31,7 @@ class Placed:
     index: int | None
 
 
-class Chunk:
+class RequestClicks:
     """One request's clicks, encoded, and who is to be told what became of them."""
 
     __slots__ = ("answer", "clicks", "lines")
@@ -55,20 +55,20 @@ class Lane:
     __slots__ = ("_chunks", "filled", "first_at")
 
     def __init__(self) -> None:
-        self._chunks: deque[tuple[int, Chunk]] = deque()
+        self._chunks: deque[tuple[int, RequestClicks]] = deque()
         self.filled = asyncio.Event()
         self.first_at = 0.0
 
-    def put(self, member_hash: int, chunk: Chunk) -> None:
+    def put(self, member_hash: int, chunk: RequestClicks) -> None:
         """Queue a chunk."""
         if not self._chunks:
             self.first_at = asyncio.get_running_loop().time()
             self.filled.set()
         self._chunks.append((member_hash, chunk))
 
-    def take(self) -> list[tuple[int, Chunk]]:
+    def take(self) -> list[tuple[int, RequestClicks]]:
         """The next block's chunks: as many as one record holds."""
-        block: list[tuple[int, Chunk]] = []
+        block: list[tuple[int, RequestClicks]] = []
         length = clicks = 0
         while self._chunks:
             chunk = self._chunks[0][1]
@@ -80,7 +80,7 @@ class Lane:
         self.filled.clear()
         return block
 
-    def empty(self) -> list[tuple[int, Chunk]]:
+    def empty(self) -> list[tuple[int, RequestClicks]]:
         """Everything, at once."""
         chunks = list(self._chunks)
         self._chunks.clear()

@@ -28,10 +28,10 @@ import structlog
 
 from ingest.contract.click import received_until
 from ingest.contract.rejection import Reason, Rejection, encode_rejection
-from ingest.log.lane import Chunk, Lane, Placed
+from ingest.log.lane import Lane, Placed, RequestClicks
 from ingest.log.producer import BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing
 from ingest.log.spool import Record
-from ingest.log.spooler import Keeper, blocks_of
+from ingest.log.spooler import Spooler, blocks_of
 from ingest.metrics import Metrics
 from ingest.runtime.clock import Clock
 from ingest.settings import IngestSettings
@@ -62,7 +62,7 @@ class Publisher:
         self._idle.set()
         self._rejections: asyncio.Queue[bytes] = asyncio.Queue(_REJECTIONS_WAITING_MAX)
         self._tasks: list[asyncio.Task[None]] = []
-        self._keeper: Keeper | None = None
+        self._keeper: Spooler | None = None
 
     @property
     def connected(self) -> bool:
@@ -92,7 +92,7 @@ class Publisher:
             self._broken.set()
         jobs = [self._keep_connected(), self._send_rejections()]
         if self._settings.spool is not None:
-            self._keeper = Keeper(self._settings, self._metrics, interrupted=self._empty_lanes)
+            self._keeper = Spooler(self._settings, self._metrics, interrupted=self._empty_lanes)
             jobs += [self._keeper.write(), self._keeper.replay(self._send_records, self._connected)]
         for job in jobs:
             self._run(job)
@@ -119,9 +119,9 @@ class Publisher:
                 return
             self._queued_bytes += len(lines)
             self._idle.clear()
-            self._lanes[member_hash % len(self._lanes)].put(member_hash, Chunk(lines, clicks, answer))
+            self._lanes[member_hash % len(self._lanes)].put(member_hash, RequestClicks(lines, clicks, answer))
         elif self._keeper is not None:
-            self._keeper.put(member_hash, Chunk(lines, clicks, answer))
+            self._keeper.put(member_hash, RequestClicks(lines, clicks, answer))
         else:
             answer(Reason.BROKER_UNAVAILABLE)
 
@@ -201,7 +201,7 @@ class Publisher:
             if chunks:
                 await self._send_block(partition, chunks)
 
-    async def _send_block(self, partition: int, chunks: list[tuple[int, Chunk]]) -> None:
+    async def _send_block(self, partition: int, chunks: list[tuple[int, RequestClicks]]) -> None:
         try:
             offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
         except BrokerUnavailable as error:
@@ -277,7 +277,7 @@ class Publisher:
                 if isinstance(outcome, BaseException):
                     raise outcome
 
-    def _not_taken(self, chunks: list[tuple[int, Chunk]]) -> None:
+    def _not_taken(self, chunks: list[tuple[int, RequestClicks]]) -> None:
         """The broker did not take them: to the spool, or back to the client."""
         for member_hash, chunk in chunks:
             self._queued_bytes -= len(chunk.lines)

@@ -13,7 +13,7 @@ from typing import Final
 import structlog
 
 from ingest.contract.rejection import Reason
-from ingest.log.lane import BLOCK_MAX_BYTES, Chunk, Placed
+from ingest.log.lane import BLOCK_MAX_BYTES, Placed, RequestClicks
 from ingest.log.producer import BrokerUnavailable
 from ingest.log.spool import Record, SpoolFull, open_slots
 from ingest.metrics import Metrics
@@ -27,7 +27,7 @@ _IN_SPOOL: Final = Placed(None, None, None)
 _log = structlog.get_logger(__name__)
 
 
-class Keeper:
+class Spooler:
     """Writes to this process's slot, and empties it and those that dead processes left.
 
     Chunks come here (``taking``) from when the broker goes until the last records of the spool are on their way
@@ -53,7 +53,7 @@ class Keeper:
         self._pending_max_bytes = settings.queue_max_bytes
         self._metrics = metrics
         self._interrupted = interrupted
-        self._pending: list[tuple[int, Chunk]] = []
+        self._pending: list[tuple[int, RequestClicks]] = []
         self._pending_bytes = 0
         self._finishing = False
         self._wanted = asyncio.Event()
@@ -75,7 +75,7 @@ class Keeper:
         """Whether it takes nothing more."""
         return self._own.waiting_bytes + self._pending_bytes >= self._max_bytes
 
-    def put(self, member_hash: int, chunk: Chunk) -> None:
+    def put(self, member_hash: int, chunk: RequestClicks) -> None:
         """Keep a chunk; its answer comes when the disk has it, or that there is no room."""
         length = len(chunk.lines)
         if self._own.waiting_bytes + self._pending_bytes + length > self._max_bytes or (

@@ -21,7 +21,7 @@ from ingest.contract import thing as things
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text, parse_month
 from ingest.contract.thing import canonical, is_address
 from ingest.runtime.clock import Clock, system_clock
-from ingest.runtime.watched_file import FileError, Watched
+from ingest.runtime.watched_file import FileError, WatchedFile
 
 _log = structlog.get_logger(__name__)
 
@@ -30,7 +30,7 @@ class AliasError(FileError):
     """The alias table would send a thing in circles, or names what is no canonical address."""
 
 
-class Table:
+class AliasTable:
     """What is replaced at one time. Two tables are never equal: whoever remembers names remembers whose they are."""
 
     __slots__ = ("pairs",)
@@ -114,20 +114,20 @@ class Schedule:
     def __init__(self, pairs_by_month: Mapping[int, Mapping[str, str]]) -> None:
         """Make the tables. Raises ``AliasError``."""
         self._months: list[int] = []
-        self._tables: list[Table] = []
+        self._tables: list[AliasTable] = []
         for month in sorted(pairs_by_month):
             if not self._tables or self._tables[-1].pairs != pairs_by_month[month]:
                 self._months.append(month)
-                self._tables.append(Table(pairs_by_month[month]))
+                self._tables.append(AliasTable(pairs_by_month[month]))
         self._starts_ms = [month_start_ms(month) if month else 0 for month in self._months]
         #: The one table of all times, where there is but one.
         self.only = self._tables[0] if len(self._tables) == 1 else None
 
-    def at(self, at_ms: int) -> Table:
+    def at(self, at_ms: int) -> AliasTable:
         """The table for what was clicked then."""
         return self.only or self._tables[bisect_right(self._starts_ms, at_ms) - 1]
 
-    def in_month(self, month: int) -> Table:
+    def in_month(self, month: int) -> AliasTable:
         """The table of a month such as 202611."""
         return self.only or self._tables[bisect_right(self._months, month) - 1]
 
@@ -168,7 +168,7 @@ class Aliases:
     ) -> None:
         """Read the file, if there is one. Raises ``FileError``."""
         self._clock = clock
-        self._watched = None if path is None else Watched(path, read_aliases, monotonic=monotonic)
+        self._watched = None if path is None else WatchedFile(path, read_aliases, monotonic=monotonic)
         self.schedule = _schedule(self._watched.value if self._watched else {})
 
     def look(self) -> Schedule:
@@ -196,7 +196,7 @@ class Aliases:
             )
 
 
-def thing_id(creator_id: str, thing: str, table: Table) -> str:
+def thing_id(creator_id: str, thing: str, table: AliasTable) -> str:
     """What a click calls a creator's thing, however it was written. Raises ``ValueError`` when it is no thing."""
     name = canonical(thing)
     if not name:

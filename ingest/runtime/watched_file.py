@@ -18,7 +18,7 @@ class FileError(ValueError):
     """A file that the service needs is missing or malformed; the message says where and what to do."""
 
 
-class Watched(Generic[T]):
+class WatchedFile(Generic[T]):
     """What ``parse`` makes of a file, at most a second behind it.
 
     A file that turns unreadable later leaves the last good value in force, with an error in the log.

@@ -25,10 +25,10 @@ from ingest.contract.position import BLOCK_CLICKS_MAX, index_of, offset_of, posi
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing
 from ingest.contract.times import TIME_END_MS, Time
-from streams.clicks.string_columns import Names, NamesJoined
-from streams.counting.dedupe import UNDO_BIT
+from streams.clicks.string_columns import NamesJoined, StringColumn
 from streams.source.chunk import LogRecord
 from streams.state.hash_table import I64, U64
+from streams.state.word import UNDO_BIT
 
 _DASHES: Final = [8, 13, 18, 23]
 _UUID_LENGTH: Final = 36
@@ -39,7 +39,7 @@ _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 #: 16 bytes each.
 Ids = npt.NDArray[np.void]
-#: An identifier but for its characters: those of a whole column are looked at in one go (``Names.visible``).
+#: An identifier but for its characters: those of a whole column are looked at in one go (``StringColumn.visible``).
 Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 #: In a column of times: the click has none.
 UNSAID: Final = -1
@@ -68,7 +68,7 @@ Verdict = Line | tuple[Reason, str]
 
 
 @dataclass(slots=True)
-class Refused:
+class RefusedLine:
     """One refused click or record: where it stands, when its record is from, why, and its bytes."""
 
     position: int
@@ -88,10 +88,10 @@ class Columns:
     records: Sequence[LogRecord]
     positions: U64
     record_at_ms: I64
-    members: Names
-    creators: Names
-    sites: Names
-    things: Names  # their addresses
+    members: StringColumn
+    creators: StringColumn
+    sites: StringColumn
+    things: StringColumn  # their addresses
     thing_ids: Ids
     click_ids: Ids
     clicked_at_ms: I64
@@ -101,7 +101,7 @@ class Columns:
     client_at_ms: I64 | None
     #: What a version has beside its time: undo, and the click id's hash.
     marks: U64
-    refused: list[Refused]
+    refused: list[RefusedLine]
     #: Once it is decided when they were made (streams/counting/decide.py): that, and their versions.
     times_ms: I64 = field(init=False)
     versions: U64 = field(init=False)
@@ -211,7 +211,7 @@ class _Gathered:
         self._undos += [click.action == "undo" for click in clicks]
 
     def columns(
-        self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[Refused]
+        self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
     ) -> Columns | None:
         """The columns; None when a name is malformed."""
         click_ids = _unhex("".join(self._click_ids), len(positions), dashed=True)
@@ -277,7 +277,7 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
     good: list[Line] = []
     positions: list[int] = []
     times: list[int] = []
-    refused: list[Refused] = []
+    refused: list[RefusedLine] = []
     for record in records:
         start = position(epoch, record.offset, 0)
         for index, verdict, line in _read_record(record, start, refused):
@@ -286,7 +286,7 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
                 positions.append(start + index)
                 times.append(record.timestamp_ms)
             else:
-                refused.append(Refused(start + index, record.timestamp_ms, *verdict, line))
+                refused.append(RefusedLine(start + index, record.timestamp_ms, *verdict, line))
     gathered = _Gathered()
     gathered.add(good)
     laid = gathered.columns(records, np.array(positions, np.uint64), np.array(times, np.int64), refused)
@@ -295,7 +295,7 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
     return laid
 
 
-def _read_record(record: LogRecord, start: int, refused: list[Refused]) -> list[tuple[int, Verdict, bytes]]:
+def _read_record(record: LogRecord, start: int, refused: list[RefusedLine]) -> list[tuple[int, Verdict, bytes]]:
     """Index, verdict and bytes of each click. What a record holds must not depend on its neighbours.
 
     So a record that can be read as a whole is read as a whole here, too.
@@ -309,7 +309,7 @@ def _read_record(record: LogRecord, start: int, refused: list[Refused]) -> list[
     return [(index, _read_line(line), line) for index, line in enumerate(_split(record, start, refused))]
 
 
-def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]:
+def _split(record: LogRecord, start: int, refused: list[RefusedLine]) -> list[bytes]:
     lines = [line for line in record.value.split(b"\n") if line.strip()]
     if 0 < len(lines) <= BLOCK_CLICKS_MAX:
         return lines
@@ -317,7 +317,7 @@ def _split(record: LogRecord, start: int, refused: list[Refused]) -> list[bytes]
         reason, detail = Reason.BLOCK_TOO_LONG, f"{len(lines)} clicks in a block, {BLOCK_CLICKS_MAX} are the most"
     else:
         reason, detail = Reason.BODY_EMPTY, "a record without a click"
-    refused.append(Refused(start, record.timestamp_ms, reason, detail, record.value))
+    refused.append(RefusedLine(start, record.timestamp_ms, reason, detail, record.value))
     return []
 
 

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 import msgspec
 import numpy as np
 
-from streams.clicks.string_columns import Names, name_hash
+from streams.clicks.string_columns import StringColumn, name_hash
 from streams.errors import StreamStopped
 from streams.state.hash_table import U64
 from warehouse.pseudonyms import member_sha256
@@ -35,7 +35,7 @@ class Listed(NamedTuple):
     hash: Hash
 
 
-class Erased:
+class Pseudonyms:
     """The list at one moment, and the key under which names are hashed.
 
     Rows: keyed hash of the id and SHA-256 of it (both hexadecimal), pseudonym, first month that bears it. A row from
@@ -69,7 +69,7 @@ class Erased:
         """The hash of a member's or creator's name."""
         return name_hash(name, self.key)
 
-    def among(self, members: Names, high: U64, low: U64) -> list[Listed]:
+    def among(self, members: StringColumn, high: U64, low: U64) -> list[Listed]:
         """Which of the clicks' members, given by name and hash, are on the list."""
         return [*self._among_keyed(high, low), *self._among_older(members, high)]
 
@@ -80,7 +80,7 @@ class Erased:
         hashes = ((index, (int(high[index]), int(low[index]))) for index in likely)
         return [Listed(index, *self._names[own], own) for index, own in hashes if own in self._names]
 
-    def _among_older(self, members: Names, high: U64) -> list[Listed]:
+    def _among_older(self, members: StringColumn, high: U64) -> list[Listed]:
         if not self._by_sha256:
             return []
         _, firsts, places = np.unique(high, return_index=True, return_inverse=True)
@@ -144,7 +144,7 @@ class _Mention(msgspec.Struct, frozen=True):
 
 _mention = msgspec.json.Decoder(_Mention)
 #: Nobody is erased, and the key is this process's own: for a state that is not read from a warehouse.
-NOBODY: Final = Erased(IdentityKey.random())
+NOBODY: Final = Pseudonyms(IdentityKey.random())
 
 
 class ErasureList:
@@ -160,14 +160,14 @@ class ErasureList:
         self._known = NOBODY
         self._read_at = float("-inf")
 
-    def current(self) -> Erased:
+    def current(self) -> Pseudonyms:
         """The list, at most a second old."""
         with self._lock:
             if time.monotonic() - self._read_at > _REFRESH_S:
                 self._read()
             return self._known
 
-    def newest(self) -> Erased:
+    def newest(self) -> Pseudonyms:
         """The list as it is now."""
         with self._lock:
             self._read()
@@ -181,14 +181,14 @@ class ErasureList:
             raise StreamStopped(str(error)) from error
         rows = self._warehouse.rows(named("erasures"))
         if self._known is NOBODY:
-            self._known = Erased(key)
+            self._known = Pseudonyms(key)
         if key != self._known.key:
             raise StreamStopped(
                 "The warehouse has another identity key than when this process began: start it again, "
                 "after a look at who replaced the table identity_key."
             )
         if tuple(rows) != self._known.rows:
-            self._known = Erased(key, rows)
+            self._known = Pseudonyms(key, rows)
         self._read_at = began
 
 

@@ -10,12 +10,12 @@ from ingest.contract.click import UNREADABLE
 from ingest.contract.month import month_of
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason, Rejection, decode_rejection
-from streams.clicks.pseudonyms import NOBODY, Erased
+from streams.clicks.pseudonyms import NOBODY, Pseudonyms
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import Chunk
 
 
-def rejections(partition: int, chunk: Chunk, epoch: int, erased: Erased = NOBODY) -> Rows:
+def rejections(partition: int, chunk: Chunk, epoch: int, erased: Pseudonyms = NOBODY) -> Rows:
     """One row per record. A record that cannot be read is kept as it is; what an erased member sent is not."""
     rows = Rows()
     for record in chunk.records:

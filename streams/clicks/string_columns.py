@@ -29,14 +29,14 @@ NAMELESS: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
-class Names:
+class StringColumn:
     """A column of names: their UTF-8 one after the other, and where each ends."""
 
     data: U8
     ends: I64
 
     @classmethod
-    def of(cls, names: Sequence[str]) -> Names:
+    def of(cls, names: Sequence[str]) -> StringColumn:
         """Those names."""
         joining = NamesJoined()
         joining.add(names)
@@ -50,9 +50,9 @@ class Names:
         data = self.data[: self.ends[-1] if len(self.ends) else 0]
         return not len(data) or bool(data.min() > ord(" ") and data.max() <= ord("~"))
 
-    def renamed(self, others: Mapping[int, str]) -> Names:
+    def renamed(self, others: Mapping[int, str]) -> StringColumn:
         """These names, with others at some indices. For few of them: each name is taken apart."""
-        return Names.of([others.get(index) or self[index] for index in range(len(self.ends))])
+        return StringColumn.of([others.get(index) or self[index] for index in range(len(self.ends))])
 
     def hashes(self, key: IdentityKey) -> tuple[U64, U64]:
         """The two 64-bit halves of each name's SipHash, the first eight bytes first."""
@@ -85,15 +85,15 @@ class NamesJoined:
         self._data.append(data)
         self._lengths += map(len, names) if len(data) == len(text) else [len(name.encode()) for name in names]
 
-    def names(self) -> Names:
+    def names(self) -> StringColumn:
         """The column."""
         ends = np.cumsum(np.array(self._lengths, np.int64))
-        return Names(np.frombuffer(b"".join(self._data) or b"\0", np.uint8), ends)
+        return StringColumn(np.frombuffer(b"".join(self._data) or b"\0", np.uint8), ends)
 
 
 def name_hash(name: str, key: IdentityKey) -> tuple[int, int]:
     """The two 64-bit halves of one name's hash."""
-    high, low = Names.of([name]).hashes(key)
+    high, low = StringColumn.of([name]).hashes(key)
     return int(high[0]), int(low[0])
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.state.hash_table import AHEAD, I8, I64, U64, Table, claim, compiled, fetch
+from streams.state.hash_table import AHEAD, I8, I64, U64, HashTable, claim, compiled, fetch
 
 
-def count(table: Table, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
+def count(table: HashTable, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
     """Add each delta to its key's count.
 
     Returns, per key whose count was touched, the index of the last click that did, and the

@@ -19,18 +19,19 @@ from ingest.contract.month import month_after, month_before, month_of
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS
-from streams.clicks.decode import Columns, Refused, halves, read
-from streams.clicks.pseudonyms import NOBODY, Erased, Listed
-from streams.clicks.string_columns import Names
+from streams.clicks.decode import Columns, RefusedLine, halves, read
+from streams.clicks.pseudonyms import NOBODY, Listed, Pseudonyms
+from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count
 from streams.counting.decide import Batch, Decided, Keys, decide
-from streams.counting.dedupe import COUNTED, DUPLICATE, UNDO_BIT, UNDONE, judge
-from streams.counting.result_rows import Tables
+from streams.counting.dedupe import COUNTED, DUPLICATE, UNDONE, judge
+from streams.counting.result_rows import ResultRows
 from streams.counting.timing import Flags
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
 from streams.state.hash_table import I64, U64
 from streams.state.partition import PAIR_STIR, MonthState, PartitionState
+from streams.state.word import UNDO_BIT
 
 if TYPE_CHECKING:
     from streams.settings import StreamsSettings
@@ -44,22 +45,22 @@ MonthLoader = Callable[[int], MonthState]
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class CountingRules:
     """What does not change while a worker runs, but for the list of erased members."""
 
     partitions: int
     epoch: int
     grace_ms: int
     topic: str
-    erased: Erased = NOBODY
+    erased: Pseudonyms = NOBODY
     skew_min_ms: int = SKEW_MIN_MS
     #: Of each refused click or record, at most so many bytes are kept; None: all.
     raw_max_bytes: int | None = None
 
 
-def rules_from(settings: StreamsSettings, partitions: int, erased: Erased = NOBODY) -> Rules:
+def rules_from(settings: StreamsSettings, partitions: int, erased: Pseudonyms = NOBODY) -> CountingRules:
     """The rules that a worker and a replay go by."""
-    return Rules(
+    return CountingRules(
         partitions,
         settings.log_epoch,
         int(settings.grace_s * 1000),
@@ -70,7 +71,7 @@ def rules_from(settings: StreamsSettings, partitions: int, erased: Erased = NOBO
 
 
 def count_records(
-    state: PartitionState, records: Sequence[LogRecord], rules: Rules, load: MonthLoader, rows: Rows
+    state: PartitionState, records: Sequence[LogRecord], rules: CountingRules, load: MonthLoader, rows: Rows
 ) -> None:
     """Count the records into the state and add to ``rows`` what the warehouse has to be told.
 
@@ -124,7 +125,7 @@ def _rule_and_count(
     laid: Columns,
     hashed: _Hashed,
     partition: I64,
-    rules: Rules,
+    rules: CountingRules,
     month_of_state: MonthLoader,
     rows: Rows,
 ) -> None:
@@ -189,7 +190,7 @@ def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64
         state.tally(month, "late", 1)
 
 
-def _known_in_state(laid: Columns, hashed: _Hashed, erased: Erased) -> list[Listed]:
+def _known_in_state(laid: Columns, hashed: _Hashed, erased: Pseudonyms) -> list[Listed]:
     """Clicks of erased members, from here on under the hashes by which the state knows these."""
     listed = erased.among(laid.members, hashed.member_high, hashed.member_low)
     for one in listed:
@@ -208,7 +209,7 @@ def _pseudonymise(laid: Columns, listed: list[Listed], months: I64, late_from: I
         laid.members = laid.members.renamed(renamed)
 
 
-def _with_names_of(month: int, laid: Columns, as_sent: Names, back: I64, erased: Erased) -> Columns:
+def _with_names_of(month: int, laid: Columns, as_sent: StringColumn, back: I64, erased: Pseudonyms) -> Columns:
     """The clicks under the names of this month, where some of the next one reach back into it."""
     if not len(back) or as_sent is laid.members:
         return laid
@@ -240,7 +241,7 @@ def _count_month(
         _relabel(of_month, labels, high, low, laid.positions[which])
     for label, name in ((COUNTED, "counted"), (DUPLICATE, "duplicate"), (UNDONE, "undo")):
         state.tally(month, name, int(np.count_nonzero(labels == label)))
-    tables = Tables(month, state.number, laid, rows)
+    tables = ResultRows(month, state.number, laid, rows)
     tables.add_labels(which, labels)
     tables.add_flattrs(which, verdicts.rows)
     # One row per creator, thing and pair that changed, as of the last click that changed it.
@@ -267,10 +268,10 @@ def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, posi
 def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable[[int], str]) -> None:
     for index, click in zip(indices.tolist(), laid.lines(indices.tolist()), strict=True):
         at, record_at = int(laid.positions[index]), int(laid.record_at_ms[index])
-        laid.refused.append(Refused(at, record_at, reason, detail(index), msgspec.json.encode(click)))
+        laid.refused.append(RefusedLine(at, record_at, reason, detail(index), msgspec.json.encode(click)))
 
 
-def _refuse(state: PartitionState, refused: list[Refused], rules: Rules, rows: Rows) -> None:
+def _refuse(state: PartitionState, refused: list[RefusedLine], rules: CountingRules, rows: Rows) -> None:
     for one in refused:
         month = month_of(one.record_at_ms)
         rows.add(

@@ -13,7 +13,7 @@ come to two months, and be paid twice. Three rules forbid it; each is a function
 3. **An undo reaches back while the month before is open**, when that has a flattr of the thing and its own month has
    none: it is a word in both, so that a flattr can be taken back until its month closes.
 
-What is remembered is written before any flattr (streams/sink/flush_rows.py). So where the warehouse's flattrs are ahead of
+What is remembered is written before any flattr (streams/sink/flush_rows.py). So where the flattrs are ahead of
 ``progress``, what was decided there is known, too, by the click's position (``MonthState.ahead``). Whatever hung on a
 flattr's state is remembered, unless it stays true whatever comes after (the click is late in the month of rule 2; the
 undo's own month has a flattr). Hence a replay decides as the first run did, though it sees flattrs yet to come.
@@ -30,11 +30,11 @@ import numpy as np
 from ingest.contract.month import month_before
 from ingest.contract.times import AHEAD_MAX_MS
 from streams.clicks.decode import Columns
-from streams.counting.dedupe import SEEN_BIT, UNDO_BIT, VERSION_MASK
 from streams.counting.timing import Flags, Times, bounds_of, months_of, near_months, times_of, within_reach
 from streams.sink.flush_rows import Rows
-from streams.state.hash_table import I64, U64, Table
+from streams.state.hash_table import I64, U64, HashTable
 from streams.state.partition import MonthState
+from streams.state.word import SEEN_BIT, UNDO_BIT, VERSION_MASK
 
 #: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
 TIME_MASK: Final = (1 << 43) - 1
@@ -113,7 +113,7 @@ def _near(record_at_ms: I64) -> tuple[list[int], bool]:
 
 def _among(high: U64, low: U64, of: Flags) -> Flags:
     """Which keys are one of those."""
-    table = Table()
+    table = HashTable()
     table.keep_first(high[of], low[of], np.ones(int(of.sum()), np.uint64))
     found: Flags = table.values(high, low) != 0
     return found

@@ -18,7 +18,7 @@ _NO_CLICK: Final = np.zeros((), "V16")
 _TIME: Final = "<M8[ms]"
 
 
-class Tables:
+class ResultRows:
     """Rows of one month and partition; ``which`` is the indices of clicks in the columns of all."""
 
     def __init__(self, month: int, partition: int, clicks: Columns, rows: Rows) -> None:

@@ -20,7 +20,7 @@ _SAMPLE_MIN: Final = 1000
 RAW_MAX_BYTES: Final = 256
 
 
-class MalformedWatch:
+class MalformedGuard:
     """Says what share of a minute's clicks cannot be read; above ``share_max`` little of each is kept."""
 
     def __init__(self, share_max: float, now_s: Callable[[], float] = time.monotonic) -> None:

@@ -134,7 +134,7 @@ def keep_first(slots: U64, high: U64, low: U64, values: U64, new: U8) -> int:
     return added
 
 
-class Table:
+class HashTable:
     """Map of 128-bit keys to 64-bit values that only grows. Not safe between threads."""
 
     def __init__(self, memory: Memory = UNBOUNDED) -> None:

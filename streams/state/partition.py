@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.state.hash_table import Table
+from streams.state.hash_table import HashTable
 from streams.state.memory import UNBOUNDED, Memory
 
 TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
@@ -22,19 +22,19 @@ class MonthState:
     """One month of one partition: the flattrs and the counts of those that are active."""
 
     def __init__(self, memory: Memory = UNBOUNDED) -> None:
-        self.flattrs = Table(memory)
-        self.creators = Table(memory)
-        self.things = Table(memory)
-        self.pairs = Table(memory)
+        self.flattrs = HashTable(memory)
+        self.creators = HashTable(memory)
+        self.things = HashTable(memory)
+        self.pairs = HashTable(memory)
         #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
         self.first_positions: dict[tuple[int, int], int] = {}
         #: What was decided of clicks that another attempt may see otherwise (streams/counting/decide.py), by click.
-        self.retimed = Table(memory)
+        self.retimed = HashTable(memory)
         #: The same of clicks after ``progress``, with the position of each: it is in force from there on.
         self.ahead: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
-    def tables(self) -> tuple[Table, ...]:
+    def tables(self) -> tuple[HashTable, ...]:
         """Those of its flattrs."""
         return self.flattrs, self.creators, self.things, self.pairs
 

@@ -14,8 +14,8 @@ from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_progress, put_thing_counts
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.api.count_batcher import Batched, Bounds
-from warehouse.api.counter_cache import PATH, Asked, QuickCounters
+from warehouse.api.count_batcher import BatchBounds, CountBatcher
+from warehouse.api.counter_cache import PATH, Asked, CounterCache
 from warehouse.api.problems import Problem
 from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag
@@ -100,7 +100,7 @@ def test_popular_page_is_answered_without_a_query(warehouse: Warehouse) -> None:
 
 
 class Page:
-    """The route behind ``QuickCounters``: answers with the number of the call, when it is told to."""
+    """The route behind ``CounterCache``: answers with the number of the call, when it is told to."""
 
     def __init__(self, bytes_max: int = 1 << 20) -> None:
         self.now_s = 0.0
@@ -108,7 +108,7 @@ class Page:
         self.fails = False
         self.open = asyncio.Event()
         self.open.set()
-        self.quick = QuickCounters(
+        self.quick = CounterCache(
             self.app, self.understand, self.answer, ttl_s=1, bytes_max=bytes_max, monotonic=lambda: self.now_s
         )
 
@@ -192,8 +192,8 @@ class Shop:
         self.broken = False
         self.now_s = 0.0
         now = monotonic or (lambda: self.now_s)
-        self.cache = Batched(
-            self.fetch, ttl_s=1, bytes_max=1300, monotonic=now, bounds=Bounds(100, 60, 400), pitch_s=pitch_s
+        self.cache = CountBatcher(
+            self.fetch, ttl_s=1, bytes_max=1300, monotonic=now, bounds=BatchBounds(100, 60, 400), pitch_s=pitch_s
         )
 
     async def fetch(self, keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, int]]:
@@ -366,7 +366,7 @@ async def test_what_waits_has_a_bound_for_one_address_and_room_for_others() -> N
 
 async def test_counters_that_had_their_time_leave_with_the_next_one() -> None:
     shop = Shop()
-    shop.cache = Batched(shop.fetch, ttl_s=1, bytes_max=1 << 20, monotonic=lambda: shop.now_s)
+    shop.cache = CountBatcher(shop.fetch, ttl_s=1, bytes_max=1 << 20, monotonic=lambda: shop.now_s)
     await shop.get(*(f"{number:032}" for number in range(100)))
     shop.now_s = 2.0
     await shop.get(ONE)

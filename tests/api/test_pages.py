@@ -12,7 +12,7 @@ from tests.api.rows import put_creator_counts, put_flattr, put_thing_counts, put
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import Answer, ask, serving
 from warehouse import keys
-from warehouse.api import formatting as display
+from warehouse.api import formatting
 from warehouse.api.app import create_app
 from warehouse.payout.close.close import close_month
 from warehouse.storage.client import Warehouse
@@ -194,16 +194,16 @@ def test_form_takes_no_more_than_a_key(locked: tuple[str, str, str]) -> None:
     ],
 )
 def test_money_is_written_rounded_towards_zero_or_exactly(micro: int, options: dict[str, int], text: str) -> None:
-    assert display.money(micro, "EUR", **options) == text  # type: ignore[arg-type]  # exact and digits in one table
+    assert formatting.money(micro, "EUR", **options) == text  # type: ignore[arg-type]  # exact and digits in one table
 
 
 def test_money_without_a_sign_of_its_own_is_written_with_its_code_and_decimals() -> None:
-    assert (display.money(5_000_000, "CHF"), display.money(5_900_000, "JPY")) == ("CHF 5.00", "JPY 5")
+    assert (formatting.money(5_000_000, "CHF"), formatting.money(5_900_000, "JPY")) == ("CHF 5.00", "JPY 5")
 
 
 @pytest.mark.parametrize(("largest", "top"), [(0, 1), (1, 1), (3, 4), (65, 80), (100, 100), (101, 200), (999, 1000)])
 def test_scale_ends_at_a_round_number(largest: int, top: int) -> None:
-    assert display.nice_top(largest) == top
+    assert formatting.nice_top(largest) == top
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_scale_ends_at_a_round_number(largest: int, top: int) -> None:
     [(None, "not known"), (0, "0.0 s"), (9.94, "9.9 s"), (12, "12 s"), (180, "3 min"), (7200, "2 h")],
 )
 def test_age_is_no_finer_than_it_matters(seconds: float | None, text: str) -> None:
-    assert display.age(seconds) == text
+    assert formatting.age(seconds) == text

@@ -11,7 +11,7 @@ from tests.api.conftest import NOON_MS
 from tests.api.rows import at, counted_until, put_flattr, put_progress, put_refused
 from tests.support.serving import ask
 from warehouse.api.problems import Problem
-from warehouse.api.throttle import Lane
+from warehouse.api.throttle import Throttle
 from warehouse.storage.client import Warehouse
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
@@ -105,7 +105,7 @@ def test_click_id_that_is_none_is_refused(idle_api: str) -> None:
 
 
 async def test_who_asks_alone_does_not_wait_and_the_next_one_waits_for_the_rest() -> None:
-    lane = Lane(waiting_max=8)
+    lane = Throttle(waiting_max=8)
     loop = asyncio.get_running_loop()
     began = loop.time()
     async with lane.turn("a"):
@@ -117,7 +117,7 @@ async def test_who_asks_alone_does_not_wait_and_the_next_one_waits_for_the_rest(
 
 
 async def test_addresses_take_turns_for_receipts_and_each_may_have_few_waiting() -> None:
-    lane = Lane(waiting_max=16)
+    lane = Throttle(waiting_max=16)
     order: list[str] = []
 
     async def ask_once(address: str) -> None:

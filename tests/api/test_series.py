@@ -6,7 +6,7 @@ from ingest.contract.month import month_start_ms
 from tests.api.conftest import NOON_MS
 from tests.api.rows import counted_until, put_flattr, put_log_end, put_progress, put_things
 from tests.support.serving import ask
-from warehouse.counts.series import HOUR_MS, Point, Step, fill
+from warehouse.counts.series import HOUR_MS, Interval, Point, fill
 from warehouse.storage.client import Warehouse
 
 ONE, TWO = "1" * 32, "2" * 32
@@ -15,29 +15,29 @@ DAY_MS = 24 * HOUR_MS
 
 
 def test_month_that_is_over_has_all_its_days_and_hours() -> None:
-    assert len(fill([], 202611, Step.DAY, NOVEMBER_MS + 99 * DAY_MS)) == 30
-    assert len(fill([], 202602, Step.HOUR, NOVEMBER_MS)) == 28 * 24
+    assert len(fill([], 202611, Interval.DAY, NOVEMBER_MS + 99 * DAY_MS)) == 30
+    assert len(fill([], 202602, Interval.HOUR, NOVEMBER_MS)) == 28 * 24
 
 
 def test_open_month_ends_with_the_day_that_has_begun() -> None:
-    points = fill([], 202611, Step.DAY, NOON_MS)
+    points = fill([], 202611, Interval.DAY, NOON_MS)
     assert len(points) == 20
     assert points[-1].at_ms <= NOON_MS < points[-1].at_ms + DAY_MS
 
 
 def test_month_begins_with_its_first_point_and_a_future_one_has_none() -> None:
-    assert fill([], 202611, Step.DAY, NOVEMBER_MS) == [Point(NOVEMBER_MS, 0)]
-    assert fill([], 202611, Step.DAY, NOVEMBER_MS - 1) == []
+    assert fill([], 202611, Interval.DAY, NOVEMBER_MS) == [Point(NOVEMBER_MS, 0)]
+    assert fill([], 202611, Interval.DAY, NOVEMBER_MS - 1) == []
 
 
 def test_hours_add_up_to_days() -> None:
     rows = [(NOVEMBER_MS, 1), (NOVEMBER_MS + 23 * HOUR_MS, 2), (NOVEMBER_MS + 24 * HOUR_MS, 4)]
-    points = fill(rows, 202611, Step.DAY, NOVEMBER_MS + 2 * DAY_MS - 1)
+    points = fill(rows, 202611, Interval.DAY, NOVEMBER_MS + 2 * DAY_MS - 1)
     assert [point.flattrs for point in points] == [3, 4]
 
 
 def test_clicks_of_a_fast_clock_are_not_lost_from_the_sum() -> None:
-    points = fill([(NOVEMBER_MS + 5 * DAY_MS, 7)], 202611, Step.DAY, NOVEMBER_MS)
+    points = fill([(NOVEMBER_MS + 5 * DAY_MS, 7)], 202611, Interval.DAY, NOVEMBER_MS)
     assert [point.flattrs for point in points] == [7]
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from benchmarks import hostile_reads
 from benchmarks.hostile_reads import Stats, ask_all
-from deploy.stack.embedded import Part, free_port
+from deploy.stack.embedded import ServiceProcess, free_port
 from tests.api.rows import put_thing_counts
 from tests.support.serving import ask
 from warehouse.storage.client import Warehouse
@@ -32,16 +32,18 @@ QUEUED = ("distinct_months",)
 
 
 @pytest.fixture
-def part(warehouse: Warehouse, tmp_path: Path) -> Iterator[Part]:
+def part(warehouse: Warehouse, tmp_path: Path) -> Iterator[ServiceProcess]:
     """`flattr api` as it is started for real, over a few thousand counters."""
     put_thing_counts(warehouse, [(202611, "anna", thing, 0, 1, 1) for thing in THINGS])
     port = free_port()
     told = {"FLATTR_WAREHOUSE": warehouse.url, "FLATTR_API_PORT": str(port), "PYTHONPATH": str(ROOT)}
-    with Part("api", [sys.executable, "-m", "deploy", "api"], folder=tmp_path, port=port, environment=told) as part:
+    with ServiceProcess(
+        "api", [sys.executable, "-m", "deploy", "api"], folder=tmp_path, port=port, environment=told
+    ) as part:
         yield part
 
 
-def rss_mb(part: Part) -> float:
+def rss_mb(part: ServiceProcess) -> float:
     assert part.process is not None
     status = Path(f"/proc/{part.process.pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
@@ -69,7 +71,7 @@ async def attack(base_url: str, name: str, seconds: float) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("name", sorted(hostile_reads.ATTACKS))
-def test_attack_delays_no_honest_page_and_takes_no_memory(part: Part, name: str) -> None:
+def test_attack_delays_no_honest_page_and_takes_no_memory(part: ServiceProcess, name: str) -> None:
     base_url = f"http://{part.address}"
 
     async def beside() -> tuple[Stats, Stats, dict[str, int], float]:
@@ -91,7 +93,7 @@ def test_attack_delays_no_honest_page_and_takes_no_memory(part: Part, name: str)
     assert growth_mb <= GROWTH_MAX_MB, f"grew by {growth_mb:.0f} MB"
 
 
-def test_months_of_which_nothing_is_known_cost_no_query_each(part: Part) -> None:
+def test_months_of_which_nothing_is_known_cost_no_query_each(part: ServiceProcess) -> None:
     base_url = f"http://{part.address}"
     key = THINGS[7]
     asked_before = queries(base_url, "thing_counts")
@@ -106,7 +108,7 @@ def test_months_of_which_nothing_is_known_cost_no_query_each(part: Part) -> None
     assert queries(base_url, "creator_take") == 1
 
 
-def test_spellings_of_one_question_cost_one_query(part: Part) -> None:
+def test_spellings_of_one_question_cost_one_query(part: ServiceProcess) -> None:
     base_url = f"http://{part.address}"
     one, two = THINGS[1], THINGS[2]
     spellings = [
@@ -133,14 +135,14 @@ def test_spellings_of_one_question_cost_one_query(part: Part) -> None:
         ("/v1/counters?creator=a&thing=" + "%F0%9F%92%B8" * 2048, 200),
     ],
 )
-def test_address_longer_than_any_that_means_something_is_refused(part: Part, path: str, status: int) -> None:
+def test_address_longer_than_any_that_means_something_is_refused(part: ServiceProcess, path: str, status: int) -> None:
     answer = ask(f"http://{part.address}{path}")
     assert answer.status == status
     assert status == 200 or answer.json["reason"] == "address_too_long"
     assert len(answer.body) < 1000
 
 
-def test_head_answers_what_get_would_without_its_body(part: Part) -> None:
+def test_head_answers_what_get_would_without_its_body(part: ServiceProcess) -> None:
     base_url = f"http://{part.address}"
     for path in ("/v1/counters?things=" + THINGS[1], "/", "/ready", "/v1/creators/anna/counts"):
         asked = ask(base_url + path, method="HEAD")

@@ -19,7 +19,7 @@ from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.times import TIME_END_MS
 from streams.clicks import decode
-from streams.counting.count_batch import Rules, count_records
+from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
@@ -28,7 +28,7 @@ from tests.ingest.hostile import GOOD, corpus
 NOW_MS = 1_795_000_000_000
 CALLERS = [Caller("ann"), Caller("ann", "blog"), Caller("!" * 64, "~" * 64)]
 FORM, JSON = b"application/x-www-form-urlencoded", b"application/json"
-RULES = Rules(partitions=1, epoch=0, grace_ms=1000, topic="clicks")
+RULES = CountingRules(partitions=1, epoch=0, grace_ms=1000, topic="clicks")
 validator = Validator()
 
 

@@ -11,8 +11,8 @@ import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import Part
-from streams.clicks.string_columns import Names
+from deploy.stack.embedded import ServiceProcess
+from streams.clicks.string_columns import StringColumn
 from warehouse.storage.client import Warehouse
 
 PARTITIONS = 4
@@ -21,13 +21,13 @@ STAMP_STEP_MS = 60_000
 
 
 @pytest.fixture
-async def ready_topic(broker: Part, topic: str) -> str:
+async def ready_topic(broker: ServiceProcess, topic: str) -> str:
     await create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()])
     return topic
 
 
 @asynccontextmanager
-async def producer(broker: Part) -> AsyncIterator[AIOKafkaProducer]:
+async def producer(broker: ServiceProcess) -> AsyncIterator[AIOKafkaProducer]:
     client = AIOKafkaProducer(bootstrap_servers=broker.address, acks="all")
     await client.start()
     try:
@@ -37,7 +37,7 @@ async def producer(broker: Part) -> AsyncIterator[AIOKafkaProducer]:
 
 
 @asynccontextmanager
-async def consumer(broker: Part, *topics: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
+async def consumer(broker: ServiceProcess, *topics: str, **options: Any) -> AsyncIterator[AIOKafkaConsumer]:
     client = AIOKafkaConsumer(
         *topics, bootstrap_servers=broker.address, auto_offset_reset="earliest", enable_auto_commit=False, **options
     )
@@ -58,7 +58,7 @@ async def read(client: AIOKafkaConsumer, count: int) -> list[Any]:
 
 
 async def test_acknowledged_record_is_readable_at_its_offset_with_its_bytes_and_stamp(
-    broker: Part, ready_topic: str
+    broker: ServiceProcess, ready_topic: str
 ) -> None:
     sent = [(b'{"line": %d}\n{}' % number, STAMP_STEP_MS * number) for number in range(1, 6)]
     async with producer(broker) as sender:
@@ -74,7 +74,7 @@ async def test_acknowledged_record_is_readable_at_its_offset_with_its_bytes_and_
     assert [(record.value, record.timestamp) for record in records] == sent
 
 
-async def test_log_end_is_one_past_the_last_record(broker: Part, ready_topic: str) -> None:
+async def test_log_end_is_one_past_the_last_record(broker: ServiceProcess, ready_topic: str) -> None:
     partitions = [TopicPartition(ready_topic, number) for number in range(PARTITIONS)]
     async with producer(broker) as sender, consumer(broker) as reader:
         await sender.send_and_wait(ready_topic, b"{}", partition=1)
@@ -86,19 +86,19 @@ async def test_log_end_is_one_past_the_last_record(broker: Part, ready_topic: st
 
 
 async def test_key_lands_where_our_partition_function_and_the_warehouse_say(
-    broker: Part, ready_topic: str, warehouse: Warehouse
+    broker: ServiceProcess, ready_topic: str, warehouse: Warehouse
 ) -> None:
     members = [f"member-{number}" for number in range(25)] + ["ümlaut", "成员"]
     async with producer(broker) as sender:
         landed = [(await sender.send_and_wait(ready_topic, b"{}", key=member.encode())).partition for member in members]
-    assert landed == Names.of(members).partitions(PARTITIONS).tolist()
+    assert landed == StringColumn.of(members).partitions(PARTITIONS).tolist()
     rows = warehouse.rows(
         "SELECT arrayMap(m -> kafkaMurmurHash(m) %% %(n)s, %(members)s)", {"members": members, "n": PARTITIONS}
     )
     assert landed == list(rows[0][0])
 
 
-async def test_committed_offset_outlives_the_consumer(broker: Part, ready_topic: str) -> None:
+async def test_committed_offset_outlives_the_consumer(broker: ServiceProcess, ready_topic: str) -> None:
     partition = TopicPartition(ready_topic, 0)
     async with producer(broker) as sender:
         for _ in range(3):
@@ -112,7 +112,7 @@ async def test_committed_offset_outlives_the_consumer(broker: Part, ready_topic:
         assert record.offset == 2
 
 
-async def test_partitions_are_shared_by_a_group_and_given_back(broker: Part, ready_topic: str) -> None:
+async def test_partitions_are_shared_by_a_group_and_given_back(broker: ServiceProcess, ready_topic: str) -> None:
     options = {"group_id": f"{ready_topic}-group", "session_timeout_ms": 6000, "heartbeat_interval_ms": 500}
 
     async def until(first: AIOKafkaConsumer, count: int) -> None:

@@ -22,8 +22,7 @@ from tests.support.serving import ask
 from warehouse.erasure.erase import erase, find
 from warehouse.payout.close import months
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.inputs import adjustments as adjust
-from warehouse.payout.inputs import creators
+from warehouse.payout.inputs import adjustments, creators
 from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.quarantine.log import Subject
 from warehouse.storage.client import Warehouse
@@ -59,7 +58,7 @@ def doors(warehouse: Warehouse, folder: Path) -> dict[str, Callable[[str], objec
         ),
         "a hold": lambda name: creators.hold(warehouse, name, "asked"),
         "a release": lambda name: creators.release(warehouse, name),
-        "a correction": lambda name: adjust.correct(warehouse, name, 1, against="fee", month=202611, reason="r"),
+        "a correction": lambda name: adjustments.correct(warehouse, name, 1, against="fee", month=202611, reason="r"),
         "an erasure": lambda name: erase(warehouse, name, 4, log_days=30),
         "a look at what would be erased": lambda name: find(warehouse, name),
         "a flag on a member": lambda name: Subject.of(member_id=name),

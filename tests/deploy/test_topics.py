@@ -5,24 +5,24 @@ from annotated_types import Le
 from pydantic.fields import FieldInfo
 
 from deploy.provision.topics import DAY_MS, TopicError, TopicPlan, create_topics, rejected_plan
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.contract.rejection import Rejection, encode_rejection
 from ingest.settings import IngestSettings
 
 
-async def test_missing_topics_are_made_once(broker: Part, topic: str) -> None:
+async def test_missing_topics_are_made_once(broker: ServiceProcess, topic: str) -> None:
     plans = [TopicPlan(topic, 4), TopicPlan(f"{topic}-rejected", 1)]
     assert await create_topics(broker.address, plans) == [topic, f"{topic}-rejected"]
     assert await create_topics(broker.address, plans) == []
 
 
-async def test_topic_with_another_number_of_partitions_is_refused(broker: Part, topic: str) -> None:
+async def test_topic_with_another_number_of_partitions_is_refused(broker: ServiceProcess, topic: str) -> None:
     await create_topics(broker.address, [TopicPlan(topic, 4)])
     with pytest.raises(TopicError, match="has 4 partitions, 5 were asked for"):
         await create_topics(broker.address, [TopicPlan(topic, 5)])
 
 
-async def test_topic_of_the_refused_is_short_lived_and_bounded(broker: Part, topic: str) -> None:
+async def test_topic_of_the_refused_is_short_lived_and_bounded(broker: ServiceProcess, topic: str) -> None:
     plan = rejected_plan(topic)
     assert await create_topics(broker.address, [plan]) == [topic]
     assert int(plan.settings["retention.ms"]) <= 14 * DAY_MS

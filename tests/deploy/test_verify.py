@@ -18,12 +18,12 @@ from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.contract.click import Click, encode
 from ingest.contract.thing import thing_id
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
-from warehouse.counts.equations import Check, KafkaLog, check_log, check_warehouse, read_reached
+from warehouse.counts.equations import Equation, KafkaLog, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse
 
 AT_MS = 1_790_000_000_000
@@ -51,7 +51,7 @@ class System:
     log: KafkaLog
     folder: Path
 
-    async def checks(self) -> list[Check]:
+    async def checks(self) -> list[Equation]:
         reached = read_reached(self.warehouse, 1)
         checks = check_warehouse(self.warehouse, reached)
         return [
@@ -77,7 +77,7 @@ def system(warehouse: Warehouse, embedded_broker: EmbeddedBroker, topic: str, tm
     asyncio.run(fill())
     rows, state = Rows(), PartitionState(0)
     records = [LogRecord(offset, AT_MS, value) for offset, value in enumerate(values)]
-    count_records(state, records, Rules(1, 0, 3_600_000, topic), lambda _: MonthState(), rows)
+    count_records(state, records, CountingRules(1, 0, 3_600_000, topic), lambda _: MonthState(), rows)
     add_progress(state, AT_MS, rows)
     Writer(warehouse, patience_s=5).write(rows)
     receipts = b",".join(
@@ -106,7 +106,7 @@ def test_what_is_newer_than_progress_is_on_its_way_and_not_wrong(system: System)
     rows, state = Rows(), PartitionState(0)
     system.warehouse.command("INSERT INTO progress SELECT * FROM progress WHERE 0")
     block = LogRecord(7, AT_MS, encode(click(9, "dora", "song")))
-    count_records(state, [block], Rules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows)
+    count_records(state, [block], CountingRules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows)
     Writer(system.warehouse, patience_s=5).write(rows)
     assert system.wrong() == []
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from deploy.proving.traffic import Request, Traffic, requests
-from deploy.stack.embedded import EmbeddedWarehouse, Part
+from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.admission.tokens import issue
 from ingest.contract.month import month_after, month_of, month_start_ms
@@ -34,7 +34,7 @@ SETTINGS = CloseSettings(grace_s=60, close_minimum_minor=0, close_claim_required
 
 
 @pytest.fixture
-def stack(broker: Part, warehouse_server: EmbeddedWarehouse, topic: str, tmp_path: Path) -> Iterator[Stack]:
+def stack(broker: ServiceProcess, warehouse_server: EmbeddedWarehouse, topic: str, tmp_path: Path) -> Iterator[Stack]:
     """All services on each broker, with a clock an hour before the month's end."""
     write_clock_file(tmp_path / "clock", END_MS - 3_600_000 - system_clock())
     plan = StackPlan(

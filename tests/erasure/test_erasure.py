@@ -17,9 +17,9 @@ import pytest
 
 from ingest.contract.click import Click, encode
 from ingest.contract.rejection import Rejection, encode_rejection
-from streams.clicks.pseudonyms import Erased, ErasureList
+from streams.clicks.pseudonyms import ErasureList, Pseudonyms
 from streams.clicks.rejections import rejections
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
@@ -60,8 +60,8 @@ class Stream:
 
     def count(self, clicks: Iterable[Click], *, know: bool = True, steps: int = 4) -> None:
         """Count one click per record. A worker that does not ``know`` has not read the list yet."""
-        erased = self.list.newest() if know else Erased(read_identity_key(self.warehouse))
-        rules = Rules(PARTITIONS, 0, 1 << 40, "clicks", erased)
+        erased = self.list.newest() if know else Pseudonyms(read_identity_key(self.warehouse))
+        rules = CountingRules(PARTITIONS, 0, 1 << 40, "clicks", erased)
         listed = self.list.newest if know else (lambda: erased)
         recovery = Recovery(self.warehouse, PARTITIONS, self.writer.write, erased=listed)
         records: dict[int, list[LogRecord]] = {}

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, Part
+from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, ServiceProcess
 from ingest.contract.click import Click
 from tests.support.clicks import send, traffic
 from tests.support.recount import assert_counted
@@ -26,7 +26,7 @@ PARTITIONS = 4
 STEPS = ("labels", "flattrs", "counts", "progress")
 
 
-async def make_topics(broker: Part, topic: str) -> None:
+async def make_topics(broker: ServiceProcess, topic: str) -> None:
     await create_topics(
         broker.address, [TopicPlan(topic, PARTITIONS).unbounded(), TopicPlan(f"{topic}-rejected", 1).unbounded()]
     )
@@ -133,17 +133,17 @@ async def test_workers_that_come_go_and_die_under_load_lose_and_double_nothing(
     assert_counted(warehouse, clicks)
 
 
-def dead(part: Part) -> bool:
+def dead(part: ServiceProcess) -> bool:
     return not part.running()
 
 
-async def trickle(broker: Part, topic: str, clicks: list[Click], *, pause_s: float = 0.05) -> None:
+async def trickle(broker: ServiceProcess, topic: str, clicks: list[Click], *, pause_s: float = 0.05) -> None:
     for at in range(0, len(clicks), 200):
         await send(broker.address, topic, clicks[at : at + 200], partitions=PARTITIONS, block=5)
         await asyncio.sleep(pause_s)
 
 
-async def until(true: Callable[[], bool], what: str, alive: Part) -> None:
+async def until(true: Callable[[], bool], what: str, alive: ServiceProcess) -> None:
     """Like ``wait_until``, while the load goes on; the warehouse may be down at times."""
     deadline = time.monotonic() + 60
     while True:

@@ -8,17 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedBroker, Part, free_port
+from deploy.stack.embedded import EmbeddedBroker, ServiceProcess, free_port
 from ingest.admission.tokens import keygen
 from tests.ingest.conftest import make_topics
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def service(name: str, folder: Path, environment: dict[str, str]) -> Part:
+def service(name: str, folder: Path, environment: dict[str, str]) -> ServiceProcess:
     """A service of the project, in a process of its own."""
     port = free_port()
-    return Part(
+    return ServiceProcess(
         name,
         [sys.executable, "-m", "deploy", name],
         folder=folder / name,
@@ -37,7 +37,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ingest_process(
     embedded_broker: EmbeddedBroker, keys: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Part]:
+) -> Iterator[ServiceProcess]:
     make_topics(embedded_broker.address, "hostile")
     environment = {
         "FLATTR_BROKER": embedded_broker.address,
@@ -51,7 +51,7 @@ def ingest_process(
 
 
 @pytest.fixture(scope="module")
-def api_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
+def api_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceProcess]:
     """Without a warehouse: what strangers do to the port does not get that far."""
     environment = {"FLATTR_WAREHOUSE": f"clickhouse://127.0.0.1:{free_port()}/nothing"}
     with service("api", tmp_path_factory.mktemp("api"), environment) as part:
@@ -59,6 +59,6 @@ def api_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Part]:
 
 
 @pytest.fixture(params=["ingest", "api"])
-def port_of(request: pytest.FixtureRequest) -> Part:
-    part: Part = request.getfixturevalue(f"{request.param}_process")
+def port_of(request: pytest.FixtureRequest) -> ServiceProcess:
+    part: ServiceProcess = request.getfixturevalue(f"{request.param}_process")
     return part

@@ -13,7 +13,7 @@ from typing import Self
 import pytest
 
 from benchmarks.hostile_attacks import ATTACKS
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
 from tests.hostile.conftest import ROOT
@@ -23,7 +23,7 @@ GROWTH_MAX_MB = 64
 SECONDS = 4
 
 
-def memory_mb(part: Part) -> float:
+def memory_mb(part: ServiceProcess) -> float:
     """What the process holds in memory now."""
     assert part.process is not None
     for line in Path(f"/proc/{part.process.pid}/status").read_text().splitlines():
@@ -35,7 +35,7 @@ def memory_mb(part: Part) -> float:
 class Watched:
     """The most memory of a process while a block runs."""
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: ServiceProcess) -> None:
         self._part = part
         self.before_mb = self.most_mb = memory_mb(part)
         self._over = threading.Event()
@@ -58,7 +58,7 @@ class Watched:
         return self.most_mb - self.before_mb
 
 
-def honest(part: Part, keys: Path) -> int:
+def honest(part: ServiceProcess, keys: Path) -> int:
     """The status of what an honest client of the port gets, on a connection of its own."""
     url = f"http://127.0.0.1:{part.port}"
     if part.name == "api":
@@ -70,7 +70,7 @@ def honest(part: Part, keys: Path) -> int:
 
 
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_attack_costs_little_memory_and_nobody_else_an_answer(port_of: Part, attack: str, keys: Path) -> None:
+def test_attack_costs_little_memory_and_nobody_else_an_answer(port_of: ServiceProcess, attack: str, keys: Path) -> None:
     assert honest(port_of, keys) in (200, 202)
     command = [sys.executable, "-m", "benchmarks.hostile_attacks", attack, "127.0.0.1", str(port_of.port), str(SECONDS)]
     with Watched(port_of) as watched, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as attacker:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from tests.hostile.wire import Wire
 
 LAST = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
@@ -19,7 +19,7 @@ SMUGGLED = b"POST /v1/clicks HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 @pytest.mark.parametrize("upgrade", [b"h2c", b"websocket", b"TLS/1.0"])
 @pytest.mark.parametrize("chunked", [False, True])
 def test_body_behind_an_upgrade_belongs_to_its_request(
-    port_of: Part, path: bytes, upgrade: bytes, *, chunked: bool
+    port_of: ServiceProcess, path: bytes, upgrade: bytes, *, chunked: bool
 ) -> None:
     length, body = b"content-length: %d" % len(SMUGGLED), SMUGGLED
     if chunked:
@@ -39,7 +39,7 @@ def test_body_behind_an_upgrade_belongs_to_its_request(
         assert wire.statuses() in ([], [200])
 
 
-def test_upgrade_of_a_request_without_a_body_is_ignored(port_of: Part) -> None:
+def test_upgrade_of_a_request_without_a_body_is_ignored(port_of: ServiceProcess) -> None:
     upgrade = b"GET /live HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
     with Wire(port_of.port) as wire:
         wire.send(upgrade + upgrade + LAST)
@@ -82,7 +82,7 @@ def test_upgrade_of_a_request_without_a_body_is_ignored(port_of: Part) -> None:
         (b"GET /live HTTP/1.1\r\nhost: x\r\na: " + b"b" * 15_000 + b"\r\n\r\n", 200),
     ],
 )
-def test_head_is_taken_or_refused_by_the_rules(port_of: Part, head: bytes, status: int) -> None:
+def test_head_is_taken_or_refused_by_the_rules(port_of: ServiceProcess, head: bytes, status: int) -> None:
     with Wire(port_of.port) as wire:
         wire.send(head)
         first, body = wire.answer()
@@ -93,7 +93,7 @@ def test_head_is_taken_or_refused_by_the_rules(port_of: Part, head: bytes, statu
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_requests_are_told_apart_wherever_the_packets_part(port_of: Part, seed: int) -> None:
+def test_requests_are_told_apart_wherever_the_packets_part(port_of: ServiceProcess, seed: int) -> None:
     # These read the body before they answer.
     line, status = {"ingest": (b"POST /v1/clicks", 401), "api": (b"POST /login", 303)}[port_of.name]
     chunked = line + b" HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\n\r\n\r\n\r\n0\r\nt: u\r\n\r\n"
@@ -111,13 +111,13 @@ def test_requests_are_told_apart_wherever_the_packets_part(port_of: Part, seed: 
         assert wire.statuses() == [status, status, status, 200]
 
 
-def test_a_hundred_requests_sent_ahead_are_all_answered(port_of: Part) -> None:
+def test_a_hundred_requests_sent_ahead_are_all_answered(port_of: ServiceProcess) -> None:
     with Wire(port_of.port) as wire:
         wire.send(b"GET /live HTTP/1.1\r\nhost: x\r\n\r\n" * 99 + LAST)
         assert wire.statuses() == [200] * 100
 
 
-def test_answer_before_the_bodys_end_ends_the_connection(port_of: Part) -> None:
+def test_answer_before_the_bodys_end_ends_the_connection(port_of: ServiceProcess) -> None:
     with Wire(port_of.port) as wire:
         wire.send(b"GET /live HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(SMUGGLED))
         assert wire.answer()[0] == 200
@@ -125,7 +125,7 @@ def test_answer_before_the_bodys_end_ends_the_connection(port_of: Part) -> None:
         assert wire.answer()[0] == 0
 
 
-def test_client_that_expects_100_continue_and_head_keep_working(port_of: Part) -> None:
+def test_client_that_expects_100_continue_and_head_keep_working(port_of: ServiceProcess) -> None:
     with Wire(port_of.port) as wire:
         wire.send(b"POST /login HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: 5\r\n\r\n")
         if port_of.name == "api":

@@ -15,7 +15,7 @@ import uvicorn
 from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import EmbeddedBroker, Part, free_port
+from deploy.stack.embedded import EmbeddedBroker, ServiceProcess, free_port
 from ingest.admission.tokens import issue, keygen
 from ingest.app import create_app
 from ingest.runtime.clock import system_clock
@@ -123,7 +123,7 @@ def serving(settings: IngestSettings) -> Iterator[Ingest]:
         service.stop()
 
 
-def settings_for(broker: Part, topic: str, token_keys: Path, **more: object) -> IngestSettings:
+def settings_for(broker: ServiceProcess, topic: str, token_keys: Path, **more: object) -> IngestSettings:
     """Settings of a service on a free port, before this broker."""
     values: dict[str, object] = {
         "broker": broker.address,

@@ -15,7 +15,7 @@ from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, decode_block
 from ingest.contract.month import month_of, month_start_ms, month_text
 from ingest.contract.thing import canonical
-from ingest.runtime.aliases import AliasError, Aliases, Table, thing_id
+from ingest.runtime.aliases import AliasError, Aliases, AliasTable, thing_id
 from ingest.runtime.watched_file import FileError
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
@@ -42,11 +42,11 @@ OLD, NEW = "https://old.example/blog", "https://new.example/blog"
     ],
 )
 def test_prefix_matches_whole_segments_only(address: str, moved_to: str) -> None:
-    assert Table({OLD: NEW}).moved(address) == moved_to
+    assert AliasTable({OLD: NEW}).moved(address) == moved_to
 
 
 def test_longest_prefix_wins_and_slashes_are_joined_to_one() -> None:
-    table = Table({
+    table = AliasTable({
         "http://old.org/": "https://new.org/",
         "http://old.org/blog/": "https://blog.new.org/x",
         "http://old.org/shop": "https://shop.new.org/",
@@ -71,12 +71,12 @@ def test_longest_prefix_wins_and_slashes_are_joined_to_one() -> None:
 )
 def test_alias_that_would_be_replaced_again_or_is_not_canonical_is_refused(pairs: dict[str, str]) -> None:
     with pytest.raises(AliasError):
-        Table(pairs)
+        AliasTable(pairs)
 
 
 @given(st.lists(st.sampled_from(["blog", "blogger", "a", ""]), max_size=4))
 def test_what_has_moved_stays_where_it_is(segments: list[str]) -> None:
-    table = Table({OLD: NEW, "https://old.example/a/": "https://new.example/b"})
+    table = AliasTable({OLD: NEW, "https://old.example/a/": "https://new.example/b"})
     for host in ("old", "new"):
         once = table.moved(canonical(f"https://{host}.example/" + "/".join(segments)))
         assert table.moved(once) == once == canonical(once)
@@ -108,7 +108,7 @@ class Deployment:
 
 
 def name(address: str) -> str:
-    return thing_id("bob", address, Table({}))
+    return thing_id("bob", address, AliasTable({}))
 
 
 def test_alias_added_in_mid_month_splits_no_counter_and_counts_from_the_next_month_on(tmp_path: Path) -> None:

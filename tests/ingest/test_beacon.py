@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from aiokafka.partitioner import murmur2
 
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import decode_rejection
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
@@ -19,7 +19,9 @@ from tests.ingest.conftest import Ingest, make_topics, records, serving, setting
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}
 
 
-def test_click_is_answered_with_the_place_where_kafka_has_it(broker: Part, topic: str, token_keys: Path) -> None:
+def test_click_is_answered_with_the_place_where_kafka_has_it(
+    broker: ServiceProcess, topic: str, token_keys: Path
+) -> None:
     make_topics(broker.address, topic)
     click_id = str(uuid.uuid4())
     with serving(settings_for(broker, topic, token_keys)) as ingest:
@@ -36,7 +38,9 @@ def test_click_is_answered_with_the_place_where_kafka_has_it(broker: Part, topic
     assert abs(record.timestamp - click.received_at) < 1000
 
 
-def test_batch_answers_each_item_and_the_bad_ones_harm_no_other(ingest: Ingest, embedded_broker: Part) -> None:
+def test_batch_answers_each_item_and_the_bad_ones_harm_no_other(
+    ingest: Ingest, embedded_broker: ServiceProcess
+) -> None:
     items = [CLICK, {"creator_id": "bob"}, {**CLICK, "extra": 1}, {**CLICK, "x_extra": 1}, 7]
     answer = ingest.post(items)
     assert answer.status == 202
@@ -124,7 +128,7 @@ def test_service_says_that_it_lives_and_is_ready(ingest: Ingest) -> None:
     assert "/v1/clicks" in ingest.get("/openapi.json").json["paths"]
 
 
-def test_token_is_not_kept_with_what_was_refused(ingest: Ingest, embedded_broker: Part) -> None:
+def test_token_is_not_kept_with_what_was_refused(ingest: Ingest, embedded_broker: ServiceProcess) -> None:
     token = ingest.token()
     assert ingest.post({"thing": "x", "token": token}).status == 422
     wait_until(lambda: ingest.metric("flattr_ingest_rejections_kept_total") == 1)

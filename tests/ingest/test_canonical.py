@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.contract.thing import canonical, plain
-from tests.ingest import canonical_before
+from tests.ingest import first_thing_rules
 
 SAME = """
 HTTP://Example.ORG                      http://example.org/
@@ -85,9 +85,9 @@ def test_browsers_rules_differ_from_ours_of_before_in_what_the_document_lists(
     assert canonical(given_as) == now
     if before is None:
         with pytest.raises(ValueError, match=r".+"):
-            canonical_before.canonical(given_as)
+            first_thing_rules.canonical(given_as)
     else:
-        assert canonical_before.canonical(given_as) == before
+        assert first_thing_rules.canonical(given_as) == before
 
 
 @pytest.mark.parametrize("breaks", ["\n", "\t", "\r\n"])
@@ -135,7 +135,7 @@ ORDINARY = st.builds(
 @given(ORDINARY)
 @settings(max_examples=1000)
 def test_ordinary_addresses_are_called_what_they_always_were(given_as: str) -> None:
-    assert canonical(given_as) == canonical_before.canonical(given_as)
+    assert canonical(given_as) == first_thing_rules.canonical(given_as)
 
 
 @given(st.text(max_size=30).map(lambda rest: "http:" + rest) | ORDINARY)

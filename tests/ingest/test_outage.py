@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, Part, free_port
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, ServiceProcess, free_port
 from ingest.admission.tokens import issue
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
@@ -175,11 +175,11 @@ def test_terminated_service_has_answered_what_it_took_and_nothing_else_is_in_the
 class Service:
     """`flattr ingest` as a process of its own, and a client that knows what it was promised."""
 
-    def __init__(self, folder: Path, broker: Part, topic: str, token_keys: Path, **more: str) -> None:
+    def __init__(self, folder: Path, broker: ServiceProcess, topic: str, token_keys: Path, **more: str) -> None:
         port = free_port()
         self.url = f"http://127.0.0.1:{port}/v1/clicks"
         self._keys = token_keys
-        self.part = Part(
+        self.part = ServiceProcess(
             "ingest",
             [sys.executable, "-m", "deploy", "ingest"],
             folder=folder / "ingest",

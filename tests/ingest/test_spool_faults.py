@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 import ingest.log.disk
 import ingest.log.spool
 from ingest.contract.rejection import Reason
-from ingest.log.lane import Chunk, Placed
+from ingest.log.lane import Placed, RequestClicks
 from ingest.log.spool import Record, Spool, SpoolBroken, SpoolFull, open_slots
 from ingest.log.spool_format import MAGIC
-from ingest.log.spooler import Keeper, blocks_of
+from ingest.log.spooler import Spooler, blocks_of
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
 
@@ -60,7 +60,7 @@ class Disk:
 
 def put(patched: pytest.MonkeyPatch, disk: Any) -> None:
     """Let this answer for the disk."""
-    for module in (ingest.spool, ingest.disk):
+    for module in (ingest.log.spool, ingest.log.disk):
         patched.setattr(module, "os", disk)
 
 
@@ -349,7 +349,7 @@ async def through_a_keeper(
 ) -> tuple[list[Record], list[Placed | Reason]]:
     """Put records while the disk is broken, then others; what was sent, and the answers."""
     settings = IngestSettings.model_validate({"spool": folder, "token_keys": folder / "none"})
-    keeper = Keeper(settings, Metrics(), interrupted=lambda: None)
+    keeper = Spooler(settings, Metrics(), interrupted=lambda: None)
     arrived: list[Record] = []
     answers: list[Placed | Reason] = []
 
@@ -360,7 +360,7 @@ async def through_a_keeper(
     jobs = [asyncio.create_task(keeper.write()), asyncio.create_task(keeper.replay(send, connected))]
     for number, one in enumerate(records):
         (broken if number == 0 else mended)()
-        keeper.put(one.member_hash, Chunk(one.lines, one.clicks, answers.append))
+        keeper.put(one.member_hash, RequestClicks(one.lines, one.clicks, answers.append))
         await keeper.idle.wait()
     connected.set()
     async with asyncio.timeout(20):

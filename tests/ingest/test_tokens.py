@@ -64,7 +64,7 @@ def test_token_expires_by_the_services_clock_though_it_is_cached(desk: Desk) -> 
 
 
 def test_tokens_that_have_expired_are_forgotten_as_others_come(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ingest.tokens, "_CACHE_MAX", 30)
+    monkeypatch.setattr(ingest.admission.tokens, "_CACHE_MAX", 30)
     for second in range(1, 41):
         assert desk.reason(desk.issue(valid_s=second)) is None
     assert desk.tokens.cached == 30

@@ -20,13 +20,12 @@ from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.books import export, outliers
 from warehouse.payout.books.approval import approve
 from warehouse.payout.books.beancount import beancount_text
-from warehouse.payout.close import provisional_run as provisional
+from warehouse.payout.close import provisional_run
 from warehouse.payout.close.close import rehearse_month
 from warehouse.payout.close.proof import Proof, stored_until
 from warehouse.payout.closed_months import all_payouts
 from warehouse.payout.errors import PayoutRefused
-from warehouse.payout.inputs import adjustments as adjust
-from warehouse.payout.inputs import creators
+from warehouse.payout.inputs import adjustments, creators
 from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
@@ -109,9 +108,9 @@ def test_register_with_a_bad_row_is_not_imported(warehouse: Warehouse, tmp_path:
 def test_correction_is_an_entry_of_the_next_month_that_cites_the_closed_line(warehouse: Warehouse) -> None:
     november(warehouse)
     close(warehouse, NOVEMBER)
-    adjust.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="flattrs lost on 3 November")
-    adjust.correct(warehouse, "bob", -100_000, against="charity", month=NOVEMBER, reason="counted twice")
-    again = adjust.correct(
+    adjustments.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="flattrs lost on 3 November")
+    adjustments.correct(warehouse, "bob", -100_000, against="charity", month=NOVEMBER, reason="counted twice")
+    again = adjustments.correct(
         warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="flattrs lost on 3 November"
     )
     following(warehouse, DECEMBER)
@@ -129,9 +128,9 @@ def test_correction_is_an_entry_of_the_next_month_that_cites_the_closed_line(war
 def test_correction_of_an_open_month_or_without_reason_is_refused(warehouse: Warehouse) -> None:
     november(warehouse)
     with pytest.raises(PayoutRefused, match="no closed payout line"):
-        adjust.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="x")
+        adjustments.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="x")
     with pytest.raises(PayoutRefused, match="a reason"):
-        adjust.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="")
+        adjustments.correct(warehouse, "ada", 1, against="fee", month=NOVEMBER, reason="")
 
 
 def test_returned_payment_is_credited_again_once_and_paid_with_the_next_close(
@@ -143,8 +142,8 @@ def test_returned_payment_is_credited_again_once_and_paid_with_the_next_close(
     assert paid == 1_120_000
     path = tmp_path / "returns.csv"
     path.write_text(f"payment_id,amount,reason\n{payment},1.12,account closed\n")
-    assert len(adjust.import_returns(warehouse, path)) == 1
-    assert adjust.import_returns(warehouse, path) == []
+    assert len(adjustments.import_returns(warehouse, path)) == 1
+    assert adjustments.import_returns(warehouse, path) == []
     following(warehouse, DECEMBER)
     close(warehouse, DECEMBER)
     assert payouts(warehouse, DECEMBER)["cat"] == (1_120_000, 5_000, 0, "paid")
@@ -160,7 +159,7 @@ def test_return_that_fits_no_payment_is_refused_with_all_others(warehouse: Wareh
     path = tmp_path / "returns.csv"
     path.write_text(f"payment_id,amount,reason\n{payment},1.12,x\nFL-1,1.00,x\n{payment},1.13,x\n")
     with pytest.raises(PayoutRefused, match=r"line 3: payment 'FL-1' is not one of ours\n  line 4: .* was 1\.12"):
-        adjust.import_returns(warehouse, path)
+        adjustments.import_returns(warehouse, path)
     assert warehouse.rows("SELECT count() FROM adjustments") == [(0,)]
 
 
@@ -244,7 +243,7 @@ def test_bean_check_accepts_the_books_and_refuses_a_changed_entry(warehouse: War
     pledge(warehouse, NOVEMBER, {"oda": 2 * EUR})
     close(warehouse, NOVEMBER, rules)
     creators.hold(warehouse, "bob", "review")
-    adjust.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="lost")
+    adjustments.correct(warehouse, "ada", 250_000, against="fee", month=NOVEMBER, reason="lost")
     following(warehouse, DECEMBER)
     close(warehouse, DECEMBER, rules)
     text = "".join(beancount_text(warehouse, stored_until(warehouse, DECEMBER)))
@@ -268,15 +267,15 @@ def test_provisional_run_is_kept_and_its_difference_to_the_final_explained(wareh
     rehearse_month(warehouse, NOVEMBER, clock=clock_after(NOVEMBER, rules), log_ends=drained, settings=rules, keep=True)
     pledge(warehouse, NOVEMBER, {"mia": 4 * EUR})
     final = close(warehouse, NOVEMBER)
-    compared = provisional.compare_run(warehouse, final)
+    compared = provisional_run.compare_run(warehouse, final)
     assert compared.totals["pledged_micro"] == (7 * EUR, 9 * EUR)
     assert compared.rules == {}
     assert compared.lines == [
-        provisional.Difference("ada", 1_200_000, 2_400_000, 1_200_000, 2_400_000),
-        provisional.Difference("bob", 3_975_000, 4_575_000, 3_970_000, 4_570_000),
+        provisional_run.Difference("ada", 1_200_000, 2_400_000, 1_200_000, 2_400_000),
+        provisional_run.Difference("bob", 3_975_000, 4_575_000, 3_970_000, 4_570_000),
     ]
     with pytest.raises(PayoutRefused, match="No provisional run"):
-        provisional.compare_run(warehouse, final, 2)
+        provisional_run.compare_run(warehouse, final, 2)
 
 
 def test_creator_member_and_site_that_jumped_stand_out(warehouse: Warehouse) -> None:

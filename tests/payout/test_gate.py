@@ -14,7 +14,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import InvalidTimestampError
 
 from deploy.provision.topics import DAY_MS, TopicPlan, bring_to_plan, create_topics
-from deploy.stack.embedded import ROOT, Part
+from deploy.stack.embedded import ROOT, ServiceProcess
 from ingest.runtime.clock import system_clock
 from ingest.runtime.kafka_settings import BEFORE_MAX, TopicSetting, topic_settings
 from tests.payout.build import (
@@ -128,7 +128,7 @@ def test_second_close_is_refused_while_the_first_runs_and_passes_after_it(month:
     assert close_month(month, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS).balanced
 
 
-async def send(broker: Part, topic: str, records: Mapping[int, Sequence[int]]) -> None:
+async def send(broker: ServiceProcess, topic: str, records: Mapping[int, Sequence[int]]) -> None:
     """Write a record for every stamp, by partition."""
     producer = AIOKafkaProducer(bootstrap_servers=broker.address)
     await producer.start()
@@ -140,7 +140,7 @@ async def send(broker: Part, topic: str, records: Mapping[int, Sequence[int]]) -
         await producer.stop()
 
 
-async def test_log_ends_are_past_every_record_whatever_its_stamp(broker: Part, topic: str) -> None:
+async def test_log_ends_are_past_every_record_whatever_its_stamp(broker: ServiceProcess, topic: str) -> None:
     await create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()])
     now = system_clock()
     await send(broker, topic, {0: (now + DAY_MS, now - DAY_MS, now), 1: (0, now), 2: (now,)})
@@ -149,7 +149,7 @@ async def test_log_ends_are_past_every_record_whatever_its_stamp(broker: Part, t
         await KafkaLogEnds(broker.address, "nowhere", settle_ms=None).ask()
 
 
-def logged_with_a_fast_ingest(broker: Part, topic: str) -> None:
+def logged_with_a_fast_ingest(broker: ServiceProcess, topic: str) -> None:
     """An ingest three minutes fast has stamped past the cut-off; behind it stand three clicks stamped in time."""
     cutoff = cutoff_ms(MONTH, SETTINGS.grace_s)
     asyncio.run(create_topics(broker.address, [TopicPlan(topic, PARTITIONS).unbounded()]))
@@ -163,7 +163,7 @@ def count_three_more(warehouse: Warehouse) -> None:
 
 
 def test_a_fast_ingest_and_a_lagging_stream_do_not_close_a_month_without_three_flattrs_in_time(
-    warehouse: Warehouse, broker: Part, topic: str
+    warehouse: Warehouse, broker: ServiceProcess, topic: str
 ) -> None:
     logged_with_a_fast_ingest(broker, topic)
     pledge(warehouse, MONTH, {"mia": 2_000_000})
@@ -185,7 +185,7 @@ def test_a_fast_ingest_and_a_lagging_stream_do_not_close_a_month_without_three_f
 
 
 def test_who_is_behind_is_named_when_the_stream_does_not_catch_up(
-    warehouse: Warehouse, broker: Part, topic: str
+    warehouse: Warehouse, broker: ServiceProcess, topic: str
 ) -> None:
     logged_with_a_fast_ingest(broker, topic)
     pledge(warehouse, MONTH, {"mia": 2_000_000})
@@ -248,7 +248,9 @@ def test_close_killed_while_it_waits_leaves_nothing_and_the_lock_free(month: War
     assert proof.balanced
 
 
-async def test_topic_as_planned_lets_no_record_into_a_month_when_the_gate_has_asked(kafka: Part, topic: str) -> None:
+async def test_topic_as_planned_lets_no_record_into_a_month_when_the_gate_has_asked(
+    kafka: ServiceProcess, topic: str
+) -> None:
     await create_topics(kafka.address, [TopicPlan(topic, 1)])
     asking = KafkaLogEnds(kafka.address, topic, settle_ms=SETTINGS.close_settle_s * 1000)
     assert await asking.ask() == {0: 0}
@@ -259,7 +261,9 @@ async def test_topic_as_planned_lets_no_record_into_a_month_when_the_gate_has_as
     assert await asking.ask() == {0: 2}
 
 
-async def test_topic_that_takes_old_stamps_is_refused_until_topics_create_bounds_them(kafka: Part, topic: str) -> None:
+async def test_topic_that_takes_old_stamps_is_refused_until_topics_create_bounds_them(
+    kafka: ServiceProcess, topic: str
+) -> None:
     plan = TopicPlan(topic, 1)
     await create_topics(kafka.address, [replace(plan, behind_max_ms=61_000, retention_ms=-1)])
     asking = KafkaLogEnds(kafka.address, topic, settle_ms=SETTINGS.close_settle_s * 1000)
@@ -307,7 +311,8 @@ def test_counted_flattrs_of_1970_are_named_with_the_setting_that_leaves_them_out
 
 def test_lock_of_a_killed_holder_is_free_within_seconds(warehouse: Warehouse) -> None:
     script = (
-        "import sys, time\nfrom warehouse.storage.client import Warehouse\nfrom warehouse.payout.close.lock import CLOSE, locked\n"
+        "import sys, time\nfrom warehouse.storage.client import Warehouse\n"
+        "from warehouse.payout.close.lock import CLOSE, locked\n"
         "with locked(Warehouse(sys.argv[1]), 'l'):\n    print('held', flush=True)\n    time.sleep(60)\n"
     )
     holder = subprocess.Popen([sys.executable, "-c", script, warehouse.url], stdout=subprocess.PIPE, env=os.environ)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest.contract.click import encode
 from ingest.contract.month import month_of
 from ingest.contract.thing import thing_id
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
@@ -25,7 +25,7 @@ from tests.payout.build import pledge
 from tests.payout.test_close import close
 from tests.quarantine.build import flag, release
 from warehouse.counts import counts as queries
-from warehouse.counts import rankings as lists
+from warehouse.counts import rankings
 from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.split import split
@@ -61,7 +61,7 @@ class Stream:
         self._offset += 1
         block = encode(click(self._offset, member, thing, action))
         record = LogRecord(self._offset, AT_MS, block)
-        count_records(self._state, [record], Rules(1, 0, 3_600_000, "clicks"), lambda _: self._month, rows)
+        count_records(self._state, [record], CountingRules(1, 0, 3_600_000, "clicks"), lambda _: self._month, rows)
         add_progress(self._state, AT_MS, rows)
         Writer(self._warehouse, patience_s=5).write(rows)
 
@@ -101,7 +101,7 @@ def check(warehouse: Warehouse, prefix: str, expected: set[tuple[str, str]]) -> 
     for member in (prefix + "m", prefix + "n"):
         own = {f"creator-of-{thing}": 1 for name, thing in expected if name == member}
         assert queries.member_counts(warehouse, MONTH, [member])[member].flattrs == len(own)
-        assert {line.creator_id: line.flattrs for line in lists.member_creators(warehouse, MONTH, member, 9)} == own
+        assert {line.creator_id: line.flattrs for line in rankings.member_creators(warehouse, MONTH, member, 9)} == own
 
 
 def test_any_interleaving_of_clicks_undos_flags_and_releases_ends_as_the_oracle_counts(warehouse: Warehouse) -> None:

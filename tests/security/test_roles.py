@@ -11,7 +11,7 @@ import pytest
 
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
 from streams.clicks.pseudonyms import ErasureList
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
@@ -72,7 +72,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
 
     month = month_of(AT_MS)
     block = b"\n".join(encode(click(number, f"member-{number}", "song")) for number in range(1, 4))
-    count_records(state, [LogRecord(0, AT_MS, block)], Rules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows)
+    count_records(
+        state, [LogRecord(0, AT_MS, block)], CountingRules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows
+    )
     add_progress(state, AT_MS, rows)
     Writer(streams, patience_s=5).write(rows)
     assert load_partition(streams, 0).position == state.position

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.contract.click import Click, encode
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.recovery import months_from, take_in_newer, take_in_retimed
 from streams.sink.flush_rows import STEPS, Rows
 from streams.source.chunk import LogRecord
@@ -27,7 +27,7 @@ from tests.support.ledger import Ledger
 from tests.support.recount import recount
 
 PARTITIONS = 2
-RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
+RULES = CountingRules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
 
 
 class Mark(Enum):
@@ -58,7 +58,7 @@ class Worker:
     ledger: Ledger
     log: dict[int, list[LogRecord]]
     memory: Memory = UNBOUNDED
-    rules: Rules = RULES
+    rules: CountingRules = RULES
 
     def __post_init__(self) -> None:
         self.states = [self._recovered(number) for number in range(PARTITIONS)]
@@ -108,7 +108,7 @@ class Played:
     log: dict[int, list[LogRecord]]
 
 
-def run(history: Iterable[Click | Mark], memory: Memory = UNBOUNDED, rules: Rules = RULES) -> Played:
+def run(history: Iterable[Click | Mark], memory: Memory = UNBOUNDED, rules: CountingRules = RULES) -> Played:
     """Play a history to its end; the log keeps what a crash interrupts. All its clicks are counted at the end."""
     ledger = Ledger()
     log: dict[int, list[LogRecord]] = {number: [] for number in range(PARTITIONS)}

@@ -15,7 +15,7 @@ from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, TIME_END_MS
 from streams.clicks.decode import UNSAID, Columns, Line, read
-from streams.counting.count_batch import Rules, count_records
+from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
@@ -142,7 +142,9 @@ def test_late_clicks_are_kept_in_their_own_words() -> None:
     value = b"\n".join([encode(clicks[0]), b"{", encode(clicks[1])])
     records = [LogRecord(0, DECEMBER_MS + 3_600_000, value), LogRecord(1, DECEMBER_MS + 3_600_000, encode(clicks[2]))]
     rows = Rows()
-    count_records(PartitionState(0), records, Rules(1, 0, 3_600_000, "clicks"), lambda _month: MonthState(), rows)
+    count_records(
+        PartitionState(0), records, CountingRules(1, 0, 3_600_000, "clicks"), lambda _month: MonthState(), rows
+    )
     (late,) = rows.of("late")
     assert [decode(click) for click in values_of(late["click"])] == clicks
     assert values_of(late["position"]) == [position(0, 0, 0), position(0, 0, 2), position(0, 1, 0)]
@@ -150,7 +152,7 @@ def test_late_clicks_are_kept_in_their_own_words() -> None:
 
 def labelled(clicks: list[Click], *, record_at_ms: int = AT, number: int = 0, partitions: int = 1) -> PartitionState:
     state = PartitionState(number)
-    rules = Rules(partitions, 0, 3_600_000, "clicks")
+    rules = CountingRules(partitions, 0, 3_600_000, "clicks")
     records = [LogRecord(offset, record_at_ms, encode(click)) for offset, click in enumerate(clicks)]
     count_records(state, records, rules, lambda _month: MonthState(), Rows())
     return state

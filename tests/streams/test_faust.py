@@ -1,4 +1,4 @@
-"""What streams/source/faust_consumer.py assumes of Faust. A new Faust that breaks one of these needs a look at all of it."""
+"""What streams/source/faust_consumer.py assumes of Faust. A new Faust that breaks one needs a look at all of it."""
 
 from __future__ import annotations
 

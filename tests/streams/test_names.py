@@ -10,7 +10,7 @@ from aiokafka.partitioner import murmur2
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streams.clicks.string_columns import NAMELESS, Names
+from streams.clicks.string_columns import NAMELESS, StringColumn
 from tests.support.packed import values_of
 from warehouse.storage.client import Warehouse
 from warehouse.storage.identity_key import IdentityKey
@@ -31,7 +31,7 @@ NAMES = [
 @given(st.lists(st.text(st.characters(codec="utf-8"), max_size=20), min_size=1, max_size=8), st.integers(1, 64))
 def test_partition_is_that_of_kafkas_default_partitioner(names: list[str], partitions: int) -> None:
     expected = [(murmur2(name.encode()) & 0x7FFFFFFF) % partitions for name in names]
-    assert Names.of(names).partitions(partitions).tolist() == expected
+    assert StringColumn.of(names).partitions(partitions).tolist() == expected
 
 
 #: Of the authors' vectors.h: the key is bytes 0 to 15, the message bytes 0 to n - 1.
@@ -48,13 +48,13 @@ VECTORS = {
 WORDS = st.integers(0, (1 << 64) - 1)
 
 
-def hex_of(names: Names, key: IdentityKey) -> list[str]:
+def hex_of(names: StringColumn, key: IdentityKey) -> list[str]:
     return [struct.pack("<QQ", high, low).hex() for high, low in zip(*names.hashes(key), strict=True)]
 
 
 def test_hashes_are_those_of_siphashs_authors() -> None:
     data = b"".join(bytes(range(length)) for length in VECTORS)
-    names = Names(np.frombuffer(data, np.uint8), np.cumsum(list(VECTORS)))
+    names = StringColumn(np.frombuffer(data, np.uint8), np.cumsum(list(VECTORS)))
     key = IdentityKey(*struct.unpack("<QQ", bytes(range(16))))
     assert hex_of(names, key) == list(VECTORS.values())
 
@@ -70,7 +70,7 @@ def test_hashes_and_partitions_are_those_of_the_warehouse(
         "FROM (SELECT arrayJoin(%(names)s) AS name)"
     )
     found = warehouse.rows(sql, {"names": names, "k0": k0, "k1": k1})
-    ours = Names.of(names)
+    ours = StringColumn.of(names)
     assert [digest.lower() for digest, _ in found] == hex_of(ours, IdentityKey(k0, k1))
     assert [partition for _, partition in found] == ours.partitions(12).tolist()
 
@@ -79,7 +79,7 @@ def test_hashes_and_partitions_are_those_of_the_warehouse(
 def test_names_are_packed_and_renamed_at_any_indices(names: list[str], data: st.DataObject) -> None:
     index = st.integers(-1, len(names) - 1)
     which = data.draw(st.lists(index, max_size=10))
-    column = Names.of(names)
+    column = StringColumn.of(names)
     packed = column.packed(np.array(which, np.int64))
     assert values_of(packed) == ["" if at == NAMELESS else names[at] for at in which]
     assert len(packed) == len(which)
@@ -91,4 +91,4 @@ def test_names_are_packed_and_renamed_at_any_indices(names: list[str], data: st.
 @pytest.mark.parametrize("length", [0, 1, 127, 128, 255, 256, 16_383, 16_384, 70_000])
 def test_length_of_a_packed_name_takes_as_many_bytes_as_it_needs(length: int) -> None:
     names = ["before", "x" * length, "behind"]
-    assert values_of(Names.of(names).packed(np.arange(3))) == names
+    assert values_of(StringColumn.of(names).packed(np.arange(3))) == names

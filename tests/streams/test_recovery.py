@@ -6,12 +6,12 @@ from dataclasses import replace
 
 from ingest.contract.click import Click, encode
 from streams.clicks.pseudonyms import ErasureList
-from streams.counting.count_batch import Rules, add_progress, count_records
+from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.recovery import Recovery, load_partition, months_from, take_in_newer
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
-from streams.state.hash_table import SLOT_WORDS, Table
+from streams.state.hash_table import SLOT_WORDS, HashTable
 from streams.state.partition import MonthState, PartitionState
 from tests.support.clicks import NOVEMBER, make_click, partition_of, traffic
 from tests.support.ledger import Ledger
@@ -19,10 +19,12 @@ from tests.support.recount import recount
 from warehouse.storage.client import Warehouse
 
 PARTITIONS = 3
-RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
+RULES = CountingRules(partitions=PARTITIONS, epoch=0, grace_ms=1 << 40, topic="clicks")
 
 
-def count_all(states: list[PartitionState], clicks: list[Click], first_offset: int = 0, rules: Rules = RULES) -> Rows:
+def count_all(
+    states: list[PartitionState], clicks: list[Click], first_offset: int = 0, rules: CountingRules = RULES
+) -> Rows:
     """One click per record, in the order given; months start empty."""
     rows = Rows()
     for state in states:
@@ -54,7 +56,7 @@ def test_recovered_state_is_the_state_that_was_written(warehouse: Warehouse) -> 
             assert month.first_positions == {}
 
 
-def contents(table: Table) -> dict[tuple[int, int], int]:
+def contents(table: HashTable) -> dict[tuple[int, int], int]:
     slots = table.slots.reshape(-1, SLOT_WORDS)
     return {(int(high), int(low)): int(value) for high, low, value in slots if value}
 

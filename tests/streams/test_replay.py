@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from streams.replay import Replay, replay
 from streams.settings import StreamsSettings
 from tests.streams.test_worker import PARTITIONS, make_topics
@@ -17,7 +17,7 @@ from warehouse.storage.client import Warehouse
 
 
 async def test_replay_finds_what_was_counted_and_every_row_that_was_tampered_with(
-    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await make_topics(broker, topic)
     clicks = traffic(1500, undo=0.1)

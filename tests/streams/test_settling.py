@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from faust.types import TP
 
-from streams.counting.count_batch import Rules
-from streams.operating.malformed_guard import MalformedWatch
+from streams.counting.count_batch import CountingRules
+from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline
 from streams.sink.writer import Writer
@@ -21,9 +21,9 @@ DRAIN_S = 3.0
 
 def pipeline_of(warehouse: Warehouse, *, flush_ms: int) -> Pipeline:
     return Pipeline(
-        warehouse, Writer(warehouse, patience_s=5), Rules(1, 0, 1000, "clicks"), lambda: 0,
+        warehouse, Writer(warehouse, patience_s=5), CountingRules(1, 0, 1000, "clicks"), lambda: 0,
         flush_ms=flush_ms, flush_bytes=1 << 20, drain_s=DRAIN_S, fail=lambda _: None,
-        malformed=MalformedWatch(0.5), metrics=Metrics(),
+        malformed=MalformedGuard(0.5), metrics=Metrics(),
     )  # fmt: skip
 
 

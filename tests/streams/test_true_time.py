@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest.contract.click import Click, decode, encode
 from ingest.contract.times import TIME_END_MS, true_time_ms
 from streams.clicks.decode import read
-from streams.counting.count_batch import Rules, count_records
+from streams.counting.count_batch import CountingRules, count_records
 from streams.counting.timing import months_of, near_months, times_of
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
@@ -26,7 +26,7 @@ from tests.support.packed import values_of
 
 S, MIN, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
 OCTOBER = 202610
-RULES = Rules(partitions=PARTITIONS, epoch=0, grace_ms=HOUR, topic="clicks")
+RULES = CountingRules(partitions=PARTITIONS, epoch=0, grace_ms=HOUR, topic="clicks")
 TIMES = st.integers(0, TIME_END_MS - 1) | st.integers(NOVEMBER_MS - 3 * MIN, NOVEMBER_MS + 3 * MIN)
 
 

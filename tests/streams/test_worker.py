@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.contract.position import position
 from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
@@ -28,14 +28,14 @@ from warehouse.storage.client import Warehouse
 PARTITIONS = 4
 
 
-async def make_topics(broker: Part, topic: str) -> None:
+async def make_topics(broker: ServiceProcess, topic: str) -> None:
     await create_topics(
         broker.address, [TopicPlan(topic, PARTITIONS).unbounded(), TopicPlan(f"{topic}-rejected", 1).unbounded()]
     )
 
 
 async def test_every_click_is_counted_once_in_blocks_and_alone(
-    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     await make_topics(broker, topic)
     clicks = traffic(3000, undo=0.1)
@@ -49,7 +49,7 @@ async def test_every_click_is_counted_once_in_blocks_and_alone(
 
 
 async def test_worker_killed_in_mid_flight_changes_no_number(
-    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     await make_topics(broker, topic)
     clicks = traffic(4000, undo=0.1)
@@ -65,7 +65,7 @@ async def test_worker_killed_in_mid_flight_changes_no_number(
 
 
 async def test_what_ingest_refused_is_kept_in_its_table(
-    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     await make_topics(broker, topic)
     rejection = Rejection(reason="token_expired", detail="it is", rejected_at=NOVEMBER_MS, raw=b"\xffbytes")
@@ -84,7 +84,7 @@ async def test_what_ingest_refused_is_kept_in_its_table(
 
 
 async def test_worker_that_cannot_go_on_says_why_and_ends_with_an_exit_code(
-    kafka: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    kafka: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     def ends(worker: StreamWorker) -> str:
         worker.launch()
@@ -111,7 +111,7 @@ async def test_worker_that_cannot_go_on_says_why_and_ends_with_an_exit_code(
 
 
 async def test_rubbish_in_the_topic_is_kept_in_part_and_everybody_elses_clicks_are_counted(
-    broker: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     await make_topics(broker, topic)
     producer = AIOKafkaProducer(bootstrap_servers=broker.address)
@@ -145,7 +145,7 @@ def test_log_that_was_cut_before_it_was_counted_stops_the_worker() -> None:
 
 
 async def test_worker_tells_its_health_and_stops_when_the_warehouse_refuses(
-    kafka: Part, warehouse: Warehouse, topic: str, tmp_path: Path
+    kafka: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
 ) -> None:
     await make_topics(kafka, topic)
     await send(kafka.address, topic, traffic(100), partitions=PARTITIONS)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from warehouse.storage.client import Warehouse
 
 
-def wait_until(true: Callable[[], object], what: str, *, timeout_s: float = 60, alive: Part | None = None) -> None:
+def wait_until(
+    true: Callable[[], object], what: str, *, timeout_s: float = 60, alive: ServiceProcess | None = None
+) -> None:
     """Return when ``true`` is; fail when it takes longer or the part dies."""
     deadline = time.monotonic() + timeout_s
     while not true():

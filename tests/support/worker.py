@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploy.stack.embedded import HOST, ROOT, Part, free_port
+from deploy.stack.embedded import HOST, ROOT, ServiceProcess, free_port
 from warehouse.storage.client import Warehouse
 
 
-class StreamWorker(Part):
+class StreamWorker(ServiceProcess):
     """`flattr streams` on the given broker, database and topic. Ready when it listens."""
 
     def __init__(  # noqa: PLR0913 - a test says what it means

@@ -59,7 +59,8 @@ def test_migrations_that_race_end_in_one_key_for_all(warehouse_server: EmbeddedW
 def test_of_many_keys_inserted_at_once_the_table_keeps_one(warehouse: Warehouse) -> None:
     key = read_identity_key(warehouse)
     script = (
-        "import sys\nfrom warehouse.storage.client import Warehouse\nfrom warehouse.storage.identity_key import make_identity_key\n"
+        "import sys\nfrom warehouse.storage.client import Warehouse\n"
+        "from warehouse.storage.identity_key import make_identity_key\n"
         "own = Warehouse(sys.argv[1])\nfor _ in range(50):\n    make_identity_key(own)\n"
     )
     racing = [subprocess.Popen([sys.executable, "-c", script, warehouse.url]) for _ in range(2)]

@@ -15,15 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
-from warehouse.api import auth as access
-from warehouse.api import problems
-from warehouse.api.counter_cache import QuickCounters
-from warehouse.api.direct_routes import LeanRoutes
+from warehouse.api import auth, problems
+from warehouse.api.counter_cache import CounterCache
+from warehouse.api.direct_routes import DirectRoutes
 from warehouse.api.live_board import Board
-from warehouse.api.live_poller import Watch
+from warehouse.api.live_poller import LivePoller
 from warehouse.api.metrics import ApiMetrics
-from warehouse.api.query_runner import Reads
-from warehouse.api.request_guard import Edge
+from warehouse.api.query_runner import QueryRunner
+from warehouse.api.request_guard import RequestGuard
 from warehouse.api.routes import (
     counters,
     counts,
@@ -70,7 +69,7 @@ def create_app(
     as are ``trace_settings``.
     """
     traces = traces_from(trace_settings, "api")
-    reads = Reads(settings, rules or CloseSettings(), traces)
+    reads = QueryRunner(settings, rules or CloseSettings(), traces)
     board = Board()
     verifier = Verifier(settings, reads.clock, reads.metrics)
 
@@ -78,7 +77,7 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"warehouse"})
         log.info("api starts", warehouse=masked(reads.warehouse.url), **changed)
-        tasks = [asyncio.create_task(Watch(reads, board).run())]
+        tasks = [asyncio.create_task(LivePoller(reads, board).run())]
         if settings.api_verify_always:
             tasks.append(asyncio.create_task(verifier.run()))
         yield
@@ -118,18 +117,18 @@ def create_app(
     return app
 
 
-def _surround(app: FastAPI, reads: Reads) -> None:
+def _surround(app: FastAPI, reads: QueryRunner) -> None:
     """What stands around the routes; the last one added sees a request first."""
-    app.add_middleware(LeanRoutes, reads=reads, router=counts.router)
+    app.add_middleware(DirectRoutes, reads=reads, router=counts.router)
     app.add_middleware(
-        QuickCounters,
+        CounterCache,
         understand=lambda query: counters.understand(reads, query),
         answer=lambda asked, scope: counters.answer(reads, asked, reads.address_of(scope)),
         ttl_s=reads.settings.api_counters_ttl_ms / 1000,
         bytes_max=reads.settings.api_counters_kept_bytes,
         monotonic=time.monotonic,
     )
-    app.add_middleware(Edge)
+    app.add_middleware(RequestGuard)
     app.add_middleware(Measured, metrics=reads.metrics)
 
 
@@ -137,7 +136,7 @@ def _name_roles(router: APIRouter) -> None:
     """State in the OpenAPI document which role each route asks for."""
     for route in router.routes:
         if isinstance(route, APIRoute):
-            route.openapi_extra = {"x-role": access.role_of(route) or "public"}
+            route.openapi_extra = {"x-role": auth.role_of(route) or "public"}
 
 
 class Measured:

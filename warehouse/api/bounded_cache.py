@@ -13,7 +13,7 @@ V = TypeVar("V")
 ENTRY_BYTES: Final = 400
 
 
-class Aged(Generic[K, V]):
+class BoundedCache(Generic[K, V]):
     """Values by key. None is given out that is older than ``ttl_s``, by ``monotonic``, in seconds.
 
     What is too old leaves when something new comes, and so do the oldest while all together weigh more than

@@ -8,7 +8,7 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from warehouse.api.bounded_cache import Aged
+from warehouse.api.bounded_cache import BoundedCache
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -24,7 +24,7 @@ def weight_of(value: object) -> int:
     return _OBJECTS * len(msgspec.json.encode(value))
 
 
-class Kept(Generic[K, V]):
+class CoalescingCache(Generic[K, V]):
     """Values by key, at most ``ttl_s`` old; the oldest leave when all, as ``weigh`` has it, exceed ``bytes_max``.
 
     All who ask for a key while its query runs share that query and its error; errors are not
@@ -45,7 +45,7 @@ class Kept(Generic[K, V]):
         self._ahead_s = ttl_s if ahead_s is None else ahead_s
         self._monotonic = monotonic
         self._weigh = weigh
-        self._values: Aged[K, V] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
+        self._values: BoundedCache[K, V] = BoundedCache(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
         self._running: dict[K, asyncio.Task[V]] = {}
 
     async def get(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:

@@ -14,8 +14,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from warehouse.api.bounded_cache import Aged
-from warehouse.api.fair_queue import Turns
+from warehouse.api.bounded_cache import BoundedCache
+from warehouse.api.fair_queue import FairQueue
 from warehouse.api.problems import ReadReason, unavailable
 from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag
@@ -36,7 +36,7 @@ class Counted(Generic[V]):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class BatchBounds:
     """Keys: at most ``batch`` in one query, ``batch_of_caller`` of them of one caller, and ``waiting`` that wait."""
 
     batch: int = 500
@@ -68,7 +68,7 @@ class _Reader(Generic[V]):
             self.done.set_exception(error)
 
 
-class Batched(Generic[V]):
+class CountBatcher(Generic[V]):
     """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
 
     ``fetch(keys)`` asks the warehouse for some; its errors reach everybody who waited for
@@ -83,7 +83,7 @@ class Batched(Generic[V]):
         ttl_s: float,
         bytes_max: int,
         monotonic: Callable[[], float],
-        bounds: Bounds = Bounds(),
+        bounds: BatchBounds = BatchBounds(),
         pitch_s: float = 0,
         weigh: Callable[[V], int] = lambda _: 0,
     ) -> None:
@@ -93,11 +93,11 @@ class Batched(Generic[V]):
         self._monotonic = monotonic
         self._pitch_s = pitch_s
         self._next_at_s = 0.0
-        self._kept: Aged[Key, Counted[V]] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
+        self._kept: BoundedCache[Key, Counted[V]] = BoundedCache(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
         self._awaited: dict[Key, list[_Reader[V]]] = {}
         #: of those awaited, what no query was started for
         self._pending: set[Key] = set()
-        self._turns: Turns[Key] = Turns(bounds.waiting)
+        self._turns: FairQueue[Key] = FairQueue(bounds.waiting)
         self._fetcher: asyncio.Task[None] | None = None
 
     async def get(self, month: int, ids: Iterable[str], caller: str = "") -> dict[str, Counted[V]]:

@@ -16,7 +16,7 @@ from fastapi import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from warehouse.api import problems
-from warehouse.api.bounded_cache import Aged
+from warehouse.api.bounded_cache import BoundedCache
 
 PATH: Final = "/v1/counters"
 #: Longer ones are read anew each time: a page's buttons take less, and an attacker's memory is not ours.
@@ -49,7 +49,7 @@ class _Route:
 _ROUTE: Final = _Route()
 
 
-class QuickCounters:
+class CounterCache:
     """Answers GET of ``PATH`` and keeps each answer for ``ttl_s``, within ``bytes_max``; passes on everything else.
 
     ``understand`` says what a query asks for, None for what the ordinary way shall judge, which alone knows how to
@@ -73,8 +73,10 @@ class QuickCounters:
         self._ttl_s = ttl_s
         self._half_s = ttl_s / 2
         self._monotonic = monotonic
-        self._answers: Aged[Asked, _Answer] = Aged(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
-        self._spellings: Aged[bytes, Asked] = Aged(
+        self._answers: BoundedCache[Asked, _Answer] = BoundedCache(
+            ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic
+        )
+        self._spellings: BoundedCache[bytes, Asked] = BoundedCache(
             ttl_s=_SPELLING_TTL_S, bytes_max=bytes_max // _SPELLINGS_PART, monotonic=monotonic
         )
         #: being made anew

@@ -18,10 +18,9 @@ from fastapi.routing import APIRoute
 from pydantic import TypeAdapter
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from warehouse.api import auth as access
-from warehouse.api import problems
+from warehouse.api import auth, problems
 from warehouse.api.problems import Problem
-from warehouse.api.query_runner import Reads
+from warehouse.api.query_runner import QueryRunner
 from warehouse.api.shapes import month_or_current
 from warehouse.keys import Role
 
@@ -36,16 +35,16 @@ class _Lean:
     pattern: Pattern[str]
     identifier: TypeAdapter[str]
     role: Role | None
-    answer: Callable[[Reads, str, int], Awaitable[Response]]
+    answer: Callable[[QueryRunner, str, int], Awaitable[Response]]
 
 
-class LeanRoutes:
+class DirectRoutes:
     """Answers GET for the routes of ``router`` and passes on everything else.
 
     Each of those is a function of (reads, identifier, month) that returns a ``Response``.
     """
 
-    def __init__(self, app: ASGIApp, reads: Reads, router: APIRouter) -> None:
+    def __init__(self, app: ASGIApp, reads: QueryRunner, router: APIRouter) -> None:
         self._app = app
         self._reads = reads
         self._routes = [_lean(route) for route in router.routes if isinstance(route, APIRoute)]
@@ -73,7 +72,7 @@ class LeanRoutes:
                     identifier = lean.identifier.validate_python(at[1])
                     month = month_or_current(self._reads, _month_text(scope["query_string"]))
                     if lean.role is not None:
-                        access.check(Request(scope), self._reads, lean.role)
+                        auth.check(Request(scope), self._reads, lean.role)
                 except (Problem, ValueError):
                     return None
                 return lean, identifier, month
@@ -83,7 +82,7 @@ class LeanRoutes:
 def _lean(route: APIRoute) -> _Lean:
     (name,) = route.param_convertors
     identifier = TypeAdapter[str](get_type_hints(route.endpoint, include_extras=True)[name])
-    return _Lean(route, route.path_regex, identifier, access.role_of(route), route.endpoint)
+    return _Lean(route, route.path_regex, identifier, auth.role_of(route), route.endpoint)
 
 
 def _month_text(query: bytes) -> str | None:

@@ -49,7 +49,7 @@ class _Own(Generic[T]):
         return left, [item for item in items if wanted(item)]
 
 
-class Turns(Generic[T]):
+class FairQueue(Generic[T]):
     """Items that wait, at most ``waiting_max``, by caller and request. Pure: it knows no clock and no loop."""
 
     def __init__(self, waiting_max: int) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 _PARTS: Final = 4
 
 
-class Seats:
+class ListenerLimit:
     """Who listens. ``address`` is None for a client with a key: it has a seat as long as there is any."""
 
     def __init__(self, seats_max: int, of_address_max: int, *, reserve: bool) -> None:

@@ -15,14 +15,14 @@ from typing import Any, Final
 import structlog
 
 from ingest.contract.month import month_of, month_text
-from warehouse.api import service_health as parts
+from warehouse.api import service_health
 from warehouse.api.live_board import PULSE, TOP, Board, creator_of, creator_topic
-from warehouse.api.query_runner import Reads
+from warehouse.api.query_runner import QueryRunner
 from warehouse.api.shapes import AsOf
 from warehouse.counts import counts as queries
-from warehouse.counts import rankings as lists
+from warehouse.counts import rankings
 from warehouse.counts.lag import Lag, read_lag
-from warehouse.payout import estimate as provisional
+from warehouse.payout import estimate
 from warehouse.payout.close.gate import Tallies, read_tallies
 from warehouse.storage.errors import WarehouseError
 
@@ -56,10 +56,10 @@ class Rate:
         return (total - first) / (at_s - first_s) if at_s > first_s else None
 
 
-class Watch:
+class LivePoller:
     """Polls the warehouse and tells the board. One per app; ``run`` never returns."""
 
-    def __init__(self, reads: Reads, board: Board) -> None:
+    def __init__(self, reads: QueryRunner, board: Board) -> None:
         self._reads = reads
         self._board = board
         self._month = 0
@@ -70,7 +70,7 @@ class Watch:
         self._rate = Rate()
         self._top_is_old = False
         self._pulse_at_s = self._top_at_s = self._parts_at_s = 0.0
-        self._parts: list[parts.Part] = []
+        self._parts: list[service_health.ServiceHealth] = []
         self._away = False
 
     async def run(self) -> None:
@@ -138,8 +138,8 @@ class Watch:
         due = self._top_is_old and started >= self._top_at_s
         if TOP not in self._board.topics or not (due or TOP in self._board.silent()):
             return
-        creators = await self._reads.run(lists.top_creators, self._month, TOP_LINES, flagged=quarantine)
-        things = await self._reads.run(lists.top_things, self._month, TOP_LINES, flagged=quarantine)
+        creators = await self._reads.run(rankings.top_creators, self._month, TOP_LINES, flagged=quarantine)
+        things = await self._reads.run(rankings.top_things, self._month, TOP_LINES, flagged=quarantine)
         state = {
             "month": month_text(self._month),
             "creators": [vars(line) for line in creators],
@@ -157,14 +157,12 @@ class Watch:
             return
         self._pulse_at_s = now_s + _PULSE_S
         tallies = await self._reads.run(read_tallies, self._month)
-        _, money = await self._reads.keep_longer(provisional.month_money, self._month, self._reads.rules)
+        _, money = await self._reads.keep_longer(estimate.month_money, self._month, self._reads.rules)
         await self._ask_parts(now_s)
         rate = self._rate.add(now_s, tallies.accepted)
         self._board.say(number, PULSE, self._pulse(lag, tallies, money, rate))
 
-    def _pulse(
-        self, lag: Lag, tallies: Tallies, money: provisional.MonthMoney, rate: float | None
-    ) -> Mapping[str, Any]:
+    def _pulse(self, lag: Lag, tallies: Tallies, money: estimate.MonthMoney, rate: float | None) -> Mapping[str, Any]:
         return {
             "month": month_text(self._month),
             **AsOf.plain(lag),
@@ -193,6 +191,12 @@ class Watch:
             return
         self._parts_at_s = now_s + _PARTS_S
         others = self._reads.settings.api_parts
-        asked = await asyncio.gather(*(asyncio.to_thread(parts.ask, name, str(url)) for name, url in others.items()))
+        asked = await asyncio.gather(
+            *(asyncio.to_thread(service_health.ask, name, str(url)) for name, url in others.items())
+        )
         # This poll has just been answered by the warehouse.
-        self._parts = [*asked, parts.Part("warehouse", ready=True), parts.Part("api", ready=True)]
+        self._parts = [
+            *asked,
+            service_health.ServiceHealth("warehouse", ready=True),
+            service_health.ServiceHealth("api", ready=True),
+        ]

@@ -18,13 +18,13 @@ from ingest.runtime.aliases import Aliases
 from ingest.runtime.client_address import share_of
 from ingest.runtime.clock import clock_from
 from ingest.runtime.tracing import Traces
-from warehouse.api.coalescing import Kept, weight_of
-from warehouse.api.count_batcher import Batched, Bounds
-from warehouse.api.listener_limit import Seats
+from warehouse.api.coalescing import CoalescingCache, weight_of
+from warehouse.api.count_batcher import BatchBounds, CountBatcher
+from warehouse.api.listener_limit import ListenerLimit
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.problems import ReadReason, unavailable
 from warehouse.api.settings import ApiSettings
-from warehouse.api.throttle import Lane
+from warehouse.api.throttle import Throttle
 from warehouse.counts import counts as queries
 from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag, read_lag
@@ -38,7 +38,7 @@ T = TypeVar("T")
 #: for keys and the versions of the months' quarantines: something of each key
 Ask = Callable[[Sequence[Key], Mapping[int, int]], Awaitable[Mapping[Key, T]]]
 #: by query and parameters: the lag that was read first, and the answer
-Answers = Kept[tuple[Any, ...], tuple[Lag, Any]]
+Answers = CoalescingCache[tuple[Any, ...], tuple[Lag, Any]]
 
 _ADDRESSES_BYTES: Final = 32 << 20
 _ADDRESS_TTL_S: Final = 60
@@ -60,7 +60,7 @@ class KnownThing(queries.Count):
     of: queries.Thing | None = None
 
 
-class Reads:
+class QueryRunner:
     """One per app. Starts its threads when the first query comes."""
 
     def __init__(self, settings: ApiSettings, rules: CloseSettings, traces: Traces | None = None) -> None:
@@ -82,20 +82,24 @@ class Reads:
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
         lag_ttl_s = settings.api_lag_ttl_ms / 1000
-        self._lag: Kept[str, Lag] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
-        self._quarantines: Kept[str, dict[int, int]] = Kept(
+        self._lag: CoalescingCache[str, Lag] = CoalescingCache(
             ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
-        self._months: Kept[str, frozenset[int]] = Kept(ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic)
-        self._shared: Kept[str, Any] = Kept(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
+        self._quarantines: CoalescingCache[str, dict[int, int]] = CoalescingCache(
+            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+        )
+        self._months: CoalescingCache[str, frozenset[int]] = CoalescingCache(
+            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+        )
+        self._shared: CoalescingCache[str, Any] = CoalescingCache(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
         #: at the live stream
-        self.seats = Seats(
+        self.seats = ListenerLimit(
             settings.api_listeners_max,
             max(1, int(settings.api_listeners_max * settings.api_listeners_share)),
             reserve=self.keys is not None,
         )
         #: for questions of anybody that no other answer serves
-        self.lane = Lane(_LANE_WAITING_MAX)
+        self.lane = Throttle(_LANE_WAITING_MAX)
         self._lists, self._money = (
             _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )
@@ -110,7 +114,7 @@ class Reads:
         self.things = self._paced(self._known_things)
         self.members = self._paced(self._asking(queries.member_counts, queries.member_counts_of_months))
         #: whose a thing is and where: that never changes, so it is kept; asked by ``things``, at its pitch
-        self._addresses = Batched(
+        self._addresses = CountBatcher(
             self._fetch_addresses,
             ttl_s=_ADDRESS_TTL_S,
             bytes_max=_ADDRESSES_BYTES,
@@ -240,17 +244,17 @@ class Reads:
 
         return ask
 
-    def _paced(self, ask: Ask[T], *, ttl_s: float = 0, bytes_max: int = 0) -> Batched[T]:
+    def _paced(self, ask: Ask[T], *, ttl_s: float = 0, bytes_max: int = 0) -> CountBatcher[T]:
         async def fetch(keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, T]]:
             lag = await self.lag()
             return lag, await ask(keys, await self._flagged())
 
-        return Batched(
+        return CountBatcher(
             fetch,
             ttl_s=ttl_s,
             bytes_max=bytes_max,
             monotonic=time.monotonic,
-            bounds=Bounds(waiting=self.settings.api_counts_waiting_max),
+            bounds=BatchBounds(waiting=self.settings.api_counts_waiting_max),
             pitch_s=self.settings.api_pitch_ms / 1000,
         )
 
@@ -270,7 +274,7 @@ class Reads:
 
 def _answers(ttl_ms: int) -> Answers:
     """Kept by query and parameters, which callers choose: bounded by what the answers weigh."""
-    return Kept(
+    return CoalescingCache(
         ttl_s=ttl_ms / 1000,
         monotonic=time.monotonic,
         bytes_max=_LISTS_BYTES,
@@ -278,9 +282,9 @@ def _answers(ttl_ms: int) -> Answers:
     )
 
 
-async def reads_of(request: Request) -> Reads:
-    """The app's ``Reads``."""
-    return cast("Reads", request.app.state.reads)
+async def reads_of(request: Request) -> QueryRunner:
+    """The app's ``QueryRunner``."""
+    return cast("QueryRunner", request.app.state.reads)
 
 
-Here = Annotated[Reads, Depends(reads_of)]
+Runner = Annotated[QueryRunner, Depends(reads_of)]

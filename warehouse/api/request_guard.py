@@ -15,7 +15,7 @@ QUERY_MAX_BYTES: Final = 32 * 1024
 PATH_MAX_BYTES: Final = 4 * 1024
 
 
-class Edge:
+class RequestGuard:
     """Refuses addresses longer than any that means something, and answers HEAD as GET, whose body the server drops."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -11,20 +11,20 @@ _TIMEOUT_S: Final = 2
 
 
 @dataclass(frozen=True)
-class Part:
+class ServiceHealth:
     """A part of the system, and whether it is ready."""
 
     name: str
     ready: bool
 
 
-def ask(name: str, url: str) -> Part:
+def ask(name: str, url: str) -> ServiceHealth:
     """Ask one part. Any answer but 200 within two seconds is not ready."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - http(s), checked in the settings
-            return Part(name, answer.status == 200)
+            return ServiceHealth(name, answer.status == 200)
     except urllib.error.HTTPError as error:
         error.close()
-        return Part(name, ready=False)
+        return ServiceHealth(name, ready=False)
     except OSError:
-        return Part(name, ready=False)
+        return ServiceHealth(name, ready=False)

@@ -14,7 +14,7 @@ from ingest.contract.month import month_of
 from ingest.contract.names import IDENTIFIER, identifier
 from ingest.contract.thing import THING_ID
 from warehouse.api.problems import Problem, ReadReason
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.counts.lag import Lag
 
 
@@ -26,13 +26,13 @@ def parse_month(text: str) -> int:
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.MONTH_MALFORMED, str(error)) from None
 
 
-def month_or_current(reads: Reads, month: str | None) -> int:
+def month_or_current(reads: QueryRunner, month: str | None) -> int:
     """The month asked for, the current one when none is. Raises ``Problem`` 422."""
     return month_of(reads.clock()) if month is None else parse_month(month)
 
 
 async def month_in_query(
-    reads: Here, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
+    reads: Runner, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
 ) -> int:
     """The parameter ``month``, the current month when it is not given."""
     return month_or_current(reads, month)

@@ -12,7 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from warehouse.api import formatting as display
+from warehouse.api import formatting
 
 #: Nothing from other hosts, nothing inline, nobody frames us.
 HEADERS: Final = {
@@ -74,13 +74,13 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         file=address,
-        number=display.number,
-        money=display.money,
-        moment=display.moment,
-        age=display.age,
-        part=display.part,
-        day=display.day,
-        thing_text=display.thing_text,
+        number=formatting.number,
+        money=formatting.money,
+        moment=formatting.moment,
+        age=formatting.age,
+        part=formatting.part,
+        day=formatting.day,
+        thing_text=formatting.thing_text,
         code=_code,
         here="",
     )

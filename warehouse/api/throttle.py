@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
-from warehouse.api.fair_queue import Turns
+from warehouse.api.fair_queue import FairQueue
 from warehouse.api.problems import ReadReason, unavailable
 
 #: After a question the lane rests for so many times as long as it took: a quarter of one thread's time is anybody's.
@@ -15,7 +15,7 @@ _REST: Final = 3
 _REST_MAX_S: Final = 1.0
 
 
-class Lane:
+class Throttle:
     """One at a time with a rest behind it, and the others in turns of their addresses. Lives in one event loop.
 
     Who comes alone does not wait. Without it, whoever asks for one receipt after the other would hold every thread
@@ -24,7 +24,7 @@ class Lane:
 
     def __init__(self, waiting_max: int) -> None:
         self._taken = False
-        self._turns: Turns[asyncio.Future[None]] = Turns(waiting_max)
+        self._turns: FairQueue[asyncio.Future[None]] = FairQueue(waiting_max)
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:

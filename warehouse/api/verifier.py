@@ -1,4 +1,4 @@
-"""The identity for whoever looks at its page or its metrics: compared by warehouse/counts/equations.py, at most so often."""
+"""The equations of warehouse/counts/equations.py for a page and for metrics, worked out at most so often."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from aiokafka.errors import KafkaError
 
 from ingest.runtime.clock import Clock
 from ingest.runtime.kafka_settings import BrokerSettings, client_security
-from warehouse.api.coalescing import Kept
+from warehouse.api.coalescing import CoalescingCache
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.settings import ApiSettings
-from warehouse.counts.equations import Check, KafkaLog, Reached, check_log, check_warehouse, read_reached
+from warehouse.counts.equations import Equation, KafkaLog, Reached, check_log, check_warehouse, read_reached
 from warehouse.storage.client import Warehouse, named
 from warehouse.storage.errors import WarehouseError
 
@@ -32,7 +32,7 @@ _NOT_ASKED: Final = "Not asked: set `FLATTR_API_VERIFY_LOG`, or run `flattr veri
 class Compared:
     """Every equation as of one moment. ``log`` says why the log is not among them; empty when it is."""
 
-    checks: tuple[Check, ...]
+    checks: tuple[Equation, ...]
     at_ms: int
     took_ms: int
     log: str
@@ -51,7 +51,9 @@ class Verifier:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._kept: Kept[str, Compared] = Kept(ttl_s=settings.api_verify_s, monotonic=time.monotonic)
+        self._kept: CoalescingCache[str, Compared] = CoalescingCache(
+            ttl_s=settings.api_verify_s, monotonic=time.monotonic
+        )
 
     async def get(self) -> Compared:
         """The last comparison, or a new one. Raises ``WarehouseError``."""
@@ -86,7 +88,7 @@ class Verifier:
         took_ms = round(1000 * (time.monotonic() - began))
         return Compared((*checks, *of_log), at_ms, took_ms, log, erasing)
 
-    def _ask_log(self, warehouse: Warehouse, reached: Reached) -> tuple[list[Check], str]:
+    def _ask_log(self, warehouse: Warehouse, reached: Reached) -> tuple[list[Equation], str]:
         if not self._settings.api_verify_log:
             return [], _NOT_ASKED
         where = BrokerSettings()

@@ -25,7 +25,7 @@ _LABELS: Final = ("counted", "duplicate", "undo", "rejected", "late")
 
 
 @dataclass(frozen=True)
-class Check:
+class Equation:
     """One equation. It holds when both sides are equal."""
 
     name: str
@@ -75,7 +75,7 @@ def read_reached(warehouse: Warehouse, partitions: int) -> Reached:
     return Reached(tuple(positions), tallies)
 
 
-def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> list[Check]:
+def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> list[Equation]:
     """Compare the tallies with themselves, with the rows, and the counts with the flattrs; the newest months."""
     newest = sorted(reached.tallies)[-months:]
     since = newest[0] if newest else 0
@@ -89,10 +89,10 @@ def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> 
         tally = reached.tallies[month]
         explained = sum(tally[label] for label in _LABELS)
         checks.append(
-            Check(f"{month}: accepted = counted + duplicate + undo + rejected + late", tally["accepted"], explained)
+            Equation(f"{month}: accepted = counted + duplicate + undo + rejected + late", tally["accepted"], explained)
         )
         checks += [
-            Check(f"{month}: tally of {label} = its rows", tally[label], rows.get(month, Counter())[label])
+            Equation(f"{month}: tally of {label} = its rows", tally[label], rows.get(month, Counter())[label])
             for label in ("counted", "duplicate", "undo", "late")
         ]
         differing = [row for row in wrong if row[0] == month]
@@ -100,16 +100,16 @@ def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> 
             f"{creator} in partition {part}: {flattrs} flattrs, stated {count}"
             for _, creator, part, flattrs, count in differing[:3]
         )
-        checks.append(Check(f"{month}: counts by creator that differ from the flattrs", len(differing), 0, detail))
+        checks.append(Equation(f"{month}: counts by creator that differ from the flattrs", len(differing), 0, detail))
     for month, divided, standing in warehouse.rows(named("verify_paid")):
-        checks.append(Check(f"{month}: flattrs divided by the payouts = flattrs that stand", divided, standing))
+        checks.append(Equation(f"{month}: flattrs divided by the payouts = flattrs that stand", divided, standing))
     erased = warehouse.rows(named("verify_erased"), params)
     detail = "; ".join(f"erasure {erasure}: {rows}" for erasure, rows in erased[:3])
-    checks.append(Check("rows of erased members that came back", sum(rows for _, rows in erased), 0, detail))
+    checks.append(Equation("rows of erased members that came back", sum(rows for _, rows in erased), 0, detail))
     return checks
 
 
-async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: int = SAMPLE_RECORDS) -> list[Check]:
+async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: int = SAMPLE_RECORDS) -> list[Equation]:
     """Compare with the log: nothing counted that it does not have, nothing gone uncounted, a sample known."""
     ends = await log.ends(len(reached.positions))
     offsets = reached.next_offsets()
@@ -117,9 +117,11 @@ async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: i
     gone = sum(offset < first for offset, (first, _) in zip(offsets, ends, strict=True))
     ids = set(await log.sample(offsets, records))
     return [
-        Check("partitions counted past the end of their log", ahead, 0),
-        Check("partitions whose log was deleted before it was counted", gone, 0),
-        Check("clicks of a sample of the log = those that the warehouse knows", len(ids), len(known(warehouse, ids))),
+        Equation("partitions counted past the end of their log", ahead, 0),
+        Equation("partitions whose log was deleted before it was counted", gone, 0),
+        Equation(
+            "clicks of a sample of the log = those that the warehouse knows", len(ids), len(known(warehouse, ids))
+        ),
     ]
 
 
@@ -133,7 +135,7 @@ def known(warehouse: Warehouse, ids: Iterable[str]) -> set[str]:
     return found & set(ordered)
 
 
-def shown(checks: Sequence[Check]) -> list[dict[str, object]]:
+def shown(checks: Sequence[Equation]) -> list[dict[str, object]]:
     """Plain values for JSON."""
     return [{**asdict(check), "holds": check.holds} for check in checks]
 

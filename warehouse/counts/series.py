@@ -14,7 +14,7 @@ from warehouse.storage.client import Warehouse
 HOUR_MS: Final = 3600 * 1000
 
 
-class Step(StrEnum):
+class Interval(StrEnum):
     """The width of a point."""
 
     HOUR = "hour"
@@ -23,7 +23,7 @@ class Step(StrEnum):
     @property
     def ms(self) -> int:
         """In ms; in UTC every day has 24 hours."""
-        return HOUR_MS if self is Step.HOUR else 24 * HOUR_MS
+        return HOUR_MS if self is Interval.HOUR else 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Point:
     flattrs: int
 
 
-def fill(rows: Iterable[tuple[int, int]], month: int, step: Step, now_ms: int) -> list[Point]:
+def fill(rows: Iterable[tuple[int, int]], month: int, step: Interval, now_ms: int) -> list[Point]:
     """One point for every step of the month that has begun; hours without flattrs are 0.
 
     ``rows`` are (start of an hour in ms, flattrs). What lies beyond now, by a client's fast

@@ -1,14 +1,19 @@
-"""Why a month is not closed or money not paid. Each message says what is missing and what to do."""
+"""Why a month is not closed or money not paid. Each message says what is missing and what to do.
+
+None of it is an error of the warehouse: what is refused is no outage, and an outage is no refusal.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from warehouse.storage.errors import WarehouseError
+
+class PayoutError(Exception):
+    """The books say no. The warehouse works."""
 
 
-class PayoutRefused(WarehouseError):
+class PayoutRefused(PayoutError):
     """The close, import or export cannot be done now; nothing was written."""
 
 
@@ -16,7 +21,7 @@ class MonthLocked(PayoutRefused):
     """Another process is closing the month: wait for it, then ask for the result."""
 
 
-class NotConserved(WarehouseError):
+class NotConserved(PayoutError):
     """The computed month does not balance to the micro-unit. Nothing was published; this is a defect to report."""
 
 

@@ -21,7 +21,7 @@ from typing import Final
 
 from ingest.contract.month import month_text
 from warehouse.payout.close.proof import Proof
-from warehouse.payout.inputs import adjustments as adjust
+from warehouse.payout.inputs import adjustments
 from warehouse.payout.inputs.adjustments import Adjustment
 from warehouse.payout.split import split
 from warehouse.quarantine.log import Step, Subject, in_force, read_steps
@@ -88,7 +88,7 @@ def settle(warehouse: Warehouse, proof: Proof) -> list[Adjustment]:
     if not later:
         return []
     made = corrections(proof, sealed, later, *_read(warehouse, proof, sealed))
-    return adjust.write(warehouse, made)
+    return adjustments.write(warehouse, made)
 
 
 def corrections(
@@ -133,7 +133,7 @@ def _adjustment(proof: Proof, step: Step, creator: str, account: str, amount: in
     accounts = [(account, ""), ("creator", creator)]
     debit, credit = accounts if amount > 0 else accounts[::-1]
     cites = f"payouts {month_text(proof.month)} {creator}"
-    name = adjust.name_of("quarantine", str(step.number), creator, account)
+    name = adjustments.name_of("quarantine", str(step.number), creator, account)
     reason = f"quarantine step {step.number}, {step.action} of {step.subject}: {step.reason}"
     return Adjustment(name, "correct", debit, credit, abs(amount), proof.currency, cites, reason)
 

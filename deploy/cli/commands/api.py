@@ -16,7 +16,7 @@ def serve() -> None:
     """Serve counts and payouts over HTTP until SIGTERM (settings: FLATTR_API_*)."""
     import uvicorn
 
-    from deploy.cli.api_server import ApiServerSettings, bounded
+    from deploy.api_server import ApiServerSettings, bounded
     from deploy.cli.logs import set_up
     from warehouse.api.app import create_app
     from warehouse.api.settings import ApiSettings

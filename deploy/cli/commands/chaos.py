@@ -32,7 +32,7 @@ def chaos(
 
     from rich.console import Console
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from deploy.proving.chaos.run import ChaosPlan, run_chaos
 
     console = Console(stderr=True, highlight=False)

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def serve() -> None:
     """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/ingest.md)."""
     from deploy.cli import logs
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from ingest.log.producer import TopicMissing
     from ingest.log.spool import SpoolBroken
     from ingest.runtime.watched_file import FileError
@@ -68,7 +68,7 @@ def issue(
     minutes: Annotated[float, typer.Option(min=0.1, max=60, help="with --pixel: how long the token holds")] = 10,
 ) -> None:
     """Print a token that lets MEMBER click, or with --pixel a page's image flattr one thing for MEMBER."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from ingest.admission.tokens import issue as sign
     from ingest.runtime.clock import clock_from
     from ingest.runtime.watched_file import FileError
@@ -103,7 +103,7 @@ def keygen(
     """Add a signing key; ingest reads the file again by itself, and old tokens stay good while their key is there."""
     import secrets
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from ingest.admission.tokens import ALGORITHMS
     from ingest.admission.tokens import keygen as generate
     from ingest.runtime.watched_file import FileError

@@ -23,7 +23,7 @@ def register(app: typer.Typer) -> None:
 
 def issue(name: Annotated[str, typer.Argument(help="who it is for")], role: Role, file: _File) -> None:
     """Make a key for ROLE and print it, once. The file keeps its hash."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse import keys
 
     known = _known(file)
@@ -42,7 +42,7 @@ def show(file: _File) -> None:
 
 def revoke(name: str, file: _File) -> None:
     """Remove a key. The API refuses it from its next request on."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse import keys
 
     known = _known(file)
@@ -54,7 +54,7 @@ def revoke(name: str, file: _File) -> None:
 
 
 def _known(file: Path) -> list[Key]:
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse import keys
 
     if not file.exists():

@@ -52,7 +52,7 @@ def load(
     import json
     import os
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from deploy.proving.load.plan import LoadPlan
     from deploy.proving.load.run import LoadFailed, run_load
     from ingest.admission.tokens import read_keys

@@ -81,7 +81,7 @@ def close(
     from rich.console import Console
     from rich.progress import Progress
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.payout.close.close import close_month, rehearse_month
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
@@ -118,7 +118,7 @@ def status(month: Month) -> None:
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
-    from warehouse.storage.errors import WarehouseError
+    from warehouse.payout.errors import PayoutRefused
 
     number = parse_month(month)
     sealed = stored(warehouse(), number)
@@ -130,7 +130,7 @@ def status(month: Month) -> None:
     try:
         soon = settings().model_copy(update={"close_drain_timeout_s": _STATUS_WAITS_S})
         tallies = pass_gate(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=soon)
-    except WarehouseError as missing:
+    except PayoutRefused as missing:
         typer.echo(f"{month} is open. {missing}")
     else:
         typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are in.")
@@ -138,7 +138,7 @@ def status(month: Month) -> None:
 
 def verify(month: Month) -> None:
     """Compute a closed month again in plain Python and compare line by line and hash by hash."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.payout.audit.verify import verify_month
     from warehouse.payout.close.months import parse_month
 
@@ -166,7 +166,7 @@ def approve(
     key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="of the role finance")],
 ) -> None:
     """Approve a closed month's seal; payments need two different keys."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.keys import KeyRing
     from warehouse.payout.books.approval import APPROVERS_NEEDED
     from warehouse.payout.books.approval import approve as note

@@ -63,7 +63,7 @@ def export(
     draft: Annotated[bool, typer.Option("--draft", help="pain.001 without two approvals, to look at")] = False,
 ) -> None:
     """Write the payouts of a closed month; payments (pain.001) need two approvals."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.payout.books import export as exports
     from warehouse.payout.closed_months import all_payouts
 
@@ -111,16 +111,16 @@ def correct(
     take: Annotated[bool, typer.Option("--take", help="take the amount back from the creator")] = False,
 ) -> None:
     """Correct a creator's line of a closed month by a new entry in the next close."""
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.payout.close.months import parse_month
-    from warehouse.payout.inputs import adjustments as adjust
+    from warehouse.payout.inputs import adjustments
     from warehouse.payout.money import AmountError, parse_amount
 
     try:
         amount_micro = parse_amount(amount, settings().close_currency)
     except AmountError as error:
         raise CommandFailed(str(error)) from None
-    made = adjust.correct(
+    made = adjustments.correct(
         warehouse(), creator_id, -amount_micro if take else amount_micro,
         against=against, month=parse_month(month), reason=reason,
     )  # fmt: skip

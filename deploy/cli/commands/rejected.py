@@ -93,8 +93,8 @@ def replay(
 
     A refused batch goes in click by click, as far as it was kept. What is in again leaves the list.
     """
-    from deploy.cli.failures import CommandFailed
     from deploy.cli.resend import Door, Repair
+    from deploy.errors import CommandFailed
     from ingest.runtime.clock import clock_from
     from ingest.runtime.watched_file import FileError
     from warehouse.counts.rejections import rejected
@@ -154,7 +154,7 @@ def _opened(url: str) -> Warehouse:
 
 
 def _of(database: Warehouse, records: list[str]) -> list[Rejected]:
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.counts.rejections import RejectedId, rejected
 
     try:
@@ -177,7 +177,7 @@ def _month(text: str) -> int:
 def _assignment(text: str) -> tuple[str, object]:
     import json
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
 
     name, found, value = text.partition("=")
     if not found or not name:

@@ -24,7 +24,7 @@ def replay(
     from rich.console import Console
     from rich.progress import Progress
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from streams.app import partitions_of
     from streams.replay import replay as replay_month
     from streams.settings import StreamsSettings

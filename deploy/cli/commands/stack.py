@@ -93,8 +93,8 @@ def demo(
     from rich.console import Console
 
     from deploy.cli.terminal import at_terminal, wait_for_key
+    from deploy.demo.run import Demo, DemoPlan
     from deploy.proving.traffic import Traffic
-    from deploy.stack.demo import Demo, DemoPlan
 
     traffic = Traffic(members=members, creators=creators, clicks=clicks, seed=seed)
     plan = DemoPlan(traffic=traffic, source=source, folder=data, minimum_minor=minimum_minor, broker=broker)

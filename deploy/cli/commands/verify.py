@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from warehouse.counts.equations import Check
+    from warehouse.counts.equations import Equation
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +29,7 @@ def verify(
     import json
     import time
 
-    from deploy.cli.failures import CommandFailed
+    from deploy.errors import CommandFailed
     from warehouse.counts.equations import shown
 
     gauges = _serve(port) if port is not None else None
@@ -51,7 +51,7 @@ def verify(
         raise CommandFailed(f"{len(wrong)} of {len(checks)} equations do not hold; see docs/runbooks.md")
 
 
-def _checks(answers: Path | None) -> list[Check]:
+def _checks(answers: Path | None) -> list[Equation]:
     import asyncio
     import contextlib
 
@@ -75,7 +75,7 @@ def _checks(answers: Path | None) -> list[Check]:
     return checks
 
 
-def _serve(port: int) -> Callable[[Sequence[Check]], None]:
+def _serve(port: int) -> Callable[[Sequence[Equation]], None]:
     """Serve two gauges: how many equations there are and how many do not hold, and when that was looked at."""
     from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -85,7 +85,7 @@ def _serve(port: int) -> Callable[[Sequence[Check]], None]:
     at = Gauge("flattr_verify_last_timestamp_seconds", "When they were compared last.", registry=registry)
     start_http_server(port, addr="127.0.0.1", registry=registry)
 
-    def show(checks: Sequence[Check]) -> None:
+    def show(checks: Sequence[Equation]) -> None:
         asked.set(len(checks))
         wrong.set(sum(not check.holds for check in checks))
         at.set_to_current_time()

@@ -26,7 +26,7 @@ from aiokafka.errors import KafkaError
 from deploy.proving.chaos.proxy import Mode, Proxies, Proxy
 from deploy.proving.chaos.schedule import Targets
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
-from deploy.stack.embedded import ROOT, EmbeddedWarehouse, Part, PartFailed, free_port
+from deploy.stack.embedded import ROOT, EmbeddedWarehouse, ServiceFailed, ServiceProcess, free_port
 from deploy.stack.kafka_cluster import KafkaNode, cluster
 from ingest.admission.tokens import keygen
 from ingest.contract.month import month_of
@@ -62,7 +62,7 @@ class ArenaPlan:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
-class Served(Part):
+class Served(ServiceProcess):
     """One of our own services, ready when ``/ready`` says so."""
 
     def __init__(
@@ -100,7 +100,7 @@ class Arena:
         self.links: dict[str, Proxy] = {f"kafka-{number + 1}": self.proxies.before(0) for number in range(plan.brokers)}
         self.nodes: list[KafkaNode] = cluster(self.folder, [link.port for link in self.links.values()])
         self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", memory_max_bytes=4_000_000_000)
-        self.parts: dict[str, Part] = {node.name: node for node in self.nodes}
+        self.parts: dict[str, ServiceProcess] = {node.name: node for node in self.nodes}
         self.parts["warehouse"] = self.warehouse
         for node, link in zip(self.nodes, list(self.links.values()), strict=True):
             link.target = node.port
@@ -178,7 +178,7 @@ class Arena:
     # -- its life
 
     def start(self) -> None:
-        """Start everything and wait until it is ready. Raises ``PartFailed``."""
+        """Start everything and wait until it is ready. Raises ``ServiceFailed``."""
         self.folder.mkdir(parents=True, exist_ok=True)
         write_clock_file(self.clock_file, self._base_ms)
         keygen(self.token_keys, algorithm="HS256", kid="1")
@@ -222,7 +222,7 @@ class Arena:
         self.stop()
 
     def tick(self) -> None:
-        """Bring up what is down and should not be. Raises ``PartFailed`` when a part dies again and again."""
+        """Bring up what is down and should not be. Raises ``ServiceFailed`` when a part dies again and again."""
         now = time.monotonic()
         for name, part in self.parts.items():
             if part.running():
@@ -237,7 +237,7 @@ class Arena:
                 part.launch()
 
     def heal(self) -> None:
-        """End every fault and wait until all parts are ready. Raises ``PartFailed``."""
+        """End every fault and wait until all parts are ready. Raises ``ServiceFailed``."""
         for link in self.links.values():
             link.set(Mode.PASS)
         self.step_clock(0)
@@ -249,11 +249,11 @@ class Arena:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait for all parts, restarting those that die. Raises ``PartFailed``."""
+        """Wait for all parts, restarting those that die. Raises ``ServiceFailed``."""
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while waiting := [name for name, part in self.parts.items() if not (part.running() and part.is_ready())]:
             if time.monotonic() > deadline:
-                raise PartFailed(f"{', '.join(waiting)} not ready in time.\n{self.parts[waiting[0]].tail()}")
+                raise ServiceFailed(f"{', '.join(waiting)} not ready in time.\n{self.parts[waiting[0]].tail()}")
             self.tick()
             time.sleep(TICK_S)
 
@@ -311,21 +311,21 @@ class Arena:
         self.parts.pop(name).kill()
         self._down_until.pop(name, None)
 
-    def command(self, name: str, arguments: Sequence[str]) -> Part:
+    def command(self, name: str, arguments: Sequence[str]) -> ServiceProcess:
         """Launch a command of `flattr` with everybody's settings; whoever called looks after it."""
-        part = Part(
+        part = ServiceProcess(
             name, [sys.executable, "-m", "deploy", *arguments], folder=self.folder / name, port=0,
             environment={**self.environment(), "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         part.launch()
         return part
 
-    def _note_exit(self, name: str, part: Part) -> None:
+    def _note_exit(self, name: str, part: ServiceProcess) -> None:
         code = part.process.returncode if part.process else 0
         self.exits.append(Exit(time.time(), name, code, part.tail()))
         self.say(f"{name} ended by itself with code {code}")
         if sum(exit_.part == name for exit_ in self.exits) > _EXITS_MAX:
-            raise PartFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{part.tail()}")
+            raise ServiceFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{part.tail()}")
 
     def _add_service(self, service: str, name: str, warehouse_url: str) -> None:
         port = free_port()
@@ -345,7 +345,7 @@ class Arena:
                 asyncio.run(create_topics(self.broker, plans))
             except (KafkaError, RuntimeError) as error:
                 if time.monotonic() > deadline:
-                    raise PartFailed(f"no topics: {error}\n{self.nodes[0].tail()}") from error
+                    raise ServiceFailed(f"no topics: {error}\n{self.nodes[0].tail()}") from error
                 time.sleep(0.3)
             else:
                 return

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from deploy.proving.oracle.evidence import Line
-from deploy.proving.oracle.verdict import Problem
+from deploy.proving.oracle.verdict import Mismatch
 
 #: Faults so close to an event of the click, in ms, belong to its story.
 _NEAR_MS: Final = 3_000
@@ -18,7 +18,7 @@ Event = tuple[int, str]
 
 
 def smallest(
-    problems: Iterable[Problem], attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
+    problems: Iterable[Mismatch], attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
 ) -> list[str]:
     """The shortest story among the problems' clicks; of the first problem alone where none names a click."""
     problems = list(problems)
@@ -31,7 +31,7 @@ def smallest(
 
 
 def story(
-    problem: Problem, attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
+    problem: Mismatch, attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
 ) -> list[str]:
     """A problem's events: attempts to send its clicks, their places in the log, the faults near them."""
     wanted = set(problem.click_ids[:_CLICKS_MAX])

@@ -17,7 +17,7 @@ from deploy.proving.chaos.arena import Arena
 from deploy.proving.chaos.proxy import Mode
 from deploy.proving.chaos.schedule import Fault, Kind
 from deploy.proving.oracle.model import month_end_ms, month_of
-from deploy.stack.embedded import Part
+from deploy.stack.embedded import ServiceProcess
 from ingest.contract.month import month_after, month_text
 
 #: So long before its end a month is left when the clock is moved to it.
@@ -34,7 +34,7 @@ class Closer:
         self.closed: list[int] = []
         self.attempts = 0
         self._next = first
-        self._part: Part | None = None
+        self._part: ServiceProcess | None = None
         self._not_before = 0.0
 
     @property

@@ -26,9 +26,9 @@ from deploy.proving.chaos.schedule import EVERY_S, Fault, draw
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.load.run import Load
 from deploy.proving.oracle import evidence, model, money, verdict
-from deploy.proving.oracle.verdict import Problem, Verdict, Wrong
+from deploy.proving.oracle.verdict import Mismatch, Verdict, Wrong
 from deploy.proving.traffic import member_name
-from deploy.stack.embedded import PartFailed
+from deploy.stack.embedded import ServiceFailed
 from ingest.contract.month import month_after, month_text
 
 TOPIC: Final = "clicks"
@@ -111,7 +111,7 @@ class ChaosResult:
 
 
 def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> ChaosResult:
-    """Do one run. Raises ``PartFailed`` when the stack cannot be started or healed."""
+    """Do one run. Raises ``ServiceFailed`` when the stack cannot be started or healed."""
     began = time.monotonic()
     begin_ms = _begin_ms()
     arena = Arena(
@@ -178,7 +178,7 @@ def _import_pledges(arena: Arena, seed: int) -> Path:
             month = month_after(month)
     importing = arena.command("pledges", ["pledges", "import", str(path)])
     if importing.process is None or importing.process.wait(60) != 0:
-        raise PartFailed(f"pledges were not imported.\n{importing.tail()}")
+        raise ServiceFailed(f"pledges were not imported.\n{importing.tail()}")
     return path
 
 
@@ -236,27 +236,27 @@ def _keep_until(arena: Arena, closer: Closer, condition: Callable[[], bool], tim
     while not condition():
         if time.monotonic() > deadline:
             if what:
-                raise PartFailed(f"waited {timeout_s:.0f} s for {what}")
+                raise ServiceFailed(f"waited {timeout_s:.0f} s for {what}")
             return False
         _keep_for(arena, closer, _LOOK_EVERY_S)
     return True
 
 
-def _let_finish(arena: Arena, closer: Closer, patience_s: float, say: Callable[[str], None]) -> list[Problem]:
+def _let_finish(arena: Arena, closer: Closer, patience_s: float, say: Callable[[str], None]) -> list[Mismatch]:
     """Nothing is sent any more: wait until all is counted, let the last month end, close it."""
     problems = []
     if not _keep_until(arena, closer, lambda: not list(arena.spool.rglob("*.segment")), patience_s):
-        problems.append(Problem(Wrong.LOST, f"the spool was not emptied within {patience_s:.0f} s"))
+        problems.append(Mismatch(Wrong.LOST, f"the spool was not emptied within {patience_s:.0f} s"))
     ends = evidence.log_ends(arena.broker, TOPIC, arena.plan.partitions)
     say(f"draining to {sum(ends.values())} records")
     if not _keep_until(arena, closer, lambda: _counted(arena, ends), patience_s):
         behind = {part: end for part, end in ends.items() if _positions(arena).get(part, 0) < end}
-        problems.append(Problem(Wrong.LOST, f"not counted to the end {behind} within {patience_s:.0f} s"))
+        problems.append(Mismatch(Wrong.LOST, f"not counted to the end {behind} within {patience_s:.0f} s"))
     last = arena.month()
     arena.move_clock_to(model.month_end_ms(last) + (arena.plan.grace_s + arena.plan.settle_s + 1) * 1000)
     say(f"closing up to {last}")
     if not _keep_until(arena, closer, lambda: last in closer.closed, patience_s):
-        problems.append(Problem(Wrong.OPEN, f"{last} could not be closed: {closer.tail()}"))
+        problems.append(Mismatch(Wrong.OPEN, f"{last} could not be closed: {closer.tail()}"))
     return problems
 
 
@@ -286,5 +286,5 @@ def _judge(arena: Arena, closer: Closer, pledges: Path) -> Verdict:
         arena.warehouse_url, sealed, money.read_pledges(pledges), expected, money.Rules()
     )
     if sealed != closer.closed:
-        outcome.problems.append(Problem(Wrong.OPEN, f"closed {closer.closed}, sealed {sealed}"))
+        outcome.problems.append(Mismatch(Wrong.OPEN, f"closed {closer.closed}, sealed {sealed}"))
     return outcome

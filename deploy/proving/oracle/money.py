@@ -12,7 +12,7 @@ from typing import Any, Final
 from clickhouse_driver import Client
 
 from deploy.proving.oracle.model import Expected
-from deploy.proving.oracle.verdict import Problem, Wrong
+from deploy.proving.oracle.verdict import Mismatch, Wrong
 
 MICRO: Final = 1_000_000
 
@@ -43,9 +43,9 @@ def sealed_months(warehouse_url: str) -> list[int]:
 
 def check_money(
     warehouse_url: str, months: list[int], pledges: Mapping[tuple[int, str], int], expected: Expected, rules: Rules
-) -> list[Problem]:
+) -> list[Mismatch]:
     """Check every closed month, in order: shares, payouts, carries, and the whole."""
-    problems: list[Problem] = []
+    problems: list[Mismatch] = []
     carried: dict[str, int] = {}
     for month in months:
         paid_in = {member: amount for (of, member), amount in pledges.items() if of == month}
@@ -72,7 +72,7 @@ def check_money(
 
 def _check_shares(
     month: int, paid_in: Mapping[str, int], shares: list[tuple[str, str, int, int]], expected: Expected, rules: Rules
-) -> list[Problem]:
+) -> list[Mismatch]:
     ballots: dict[str, Counter[str]] = defaultdict(Counter)
     for key in expected.active():
         if key[0] == month:
@@ -103,7 +103,7 @@ def _check_payouts(
     payouts: Mapping[str, list[int]],
     carried: Mapping[str, int],
     rules: Rules,
-) -> list[Problem]:
+) -> list[Mismatch]:
     earned: Counter[str] = Counter()
     for _, creator, _, share in shares:
         earned[creator] += share
@@ -120,7 +120,7 @@ def _check_payouts(
 
 def _check_whole(
     warehouse_url: str, month: int, paid_in: Mapping[str, int], payouts: Mapping[str, list[int]], rules: Rules
-) -> list[Problem]:
+) -> list[Mismatch]:
     ledger = dict(
         _rows(warehouse_url, "SELECT kind, sum(amount_micro) FROM ledger WHERE month = %(month)s GROUP BY kind", month)
     )
@@ -140,8 +140,8 @@ def _check_whole(
     return problems
 
 
-def _money(text: str) -> Problem:
-    return Problem(Wrong.MONEY, text)
+def _money(text: str) -> Mismatch:
+    return Mismatch(Wrong.MONEY, text)
 
 
 def _rows(warehouse_url: str, sql: str, month: int = 0) -> list[tuple[Any, ...]]:

@@ -27,7 +27,7 @@ class Wrong(StrEnum):
 
 
 @dataclass(frozen=True)
-class Problem:
+class Mismatch:
     """One thing that is wrong, with the clicks that it is about."""
 
     kind: Wrong
@@ -45,7 +45,7 @@ class Verdict:
     duplicates: int = 0
     undos: int = 0
     late: int = 0
-    problems: list[Problem] = field(default_factory=list)
+    problems: list[Mismatch] = field(default_factory=list)
 
     def count(self, kind: Wrong) -> int:
         """How many problems of a kind there are."""
@@ -75,7 +75,7 @@ def judge(
     )
 
 
-def check_promises(promised: Iterable[Promise], lines: Sequence[Line]) -> list[Problem]:
+def check_promises(promised: Iterable[Promise], lines: Sequence[Line]) -> list[Mismatch]:
     """Every promised click is in the log, where its receipt says, as it was sent."""
     at_place = {line.place: line for line in lines}
     by_id: dict[str, list[Line]] = {}
@@ -118,7 +118,7 @@ def _changed(promise: Promise, line: Line) -> str:
     return ""
 
 
-def check_places(lines: Iterable[Line], partitions: int) -> list[Problem]:
+def check_places(lines: Iterable[Line], partitions: int) -> list[Mismatch]:
     """Every click is in its member's partition, and a name of a thing stands for one thing."""
     problems = []
     names: dict[str, tuple[str, str]] = {}
@@ -134,7 +134,7 @@ def check_places(lines: Iterable[Line], partitions: int) -> list[Problem]:
     return problems
 
 
-def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> list[Problem]:
+def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> list[Mismatch]:
     """Every click in the log became exactly one thing, and nothing is stated of clicks that are not there."""
     said: dict[Place, list[str]] = {}
     for _, place, _, _ in stated.flattrs.values():
@@ -159,7 +159,7 @@ def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> l
     return problems
 
 
-def check_flattrs(expected: Expected, stated: Stated) -> list[Problem]:
+def check_flattrs(expected: Expected, stated: Stated) -> list[Mismatch]:
     """Each (month, member, thing) has one row, of the click that was first, with the member's last word."""
     problems = []
     for key, (at_ms, undone) in expected.last_word.items():
@@ -167,20 +167,20 @@ def check_flattrs(expected: Expected, stated: Stated) -> list[Problem]:
         line = expected.counted.get(key)
         ids = (line.click_id,) if line else ()
         if row is None:
-            problems.append(Problem(Wrong.LOST, f"no flattr {key}", ids))
+            problems.append(Mismatch(Wrong.LOST, f"no flattr {key}", ids))
         elif row[3] is undone:
-            problems.append(Problem(Wrong.COUNT, f"flattr {key}: undone is {undone} by the click of {at_ms}", ids))
+            problems.append(Mismatch(Wrong.COUNT, f"flattr {key}: undone is {undone} by the click of {at_ms}", ids))
         elif line is not None and row[:3] != (line.click_id, line.place, line.click["creator_id"]):
-            problems.append(Problem(Wrong.COUNT, f"flattr {key} is {row}, expected {line.click_id} {line.place}", ids))
+            problems.append(Mismatch(Wrong.COUNT, f"flattr {key} is {row}, expected {line.click_id} {line.place}", ids))
     problems += [
-        Problem(Wrong.DOUBLE, f"flattr {key} is of no click in the log")
+        Mismatch(Wrong.DOUBLE, f"flattr {key} is of no click in the log")
         for key in stated.flattrs
         if key not in expected.last_word
     ]
     return problems
 
 
-def check_counts(expected: Expected, stated: Stated) -> list[Problem]:
+def check_counts(expected: Expected, stated: Stated) -> list[Mismatch]:
     """Counts by creator, thing and (member, creator)."""
     by_creator, by_thing, by_member = expected.counts()
     return [
@@ -192,7 +192,7 @@ def check_counts(expected: Expected, stated: Stated) -> list[Problem]:
     ]
 
 
-def check_tallies(expected: Expected, stated: Stated) -> list[Problem]:
+def check_tallies(expected: Expected, stated: Stated) -> list[Mismatch]:
     """What became of the clicks, by partition and month."""
     problems = []
     for at in expected.tallies.keys() | stated.tallies.keys():
@@ -204,12 +204,12 @@ def check_tallies(expected: Expected, stated: Stated) -> list[Problem]:
     return problems
 
 
-def _differences(name: str, want: Mapping[K, int], said: Mapping[K, int], expected: Expected) -> list[Problem]:
+def _differences(name: str, want: Mapping[K, int], said: Mapping[K, int], expected: Expected) -> list[Mismatch]:
     problems = []
     for key in want.keys() | said.keys():
         if want.get(key, 0) != said.get(key, 0):
             text = f"counts {name} {key}: {want.get(key, 0)} flattrs, stated {said.get(key, 0)}"
-            problems.append(Problem(Wrong.COUNT, text, _clicks_of(name, key, expected)))
+            problems.append(Mismatch(Wrong.COUNT, text, _clicks_of(name, key, expected)))
     return problems
 
 
@@ -224,5 +224,5 @@ def _clicks_of(name: str, key: object, expected: Expected) -> tuple[str, ...]:
     return tuple(line.click_id for flattr, line in expected.counted.items() if touches(flattr))
 
 
-def _problem(kind: Wrong, text: str, *click_ids: str) -> Problem:
-    return Problem(kind, text, click_ids)
+def _problem(kind: Wrong, text: str, *click_ids: str) -> Mismatch:
+    return Mismatch(kind, text, click_ids)

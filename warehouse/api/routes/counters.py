@@ -16,7 +16,7 @@ from ingest.contract.thing import THING_ID, THING_LENGTH_MAX, plain
 from ingest.runtime.aliases import thing_id
 from warehouse.api.counter_cache import Asked
 from warehouse.api.problems import RESPONSES, Problem, ReadReason
-from warehouse.api.query_runner import NO_MONTH, Here, Reads
+from warehouse.api.query_runner import NO_MONTH, QueryRunner, Runner
 from warehouse.api.routes.public import PREFLIGHT, cacheable, not_modified, unchanged, weak_etag
 from warehouse.api.shapes import AsOf, QueryMonth, month_or_current
 
@@ -51,7 +51,7 @@ def parse_things(text: str) -> list[str]:
     return thing_ids
 
 
-def named_things(reads: Reads, creator_id: str | None, addresses: list[str], month: int) -> list[str]:
+def named_things(reads: QueryRunner, creator_id: str | None, addresses: list[str], month: int) -> list[str]:
     """The ids of a creator's things by their addresses, as a click of that month names them. Raises ``Problem`` 422."""
     if creator_id is None or not addresses:
         raise Problem(
@@ -98,7 +98,7 @@ Addresses = Annotated[
 )
 async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     request: Request,
-    reads: Here,
+    reads: Runner,
     month: QueryMonth,
     things: Things = None,
     creator: Creator = None,
@@ -117,7 +117,7 @@ _CREATOR: Final = TypeAdapter[str | None](Creator)
 _ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
 
 
-def understand(reads: Reads, query: bytes) -> Asked | None:
+def understand(reads: QueryRunner, query: bytes) -> Asked | None:
     """What a query string asks for, however it is written; None for what the route would refuse."""
     given = QueryParams(query)
     things = given.get("things")
@@ -132,7 +132,7 @@ def understand(reads: Reads, query: bytes) -> Asked | None:
     return month if "month" in given else None, tuple(thing_ids)
 
 
-async def answer(reads: Reads, asked: Asked, address: str) -> Response:
+async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
     """The counters that are asked for, for a client of some address."""
     month, thing_ids = asked
     if month is None:

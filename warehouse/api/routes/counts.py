@@ -9,14 +9,14 @@ from fastapi import APIRouter, Response
 from pydantic import Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth, ThingId
 from warehouse.counts.lag import Lag
 from warehouse.keys import Role
 
-router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **auth.RESPONSES})
 
 
 class QuarantinedBeside(AsOf):
@@ -55,7 +55,7 @@ class MemberCounts(QuarantinedBeside):
     creators: int = Field(description="creators that they belong to", examples=[5])
 
 
-def _answer(reads: Reads, lag: Lag, **values: object) -> Response:
+def _answer(reads: QueryRunner, lag: Lag, **values: object) -> Response:
     """Encoded here: the framework would check and copy the model field by field."""
     # A kept lag is as of when it was read; its age is of now.
     beside = AsOf.plain(replace(lag, now_ms=reads.clock()))
@@ -66,9 +66,9 @@ def _answer(reads: Reads, lag: Lag, **values: object) -> Response:
     "/creators/{creator_id:path}/counts",
     summary="Flattrs of a creator in a month",
     response_model=CreatorCounts,
-    dependencies=[access.needs(Role.DASHBOARD)],
+    dependencies=[auth.needs(Role.DASHBOARD)],
 )
-async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
+async def creator_counts(reads: Runner, creator_id: CreatorId, month: QueryMonth) -> Response:
     """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
     counted = (await reads.creators.get(month, [creator_id]))[creator_id]
     return _answer(
@@ -85,9 +85,9 @@ async def creator_counts(reads: Here, creator_id: CreatorId, month: QueryMonth) 
     "/things/{thing_id}/counts",
     summary="Flattrs of a thing in a month",
     response_model=ThingCounts,
-    dependencies=[access.needs(Role.DASHBOARD)],
+    dependencies=[auth.needs(Role.DASHBOARD)],
 )
-async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Response:
+async def thing_counts(reads: Runner, thing_id: ThingId, month: QueryMonth) -> Response:
     """The thing's id is in the receipt of each of its clicks."""
     counted = (await reads.things.get(month, [thing_id]))[thing_id]
     known = counted.count.of
@@ -107,9 +107,9 @@ async def thing_counts(reads: Here, thing_id: ThingId, month: QueryMonth) -> Res
     "/members/{member_id:path}/counts",
     summary="Flattrs of a member in a month",
     response_model=MemberCounts,
-    dependencies=[access.needs(Role.FINANCE)],
+    dependencies=[auth.needs(Role.FINANCE)],
 )
-async def member_counts(reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
+async def member_counts(reads: Runner, member_id: MemberId, month: QueryMonth) -> Response:
     """What the member's pool would be divided by, were the month over."""
     counted = (await reads.members.get(month, [member_id]))[member_id]
     return _answer(

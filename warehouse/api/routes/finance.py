@@ -13,9 +13,9 @@ from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.shapes import CreatorId, MemberId, PathMonth
 from warehouse.keys import Role
 from warehouse.payout.books import statements
@@ -35,8 +35,8 @@ Statement = statements.MemberStatement | statements.CreatorStatement
 router = APIRouter(
     prefix="/v1/months",
     tags=["finance"],
-    responses={**RESPONSES, **access.RESPONSES, **_NOT_THERE},
-    dependencies=[access.needs(Role.FINANCE)],
+    responses={**RESPONSES, **auth.RESPONSES, **_NOT_THERE},
+    dependencies=[auth.needs(Role.FINANCE)],
 )
 
 
@@ -65,7 +65,7 @@ class LedgerPage(BaseModel):
 
 @router.get("/{month}/ledger", summary="The ledger of a closed month", response_model=LedgerPage)
 async def ledger(
-    reads: Here,
+    reads: Runner,
     request: Request,
     month: PathMonth,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -87,7 +87,7 @@ async def ledger(
 
 @router.get("/{month}/members/{member_id}/statement", summary="Where a member's pledge went", response_model=None)
 async def member_statement(
-    reads: Here, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
+    reads: Runner, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
     """Re-derivable by hand: pool, flattrs, remainders, shares and the clicks behind them."""
     return await _statement(reads, request, month, lambda w, p: statements.member_statement(w, p, member_id), form)
@@ -97,14 +97,14 @@ async def member_statement(
     "/{month}/creators/{creator_id}/statement", summary="Where a creator's money came from", response_model=None
 )
 async def creator_statement(
-    reads: Here, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
+    reads: Runner, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
     """The payout line and every share that it is the sum of."""
     return await _statement(reads, request, month, lambda w, p: statements.creator_statement(w, p, creator_id), form)
 
 
 async def _statement(
-    reads: Reads, request: Request, month: int, read: Callable[[Warehouse, Proof], Statement], form: Form
+    reads: QueryRunner, request: Request, month: int, read: Callable[[Warehouse, Proof], Statement], form: Form
 ) -> Response:
     sealed = await _closed(reads, month)
     unchanged = _unchanged(request, sealed)
@@ -121,7 +121,7 @@ def _rows(warehouse: Warehouse, query: str, values: Mapping[str, Any]) -> list[t
     return warehouse.rows(named(query), values)
 
 
-async def _closed(reads: Reads, month: int) -> Proof:
+async def _closed(reads: QueryRunner, month: int) -> Proof:
     sealed = await reads.run(proof.stored, month)
     if sealed is None:
         detail = f"{month_text(month)} is not closed: it has no books yet"

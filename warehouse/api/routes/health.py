@@ -9,9 +9,9 @@ from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from warehouse.api.problems import RESPONSES, Problem, ReadReason, unavailable
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.live import TheBoard
-from warehouse.payout import month_status as monthend
+from warehouse.payout import month_status
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
@@ -31,7 +31,7 @@ async def live() -> dict[str, str]:
 
 
 @router.get("/ready", summary="The warehouse answers", responses={503: RESPONSES[503]})
-async def ready(reads: Here) -> dict[str, str]:
+async def ready(reads: Runner) -> dict[str, str]:
     """200 when queries can be answered, else 503."""
     try:
         await reads.share(ping)
@@ -42,9 +42,9 @@ async def ready(reads: Here) -> dict[str, str]:
     return {"status": "ready"}
 
 
-async def look_at_pipeline(reads: Reads) -> None:
+async def look_at_pipeline(reads: QueryRunner) -> None:
     """Set the figures of the pipeline. Raises ``WarehouseError``."""
-    lag, known = await reads.keep_whole(monthend.months)
+    lag, known = await reads.keep_whole(month_status.months)
     for part in lag.partitions:
         label = str(part.partition)
         reads.metrics.lag_records.labels(label).set(math.nan if part.records is None else part.records)
@@ -56,7 +56,7 @@ async def look_at_pipeline(reads: Reads) -> None:
 
 
 @router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
-async def metrics(reads: Here, board: TheBoard) -> Response:
+async def metrics(reads: Runner, board: TheBoard) -> Response:
     """In the text format. While the warehouse is away, the pipeline's are the last known."""
     reads.metrics.listeners.set(board.listeners)
     with contextlib.suppress(WarehouseError, Problem):

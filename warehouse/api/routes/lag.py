@@ -7,13 +7,13 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.shapes import AsOf, moment
 from warehouse.keys import Role
 
-router = APIRouter(prefix="/v1", tags=["lag"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1", tags=["lag"], responses={**RESPONSES, **auth.RESPONSES})
 
 
 class PartitionBody(BaseModel):
@@ -31,8 +31,8 @@ class LagByPartition(AsOf):
     partitions: list[PartitionBody]
 
 
-@router.get("/lag", summary="How far the counts are behind", dependencies=[access.needs(Role.DASHBOARD)])
-async def lag_by_partition(reads: Here) -> LagByPartition:
+@router.get("/lag", summary="How far the counts are behind", dependencies=[auth.needs(Role.DASHBOARD)])
+async def lag_by_partition(reads: Runner) -> LagByPartition:
     """In records and in time. The slowest partition decides the `as_of` beside every count."""
     lag = await reads.lag()
     partitions = [

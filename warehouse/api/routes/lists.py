@@ -8,16 +8,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
-from warehouse.api import cursor
+from warehouse.api import auth, cursor
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth
-from warehouse.counts import rankings as lists
+from warehouse.counts import rankings
 from warehouse.counts.rankings import CreatorRank, ThingRank
 from warehouse.keys import Role
 
-router = APIRouter(prefix="/v1", tags=["lists"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1", tags=["lists"], responses={**RESPONSES, **auth.RESPONSES})
 
 Limit = Annotated[int, Query(ge=1, le=1000, description="lines on a page")]
 Cursor = Annotated[str | None, Query(max_length=400, description="`next` of the page before")]
@@ -60,7 +59,7 @@ class ThingPage(Page):
 
 def start_of(text: str | None) -> tuple[int, str]:
     """Where a page starts. Raises ``Problem`` 422."""
-    return lists.START if text is None else cursor.decode(text)
+    return rankings.START if text is None else cursor.decode(text)
 
 
 def creator_page(month: int, limit: int, ranks: list[CreatorRank]) -> dict[str, object]:
@@ -80,31 +79,33 @@ def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, obje
     return {"month": month_text(month), "next": following, "things": lines}
 
 
-@router.get("/top/creators", summary="Creators by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
-async def top_creators(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> CreatorPage:
+@router.get("/top/creators", summary="Creators by flattrs", dependencies=[auth.needs(Role.DASHBOARD)])
+async def top_creators(reads: Runner, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> CreatorPage:
     """Most first, then by name."""
     lag, ranks = await reads.keep(
-        lists.top_creators, month, limit, start_of(cursor), flagged=await reads.flagged(month)
+        rankings.top_creators, month, limit, start_of(cursor), flagged=await reads.flagged(month)
     )
     return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))
 
 
-@router.get("/top/things", summary="Things by flattrs", dependencies=[access.needs(Role.DASHBOARD)])
-async def top_things(reads: Here, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> ThingPage:
+@router.get("/top/things", summary="Things by flattrs", dependencies=[auth.needs(Role.DASHBOARD)])
+async def top_things(reads: Runner, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> ThingPage:
     """Most first, then by id."""
-    lag, ranks = await reads.keep(lists.top_things, month, limit, start_of(cursor), flagged=await reads.flagged(month))
+    lag, ranks = await reads.keep(
+        rankings.top_things, month, limit, start_of(cursor), flagged=await reads.flagged(month)
+    )
     return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
 
 
 @router.get(
-    "/creators/{creator_id:path}/things", summary="A creator's things", dependencies=[access.needs(Role.DASHBOARD)]
+    "/creators/{creator_id:path}/things", summary="A creator's things", dependencies=[auth.needs(Role.DASHBOARD)]
 )
 async def creator_things(
-    reads: Here, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
+    reads: Runner, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
 ) -> ThingPage:
     """Most flattrs first."""
     lag, ranks = await reads.keep(
-        lists.creator_things, month, creator_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+        rankings.creator_things, month, creator_id, limit, start_of(cursor), flagged=await reads.flagged(month)
     )
     return ThingPage.with_lag(lag, **thing_page(month, limit, ranks))
 
@@ -112,13 +113,13 @@ async def creator_things(
 @router.get(
     "/members/{member_id:path}/creators",
     summary="Where a member's flattrs go",
-    dependencies=[access.needs(Role.FINANCE)],
+    dependencies=[auth.needs(Role.FINANCE)],
 )
 async def member_creators(
-    reads: Here, member_id: MemberId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
+    reads: Runner, member_id: MemberId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None
 ) -> CreatorPage:
     """Most flattrs first."""
     lag, ranks = await reads.keep(
-        lists.member_creators, month, member_id, limit, start_of(cursor), flagged=await reads.flagged(month)
+        rankings.member_creators, month, member_id, limit, start_of(cursor), flagged=await reads.flagged(month)
     )
     return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))

@@ -10,11 +10,11 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
-from warehouse.api import auth as access
-from warehouse.api.listener_limit import Seats
+from warehouse.api import auth
+from warehouse.api.listener_limit import ListenerLimit
 from warehouse.api.live_board import PULSE, TOP, Board, creator_topic
 from warehouse.api.problems import RESPONSES, ReadReason, answer, unavailable
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import CreatorId
 from warehouse.keys import Role
@@ -56,7 +56,9 @@ TheBoard = Annotated[Board, Depends(board_of)]
 class _Stream(EventSourceResponse):
     """Events for who finds a seat; 503 for who does not. The seat is held exactly as long as the answer lasts."""
 
-    def __init__(self, seats: Seats, address: str | None, board: Board, topics: set[str], last_seen: int) -> None:
+    def __init__(
+        self, seats: ListenerLimit, address: str | None, board: Board, topics: set[str], last_seen: int
+    ) -> None:
         headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(_events(board, topics, last_seen), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
         self._seats = seats
@@ -79,16 +81,16 @@ async def _events(board: Board, topics: set[str], last_seen: int) -> AsyncIterat
             yield chunk
 
 
-async def seat_of(request: Request, reads: Here) -> str | None:
+async def seat_of(request: Request, reads: Runner) -> str | None:
     """Whose share of the seats a listener takes; None for a client with a key."""
-    return None if access.known(request, reads) else reads.address_of(request.scope)
+    return None if auth.known(request, reads) else reads.address_of(request.scope)
 
 
 Seat = Annotated[str | None, Depends(seat_of)]
 
 
 @router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
-async def live(reads: Here, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
+async def live(reads: Runner, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
     """Public. Events `pulse` (once a second) and `top` (when it changed)."""
     return _Stream(reads.seats, seat, board, {PULSE, TOP}, last_seen)
 
@@ -97,11 +99,11 @@ async def live(reads: Here, board: TheBoard, seat: Seat, last_seen: LastSeen) ->
     "/creators/{creator_id:path}/live",
     summary="A creator's count as it changes",
     response_class=EventSourceResponse,
-    dependencies=[access.needs(Role.DASHBOARD)],
-    responses=access.RESPONSES,
+    dependencies=[auth.needs(Role.DASHBOARD)],
+    responses=auth.RESPONSES,
 )
 async def creator_live(
-    reads: Here, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
+    reads: Runner, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
 ) -> EventSourceResponse:
     """Event `creator`: the current count first, then each new one within a second of its counting."""
     return _Stream(reads.seats, seat, board, {creator_topic(creator_id)}, last_seen)

@@ -16,12 +16,12 @@ from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
 from ingest.contract.names import ID_LENGTH_MAX
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.shapes import AsOf, PathMonth, moment
 from warehouse.keys import Role
-from warehouse.payout import month_status as monthend
+from warehouse.payout import month_status
 from warehouse.payout.close import proof
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.stages import Stage
@@ -35,8 +35,8 @@ _NOT_CLOSED: dict[int | str, dict[str, Any]] = {
 router = APIRouter(
     prefix="/v1/months",
     tags=["months"],
-    responses={**RESPONSES, **access.RESPONSES},
-    dependencies=[access.needs(Role.FINANCE)],
+    responses={**RESPONSES, **auth.RESPONSES},
+    dependencies=[auth.needs(Role.FINANCE)],
 )
 
 
@@ -101,28 +101,28 @@ class PayoutPage(BaseModel):
 
 
 @router.get("", summary="The months that there are")
-async def months(reads: Here) -> list[MonthLine]:
+async def months(reads: Runner) -> list[MonthLine]:
     """Newest first."""
-    return [MonthLine(month=month_text(month), closed=closed) for month, closed in await reads.run(monthend.months)]
+    return [MonthLine(month=month_text(month), closed=closed) for month, closed in await reads.run(month_status.months)]
 
 
 @router.get("/{month}", summary="Where a month stands")
-async def status(reads: Here, month: PathMonth) -> MonthStatus:
+async def status(reads: Runner, month: PathMonth) -> MonthStatus:
     """Gate, stages, and once it is closed its proof."""
     lag = await reads.lag()
-    facts = await reads.run(monthend.read_facts, month, reads.rules)
+    facts = await reads.run(month_status.read_facts, month, reads.rules)
     return MonthStatus.with_lag(
         lag,
         month=month_text(month),
-        state=monthend.state_of(facts),
-        checks=[CheckBody(**asdict(check)) for check in monthend.checks(month, facts, lag, reads.rules)],
+        state=month_status.state_of(facts),
+        checks=[CheckBody(**asdict(check)) for check in month_status.checks(month, facts, lag, reads.rules)],
         tallies=facts.tallies.as_dict(),
         stages=[StageBody(stage=done.stage, done_at=moment(done.done_at_ms)) for done in facts.stages],  # type: ignore[arg-type]  # a time that is given is not None
         proof=None if facts.proof is None else asdict(facts.proof),
     )
 
 
-async def closed(reads: Reads, month: int) -> Proof:
+async def closed(reads: QueryRunner, month: int) -> Proof:
     """The month's proof. Raises ``Problem`` 404 while it is open."""
     found = await reads.run(proof.stored, month)
     if found is None:
@@ -133,14 +133,14 @@ async def closed(reads: Reads, month: int) -> Proof:
 
 @router.get("/{month}/payouts", summary="Payouts of a closed month", responses=_NOT_CLOSED)
 async def payouts(
-    reads: Here,
+    reads: Runner,
     month: PathMonth,
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(max_length=ID_LENGTH_MAX, description="`next` of the page before")] = "",
 ) -> PayoutPage:
     """By creator. What is not paid says why, and is carried or held."""
     sealed = await closed(reads, month)
-    lines = await reads.run(monthend.payouts_page, month, limit, after)
+    lines = await reads.run(month_status.payouts_page, month, limit, after)
     return PayoutPage(
         month=month_text(month),
         seal=sealed.seal,
@@ -150,7 +150,7 @@ async def payouts(
 
 
 @router.get("/{month}/payouts.csv", summary="The same as one file", responses=_NOT_CLOSED, response_class=Response)
-async def payouts_csv(reads: Here, month: PathMonth) -> StreamingResponse:
+async def payouts_csv(reads: Runner, month: PathMonth) -> StreamingResponse:
     """The bytes that `flattr payouts export` writes."""
     await closed(reads, month)
     headers = {"Content-Disposition": f'attachment; filename="payouts-{month_text(month)}.csv"'}
@@ -172,7 +172,7 @@ def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
 
 
 @router.get("/{month}/proof", summary="The proof of a closed month", responses=_NOT_CLOSED, response_class=Response)
-async def month_proof(reads: Here, month: PathMonth) -> Response:
+async def month_proof(reads: Runner, month: PathMonth) -> Response:
     """The canonical bytes: their SHA-256 is the seal, which is also in the header `X-Seal`."""
     sealed = await closed(reads, month)
     headers = {"X-Seal": sealed.seal, "Content-Disposition": f'attachment; filename="proof-{month_text(month)}.json"'}

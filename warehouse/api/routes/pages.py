@@ -10,19 +10,15 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ingest.contract.month import month_of, month_text
-from warehouse.api import auth as access
-from warehouse.api import formatting as display
-from warehouse.api import templates as pages
+from warehouse.api import auth, formatting, templates
 from warehouse.api.live_poller import TOP_LINES
 from warehouse.api.problems import Problem, ReadReason
-from warehouse.api.query_runner import Here, Reads
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.shapes import CreatorId, MemberId, PathMonth, QueryMonth
-from warehouse.counts import rankings as lists
-from warehouse.counts import series
-from warehouse.counts.series import Step
+from warehouse.counts import rankings, series
+from warehouse.counts.series import Interval
 from warehouse.keys import Role
-from warehouse.payout import estimate as provisional
-from warehouse.payout import month_status as monthend
+from warehouse.payout import estimate, month_status
 from warehouse.payout.close.gate import Tallies, read_tallies
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.stages import Stage
@@ -52,14 +48,16 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(LoginNeeded)
     async def login_needed(_: Request, needed: LoginNeeded) -> Response:
         if needed.problem.reason is ReadReason.ROLE_MISSING:
-            return pages.page("login.html", status=403, wrong=f"{needed.problem.detail}.", next=needed.address)
-        return RedirectResponse(f"/login?next={quote(needed.address, safe='')}", status_code=303, headers=pages.HEADERS)
+            return templates.page("login.html", status=403, wrong=f"{needed.problem.detail}.", next=needed.address)
+        return RedirectResponse(
+            f"/login?next={quote(needed.address, safe='')}", status_code=303, headers=templates.HEADERS
+        )
 
 
-def enter(request: Request, reads: Reads, role: Role) -> None:
+def enter(request: Request, reads: QueryRunner, role: Role) -> None:
     """Let a reader with the right key in. Raises ``LoginNeeded``."""
     try:
-        access.check(request, reads, role)
+        auth.check(request, reads, role)
     except Problem as problem:
         address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         raise LoginNeeded(problem, address) from None
@@ -68,23 +66,23 @@ def enter(request: Request, reads: Reads, role: Role) -> None:
 def fates(tallies: Tallies) -> list[tuple[str, int, str, str]]:
     """What became of accepted clicks, as the terms of a bar."""
     amounts = tallies.as_dict()
-    return [(name, amounts[name], colour, display.number(amounts[name])) for name, colour in _FATE_COLOURS.items()]
+    return [(name, amounts[name], colour, formatting.number(amounts[name])) for name, colour in _FATE_COLOURS.items()]
 
 
 @router.get("/")
-async def live(reads: Here) -> Response:
+async def live(reads: Runner) -> Response:
     """The live page. Public, like the stream behind it."""
     month = month_of(reads.clock())
     (lag, tallies), (_, creators), (_, things), (_, pot) = await asyncio.gather(
         reads.keep(read_tallies, month),
-        reads.keep(lists.top_creators, month, TOP_LINES, flagged=await reads.flagged(month)),
-        reads.keep(lists.top_things, month, TOP_LINES, flagged=await reads.flagged(month)),
-        reads.keep_longer(provisional.month_money, month, reads.rules),
+        reads.keep(rankings.top_creators, month, TOP_LINES, flagged=await reads.flagged(month)),
+        reads.keep(rankings.top_things, month, TOP_LINES, flagged=await reads.flagged(month)),
+        reads.keep_longer(estimate.month_money, month, reads.rules),
     )
-    return pages.page(
+    return templates.page(
         "live.html",
         here="/",
-        month_name=display.month_name(month),
+        month_name=formatting.month_name(month),
         lag=lag,
         tallies=tallies,
         fates=fates(tallies),
@@ -96,47 +94,47 @@ async def live(reads: Here) -> Response:
 
 
 @router.get("/creators/{creator_id:path}")
-async def creator(request: Request, reads: Here, creator_id: CreatorId, month: QueryMonth) -> Response:
+async def creator(request: Request, reads: Runner, creator_id: CreatorId, month: QueryMonth) -> Response:
     """A creator's month, with a chart of its days."""
     enter(request, reads, Role.DASHBOARD)
     (lag, hours), (_, things), (_, take), counted = await asyncio.gather(
         reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month)),
-        reads.keep(lists.creator_things, month, creator_id, _THINGS, flagged=await reads.flagged(month)),
-        reads.keep_longer(provisional.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)),
+        reads.keep(rankings.creator_things, month, creator_id, _THINGS, flagged=await reads.flagged(month)),
+        reads.keep_longer(estimate.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)),
         reads.creators.get(month, [creator_id]),
     )
     now_ms = reads.clock()
-    points = series.fill(hours, month, Step.DAY, now_ms)
+    points = series.fill(hours, month, Interval.DAY, now_ms)
     best = max(points, key=lambda point: point.flattrs, default=None)
-    days = len(series.fill([], month, Step.DAY, 1 << 50))
-    summary = f"{len(points)} days" + (f"; most on {display.day(best.at_ms)}: {best.flattrs}" if best else "")
-    return pages.page(
+    days = len(series.fill([], month, Interval.DAY, 1 << 50))
+    summary = f"{len(points)} days" + (f"; most on {formatting.day(best.at_ms)}: {best.flattrs}" if best else "")
+    return templates.page(
         "creator.html",
         creator_id=creator_id,
-        month_name=display.month_name(month),
+        month_name=formatting.month_name(month),
         current=month == month_of(now_ms),
         lag=lag,
         flattrs=counted[creator_id].count.flattrs,
         take=take,
         things=things,
         points=points,
-        chart=display.day_chart(points, days),
+        chart=formatting.day_chart(points, days),
         summary=summary,
         currency=reads.rules.close_currency,
     )
 
 
 @router.get("/members/{member_id:path}")
-async def member(request: Request, reads: Here, member_id: MemberId, month: QueryMonth) -> Response:
+async def member(request: Request, reads: Runner, member_id: MemberId, month: QueryMonth) -> Response:
     """A member's provisional split."""
     enter(request, reads, Role.FINANCE)
     lag, split = await reads.keep(
-        provisional.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
+        estimate.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
     )
-    return pages.page(
+    return templates.page(
         "member.html",
         member_id=member_id,
-        month_name=display.month_name(month),
+        month_name=formatting.month_name(month),
         lag=lag,
         split=split,
         flattrs=sum(share.flattrs for share in split.shares),
@@ -146,29 +144,29 @@ async def member(request: Request, reads: Here, member_id: MemberId, month: Quer
 
 
 @router.get("/months")
-async def months(request: Request, reads: Here) -> Response:
+async def months(request: Request, reads: Runner) -> Response:
     """The months that there are."""
     enter(request, reads, Role.FINANCE)
-    known = await reads.run(monthend.months)
-    lines = [(month_text(month), display.month_name(month), closed) for month, closed in known]
-    return pages.page("months.html", here="/months", months=lines)
+    known = await reads.run(month_status.months)
+    lines = [(month_text(month), formatting.month_name(month), closed) for month, closed in known]
+    return templates.page("months.html", here="/months", months=lines)
 
 
 @router.get("/months/{month}")
 async def month_end(
-    request: Request, reads: Here, month: PathMonth, part: Annotated[str | None, Query(pattern="^status$")] = None
+    request: Request, reads: Runner, month: PathMonth, part: Annotated[str | None, Query(pattern="^status$")] = None
 ) -> Response:
     """Where a month stands; ``part=status`` is what the page asks for again."""
     enter(request, reads, Role.FINANCE)
     lag = await reads.lag()
-    facts = await reads.run(monthend.read_facts, month, reads.rules)
+    facts = await reads.run(month_status.read_facts, month, reads.rules)
     payouts = [] if facts.proof is None else await reads.run(top_payouts, month, _PAYOUTS)
-    state = monthend.state_of(facts)
-    checks = monthend.checks(month, facts, lag, reads.rules)
-    answer = pages.page(
+    state = month_status.state_of(facts)
+    checks = month_status.checks(month, facts, lag, reads.rules)
+    answer = templates.page(
         "month_status.html" if part else "month.html",
         month_text=month_text(month),
-        month_name=display.month_name(month),
+        month_name=formatting.month_name(month),
         state=state.value,
         can_close=all(check.passed is not False for check in checks) and lag.partitions != (),
         done=facts.stages,
@@ -198,7 +196,7 @@ def stage_lines(facts: MonthFacts, state: State) -> list[dict[str, str]]:
     lines = []
     for stage, text in meaning.items():
         if stage in done:
-            kind, text = "done", f"done {display.moment(done[stage])}"  # noqa: PLW2901 - the line's own text
+            kind, text = "done", f"done {formatting.moment(done[stage])}"  # noqa: PLW2901 - the line's own text
         else:
             kind = "now" if state is State.CLOSING and stage is next_stage else ""
         lines.append({"name": stage.value.capitalize(), "kind": kind, "text": text})
@@ -214,30 +212,32 @@ def proof_terms(proof: Proof) -> list[tuple[str, int, str, str]]:
         ("carried", proof.carried_micro, "plum"),
         ("charity", proof.charity_micro, "berry"),
     ]
-    return [(name, micro, colour, display.money(micro, proof.currency, exact=True)) for name, micro, colour in amounts]
+    return [
+        (name, micro, colour, formatting.money(micro, proof.currency, exact=True)) for name, micro, colour in amounts
+    ]
 
 
 @router.get("/login")
 async def login_form(next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
     """Ask for a key."""
-    return pages.page("login.html", wrong=None, next=_own(next))
+    return templates.page("login.html", wrong=None, next=_own(next))
 
 
 @router.post("/login")
-async def login(request: Request, reads: Here) -> Response:
+async def login(request: Request, reads: Runner) -> Response:
     """Keep the key in a cookie that no script and no other site can read."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _FORM_MAX_BYTES:
-            return pages.page("login.html", status=413, wrong="That is no key.", next="/")
+            return templates.page("login.html", status=413, wrong="That is no key.", next="/")
     form = parse_qs(body.decode("utf-8", "replace"))
     address, secret = _own(form.get("next", ["/"])[0]), form.get("key", [""])[0].strip()
     if reads.keys is not None and reads.keys.holder(secret) is None:
-        return pages.page("login.html", status=401, wrong="This key is not known.", next=address)
-    answer = RedirectResponse(address, status_code=303, headers=pages.HEADERS)
+        return templates.page("login.html", status=401, wrong="This key is not known.", next=address)
+    answer = RedirectResponse(address, status_code=303, headers=templates.HEADERS)
     answer.set_cookie(
-        access.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
+        auth.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
     )
     return answer
 
@@ -261,7 +261,7 @@ def _own(address: str) -> str:
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The API's routes, from the same document that programs read."""
-    return pages.page("docs.html", here="/docs", groups=documented(request.app))
+    return templates.page("docs.html", here="/docs", groups=documented(request.app))
 
 
 def documented(app: FastAPI) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -283,5 +283,5 @@ def documented(app: FastAPI) -> list[tuple[str, list[dict[str, Any]]]]:
 @router.get("/page/{name}")
 async def file(name: str, v: str = "") -> Response:
     """Style sheets and scripts."""
-    found = pages.file_response(name, v)
-    return found or pages.page("message.html", status=404, title="Not here", detail="There is no such file.")
+    found = templates.file_response(name, v)
+    return found or templates.page("message.html", status=404, title="Not here", detail="There is no such file.")

@@ -6,14 +6,14 @@ from fastapi import APIRouter
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.shapes import AsOf, CreatorId, MemberId, QueryMonth
 from warehouse.keys import Role
-from warehouse.payout import estimate as provisional
+from warehouse.payout import estimate
 
-router = APIRouter(prefix="/v1", tags=["provisional"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1", tags=["provisional"], responses={**RESPONSES, **auth.RESPONSES})
 
 
 class Provisional(AsOf):
@@ -54,12 +54,12 @@ class CreatorProvisional(Provisional):
 @router.get(
     "/members/{member_id:path}/provisional",
     summary="A member's split if the month ended now",
-    dependencies=[access.needs(Role.FINANCE)],
+    dependencies=[auth.needs(Role.FINANCE)],
 )
-async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth) -> MemberProvisional:
+async def member_provisional(reads: Runner, member_id: MemberId, month: QueryMonth) -> MemberProvisional:
     """By the function that the close divides with."""
     lag, found = await reads.keep(
-        provisional.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
+        estimate.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
     )
     return MemberProvisional.with_lag(
         lag,
@@ -77,12 +77,12 @@ async def member_provisional(reads: Here, member_id: MemberId, month: QueryMonth
 @router.get(
     "/creators/{creator_id:path}/provisional",
     summary="A creator's take if the month ended now",
-    dependencies=[access.needs(Role.DASHBOARD)],
+    dependencies=[auth.needs(Role.DASHBOARD)],
 )
-async def creator_provisional(reads: Here, creator_id: CreatorId, month: QueryMonth) -> CreatorProvisional:
+async def creator_provisional(reads: Runner, creator_id: CreatorId, month: QueryMonth) -> CreatorProvisional:
     """Kept for `FLATTR_API_MONEY_TTL_MS`: it adds up every supporter's pool."""
     lag, take = await reads.keep_longer(
-        provisional.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)
+        estimate.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)
     )
     return CreatorProvisional.with_lag(
         lag,

@@ -9,15 +9,15 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.shapes import PathMonth, moment
 from warehouse.keys import Role
 from warehouse.quarantine.log import Step, in_force, read_steps
 from warehouse.storage.client import Warehouse, named
 
-router = APIRouter(prefix="/v1/months", tags=["finance"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1/months", tags=["finance"], responses={**RESPONSES, **auth.RESPONSES})
 _LIMIT_MAX: Final = 1000
 
 
@@ -49,11 +49,9 @@ class Quarantine(BaseModel):
     steps: list[StepLine]
 
 
-@router.get(
-    "/{month}/quarantine", summary="Flags, releases and their reasons", dependencies=[access.needs(Role.FINANCE)]
-)
+@router.get("/{month}/quarantine", summary="Flags, releases and their reasons", dependencies=[auth.needs(Role.FINANCE)])
 async def quarantine(
-    reads: Here,
+    reads: Runner,
     month: PathMonth,
     limit: Annotated[int, Query(ge=1, le=_LIMIT_MAX)] = 100,
     after: Annotated[int, Query(ge=0, lt=1 << 40, description="`next` of the page before")] = 0,

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from ingest.contract.month import month_before, month_of, month_text
 from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
-from warehouse.api.query_runner import NO_MONTH, Here
+from warehouse.api.query_runner import NO_MONTH, Runner
 from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import AsOf, parse_month
 from warehouse.counts import receipts
@@ -42,7 +42,7 @@ class ReceiptBody(AsOf):
 async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     request: Request,
     response: Response,
-    reads: Here,
+    reads: Runner,
     click_id: UUID,
     partition: Annotated[int | None, Query(ge=0, le=65535, description="from the 202's receipt")] = None,
     offset: Annotated[int | None, Query(ge=0, lt=1 << 40, description="from the 202's receipt")] = None,

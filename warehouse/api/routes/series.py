@@ -9,17 +9,17 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
-from warehouse.api import auth as access
+from warehouse.api import auth
 from warehouse.api.problems import RESPONSES
-from warehouse.api.query_runner import Here
+from warehouse.api.query_runner import Runner
 from warehouse.api.shapes import AsOf, CreatorId, QueryMonth, ThingId, moment
 from warehouse.counts import series
-from warehouse.counts.series import Point, Step
+from warehouse.counts.series import Interval, Point
 from warehouse.keys import Role
 
-router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **access.RESPONSES})
+router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **auth.RESPONSES})
 
-By = Annotated[Step, Query(description="width of a point")]
+By = Annotated[Interval, Query(description="width of a point")]
 
 
 class PointBody(BaseModel):
@@ -33,7 +33,7 @@ class Series(AsOf):
     """A month without gaps, until now. The sum over the points is the count."""
 
     month: str = Field(examples=["2026-11"])
-    by: Step
+    by: Interval
     points: list[PointBody]
 
 
@@ -43,17 +43,17 @@ def bodies(points: list[Point]) -> list[dict[str, object]]:
 
 
 @router.get(
-    "/creators/{creator_id:path}/series", summary="A creator's month", dependencies=[access.needs(Role.DASHBOARD)]
+    "/creators/{creator_id:path}/series", summary="A creator's month", dependencies=[auth.needs(Role.DASHBOARD)]
 )
-async def creator_series(reads: Here, creator_id: CreatorId, month: QueryMonth, by: By = Step.DAY) -> Series:
+async def creator_series(reads: Runner, creator_id: CreatorId, month: QueryMonth, by: By = Interval.DAY) -> Series:
     """Flattrs that stand, by hour or day of the click."""
     lag, rows = await reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
     return Series.with_lag(lag, month=month_text(month), by=by, points=points)
 
 
-@router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[access.needs(Role.DASHBOARD)])
-async def thing_series(reads: Here, thing_id: ThingId, month: QueryMonth, by: By = Step.DAY) -> Series:
+@router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[auth.needs(Role.DASHBOARD)])
+async def thing_series(reads: Runner, thing_id: ThingId, month: QueryMonth, by: By = Interval.DAY) -> Series:
     """Flattrs that stand, by hour or day of the click."""
     lag, rows = await reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))

@@ -7,12 +7,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from warehouse.api import formatting as display
-from warehouse.api import templates as pages
-from warehouse.api.query_runner import Here
+from warehouse.api import formatting, templates
+from warehouse.api.query_runner import Runner
 from warehouse.api.routes.pages import enter
 from warehouse.api.verifier import Verifier
-from warehouse.counts.equations import Check
+from warehouse.counts.equations import Equation
 from warehouse.keys import Role
 
 router = APIRouter(include_in_schema=False)
@@ -23,7 +22,7 @@ class Group:
     """Equations about one month, or about the whole. Each with what it says."""
 
     title: str
-    lines: list[tuple[str, Check]]
+    lines: list[tuple[str, Equation]]
 
     @property
     def wrong(self) -> int:
@@ -31,29 +30,29 @@ class Group:
         return sum(not check.holds for _, check in self.lines)
 
 
-def grouped(checks: tuple[Check, ...]) -> list[Group]:
+def grouped(checks: tuple[Equation, ...]) -> list[Group]:
     """By month, newest first, and then what is about no month."""
-    groups: dict[str, list[tuple[str, Check]]] = {}
+    groups: dict[str, list[tuple[str, Equation]]] = {}
     for check in checks:
         month, found, text = check.name.partition(": ")
         name, line = (month, text) if found and month.isdigit() else ("", check.name)
         groups.setdefault(name, []).append((line, check))
     months = sorted((name for name in groups if name), reverse=True)
     return [
-        *(Group(display.month_name(int(name)), groups[name]) for name in months),
+        *(Group(formatting.month_name(int(name)), groups[name]) for name in months),
         *(Group("Log and erasures", groups[name]) for name in groups if not name),
     ]
 
 
 @router.get("/verify")
 async def verify(
-    request: Request, reads: Here, part: Annotated[str | None, Query(pattern="^status$")] = None
+    request: Request, reads: Runner, part: Annotated[str | None, Query(pattern="^status$")] = None
 ) -> Response:
     """Every equation with both of its sides; ``part=status`` is what the page asks for again."""
     enter(request, reads, Role.OPERATOR)
     compared = await verifier_of(request).get()
     state = "empty" if not compared.checks else "wrong" if compared.wrong else "holds"
-    answer = pages.page(
+    answer = templates.page(
         "verify_status.html" if part else "verify.html",
         here="/verify",
         state=state,

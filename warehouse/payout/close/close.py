@@ -8,13 +8,13 @@ did not die.
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, TypeVar
 
 from ingest.contract.month import month_text
 from ingest.runtime.clock import Clock
-from warehouse.payout.close import checks, compute, gate, proof
-from warehouse.payout.close import quarantine_set as quarantine
+from warehouse.payout.close import checks, compute, gate, proof, quarantine_set
 from warehouse.payout.close.lock import CLOSE, Lock, locked
 from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.proof import Proof
@@ -23,12 +23,14 @@ from warehouse.payout.close.recount import Restated, check_recount
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot, take_snapshot
 from warehouse.payout.close.stages import Stage, forget_stages, log_stage, run_name, stages_done
-from warehouse.payout.close.together import together
 from warehouse.payout.errors import NotConserved, PayoutRefused
 from warehouse.storage.client import Warehouse
 
 #: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
 Progress = Callable[[str, int], None]
+
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 _PERCENT_DONE: Final = {
     "gate": 2, "pools": 50, "payouts": 60, "ledger": 62, "compute": 65, "check": 90, "publish": 95, "seal": 100,
@@ -60,7 +62,7 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
         tallies = gate.pass_gate(
             warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
         )
-        quarantine.refresh(warehouse, month)
+        quarantine_set.refresh(warehouse, month)
         run = _Run(warehouse, month, settings, lock, progress, log_ends)
         return run.finish(tallies)
 
@@ -90,7 +92,7 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
             tallies = gate.pass_gate(
                 warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
             )
-            quarantine.refresh(warehouse, month)
+            quarantine_set.refresh(warehouse, month)
         else:
             tallies = gate.read_tallies(warehouse, month)
         run = _Run(warehouse, month, settings, lock, progress, log_ends, snapshot)
@@ -177,7 +179,7 @@ class _Run:
         compute.drop_staging(self._warehouse, self._month)
         compute.stage(*values, ["pools"], step_done)
         try:
-            _, found = together(
+            _, found = _both(
                 self._warehouse,
                 lambda: compute.stage(*values, ["payouts", "ledger"], step_done),
                 lambda: check_recount(*values, tallies, self._partitions, restate=restate, step_done=step_done),
@@ -194,7 +196,7 @@ class _Run:
     def prove(self, tallies: gate.Tallies) -> Proof:
         """Check the staged month and state it. Raises ``NotConserved``."""
         values = (self._warehouse, self._month, self._settings, self._snapshot)
-        digests, (totals, moved) = together(
+        digests, (totals, moved) = _both(
             self._warehouse,
             lambda: proof.table_digests(*values),
             lambda: checks.check(*values),
@@ -220,3 +222,20 @@ class _Run:
     def _done(self, stage: Stage) -> None:
         log_stage(self._warehouse, self._month, self._name, stage)
         self._progress(stage, _PERCENT_DONE[stage])
+
+
+def _both(warehouse: Warehouse, one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
+    """Call both at once, the second in a thread with a connection of its own; their answers when both have ended.
+
+    Raises what the first raises, then what the second raises; never before the other has ended too.
+    """
+
+    def beside() -> Other:
+        try:
+            return other()
+        finally:
+            warehouse.close()
+
+    with ThreadPoolExecutor(1, "beside") as thread:
+        second = thread.submit(beside)
+        return one(), second.result()

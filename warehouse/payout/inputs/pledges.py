@@ -11,8 +11,8 @@ import csv
 import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -23,7 +23,7 @@ from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.months import parse_month
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import AmountError, parse_amount
-from warehouse.pseudonyms import under_pseudonyms
+from warehouse.pseudonyms import member_sha256
 from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
@@ -140,7 +140,7 @@ def _import(warehouse: Warehouse, name: str, text: str, sha256: str, currency: s
     if newest_sha256 == sha256:
         return Imported(0, len(pledges), months)
     version = taken + 1
-    for rows in _blocks(under_pseudonyms(warehouse, pledges)):
+    for rows in _blocks(_under_pseudonyms(warehouse, pledges)):
         warehouse.insert(
             "pledges",
             {
@@ -172,3 +172,17 @@ def _blocks(pledges: list[Pledge]) -> Iterator[list[Pledge]]:
     for rows in by_month.values():
         for start in range(0, len(rows), _BLOCK_ROWS):
             yield rows[start : start + _BLOCK_ROWS]
+
+
+def _under_pseudonyms(warehouse: Warehouse, pledges: Sequence[Pledge]) -> list[Pledge]:
+    """Pledges with the names of erased members replaced: a file made before the erasure must not bring them back."""
+    listed = warehouse.rows("SELECT member_sha256, pseudonym, open_from FROM erasures")
+    if not listed:
+        return list(pledges)
+    names = {sha256: (pseudonym, open_from) for sha256, pseudonym, open_from in listed}
+    renamed = []
+    for pledge in pledges:
+        pseudonym, open_from = names.get(member_sha256(pledge.member_id), ("", 0))
+        known = pseudonym and pledge.month >= open_from
+        renamed.append(replace(pledge, member_id=pseudonym) if known else pledge)
+    return renamed

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.admission.rate_limit import Limits
+from ingest.admission.rate_limit import RateLimits
 from ingest.admission.refusal import Refusal
 from ingest.admission.validate import Caller
 from ingest.contract.rejection import Reason, Rejection, decode_rejection, encode_rejection
-from ingest.http.refused_input import Kept
+from ingest.http.refused_input import RefusedInput
 from ingest.metrics import Metrics
 from ingest.settings import IngestSettings
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
@@ -28,13 +28,13 @@ NOBODY, ANN, EVE = Caller(""), Caller("ann", "blog"), Caller("eve")
 class Shelf:
     """Kept, on a clock that the test turns, and what it has kept."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, limits: Limits | None = None, **settings: object) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, limits: RateLimits | None = None, **settings: object) -> None:
         self.now_s = 1000.0
         self.found: list[Rejection] = []
         self.metrics = Metrics()
         monkeypatch.setattr("ingest.http.refused_input.time.monotonic", lambda: self.now_s)
         chosen = IngestSettings.model_validate(settings)
-        self.kept = Kept(chosen, limits or Limits(), self.metrics, lambda: 5, self._keep)
+        self.kept = RefusedInput(chosen, limits or RateLimits(), self.metrics, lambda: 5, self._keep)
 
     def _keep(self, rejection: Rejection) -> bool:
         self.found.append(rejection)
@@ -81,7 +81,7 @@ def test_member_uses_up_their_own_share_and_no_others(monkeypatch: pytest.Monkey
 
 
 def test_budgets_are_one_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    limits = Limits()
+    limits = RateLimits()
     shelves = [Shelf(monkeypatch, limits) for _ in range(2)]
     for shelf in shelves:
         for _ in range(10):

@@ -21,10 +21,10 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from deploy.cli.failures import CommandFailed
+from deploy.demo import report
+from deploy.errors import CommandFailed
 from deploy.proving.sender import Answers, send
 from deploy.proving.traffic import Request, Traffic, member_name, requests, requests_from
-from deploy.stack import report
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text
 from ingest.runtime.clock import Clock, clock_from, system_clock, write_clock_file

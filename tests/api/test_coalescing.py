@@ -5,14 +5,14 @@ import asyncio
 import pytest
 
 from warehouse.api.bounded_cache import ENTRY_BYTES
-from warehouse.api.coalescing import Kept
+from warehouse.api.coalescing import CoalescingCache
 
 
 class Source:
     def __init__(self, ahead_s: float | None = None) -> None:
         self.now_s = 0.0
         self.calls = 0
-        self.kept: Kept[str, int] = Kept(
+        self.kept: CoalescingCache[str, int] = CoalescingCache(
             ttl_s=1, bytes_max=2 * (ENTRY_BYTES + 10), weigh=lambda _: 10, monotonic=lambda: self.now_s, ahead_s=ahead_s
         )
 

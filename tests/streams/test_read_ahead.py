@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from streams.ahead import read_ahead
+from streams.recovery import read_ahead
 
 
 @pytest.mark.parametrize("count", [0, 1, 4, 5, 100])

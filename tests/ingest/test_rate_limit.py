@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.admission.rate_limit import Buckets, Limits, share_limits
+from ingest.admission.rate_limit import Buckets, RateLimits, share_limits
 from tests.ingest.conftest import make_topics
 from tests.ingest.test_outage import Service
 
@@ -31,7 +31,7 @@ def test_bucket_lets_pass_what_a_textbooks_does_and_says_how_long_to_wait() -> N
     chance = random.Random(7)
     for _ in range(50):
         per_s, burst = chance.choice([0.5, 3.0, 100.0]), chance.choice([3.0, 10.0, 2000.0])
-        buckets, level, now_s = Limits().callers, Level(per_s, burst), 0.0
+        buckets, level, now_s = RateLimits().callers, Level(per_s, burst), 0.0
         for _ in range(300):
             now_s += chance.expovariate(per_s)
             count = float(chance.randint(1, int(burst) + 1))
@@ -48,7 +48,7 @@ def passed(buckets: Buckets, name: bytes, times: int, now_s: float = 1.0) -> int
 
 
 def test_whoever_is_busy_keeps_their_level_while_a_crowd_passes() -> None:
-    callers = Limits().callers
+    callers = RateLimits().callers
     assert passed(callers, b"ann", 5) == 3
     # Each of the crowd is idle again a moment later: its places are free.
     for number in range(400_000):
@@ -57,7 +57,7 @@ def test_whoever_is_busy_keeps_their_level_while_a_crowd_passes() -> None:
 
 
 def test_crowd_of_busy_names_gets_no_fresh_bursts() -> None:
-    strangers = Limits().strangers
+    strangers = RateLimits().strangers
     names = [b"%d" % number for number in range(40_000)]
     first = sum(passed(strangers, name, 3) for name in names)
     again = sum(passed(strangers, name, 3) for name in names)
@@ -68,14 +68,14 @@ def test_crowd_of_busy_names_gets_no_fresh_bursts() -> None:
 
 def test_two_workers_take_from_one_bucket(tmp_path: Path) -> None:
     share_limits(tmp_path)
-    one, other = Limits(tmp_path), Limits(tmp_path)
+    one, other = RateLimits(tmp_path), RateLimits(tmp_path)
     assert [passed(one.callers, b"ann", 2), passed(other.callers, b"ann", 2), passed(one.callers, b"ann", 1)] == [
         2,
         1,
         0,
     ]
     assert passed(other.strangers, b"ann", 2) == 2
-    assert passed(Limits().callers, b"ann", 2) == 2
+    assert passed(RateLimits().callers, b"ann", 2) == 2
 
 
 def test_members_limit_holds_over_the_workers_of_a_host(

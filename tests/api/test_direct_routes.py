@@ -27,8 +27,8 @@ from tests.api.rows import (
 )
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
-from warehouse.api.direct_routes import LeanRoutes
-from warehouse.api.query_runner import Reads
+from warehouse.api.direct_routes import DirectRoutes
+from warehouse.api.query_runner import QueryRunner
 from warehouse.api.routes import counts
 from warehouse.keys import Role, issue, save
 from warehouse.storage.client import Warehouse
@@ -67,7 +67,7 @@ def both(warehouse: Warehouse, keys: Path | None) -> tuple[FastAPI, FastAPI]:
     apps = [create_app(settings_for(warehouse, api_keys=keys, api_pitch_ms=0)) for _ in range(2)]
     for app in apps:
         app.state.reads.clock = lambda: NOON_MS
-    apps[1].user_middleware = [one for one in apps[1].user_middleware if LeanRoutes.__name__ not in repr(one)]
+    apps[1].user_middleware = [one for one in apps[1].user_middleware if DirectRoutes.__name__ not in repr(one)]
     assert len(apps[1].user_middleware) == len(apps[0].user_middleware) - 1
     return apps[0], apps[1]
 
@@ -157,7 +157,7 @@ def test_plain_count_takes_no_other_way_and_is_measured_by_its_route(
     counted: Warehouse, path: str, query: bytes
 ) -> None:
     lean_app, _ = both(counted, None)
-    reads: Reads = lean_app.state.reads
+    reads: QueryRunner = lean_app.state.reads
     sent: list[Message] = []
 
     async def keep(message: Message) -> None:
@@ -167,7 +167,7 @@ def test_plain_count_takes_no_other_way_and_is_measured_by_its_route(
         return {"type": "http.disconnect"}
 
     scope: Scope = {"type": "http", "method": "GET", "path": path, "query_string": query, "headers": []}
-    asyncio.run(LeanRoutes(_refuse, reads, counts.router)(scope, nothing, keep))
+    asyncio.run(DirectRoutes(_refuse, reads, counts.router)(scope, nothing, keep))
     reads.close()
     assert (sent[0]["status"], b'"month":"2026-11"' in sent[1]["body"]) == (200, True)
     assert scope["route"].path_format == path.replace("anna", "{creator_id}").replace(SONG, "{thing_id}").replace(
