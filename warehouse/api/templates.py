@@ -66,7 +66,7 @@ def _code(text: str) -> Markup:
 
 def _environment() -> Environment:
     environment = Environment(
-        loader=PackageLoader("warehouse", "page"),
+        loader=PackageLoader("warehouse.api", "page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
