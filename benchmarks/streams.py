@@ -41,7 +41,7 @@ from ingest.contract.month import month_of
 from ingest.contract.position import position
 from ingest.runtime.clock import system_clock
 from streams.clicks.pseudonyms import ErasureList
-from streams.precompile import warm_up
+from streams.precompile import precompile
 from streams.recovery import Recovery, load_partition
 from streams.state.partition import TALLIES, MonthState
 from warehouse.storage.client import Warehouse, named
@@ -61,7 +61,7 @@ def run(  # noqa: PLR0913 - how much of each
         kind = "kafka" if kafka_missing() is None else "embedded"
         broker = stack.enter_context((ApacheKafka if kind == "kafka" else EmbeddedBroker)(folder / "broker"))
         server = stack.enter_context(EmbeddedWarehouse(folder / "warehouse"))
-        warm_up()  # compiles the loops if this is their first run here: no part of any figure
+        precompile()  # compiles the loops if this is their first run here: no part of any figure
         bench = _Bench(folder, broker.address, server.url)
         bench.fill(clicks, singles, plain)
         figures = bench.rates(clicks, rounds)
@@ -217,7 +217,7 @@ SETTINGS max_insert_threads = 1
 
 def recovery(warehouse: Warehouse, month: int) -> dict[str, Any]:
     """Loading all partitions' state, against selecting the same columns and dropping them."""
-    warm_up()
+    precompile()
     packed = named("flattrs_of_partitions")
     plain = packed[packed.index("WITH") : packed.index("\nSELECT\n") + 1]
     plain += (
@@ -302,9 +302,9 @@ async def _load(producer: AIOKafkaProducer, lanes: dict[int, list[bytes]], per_s
     ]
     blocks.sort(key=lambda block: hash(block[1][0]))
     for number, block in blocks:
-        ahead_s = sent / per_s - (time.perf_counter() - began)
-        if ahead_s > 0:
-            await asyncio.sleep(ahead_s)
+        early_s = sent / per_s - (time.perf_counter() - began)
+        if early_s > 0:
+            await asyncio.sleep(early_s)
         await producer.send("live", b"\n".join(block), partition=number, timestamp_ms=system_clock())
         sent += len(block)
 

@@ -43,13 +43,13 @@ def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
         keys = Path(folder) / "keys.json"
         keygen(keys, algorithm="HS256", kid="1")
         token = issue(keys, "ann", audience="flattr", now_ms=system_clock(), valid_s=3600)
-        parts = _parts(IngestSettings(token_keys=keys, member_clicks_per_s=0))
-        beacons: dict[str, Beacon] = {"off": Beacon(parts)}
+        services = _parts(IngestSettings(token_keys=keys, member_clicks_per_s=0))
+        beacons: dict[str, Beacon] = {"off": Beacon(services)}
         opened = []
         for name, ratio in _RATIOS.items():
             away = TraceSettings(endpoint=f"http://{HOST}:{free_port()}/v1/traces", sample_ratio=ratio)
             opened.append(Traces(away, "bench"))
-            beacons[name] = TracedBeacon(parts, opened[-1])
+            beacons[name] = TracedBeacon(services, opened[-1])
         took: dict[str, list[float]] = {name: [] for name in beacons}
         for _ in range(rounds):
             for name, beacon in beacons.items():
@@ -69,7 +69,7 @@ def _parts(settings: IngestSettings) -> Services:
         validator=Validator(batch_max_clicks=settings.batch_max_clicks),
         clock=system_clock,
         metrics=metrics,
-        kept=RefusedInput(settings, limits, metrics, system_clock, lambda _: True),
+        retained=RefusedInput(settings, limits, metrics, system_clock, lambda _: True),
     )
 
 

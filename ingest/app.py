@@ -86,16 +86,16 @@ def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = 
             _log.info("ingest drained")
 
     app = IngestApp(title="Flattr ingest", version="1", lifespan=lifespan, docs_url=None, redoc_url=None)
-    parts = Services(
+    services = Services(
         settings=settings,
         publisher=publisher,
         admission=Admission(settings, tokens, limits),
         validator=Validator(aliases, batch_max_clicks=settings.batch_max_clicks),
         clock=clock,
         metrics=metrics,
-        kept=RefusedInput(settings, limits, metrics, clock, publisher.reject),
+        retained=RefusedInput(settings, limits, metrics, clock, publisher.reject),
     )
-    app.beacon = _beacon(parts, traces)
+    app.beacon = _beacon(services, traces)
     app.state.budgets = budgets = Budgets(_bounds(settings), app.beacon.refuse_head)
     metrics.connections_now = budgets.now
     describe_beacon(app)
@@ -127,12 +127,12 @@ def _publisher(settings: IngestSettings, clock: Clock, metrics: Metrics, traces:
     return TracedPublisher(settings, clock, metrics, traces)
 
 
-def _beacon(parts: Services, traces: Traces | None) -> Beacon:
+def _beacon(services: Services, traces: Traces | None) -> Beacon:
     if traces is None:
-        return Beacon(parts)
+        return Beacon(services)
     from ingest.tracing import TracedBeacon
 
-    return TracedBeacon(parts, traces)
+    return TracedBeacon(services, traces)
 
 
 async def _share(metrics: Metrics) -> None:

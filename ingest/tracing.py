@@ -64,8 +64,8 @@ class RequestTrace:
 class TracedBeacon(Beacon):
     """A beacon that draws some of its requests for a trace."""
 
-    def __init__(self, parts: Services, traces: Traces) -> None:
-        super().__init__(parts)
+    def __init__(self, services: Services, traces: Traces) -> None:
+        super().__init__(services)
         self._traces = traces
         self._trace: RequestTrace | None = None
         self._submit = self._submit_traced

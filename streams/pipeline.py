@@ -30,7 +30,7 @@ from streams.errors import LogMismatch, StreamStopped
 from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
 from streams.operating.tracing import BatchTrace, batch_trace
-from streams.precompile import warm_up
+from streams.precompile import precompile
 from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
@@ -134,7 +134,7 @@ class Pipeline:
 
     async def run(self) -> None:
         """Count and write until stopped. A failure is reported and ends the worker."""
-        await _in_thread(self._count_thread, warm_up)
+        await _in_thread(self._count_thread, precompile)
         try:
             while not self._broken:
                 await self._count_and_write(await self._next_batch())

@@ -12,7 +12,7 @@ from streams.state.partition import MonthState
 from warehouse.storage.identity_key import IdentityKey
 
 
-def warm_up() -> None:
+def precompile() -> None:
     """Load the compiled loops, or compile them on a machine's first start: that takes some seconds."""
     zeros, month = np.zeros(1, np.uint64), MonthState()
     verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))

@@ -137,11 +137,11 @@ def take_in_retimed(
         for number, month in months.items():
             until = counted_until[number]
             of_partition = numbers == number
-            ahead = of_partition & (positions > until) if until >= 0 else of_partition
-            past = of_partition & ~ahead
+            newer = of_partition & (positions > until) if until >= 0 else of_partition
+            past = of_partition & ~newer
             month.retimed.keep_first(keys[0::2][past], keys[1::2][past], words[past])
-            for at in np.flatnonzero(ahead).tolist():
-                month.ahead[int(keys[2 * at]), int(keys[2 * at + 1])] = int(positions[at]), int(words[at])
+            for at in np.flatnonzero(newer).tolist():
+                month.newer[int(keys[2 * at]), int(keys[2 * at + 1])] = int(positions[at]), int(words[at])
 
 
 def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and what is newer

@@ -61,34 +61,34 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Parts:
+class Pieces:
     """What can be sent of a record: its clicks by item (None where it is one click), and why not the rest."""
 
     clicks: Sequence[tuple[int | None, dict[str, Any]]]
     rest: str = ""
 
 
-def parts_of(record: Rejected) -> Parts:
+def pieces_of(record: Rejected) -> Pieces:
     """The whole clicks in a record's bytes: one, or those of an array or of lines. Pure."""
     try:
         # Where it was cut, half a character may be left over.
         text = codecs.getincrementaldecoder("utf-8")().decode(record.raw).lstrip()
     except UnicodeDecodeError:
-        return Parts([], "its bytes are no UTF-8: send a corrected click with curl instead")
+        return Pieces([], "its bytes are no UTF-8: send a corrected click with curl instead")
     if text.startswith("["):
         return _of_array(record, text)
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and isinstance(_parsed(text), Broken):
         found = [(item, _parsed(line)) for item, line in enumerate(lines)]
         clicks = [(item, one) for item, one in found if isinstance(one, dict)]
-        return Parts(clicks, _rest(record, len(lines) - len(clicks)))
+        return Pieces(clicks, _rest(record, len(lines) - len(clicks)))
     one = _parsed(text)
     if isinstance(one, dict):
-        return Parts([(None, one)])
+        return Pieces([(None, one)])
     if isinstance(one, Broken):
         cut = "only its beginning was kept" if record.cut else "its bytes are no JSON"
-        return Parts([], f"{cut}: send a corrected click with curl instead")
-    return Parts([], "it is no click")
+        return Pieces([], f"{cut}: send a corrected click with curl instead")
+    return Pieces([], "it is no click")
 
 
 class Broken:
@@ -102,7 +102,7 @@ def _parsed(text: str) -> object:
         return Broken()
 
 
-def _of_array(record: Rejected, text: str) -> Parts:
+def _of_array(record: Rejected, text: str) -> Pieces:
     """The items of an array up to where it breaks: behind that nobody knows where an item begins."""
     clicks: list[tuple[int | None, dict[str, Any]]] = []
     others = item = 0
@@ -112,7 +112,7 @@ def _of_array(record: Rejected, text: str) -> Parts:
         try:
             one, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return Parts(clicks, f"item {item} is no whole JSON" + (", the rest was cut off" if record.cut else ""))
+            return Pieces(clicks, f"item {item} is no whole JSON" + (", the rest was cut off" if record.cut else ""))
         if isinstance(one, dict):
             clicks.append((item, one))
         else:
@@ -120,7 +120,7 @@ def _of_array(record: Rejected, text: str) -> Parts:
         item += 1
         at = _behind(text, at, ",")
     ended = text[at : at + 1] == "]"
-    return Parts(clicks, _rest(record, others) if ended or record.cut else "the array does not end")
+    return Pieces(clicks, _rest(record, others) if ended or record.cut else "the array does not end")
 
 
 def _behind(text: str, at: int, comma: str) -> int:
@@ -137,10 +137,10 @@ def _rest(record: Rejected, others: int) -> str:
 
 def repaired(record: Rejected, repair: Repair) -> tuple[str, dict[str, Any]]:
     """Member and click to send, of a record that is one click. Pure. Raises ``NotReplayable``."""
-    parts = parts_of(record)
-    if [item for item, _ in parts.clicks] != [None]:
-        raise NotReplayable(parts.rest or "it is no single click")
-    return repaired_item(record, *parts.clicks[0], repair)
+    pieces = pieces_of(record)
+    if [item for item, _ in pieces.clicks] != [None]:
+        raise NotReplayable(pieces.rest or "it is no single click")
+    return repaired_item(record, *pieces.clicks[0], repair)
 
 
 def repaired_item(

@@ -61,7 +61,7 @@ class Made:
     """What a run found and what it wrote, by name."""
 
     written: tuple[str, ...]
-    kept: tuple[str, ...]
+    retained: tuple[str, ...]
     #: of the operator's API key, to be shown once; empty when there was one
     api_key: str
 
@@ -76,7 +76,7 @@ class _Secrets:
         self._folder = folder
         self._names = names
         self._written: list[str] = []
-        self._kept: list[str] = []
+        self._retained: list[str] = []
         self._api_key = ""
 
     def init(self) -> Made:
@@ -88,7 +88,7 @@ class _Secrets:
         for service in SERVICES:
             self._service(service)
         self._keys()
-        return Made(tuple(self._written), tuple(self._kept), self._api_key)
+        return Made(tuple(self._written), tuple(self._retained), self._api_key)
 
     def _write(self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600) -> None:
         path = self._folder / name
@@ -117,7 +117,7 @@ class _Secrets:
     def _there(self, name: str) -> bool:
         if not (self._folder / name).exists():
             return False
-        self._kept.append(name)
+        self._retained.append(name)
         return True
 
     def _certificates(self) -> None:

@@ -78,7 +78,7 @@ def canonical(thing: str) -> str:
     address = authority + _encoded(path, _PATH_SAFE)
     if not query:
         return address
-    query = "&".join(sorted(_kept(query)))
+    query = "&".join(sorted(_retained(query)))
     return f"{address}?{query}" if query else address
 
 
@@ -118,7 +118,7 @@ def _one_encoding(match: re.Match[str]) -> str:
     return char if char in _UNRESERVED else match[0].upper()
 
 
-def _kept(query: str) -> Iterable[str]:
+def _retained(query: str) -> Iterable[str]:
     for pair in query.split("&"):
         encoded = _encoded(pair, _QUERY_SAFE)
         name = encoded.partition("=")[0].lower()

@@ -96,22 +96,22 @@ class Services:
     validator: Validator
     clock: Clock
     metrics: Metrics
-    kept: RefusedInput
+    retained: RefusedInput
 
 
 class Beacon:
     """Answers requests for /v1/clicks and /v1/click.gif."""
 
-    def __init__(self, parts: Services) -> None:
-        self._settings = parts.settings
-        self._publisher = parts.publisher
-        self._submit = parts.publisher.submit
-        self._admission = parts.admission
-        self._validator = parts.validator
-        self._clock = parts.clock
-        self._metrics = parts.metrics
+    def __init__(self, services: Services) -> None:
+        self._settings = services.settings
+        self._publisher = services.publisher
+        self._submit = services.publisher.submit
+        self._admission = services.admission
+        self._validator = services.validator
+        self._clock = services.clock
+        self._metrics = services.metrics
         self._hashes: dict[str, int] = {}
-        self._kept = parts.kept
+        self._retained = services.retained
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
         """Answer a request that is here as a whole, now or when its clicks are kept."""
@@ -269,7 +269,7 @@ class Beacon:
             metrics.refused[refusal.reason] += 1
             # A replay that is refused again is on the list already. Whoever says so is kept less of, and that is all.
             if not exchange.request.header(b"x-flattr-replay"):
-                self._kept.take(refusal, raws[refusal.item or 0], exchange.caller, packed=packed)
+                self._retained.take(refusal, raws[refusal.item or 0], exchange.caller, packed=packed)
 
     def cors(self, request: Request) -> Headers:
         """What lets a page read the answer."""

@@ -82,16 +82,16 @@ class Account:
             return size < 0 or budgets.relieve(share)
         return True
 
-    def release(self, kept: int = 0) -> None:
+    def release(self, retained: int = 0) -> None:
         """An answer is out, or never will be; so much is still held, for a request that nobody has named yet."""
-        size = self.charged - kept
-        self.charged = kept
+        size = self.charged - retained
+        self.charged = retained
         self.holder.bytes -= size
         self._budgets.bytes -= size
         if self.holder is not self.own:
             named, self.holder = self.holder, self.own
-            named.bytes -= kept
-            self.own.bytes += kept
+            named.bytes -= retained
+            self.own.bytes += retained
             named.connections -= 1
             self._budgets.forget(named)
 

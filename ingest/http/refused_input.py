@@ -69,8 +69,8 @@ class RefusedInput:
         per_s = settings.rejected_per_s
         if not per_s or budgets.take(b"records", 1, per_s=per_s, burst=max(per_s, 1), now_s=now_s):
             return None
-        kept = redacted(raw[: settings.rejected_raw_max_bytes])
-        rejection = self._rejection(refusal, kept, caller, cut=len(raw) > settings.rejected_raw_max_bytes)
+        retained = redacted(raw[: settings.rejected_raw_max_bytes])
+        rejection = self._rejection(refusal, retained, caller, cut=len(raw) > settings.rejected_raw_max_bytes)
         size = _size(rejection)
         share = settings.rejected_member_mb_a_day * _MB
         if self._limits.callers.take(b"r" + caller.member_id.encode(), size, **_a_day(share), now_s=now_s):
@@ -84,8 +84,8 @@ class RefusedInput:
         per_min = settings.rejected_samples_per_min
         if not per_min or budgets.take(b"samples", 1, per_s=per_min / 60, burst=per_min, now_s=now_s):
             return None
-        kept = redacted(raw[:_LOOKED_AT_BYTES])[:SAMPLE_MAX_BYTES]
-        rejection = self._rejection(refusal, kept, Caller(""), cut=len(raw) > SAMPLE_MAX_BYTES)
+        retained = redacted(raw[:_LOOKED_AT_BYTES])[:SAMPLE_MAX_BYTES]
+        rejection = self._rejection(refusal, retained, Caller(""), cut=len(raw) > SAMPLE_MAX_BYTES)
         if budgets.take(b"unknown", _size(rejection), **_a_day(settings.rejected_samples_mb_a_day * _MB), now_s=now_s):
             return None
         return rejection

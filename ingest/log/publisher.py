@@ -62,7 +62,7 @@ class Publisher:
         self._idle.set()
         self._rejections: asyncio.Queue[bytes] = asyncio.Queue(_REJECTIONS_WAITING_MAX)
         self._tasks: list[asyncio.Task[None]] = []
-        self._keeper: Spooler | None = None
+        self._spooler: Spooler | None = None
 
     @property
     def connected(self) -> bool:
@@ -73,15 +73,15 @@ class Publisher:
         """What can be said of each part, for /ready: every part that can take clicks is enough."""
         broker = "refuses our clock" if self._clock_refused else "connected" if self.connected else "away"
         parts = {"broker": broker}
-        if self._keeper is not None:
-            filling = "empty" if self._keeper.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
-            parts["spool"] = "full" if self._keeper.full else filling
+        if self._spooler is not None:
+            filling = "empty" if self._spooler.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
+            parts["spool"] = "full" if self._spooler.full else filling
         return parts
 
     @property
     def ready(self) -> bool:
         """Whether clicks can be taken now."""
-        return not self._draining and (self.connected or (self._keeper is not None and not self._keeper.full))
+        return not self._draining and (self.connected or (self._spooler is not None and not self._spooler.full))
 
     async def start(self) -> None:
         """Connect. A broker that is away is waited for in the background; raises ``TopicMissing``."""
@@ -92,8 +92,8 @@ class Publisher:
             self._broken.set()
         jobs = [self._keep_connected(), self._send_rejections()]
         if self._settings.spool is not None:
-            self._keeper = Spooler(self._settings, self._metrics, interrupted=self._empty_lanes)
-            jobs += [self._keeper.write(), self._keeper.replay(self._send_records, self._connected)]
+            self._spooler = Spooler(self._settings, self._metrics, interrupted=self._empty_lanes)
+            jobs += [self._spooler.write(), self._spooler.replay(self._send_records, self._connected)]
         for job in jobs:
             self._run(job)
 
@@ -105,23 +105,23 @@ class Publisher:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._settings.drain_timeout_s):
                     await self._idle.wait()
-                    if self._keeper is not None:
-                        await self._keeper.idle.wait()
+                    if self._spooler is not None:
+                        await self._spooler.idle.wait()
                     await self._rejections.join()
 
     def submit(self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
         """Queue a chunk. ``answer`` is called when it is kept, or when it is certain that it is refused."""
         if self._draining:
             answer(Reason.DRAINING)
-        elif self._producer is not None and (self._keeper is None or not self._keeper.taking):
+        elif self._producer is not None and (self._spooler is None or not self._spooler.taking):
             if self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
                 answer(Reason.QUEUE_FULL)
                 return
             self._queued_bytes += len(lines)
             self._idle.clear()
             self._lanes[member_hash % len(self._lanes)].put(member_hash, RequestClicks(lines, clicks, answer))
-        elif self._keeper is not None:
-            self._keeper.put(member_hash, RequestClicks(lines, clicks, answer))
+        elif self._spooler is not None:
+            self._spooler.put(member_hash, RequestClicks(lines, clicks, answer))
         else:
             answer(Reason.BROKER_UNAVAILABLE)
 
@@ -192,8 +192,8 @@ class Publisher:
         now = asyncio.get_running_loop().time
         while True:
             await lane.filled.wait()
-            if self._keeper is not None and not self._keeper.clear.is_set():
-                await self._keeper.clear.wait()
+            if self._spooler is not None and not self._spooler.clear.is_set():
+                await self._spooler.clear.wait()
             rest_s = lane.first_at + linger_s - now()
             if rest_s > 0:
                 await asyncio.sleep(rest_s)
@@ -260,7 +260,7 @@ class Publisher:
             _log.error(
                 "the broker refuses our stamps: the clock of this host or of the broker is wrong; set it by NTP",
                 our_time=now.isoformat(timespec="seconds"),
-                clicks_go_to="the spool" if self._keeper is not None else "nowhere: they are answered 503",
+                clicks_go_to="the spool" if self._spooler is not None else "nowhere: they are answered 503",
             )
 
     def _headers(self) -> RecordHeaders | None:
@@ -281,8 +281,8 @@ class Publisher:
         """The broker did not take them: to the spool, or back to the client."""
         for member_hash, chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
-            if self._keeper is not None:
-                self._keeper.put(member_hash, chunk)
+            if self._spooler is not None:
+                self._spooler.put(member_hash, chunk)
             else:
                 chunk.tell(Reason.BROKER_UNAVAILABLE)
         self._settle()
@@ -300,9 +300,9 @@ class Publisher:
         """One after the other: the queue in front is what may be kept of a burst."""
         while True:
             value = await self._rejections.get()
-            kept = self._producer is not None and await self._send_rejection(self._producer, value)
-            self._metrics.rejections_kept += kept
-            self._metrics.rejections_dropped += not kept
+            retained = self._producer is not None and await self._send_rejection(self._producer, value)
+            self._metrics.rejections_kept += retained
+            self._metrics.rejections_dropped += not retained
             self._rejections.task_done()
 
     async def _send_rejection(self, producer: Producer, value: bytes) -> bool:
@@ -327,8 +327,8 @@ class Publisher:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._give_up()
-        if self._keeper is not None:
-            self._keeper.close()
+        if self._spooler is not None:
+            self._spooler.close()
 
 
 def _ended(task: asyncio.Task[None]) -> None:

@@ -66,7 +66,7 @@ class _Segment:
     damage: set[int] = field(default_factory=set)
     #: it has, or had better get, its second name
     damaged: bool = False
-    kept: bool = False
+    retained: bool = False
     read_failures: int = 0
 
 
@@ -290,10 +290,10 @@ class Spool:
         if not segment.damaged:
             segment.damaged = True
             self.damaged_segments += 1
-        if not segment.kept:
+        if not segment.retained:
             with contextlib.suppress(OSError):
                 keep_as_damaged(segment.path)
-                segment.kept = True
+                segment.retained = True
 
     def _drop_released(self) -> None:
         while self._segments and self._segments[0].released >= self._segments[0].written:
@@ -305,7 +305,7 @@ class Spool:
 
     def _deleted(self, segment: _Segment) -> bool:
         try:
-            if segment.damaged and not segment.kept:
+            if segment.damaged and not segment.retained:
                 os.rename(segment.path, segment.path.with_suffix(DAMAGED))
             else:
                 os.unlink(segment.path)

@@ -143,9 +143,9 @@ class Schedule:
         following = month_after(month)
         dated = {old: alias for old, alias in aliases.items() if 0 < alias.since <= month}
         starts = {*self.months_until(month), *(alias.since for alias in dated.values())}
-        kept = {start: {**self.in_month(start).pairs, **_in_force(dated, start)} for start in starts}
+        retained = {start: {**self.in_month(start).pairs, **_in_force(dated, start)} for start in starts}
         later = {following, *(alias.since for alias in aliases.values() if alias.since > following)}
-        return Schedule({**kept, **{start: _in_force(aliases, start) for start in later}})
+        return Schedule({**retained, **{start: _in_force(aliases, start) for start in later}})
 
 
 def _schedule(aliases: Mapping[str, Alias]) -> Schedule:
@@ -168,13 +168,13 @@ class Aliases:
     ) -> None:
         """Read the file, if there is one. Raises ``FileError``."""
         self._clock = clock
-        self._watched = None if path is None else WatchedFile(path, read_aliases, monotonic=monotonic)
-        self.schedule = _schedule(self._watched.value if self._watched else {})
+        self._file = None if path is None else WatchedFile(path, read_aliases, monotonic=monotonic)
+        self.schedule = _schedule(self._file.value if self._file else {})
 
     def look(self) -> Schedule:
         """Read the file anew if it changed, and return what is in force when."""
-        if self._watched is not None and self._watched.changed():
-            self._take(self._watched.value)
+        if self._file is not None and self._file.changed():
+            self._take(self._file.value)
         return self.schedule
 
     def _take(self, aliases: Mapping[str, Alias]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from streams.state.hash_table import AHEAD, I8, I64, U64, HashTable, claim, compiled, fetch
+from streams.state.hash_table import I8, I64, PREFETCH_DISTANCE, U64, HashTable, claim, compiled, fetch
 
 
 def count(table: HashTable, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
@@ -31,8 +31,8 @@ def _count(slots: U64, high: U64, low: U64, deltas: I8, touching: I64, places: I
     added = 0
     mask = len(scratch) - 1
     for j in range(len(touching)):
-        if j + AHEAD < len(touching):
-            fetch(slots, high[touching[j + AHEAD]], low[touching[j + AHEAD]])
+        if j + PREFETCH_DISTANCE < len(touching):
+            fetch(slots, high[touching[j + PREFETCH_DISTANCE]], low[touching[j + PREFETCH_DISTANCE]])
         i = touching[j]
         at, new = claim(slots, high[i], low[i])
         added += new

@@ -161,12 +161,12 @@ def _refuse_what_is_wrong(state: PartitionState, laid: Columns, hashed: _Hashed,
         laid, np.flatnonzero(strange), Reason.PARTITION_WRONG,
         lambda index: f"the member's clicks belong to partition {partition[index]}, not {state.number}",
     )  # fmt: skip
-    ahead = ~own & ~strange & (laid.received_at_ms > laid.record_at_ms + AHEAD_MAX_MS)
+    too_new = ~own & ~strange & (laid.received_at_ms > laid.record_at_ms + AHEAD_MAX_MS)
     _refuse_clicks(
-        laid, np.flatnonzero(ahead), Reason.TIME_AHEAD,
+        laid, np.flatnonzero(too_new), Reason.TIME_AHEAD,
         lambda index: f"received at {laid.received_at_ms[index]}, and the record is of {laid.record_at_ms[index]}",
     )  # fmt: skip
-    good: Flags = ~(own | strange | ahead)
+    good: Flags = ~(own | strange | too_new)
     return good
 
 

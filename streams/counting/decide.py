@@ -14,7 +14,7 @@ come to two months, and be paid twice. Three rules forbid it; each is a function
    none: it is a word in both, so that a flattr can be taken back until its month closes.
 
 What is remembered is written before any flattr (streams/sink/flush_rows.py). So where the flattrs are ahead of
-``progress``, what was decided there is known, too, by the click's position (``MonthState.ahead``). Whatever hung on a
+``progress``, what was decided there is known, too, by the click's position (``MonthState.newer``). Whatever hung on a
 flattr's state is remembered, unless it stays true whatever comes after (the click is late in the month of rule 2; the
 undo's own month has a flattr). Hence a replay decides as the first run did, though it sees flattrs yet to come.
 """
@@ -86,15 +86,15 @@ def decide(batch: Batch) -> Decided:
     record_at_ms = batch.clicks.record_at_ms
     months, starts, ends = months_of(within_reach(times.true_ms, record_at_ms, batch.grace_ms))
     decided = Decided(months, ends, times.version_ms, np.zeros(len(months), np.bool_))
-    near, together = _near(record_at_ms)
+    near, in_one_pass = _near(record_at_ms)
     own_months = months
     if times.retimed.any():
         own_months = months.copy()
         own_ms = within_reach(times.own_ms, record_at_ms, batch.grace_ms)
         own_months[times.retimed] = months_of(own_ms[times.retimed])[0]
-    apart = _Apart(batch, times, decided, own_months, starts, near, together=together)
-    if apart.kept.any():
-        _decide_together(batch, decided, near, np.flatnonzero(apart.kept))
+    apart = _Apart(batch, times, decided, own_months, starts, near, in_one_pass=in_one_pass)
+    if apart.retained.any():
+        _decide_in_one_pass(batch, decided, near, np.flatnonzero(apart.retained))
     if apart.special.any():
         _OneByOne(batch, times, decided, own_months, near, np.flatnonzero(apart.special)).run()
     return decided
@@ -123,7 +123,7 @@ class _Apart:
     """Which clicks are not simply what they say.
 
     ``special`` ones are decided one by one: those that look at a flattr, whatever changes it, and whatever has the id
-    of one of them. ``kept`` ones only have to be remembered, all in one month: that goes together.
+    of one of them. ``retained`` ones only have to be remembered, all in one month: that goes together.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - what there is to look at
@@ -135,11 +135,11 @@ class _Apart:
         starts: I64,
         near: list[int],
         *,
-        together: bool,
+        in_one_pass: bool,
     ) -> None:
         clicks, good, keys = batch.clicks, batch.good, batch.keys
         states = [batch.state(month) for month in near]
-        kept = (times.retimed | times.unsaid) & good
+        retained = (times.retimed | times.unsaid) & good
         undo = clicks.marks >> np.uint64(UNDO_BIT) != 0
         looking = good & undo & (clicks.record_at_ms < starts + batch.grace_ms)
         looking |= good & (own_months != decided.months)
@@ -148,28 +148,28 @@ class _Apart:
             self.special = good & _among(keys.flattr_high, keys.flattr_low, looking)
         if any(state.retimed.size for state in states):
             tables = (state.retimed.values(keys.click_high, keys.click_low) != 0 for state in states)
-            self.special = self.special | (good & ~kept & np.logical_or.reduce(list(tables)))
-        months = decided.months[kept]
-        if any(state.ahead for state in states):
+            self.special = self.special | (good & ~retained & np.logical_or.reduce(list(tables)))
+        months = decided.months[retained]
+        if any(state.newer for state in states):
             self.special = good
-        elif len(months) and not (together and months.min() == months.max() and int(months[0]) in near):
-            self.special = self.special | kept
+        elif len(months) and not (in_one_pass and months.min() == months.max() and int(months[0]) in near):
+            self.special = self.special | retained
         # What is remembered in this batch may be another's attempt, too.
-        if self.special.any() or kept.any():
+        if self.special.any() or retained.any():
             self.special = self.special | (good & _among(keys.click_high, keys.click_low, self.special))
-            others = good & ~kept & ~self.special
-            if kept.any() and others.any():
-                self.special = self.special | self._attempts_of(keys, kept & ~self.special, others)
-        self.kept = kept & ~self.special
+            others = good & ~retained & ~self.special
+            if retained.any() and others.any():
+                self.special = self.special | self._attempts_of(keys, retained & ~self.special, others)
+        self.retained = retained & ~self.special
 
     @staticmethod
-    def _attempts_of(keys: Keys, kept: Flags, others: Flags) -> Flags:
+    def _attempts_of(keys: Keys, retained: Flags, others: Flags) -> Flags:
         """Of the others, attempts of clicks that are kept; and these."""
-        same = others & _among(keys.click_high, keys.click_low, kept)
-        return same | (kept & _among(keys.click_high, keys.click_low, same)) if same.any() else same
+        same = others & _among(keys.click_high, keys.click_low, retained)
+        return same | (retained & _among(keys.click_high, keys.click_low, same)) if same.any() else same
 
 
-def _decide_together(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
+def _decide_in_one_pass(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
     """Clicks that come to one month: known ones are what they were, the others are remembered."""
     high, low = batch.keys.click_high[which], batch.keys.click_low[which]
     month = int(decided.months[which[0]])
@@ -237,15 +237,15 @@ class _OneByOne:
         #: Of each month near: what is remembered of clicks, and the words of flattrs.
         self._held: dict[int, dict[Key, int]] = {}
         self._words: dict[int, dict[Key, int]] = {}
-        self._ahead: dict[int, dict[Key, tuple[int, int]]] = {}
+        self._newer: dict[int, dict[Key, tuple[int, int]]] = {}
         for month in near:
             state = batch.state(month)
             held = state.retimed.values(keys.click_high[which], keys.click_low[which]).tolist()
             words = state.flattrs.values(keys.flattr_high[which], keys.flattr_low[which]).tolist()
             self._held[month] = {key: word for key, word in zip(self._clicks, held, strict=True) if word}
             self._words[month] = dict(zip(self._flattrs, words, strict=True))
-            if state.ahead:
-                self._ahead[month] = state.ahead
+            if state.newer:
+                self._newer[month] = state.newer
         self._new: dict[int, list[tuple[int, int]]] = {month: [] for month in near}
 
     def run(self) -> None:
@@ -295,8 +295,8 @@ class _OneByOne:
             word = self._held[month].get(click)
             if word is not None:
                 return month, word
-            if month in self._ahead:
-                at, word = self._ahead[month].get(click, (-1, 0))
+            if month in self._newer:
+                at, word = self._newer[month].get(click, (-1, 0))
                 if at == self._positions[place]:
                     return month, word
         return None

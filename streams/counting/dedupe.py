@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from streams.state.hash_table import AHEAD, I8, U8, U64, HashTable, claim, compiled, fetch
+from streams.state.hash_table import I8, PREFETCH_DISTANCE, U8, U64, HashTable, claim, compiled, fetch
 from streams.state.word import SEEN, UNDO, VERSION, active
 
 COUNTED: Final = 0
@@ -41,8 +41,8 @@ def judge(flattrs: HashTable, high: U64, low: U64, versions: U64) -> Verdicts:
 def _judge(slots: U64, high: U64, low: U64, versions: U64, labels: U8, rows: U8, deltas: I8) -> int:
     added = 0
     for i in range(len(high)):
-        if i + AHEAD < len(high):
-            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        if i + PREFETCH_DISTANCE < len(high):
+            fetch(slots, high[i + PREFETCH_DISTANCE], low[i + PREFETCH_DISTANCE])
         at, new = claim(slots, high[i], low[i])
         added += new
         word = slots[at]

@@ -11,12 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from streams.state.hash_table import AHEAD, I64, U64, claim, compiled, fetch
+from streams.state.hash_table import I64, PREFETCH_DISTANCE, U64, claim, compiled, fetch
 from streams.state.partition import PAIR_STIR, MonthState
 from streams.state.word import active, merged
 
 #: Two large tables are fetched from at a time, so half the distance keeps as many slots on their way.
-_AHEAD: Final = AHEAD // 2
+_AHEAD: Final = PREFETCH_DISTANCE // 2
 
 
 @compiled

@@ -118,5 +118,5 @@ def near_months(record_at_ms: int) -> tuple[int, ...]:
     """
     month = month_of(record_at_ms)
     before = (month_before(month),) if month > MONTH_FIRST else ()
-    ahead = month_of(record_at_ms + AHEAD_MAX_MS)
-    return (*before, month) if ahead == month else (*before, month, ahead)
+    next_month = month_of(record_at_ms + AHEAD_MAX_MS)
+    return (*before, month) if next_month == month else (*before, month, next_month)

@@ -6,7 +6,7 @@ to 24/ROOMY bytes. Key (0, 0) marks an empty slot;
 a key that is really zero is stored as (0, 1), which collides with a chance of 2**-128.
 
 The loops release the GIL, so they run beside the event loop and beside an insert. A large table
-is slower to reach than to work on, so every loop over keys asks for the slots of the key ``AHEAD``
+is slower to reach than to work on, so every loop over keys asks for the slots of the key ``PREFETCH_DISTANCE``
 places on (``fetch``) before it needs them.
 """
 
@@ -33,7 +33,7 @@ ROOMY: Final = 0.65
 SLOT_WORDS: Final = 3
 BYTES_PER_SLOT: Final = 8 * SLOT_WORDS
 #: Keys whose slots are on their way at a time: more than memory's delay, fewer than a core can wait for.
-AHEAD: Final = 12
+PREFETCH_DISTANCE: Final = 12
 _CAPACITY_MIN: Final = 256
 _WORTH_FITTING: Final = 0.9
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
@@ -94,10 +94,10 @@ def claim(slots: U64, high: np.uint64, low: np.uint64) -> tuple[np.int64, int]:
 
 @compiled
 def _move(slots: U64, to: U64) -> None:
-    ahead = AHEAD * SLOT_WORDS
+    distance = PREFETCH_DISTANCE * SLOT_WORDS
     for at in range(0, len(slots), SLOT_WORDS):
-        if at + ahead < len(slots):
-            fetch(to, slots[at + ahead], slots[at + ahead + 1])
+        if at + distance < len(slots):
+            fetch(to, slots[at + distance], slots[at + distance + 1])
         high = slots[at]
         low = slots[at + 1]
         if high == 0 and low == 0:
@@ -112,8 +112,8 @@ def _move(slots: U64, to: U64) -> None:
 def lookup(slots: U64, high: U64, low: U64, values: U64) -> None:
     """The value of each key, 0 where there is none."""
     for i in range(len(high)):
-        if i + AHEAD < len(high):
-            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        if i + PREFETCH_DISTANCE < len(high):
+            fetch(slots, high[i + PREFETCH_DISTANCE], low[i + PREFETCH_DISTANCE])
         at = find(slots, high[i], low[i])
         values[i] = slots[at + 2] if slots[at] != 0 or slots[at + 1] != 0 else np.uint64(0)
 
@@ -123,8 +123,8 @@ def keep_first(slots: U64, high: U64, low: U64, values: U64, new: U8) -> int:
     """Give each key its value unless it has one, which then takes the place of that given; how many were new."""
     added = 0
     for i in range(len(high)):
-        if i + AHEAD < len(high):
-            fetch(slots, high[i + AHEAD], low[i + AHEAD])
+        if i + PREFETCH_DISTANCE < len(high):
+            fetch(slots, high[i + PREFETCH_DISTANCE], low[i + PREFETCH_DISTANCE])
         at, new[i] = claim(slots, high[i], low[i])
         if new[i]:
             slots[at] = values[i]

@@ -31,7 +31,7 @@ class MonthState:
         #: What was decided of clicks that another attempt may see otherwise (streams/counting/decide.py), by click.
         self.retimed = HashTable(memory)
         #: The same of clicks after ``progress``, with the position of each: it is in force from there on.
-        self.ahead: dict[tuple[int, int], tuple[int, int]] = {}
+        self.newer: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def tables(self) -> tuple[HashTable, ...]:
@@ -66,8 +66,8 @@ class PartitionState:
         """Everything up to this position is counted."""
         self.position = position
         for month in self.months.values():
-            if month.ahead:
-                month.ahead = {click: known for click, known in month.ahead.items() if known[0] > position}
+            if month.newer:
+                month.newer = {click: known for click, known in month.newer.items() if known[0] > position}
 
     def keep_months(self, used: Iterable[int]) -> None:
         """Forget all months but those just used and the newest; a forgotten one is read again when needed."""

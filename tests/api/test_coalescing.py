@@ -9,11 +9,15 @@ from warehouse.api.coalescing import CoalescingCache
 
 
 class Source:
-    def __init__(self, ahead_s: float | None = None) -> None:
+    def __init__(self, refresh_after_s: float | None = None) -> None:
         self.now_s = 0.0
         self.calls = 0
-        self.kept: CoalescingCache[str, int] = CoalescingCache(
-            ttl_s=1, bytes_max=2 * (ENTRY_BYTES + 10), weigh=lambda _: 10, monotonic=lambda: self.now_s, ahead_s=ahead_s
+        self.cached: CoalescingCache[str, int] = CoalescingCache(
+            ttl_s=1,
+            bytes_max=2 * (ENTRY_BYTES + 10),
+            weigh=lambda _: 10,
+            monotonic=lambda: self.now_s,
+            refresh_after_s=refresh_after_s,
         )
 
     async def fetch(self) -> int:
@@ -31,7 +35,7 @@ class Source:
             await asyncio.sleep(0)
 
     async def get(self, key: str) -> int:
-        return await self.kept.get(key, self.fetch)
+        return await self.cached.get(key, self.fetch)
 
 
 async def test_value_is_fetched_anew_only_when_it_is_too_old() -> None:
@@ -42,7 +46,7 @@ async def test_value_is_fetched_anew_only_when_it_is_too_old() -> None:
 
 
 async def test_value_of_half_its_time_is_answered_at_once_and_fetched_meanwhile() -> None:
-    source = Source(ahead_s=0.5)
+    source = Source(refresh_after_s=0.5)
     assert await source.get("a") == 1
     source.now_s = 0.6
     assert [await source.get("a"), await source.get("a")] == [1, 1]
@@ -51,7 +55,7 @@ async def test_value_of_half_its_time_is_answered_at_once_and_fetched_meanwhile(
 
 
 async def test_value_fetched_ahead_is_never_older_than_it_says() -> None:
-    source = Source(ahead_s=0.5)
+    source = Source(refresh_after_s=0.5)
     await source.get("a")
     source.now_s = 0.6
     await source.get("a")
@@ -65,15 +69,15 @@ async def test_value_fetched_ahead_is_never_older_than_it_says() -> None:
 
 
 async def test_fetch_ahead_that_fails_leaves_the_value_its_time_and_not_longer() -> None:
-    source = Source(ahead_s=0.5)
+    source = Source(refresh_after_s=0.5)
     await source.get("a")
     source.now_s = 0.9
-    assert await source.kept.get("a", source.fail) == 1
+    assert await source.cached.get("a", source.fail) == 1
     await source.settled()
-    assert await source.kept.get("a", source.fail) == 1
+    assert await source.cached.get("a", source.fail) == 1
     source.now_s = 1.01
     with pytest.raises(LookupError):
-        await source.kept.get("a", source.fail)
+        await source.cached.get("a", source.fail)
 
 
 async def test_all_who_ask_at_a_time_share_one_fetch() -> None:
@@ -83,7 +87,7 @@ async def test_all_who_ask_at_a_time_share_one_fetch() -> None:
 
 async def test_error_reaches_all_who_ask_and_is_not_kept() -> None:
     source = Source()
-    answers = await asyncio.gather(*(source.kept.get("a", source.fail) for _ in range(3)), return_exceptions=True)
+    answers = await asyncio.gather(*(source.cached.get("a", source.fail) for _ in range(3)), return_exceptions=True)
     assert [type(answer) for answer in answers] == [LookupError] * 3
     assert await source.get("a") == 2
 

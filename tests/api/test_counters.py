@@ -108,7 +108,7 @@ class Page:
         self.fails = False
         self.open = asyncio.Event()
         self.open.set()
-        self.quick = CounterCache(
+        self.counter_cache = CounterCache(
             self.app, self.understand, self.answer, ttl_s=1, bytes_max=bytes_max, monotonic=lambda: self.now_s
         )
 
@@ -138,7 +138,7 @@ class Page:
 
         headers = [] if if_none_match is None else [(b"if-none-match", if_none_match)]
         scope = {"type": "http", "path": PATH, "method": "GET", "query_string": query, "headers": headers}
-        await self.quick(scope, nothing, send)
+        await self.counter_cache(scope, nothing, send)
         return sent[0]["status"], bytes(sent[1]["body"])
 
 
@@ -370,4 +370,4 @@ async def test_counters_that_had_their_time_leave_with_the_next_one() -> None:
     await shop.get(*(f"{number:032}" for number in range(100)))
     shop.now_s = 2.0
     await shop.get(ONE)
-    assert len(shop.cache._kept) == 1
+    assert len(shop.cache._cached) == 1

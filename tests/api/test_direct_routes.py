@@ -58,7 +58,7 @@ def counted(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
 class Ways:
     """Two services over one database: one with the lean way, and one without it."""
 
-    lean: str
+    direct: str
     ordinary: str
     secrets: dict[str, str]
 
@@ -82,8 +82,8 @@ def ways(
         keys = tmp_path_factory.mktemp("lean") / "keys.json"
         save(keys, [key for _, key in made.values()])
     apps = both(counted, keys)
-    with serving(apps[0]) as lean, serving(apps[1]) as ordinary:
-        yield Ways(lean, ordinary, {role: secret for role, (secret, _) in made.items()})
+    with serving(apps[0]) as direct, serving(apps[1]) as ordinary:
+        yield Ways(direct, ordinary, {role: secret for role, (secret, _) in made.items()})
 
 
 _identifiers = st.sampled_from(
@@ -142,7 +142,7 @@ def headers_for(key: str, secrets: dict[str, str]) -> dict[str, str]:
 def test_lean_way_says_what_the_ordinary_way_says(ways: Ways, path: str, query: str, key: str, method: str) -> None:
     headers = headers_for(key, ways.secrets)
     address = quote(path + query, safe="/?&=%;+")
-    answers = [ask(url + address, method=method, headers=headers, follow=False) for url in (ways.lean, ways.ordinary)]
+    answers = [ask(url + address, method=method, headers=headers, follow=False) for url in (ways.direct, ways.ordinary)]
     said = [(one.status, {**one.headers, "date": "", "location": ""}, one.body) for one in answers]
     assert said[0] == said[1]
 
@@ -156,8 +156,8 @@ async def _refuse(_: Scope, __: Receive, ___: Send) -> None:
 def test_plain_count_takes_no_other_way_and_is_measured_by_its_route(
     counted: Warehouse, path: str, query: bytes
 ) -> None:
-    lean_app, _ = both(counted, None)
-    reads: QueryRunner = lean_app.state.reads
+    direct_app, _ = both(counted, None)
+    reads: QueryRunner = direct_app.state.reads
     sent: list[Message] = []
 
     async def keep(message: Message) -> None:

@@ -53,7 +53,7 @@ def november(warehouse: Warehouse) -> None:
 
 
 @pytest.fixture
-def quick_api(warehouse: Warehouse) -> Iterator[str]:
+def fast_polling_api(warehouse: Warehouse) -> Iterator[str]:
     settings = settings_for(warehouse, api_poll_ms=50, api_lists_ttl_ms=0, api_money_ttl_ms=0)
     with serving(create_app(settings, RULES)) as url:
         yield url
@@ -69,9 +69,11 @@ def count(warehouse: Warehouse, creator: str, flattrs: int, offset: int) -> None
 
 
 @pytest.mark.usefixtures("november")
-def test_live_page_shows_a_count_rise_without_reload(browser: Browser, warehouse: Warehouse, quick_api: str) -> None:
+def test_live_page_shows_a_count_rise_without_reload(
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str
+) -> None:
     with opened(browser) as page:
-        page.goto(quick_api)
+        page.goto(fast_polling_api)
         expect(page.locator("#state-text")).not_to_have_text("Connecting")
         first = page.locator("#creators tbody tr").first
         expect(first).to_contain_text("bob")
@@ -97,10 +99,12 @@ def test_live_page_says_when_it_has_lost_the_service_and_when_it_is_back(
 
 
 @pytest.mark.usefixtures("november")
-def test_creators_page_counts_on_and_draws_its_days(browser: Browser, warehouse: Warehouse, quick_api: str) -> None:
+def test_creators_page_counts_on_and_draws_its_days(
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str
+) -> None:
     put_flattr(warehouse, creator="ada", thing=SONG, click_id=None, position=1, clicked_at_ms=NOON_MS)
     with opened(browser) as page:
-        page.goto(f"{quick_api}/creators/ada")
+        page.goto(f"{fast_polling_api}/creators/ada")
         expect(page.locator("#flattrs")).to_have_text("2")
         expect(page.locator(".chart g")).to_have_count(20)
         assert page.locator(".chart g title").last.text_content() == "20 November: 1 flattr"
@@ -110,9 +114,9 @@ def test_creators_page_counts_on_and_draws_its_days(browser: Browser, warehouse:
 
 
 @pytest.mark.usefixtures("november")
-def test_members_page_shows_what_the_pool_would_become(browser: Browser, quick_api: str) -> None:
+def test_members_page_shows_what_the_pool_would_become(browser: Browser, fast_polling_api: str) -> None:
     with opened(browser) as page:
-        page.goto(f"{quick_api}/members/mia")
+        page.goto(f"{fast_polling_api}/members/mia")
         expect(page.locator(".sum .total").first).to_contain_text("€1.80")
         rows = page.locator("tbody tr")
         expect(rows.nth(0)).to_contain_text("€1.200000")
@@ -120,9 +124,11 @@ def test_members_page_shows_what_the_pool_would_become(browser: Browser, quick_a
 
 
 @pytest.mark.usefixtures("november")
-def test_month_end_page_follows_a_close_to_its_seal(browser: Browser, warehouse: Warehouse, quick_api: str) -> None:
+def test_month_end_page_follows_a_close_to_its_seal(
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str
+) -> None:
     with opened(browser) as page:
-        page.goto(f"{quick_api}/months/2026-11")
+        page.goto(f"{fast_polling_api}/months/2026-11")
         expect(page.locator("#status")).to_contain_text("This is what its close waits for")
         log_stage(warehouse, MONTH, "run", Stage.GATE)
         expect(page.locator(".steps .done")).to_have_count(1)
@@ -138,14 +144,14 @@ def test_month_end_page_follows_a_close_to_its_seal(browser: Browser, warehouse:
 @pytest.mark.usefixtures("november")
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_pages_have_no_barrier_that_axe_finds_and_fit_the_screen(
-    browser: Browser, warehouse: Warehouse, quick_api: str, scheme: str, width: int
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str, scheme: str, width: int
 ) -> None:
     if scheme == "dark":
         close_month(warehouse, MONTH, clock=clock_after(MONTH, RULES), log_ends=drained, settings=RULES)
     pages = ["/", "/creators/bob", "/members/mia", "/months", "/months/2026-11", "/verify", "/docs", "/login"]
     with opened(browser, color_scheme=scheme, viewport={"width": width, "height": 800}) as page:
         for path in pages:
-            page.goto(quick_api + path)
+            page.goto(fast_polling_api + path)
             if path == "/":
                 expect(page.locator("#parts li")).to_have_count(2)
             found = Axe().run(page)
@@ -155,9 +161,11 @@ def test_pages_have_no_barrier_that_axe_finds_and_fit_the_screen(
 
 
 @pytest.mark.usefixtures("november")
-def test_reader_with_a_keyboard_alone_gets_from_the_live_page_to_a_creator(browser: Browser, quick_api: str) -> None:
+def test_reader_with_a_keyboard_alone_gets_from_the_live_page_to_a_creator(
+    browser: Browser, fast_polling_api: str
+) -> None:
     with opened(browser) as page:
-        page.goto(quick_api)
+        page.goto(fast_polling_api)
         page.keyboard.press("Tab")
         expect(page.locator(":focus")).to_have_text("Skip to content")
         page.keyboard.press("Enter")
@@ -201,10 +209,12 @@ def test_verify_page_follows_what_changes_in_every_scheme_and_width(
         assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-def test_numbers_keep_their_place_while_they_change(browser: Browser, warehouse: Warehouse, quick_api: str) -> None:
+def test_numbers_keep_their_place_while_they_change(
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str
+) -> None:
     put_creator_counts(warehouse, [(MONTH, "ada", 0, 1, 1), (MONTH, "bob", 0, 2, 1)])
     with opened(browser) as page:
-        page.goto(quick_api)
+        page.goto(fast_polling_api)
         expect(page.locator("#parts li")).to_have_count(2)
         places = (
             "[...document.querySelectorAll('.figures dd, .rank td')].map(e => Math.round(e.getBoundingClientRect().x))"

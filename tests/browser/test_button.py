@@ -41,14 +41,16 @@ def test_click_made_offline_counts_exactly_once_when_the_network_is_back(page: P
     button = page.locator("#song").get_by_role("button")
     button.click()
     page.wait_for_timeout(100)
-    (kept,) = waiting(page)
+    (retained,) = waiting(page)
     assert button.get_attribute("aria-pressed") == "true"
     assert count(stack, *song) == 0
     page.context.set_offline(False)
     wait_until(lambda: not waiting(page), "the browser sent what it kept")
-    assert kept["body"]["click_id"] in page.locator("#said").inner_text()
+    assert retained["body"]["click_id"] in page.locator("#said").inner_text()
     # The same click once more, as a retry whose answer was lost would send it.
-    page.evaluate("click => localStorage.setItem('flattr:click:' + click.body.click_id, JSON.stringify(click))", kept)
+    page.evaluate(
+        "click => localStorage.setItem('flattr:click:' + click.body.click_id, JSON.stringify(click))", retained
+    )
     page.reload()
     wait_until(lambda: not waiting(page), "the browser sent what it kept")
     wait_until(lambda: count(stack, *song) == 1, "the API counts 1")
@@ -119,13 +121,13 @@ def test_click_made_by_a_wrong_clock_is_sent_by_that_clock_after_it_was_set(
     page.clock.install(time=clock)
     page.context.set_offline(True)
     page.locator("#song").get_by_role("button").click()
-    (kept,) = waiting(page)
+    (retained,) = waiting(page)
     attempts = attempts_of(page)
     page.clock.set_system_time(datetime.now(UTC))
     page.context.set_offline(False)
     page.clock.fast_forward(3_000)
     wait_for_attempts(page, attempts, 1)
-    assert attempts[0]["clicked_at"] == kept["body"]["clicked_at"]
+    assert attempts[0]["clicked_at"] == retained["body"]["clicked_at"]
     assert 0 <= attempts[0]["sent_at"] - attempts[0]["clicked_at"] < 60_000
 
 
@@ -137,8 +139,8 @@ def test_click_of_a_clock_of_1970_is_sent_from_the_next_page(page: Page, stack: 
         "for (const key in localStorage) if (key.startsWith('flattr:click:'))"
         "localStorage[key] = localStorage[key].replace(/clicked_at.:[0-9]+/, 'clicked_at\":60000')"
     )
-    (kept,) = waiting(page)
-    assert kept["body"]["clicked_at"] == 60_000
+    (retained,) = waiting(page)
+    assert retained["body"]["clicked_at"] == 60_000
     page.goto("about:blank")
     page.context.set_offline(False)
     attempts: list[dict[str, Any]] = []
@@ -146,7 +148,7 @@ def test_click_of_a_clock_of_1970_is_sent_from_the_next_page(page: Page, stack: 
     visit(page, stack, "jan")
     wait_until(lambda: not waiting(page), "the browser sent what it kept")
     (sent,) = [click for click in attempts if click]
-    assert (sent["click_id"], sent["clicked_at"]) == (kept["body"]["click_id"], 60_000)
+    assert (sent["click_id"], sent["clicked_at"]) == (retained["body"]["click_id"], 60_000)
     assert sent["sent_at"] > 1e12
 
 

@@ -66,7 +66,7 @@ def test_second_run_writes_nothing(folder: Path) -> None:
     again = init(folder)
     assert again.written == ()
     assert again.api_key == ""
-    assert set(again.kept) >= referred()
+    assert set(again.retained) >= referred()
     assert files(folder) == before
 
 
@@ -148,8 +148,8 @@ def test_root_gives_each_file_to_who_reads_it_and_another_user_keeps_all(tmp_pat
         **dict.fromkeys(("kafka/broker.p12", "kafka/password"), 1000),
         **dict.fromkeys(("token-keys.json", "api-keys.json"), 10001),
     }
-    keeper = 4242 if root else os.geteuid()
-    assert owner == {name: given.get(name, keeper) if root else keeper for name in owner}
+    owner_id = 4242 if root else os.geteuid()
+    assert owner == {name: given.get(name, owner_id) if root else owner_id for name in owner}
 
 
 def test_certificate_is_the_brokers_and_signed_by_the_authority(folder: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.cli.resend import NotReplayable, Repair, parts_of, repaired, repaired_item
+from deploy.cli.resend import NotReplayable, Repair, pieces_of, repaired, repaired_item
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
@@ -78,7 +78,7 @@ BATCH = [{"creator_id": "bob", "thing": f"https://example.org/{n}"} for n in ran
 
 
 def sent(found: Rejected, repair: Repair = Repair()) -> list[dict[str, object]]:  # noqa: B008 - it is frozen
-    return [repaired_item(found, item, click, repair)[1] for item, click in parts_of(found).clicks]
+    return [repaired_item(found, item, click, repair)[1] for item, click in pieces_of(found).clicks]
 
 
 def test_refused_batch_goes_in_click_by_click_under_ids_of_their_places() -> None:
@@ -88,30 +88,30 @@ def test_refused_batch_goes_in_click_by_click_under_ids_of_their_places() -> Non
         assert [click["thing"] for click in clicks] == [one["thing"] for one in BATCH]
         assert len({click["click_id"] for click in clicks}) == 3
         assert clicks == sent(record(raw))
-        assert parts_of(record(raw)).rest == ""
+        assert pieces_of(record(raw)).rest == ""
 
 
 def test_batch_that_was_cut_goes_in_as_far_as_it_is_whole() -> None:
     raw = json.dumps(BATCH).encode()
     for length in range(1, len(raw)):
         found = replace(record(raw[:length]), cut=True)
-        parts = parts_of(found)
-        assert [click for _, click in parts.clicks] == BATCH[: raw[:length].count(b"}")]
-        assert "cut off" in parts.rest
+        pieces = pieces_of(found)
+        assert [click for _, click in pieces.clicks] == BATCH[: raw[:length].count(b"}")]
+        assert "cut off" in pieces.rest
         assert [one["click_id"] for one in sent(found)] == [one["click_id"] for one in sent(record(raw))][
-            : len(parts.clicks)
+            : len(pieces.clicks)
         ]
 
 
 def test_batch_is_read_to_where_it_breaks_and_says_so() -> None:
     whole = json.dumps(BATCH).encode()
-    assert [item for item, _ in parts_of(record(b"[7," + whole[1:])).clicks] == [1, 2, 3]
-    assert parts_of(record(b"[7," + whole[1:])).rest == "1 items are no clicks"
-    broken = parts_of(record(whole.replace(b'/1"', b"/1")))
+    assert [item for item, _ in pieces_of(record(b"[7," + whole[1:])).clicks] == [1, 2, 3]
+    assert pieces_of(record(b"[7," + whole[1:])).rest == "1 items are no clicks"
+    broken = pieces_of(record(whole.replace(b'/1"', b"/1")))
     assert ([item for item, _ in broken.clicks], broken.rest) == ([0], "item 1 is no whole JSON")
-    lines = parts_of(record(b'{"creator_id":"bob","thing":"x"}\n{nonsense\n{"creator_id":"bob","thing":"y"}'))
+    lines = pieces_of(record(b'{"creator_id":"bob","thing":"x"}\n{nonsense\n{"creator_id":"bob","thing":"y"}'))
     assert ([item for item, _ in lines.clicks], lines.rest) == ([0, 2], "1 items are no clicks")
-    assert parts_of(replace(record(b'{"creator_id":"bob","thi'), cut=True)).rest.startswith("only its beginning")
+    assert pieces_of(replace(record(b'{"creator_id":"bob","thi'), cut=True)).rest.startswith("only its beginning")
 
 
 def test_thing_out_of_which_a_token_was_cut_is_not_sent_as_another_thing() -> None:
@@ -142,23 +142,23 @@ def test_rejected_click_is_listed_shown_and_replayed_into_one_flattr(tmp_path: P
         assert refused.status == 422
         warehouse = Warehouse(stack.warehouse_url)
         wait_until(lambda: rejected(warehouse), "the refused click is in the warehouse")
-        (kept,) = rejected(warehouse)
+        (retained,) = rejected(warehouse)
         warehouse.close()
-        assert (kept.reason, kept.member_id, kept.raw) == ("field_unknown", "ann", raw.encode())
+        assert (retained.reason, retained.member_id, retained.raw) == ("field_unknown", "ann", raw.encode())
         listed = flattr(stack, "rejected", "list")
-        assert str(kept.id) in listed.stdout, listed.stderr
-        shown = flattr(stack, "rejected", "show", str(kept.id))
+        assert str(retained.id) in listed.stdout, listed.stderr
+        shown = flattr(stack, "rejected", "show", str(retained.id))
         assert raw in shown.stdout
-        as_it_is = flattr(stack, "rejected", "replay", str(kept.id), "--url", stack.ingest.url)
+        as_it_is = flattr(stack, "rejected", "replay", str(retained.id), "--url", stack.ingest.url)
         assert (as_it_is.returncode, as_it_is.stdout.splitlines()[-1]) == (1, "0 of 1 taken")
         for _ in range(2):
-            words = ["rejected", "replay", str(kept.id), "--drop", "colour", "--url", stack.ingest.url]
+            words = ["rejected", "replay", str(retained.id), "--drop", "colour", "--url", stack.ingest.url]
             done = flattr(stack, *words)
             assert done.stdout == "1 of 1 taken\n", done.stderr
         # What is in again has left the list, and can be looked up all the same.
         assert flattr(stack, "rejected", "list").stdout == "Nothing was refused.\n"
         warehouse = Warehouse(stack.warehouse_url)
-        assert [one.id for one in rejected(warehouse, replayed=True)] == [kept.id]
+        assert [one.id for one in rejected(warehouse, replayed=True)] == [retained.id]
         warehouse.close()
         unknown = flattr(stack, "rejected", "show", "rejected:0:1")
         assert (unknown.returncode, unknown.stderr.strip()) == (1, "flattr: nothing refused is called rejected:0:1")
@@ -174,13 +174,13 @@ def test_batch_refused_as_a_whole_is_replayed_in_parts(tmp_path: Path) -> None:
         assert ask(f"{stack.ingest.url}/v1/clicks", method="POST", headers=headers, body=many.encode()).status == 413
         warehouse = Warehouse(stack.warehouse_url)
         wait_until(lambda: rejected(warehouse), "the refused batch is in the warehouse")
-        (kept,) = rejected(warehouse)
-        assert (kept.reason, kept.cut) == ("batch_too_large", True)
-        whole = kept.raw.count(b"}")
+        (retained,) = rejected(warehouse)
+        assert (retained.reason, retained.cut) == ("batch_too_large", True)
+        whole = retained.raw.count(b"}")
         assert 100 < whole < 1001
-        done = flattr(stack, "rejected", "replay", str(kept.id), "--url", stack.ingest.url)
+        done = flattr(stack, "rejected", "replay", str(retained.id), "--url", stack.ingest.url)
         assert (
-            f"{kept.id}: {whole} of {whole} clicks taken; item {whole} is no whole JSON, the rest was cut off"
+            f"{retained.id}: {whole} of {whole} clicks taken; item {whole} is no whole JSON, the rest was cut off"
             in done.stdout
         )
         assert done.stdout.endswith("1 of 1 taken\n"), done.stderr

@@ -263,12 +263,12 @@ def test_labels_late_and_refused_input_lose_the_name_and_keep_the_click_id(wareh
     assert warehouse.rows("SELECT JSONExtractString(click, 'member_id'), UUIDNumToString(click_id) FROM late") == [
         (erasure.pseudonym, late.click_id)
     ]
-    kept = warehouse.rows(
+    retained = warehouse.rows(
         "SELECT JSONExtractString(raw, 'click_id'), member_id, detail FROM rejected ORDER BY position"
     )
-    assert kept[0] == (msgspec.json.decode(raw)["click_id"], "", "")
-    assert kept[1:3] == [("", "", ""), ("", "", "")]
-    assert kept[3][1:] == ("member-77", "stays")
+    assert retained[0] == (msgspec.json.decode(raw)["click_id"], "", "")
+    assert retained[1:3] == [("", "", ""), ("", "", "")]
+    assert retained[3][1:] == ("member-77", "stays")
     assert not any(
         re.search(r"member-7\b", str(row)) for row in warehouse.rows("SELECT raw, click FROM rejected, late")
     )

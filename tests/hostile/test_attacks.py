@@ -32,7 +32,7 @@ def memory_mb(part: ServiceProcess) -> float:
     raise AssertionError("no VmRSS")
 
 
-class Watched:
+class MemoryMeter:
     """The most memory of a process while a block runs."""
 
     def __init__(self, part: ServiceProcess) -> None:
@@ -73,7 +73,7 @@ def honest(part: ServiceProcess, keys: Path) -> int:
 def test_attack_costs_little_memory_and_nobody_else_an_answer(port_of: ServiceProcess, attack: str, keys: Path) -> None:
     assert honest(port_of, keys) in (200, 202)
     command = [sys.executable, "-m", "benchmarks.hostile_attacks", attack, "127.0.0.1", str(port_of.port), str(SECONDS)]
-    with Watched(port_of) as watched, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as attacker:
+    with MemoryMeter(port_of) as meter, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as attacker:
         statuses = []
         while attacker.poll() is None:
             statuses.append(honest(port_of, keys))
@@ -81,4 +81,4 @@ def test_attack_costs_little_memory_and_nobody_else_an_answer(port_of: ServicePr
         got = json.loads(attacker.communicate()[0])
     assert got["connections"] > 0
     assert set(statuses) <= {200, 202}
-    assert watched.growth_mb <= GROWTH_MAX_MB
+    assert meter.growth_mb <= GROWTH_MAX_MB

@@ -30,7 +30,7 @@ def canonical(thing: str) -> str:
         return thing
     parts = urlsplit(thing)
     path = _resolve(_encoded(parts.path, _PATH_SAFE)) or "/"
-    query = "&".join(sorted(_kept(parts.query)))
+    query = "&".join(sorted(_retained(parts.query)))
     address = f"{parts.scheme}://{_authority(parts.scheme, parts.hostname, parts.port)}{path}"
     return f"{address}?{query}" if query else address
 
@@ -66,19 +66,19 @@ def _resolve(path: str) -> str:
     """Remove dot segments; a trailing one leaves its slash."""
     if "/." not in path:
         return path
-    kept: list[str] = []
+    retained: list[str] = []
     segments = path.split("/")[1:]
     for segment in segments:
         if segment == "..":
-            del kept[-1:]
+            del retained[-1:]
         elif segment != ".":
-            kept.append(segment)
+            retained.append(segment)
     if segments[-1] in (".", ".."):
-        kept.append("")
-    return "/" + "/".join(kept)
+        retained.append("")
+    return "/" + "/".join(retained)
 
 
-def _kept(query: str) -> Iterable[str]:
+def _retained(query: str) -> Iterable[str]:
     for pair in query.split("&"):
         encoded = _encoded(pair, _QUERY_SAFE)
         name = encoded.partition("=")[0].lower()

@@ -52,12 +52,12 @@ def test_batch_answers_each_item_and_the_bad_ones_harm_no_other(
         (4, "not_an_object", None),
     ]
     wait_until(lambda: ingest.metric("flattr_ingest_rejections_kept_total") == 3)
-    kept = [
+    retained = [
         decode_rejection(one.value)
         for one in records(embedded_broker.address, f"{ingest.settings.topic_clicks}-rejected")
     ]
-    assert [json.loads(one.raw) for one in kept] == [items[1], items[2], items[4]]
-    assert (kept[0].reason, kept[0].member_id) == ("field_missing", "ann")
+    assert [json.loads(one.raw) for one in retained] == [items[1], items[2], items[4]]
+    assert (retained[0].reason, retained[0].member_id) == ("field_missing", "ann")
 
 
 def test_batch_of_bad_items_alone_is_refused_as_a_whole(ingest: Ingest) -> None:
@@ -132,5 +132,5 @@ def test_token_is_not_kept_with_what_was_refused(ingest: Ingest, embedded_broker
     token = ingest.token()
     assert ingest.post({"thing": "x", "token": token}).status == 422
     wait_until(lambda: ingest.metric("flattr_ingest_rejections_kept_total") == 1)
-    (kept,) = records(embedded_broker.address, ingest.settings.topic_rejected)
-    assert decode_rejection(kept.value).raw == b'{"thing": "x", "token": "..."}'
+    (retained,) = records(embedded_broker.address, ingest.settings.topic_rejected)
+    assert decode_rejection(retained.value).raw == b'{"thing": "x", "token": "..."}'

@@ -143,8 +143,8 @@ def test_slow_senders_and_idle_connections_are_let_go(
     embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
 ) -> None:
     make_topics(embedded_broker.address, topic)
-    quick = {"body_timeout_s": 0.3, "keep_alive_s": 0.3}
-    with serving(settings_for(embedded_broker, topic, token_keys, **quick)) as ingest:
+    short_timeouts = {"body_timeout_s": 0.3, "keep_alive_s": 0.3}
+    with serving(settings_for(embedded_broker, topic, token_keys, **short_timeouts)) as ingest:
         silent, head, body, behind = (Wire(ingest) for _ in range(4))
         head.send(b"POST /v1/clicks HTTP/1.1\r\nhost:")
         body.send(request(ingest, b"{", length=100))

@@ -34,7 +34,7 @@ class Shelf:
         self.metrics = Metrics()
         monkeypatch.setattr("ingest.http.refused_input.time.monotonic", lambda: self.now_s)
         chosen = IngestSettings.model_validate(settings)
-        self.kept = RefusedInput(chosen, limits or RateLimits(), self.metrics, lambda: 5, self._keep)
+        self.retained = RefusedInput(chosen, limits or RateLimits(), self.metrics, lambda: 5, self._keep)
 
     def _keep(self, rejection: Rejection) -> bool:
         self.found.append(rejection)
@@ -49,7 +49,7 @@ def test_flood_of_a_day_without_a_token_leaves_a_few_mb(monkeypatch: pytest.Monk
     raw = b'{"thing":"' + b"x" * 16_000
     for _ in range(86_400):
         shelf.now_s += 1
-        shelf.kept.take(NO_TOKEN, raw, NOBODY, packed=False)
+        shelf.retained.take(NO_TOKEN, raw, NOBODY, packed=False)
     assert all(len(one.raw) == 256 and one.cut and one.member_id == "" for one in shelf.found)
     assert 6 * 1439 <= len(shelf.found) <= 6 * 1441
     assert shelf.bytes_kept() < 10_000_000
@@ -60,10 +60,10 @@ def test_samples_have_a_budget_of_bytes_a_day_and_members_one_of_their_own(monke
     shelf = Shelf(monkeypatch, rejected_samples_per_min=60_000, rejected_samples_mb_a_day=1)
     for _ in range(20_000):
         shelf.now_s += 4
-        shelf.kept.take(NO_TOKEN, b"x" * 300, NOBODY, packed=False)
+        shelf.retained.take(NO_TOKEN, b"x" * 300, NOBODY, packed=False)
     strangers = len(shelf.found)
     assert 200_000 < shelf.bytes_kept() <= 1_000_000
-    shelf.kept.take(UNKNOWN, b"{}", ANN, packed=False)
+    shelf.retained.take(UNKNOWN, b"{}", ANN, packed=False)
     assert len(shelf.found) == strangers + 1
     assert (shelf.found[-1].member_id, shelf.found[-1].site_id, shelf.found[-1].cut) == ("ann", "blog", False)
 
@@ -72,11 +72,11 @@ def test_member_uses_up_their_own_share_and_no_others(monkeypatch: pytest.Monkey
     shelf = Shelf(monkeypatch, rejected_per_s=1e6, rejected_member_mb_a_day=1, rejected_mb_a_day=10)
     for _ in range(10_000):
         shelf.now_s += 8
-        shelf.kept.take(UNKNOWN, b"y" * 20_000, EVE, packed=False)
+        shelf.retained.take(UNKNOWN, b"y" * 20_000, EVE, packed=False)
     assert shelf.bytes_kept() <= 1_000_000
     assert all(one.cut and len(one.raw) == 16 * 1024 for one in shelf.found)
     before = len(shelf.found)
-    shelf.kept.take(UNKNOWN, b"{}", ANN, packed=False)
+    shelf.retained.take(UNKNOWN, b"{}", ANN, packed=False)
     assert len(shelf.found) == before + 1
 
 
@@ -85,17 +85,17 @@ def test_budgets_are_one_for_all_workers(monkeypatch: pytest.MonkeyPatch) -> Non
     shelves = [Shelf(monkeypatch, limits) for _ in range(2)]
     for shelf in shelves:
         for _ in range(10):
-            shelf.kept.take(NO_TOKEN, b"x", NOBODY, packed=False)
+            shelf.retained.take(NO_TOKEN, b"x", NOBODY, packed=False)
     assert [len(shelf.found) for shelf in shelves] == [6, 0]
 
 
 def test_what_is_sent_again_and_what_nobody_can_look_into_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     shelf = Shelf(monkeypatch)
-    shelf.kept.take(Refusal(Reason.RATE_LIMITED, "wait"), b"{}", ANN, packed=False)
-    shelf.kept.take(Refusal(Reason.BODY_TIMEOUT, "slow"), b"{", NOBODY, packed=False)
+    shelf.retained.take(Refusal(Reason.RATE_LIMITED, "wait"), b"{}", ANN, packed=False)
+    shelf.retained.take(Refusal(Reason.BODY_TIMEOUT, "slow"), b"{", NOBODY, packed=False)
     assert shelf.found == []
-    shelf.kept.take(NO_TOKEN, gzip.compress(b"x"), NOBODY, packed=False)
-    shelf.kept.take(NO_TOKEN, b"any", NOBODY, packed=True)
+    shelf.retained.take(NO_TOKEN, gzip.compress(b"x"), NOBODY, packed=False)
+    shelf.retained.take(NO_TOKEN, b"any", NOBODY, packed=True)
     assert [one.raw for one in shelf.found] == [b"", b""]
 
 
@@ -134,11 +134,11 @@ def test_no_token_is_kept_whatever_it_was_refused_in(ingest: Ingest, embedded_br
     assert len(found) == 2 * len(refused)
     for value in found:
         rejection = decode_rejection(value)
-        kept = b"|".join([value, rejection.raw, rejection.raw.replace(b"\0", b""), rejection.detail.encode()])
+        retained = b"|".join([value, rejection.raw, rejection.raw.replace(b"\0", b""), rejection.detail.encode()])
         if rejection.raw[:2] == b"\x1f\x8b":
-            kept += gzip.decompress(rejection.raw)
-        assert signature.encode() not in kept
-        assert signature[:30].encode() not in kept
+            retained += gzip.decompress(rejection.raw)
+        assert signature.encode() not in retained
+        assert signature[:30].encode() not in retained
     # Who shows a token in the head is known, however broken the body is.
     assert {decode_rejection(value).member_id for value in found} == {"ann", ""}
     assert [decode_rejection(value).member_id for value in found].count("ann") >= len(refused)

@@ -218,8 +218,8 @@ def test_a_read_that_fails_raises_and_then_goes_around_what_the_disk_does_not_gi
     found = emptied(spool)
     assert found == [*records[:2], *records[6:]] or found == [*records[:2], *records[5:]]
     assert spool.damaged_segments == 1
-    (kept,) = tmp_path.glob("*.damaged")
-    assert all(one.lines in kept.read_bytes() for one in records)
+    (retained,) = tmp_path.glob("*.damaged")
+    assert all(one.lines in retained.read_bytes() for one in records)
     spool.close()
 
 
@@ -268,9 +268,9 @@ def test_every_undamaged_record_is_sent_and_the_damaged_bytes_are_kept(
     intact = [one for one in records if one.encode() in changed]
     assert emptied(again) == intact
     again.close()
-    kept = [path.read_bytes() for path in folder.glob("*.damaged")]
-    assert kept in copies(changed, intact)
-    assert again.damaged_segments == len(kept)
+    retained = [path.read_bytes() for path in folder.glob("*.damaged")]
+    assert retained in copies(changed, intact)
+    assert again.damaged_segments == len(retained)
 
 
 def old_record(one: Record) -> bytes:
@@ -349,7 +349,7 @@ async def through_a_keeper(
 ) -> tuple[list[Record], list[Placed | Reason]]:
     """Put records while the disk is broken, then others; what was sent, and the answers."""
     settings = IngestSettings.model_validate({"spool": folder, "token_keys": folder / "none"})
-    keeper = Spooler(settings, Metrics(), interrupted=lambda: None)
+    spooler = Spooler(settings, Metrics(), interrupted=lambda: None)
     arrived: list[Record] = []
     answers: list[Placed | Reason] = []
 
@@ -357,18 +357,18 @@ async def through_a_keeper(
         arrived.extend(some)
 
     connected = asyncio.Event()
-    jobs = [asyncio.create_task(keeper.write()), asyncio.create_task(keeper.replay(send, connected))]
+    jobs = [asyncio.create_task(spooler.write()), asyncio.create_task(spooler.replay(send, connected))]
     for number, one in enumerate(records):
         (broken if number == 0 else mended)()
-        keeper.put(one.member_hash, RequestClicks(one.lines, one.clicks, answers.append))
-        await keeper.idle.wait()
+        spooler.put(one.member_hash, RequestClicks(one.lines, one.clicks, answers.append))
+        await spooler.idle.wait()
     connected.set()
     async with asyncio.timeout(20):
-        await keeper.clear.wait()
+        await spooler.clear.wait()
     assert not any(job.done() for job in jobs)
     for job in jobs:
         job.cancel()
-    keeper.close()
+    spooler.close()
     return arrived, answers
 
 

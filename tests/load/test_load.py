@@ -206,11 +206,11 @@ def test_every_promise_on_record_is_in_the_log_where_the_receipt_says(
         if attempt.status == 202
         for receipt in json.loads(bytes(attempt.answer))["receipts"]
     ]
-    kept = {
+    retained = {
         (record.partition, record.offset, index, json.loads(line)["click_id"])
         for record in records(ingest.settings.broker, ingest.settings.topic_clicks)
         for index, line in enumerate(record.value.split(b"\n"))
     }
     assert len(promised) == result.clicks_accepted > 100
     assert result.clicks_refused > 0
-    assert set(promised) == kept
+    assert set(promised) == retained

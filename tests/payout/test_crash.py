@@ -178,11 +178,11 @@ def test_other_code_or_inputs_compute_anew_instead_of_resuming(
 def test_two_closes_at_once_end_in_one(warehouse: Warehouse, untroubled: list[object]) -> None:
     fill(warehouse)
     proofs: list[Proof] = []
-    together = threading.Barrier(4)
+    at_once = threading.Barrier(4)
 
     def one() -> None:
         own = Warehouse(warehouse.url)
-        together.wait()
+        at_once.wait()
         proofs.append(retried(lambda: close(own)))
         own.close()
 

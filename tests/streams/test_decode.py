@@ -93,11 +93,11 @@ LINES = st.sampled_from([line(), raw(v=2), b"{", line() + line(), b"", line() + 
 @given(st.lists(LINES, min_size=1, max_size=6))
 def test_reading_records_together_reads_what_reading_them_one_by_one_does(values: list[bytes]) -> None:
     records = [LogRecord(offset, AT, value) for offset, value in enumerate(values)]
-    together = read(records, 0)
+    joined = read(records, 0)
     alone = [read([record], 0) for record in records]
-    assert lines_of(together) == [click for laid in alone for click in lines_of(laid)]
-    assert together.positions.tolist() == [at for laid in alone for at in laid.positions.tolist()]
-    assert [one.position for one in together.refused] == [one.position for laid in alone for one in laid.refused]
+    assert lines_of(joined) == [click for laid in alone for click in lines_of(laid)]
+    assert joined.positions.tolist() == [at for laid in alone for at in laid.positions.tolist()]
+    assert [one.position for one in joined.refused] == [one.position for laid in alone for one in laid.refused]
 
 
 NAME = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7E), min_size=1, max_size=64)

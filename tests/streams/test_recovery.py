@@ -42,8 +42,8 @@ def test_recovered_state_is_the_state_that_was_written(warehouse: Warehouse) -> 
     rules = replace(RULES, erased=ErasureList(warehouse).newest())
     writer.write(count_all(states, clicks, rules=rules))
     recovery = Recovery(warehouse, PARTITIONS, writer.write, ErasureList(warehouse).newest)
-    together = recovery.load([load_partition(warehouse, state.number) for state in states], NOVEMBER)
-    for state, of_all in zip(states, together, strict=True):
+    joined = recovery.load([load_partition(warehouse, state.number) for state in states], NOVEMBER)
+    for state, of_all in zip(states, joined, strict=True):
         recovered = load_partition(warehouse, state.number)
         assert (recovered.position, recovered.record_at_ms, recovered.tallies) == (
             state.position, state.record_at_ms, state.tallies,

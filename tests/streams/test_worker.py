@@ -132,8 +132,8 @@ async def test_rubbish_in_the_topic_is_kept_in_part_and_everybody_elses_clicks_a
         wait_until(lambda: accepted(warehouse) >= 4300, "all clicks are counted", alive=worker)
         metrics = ask(f"{worker.url}/metrics").body.decode()
         assert "flattr_streams_malformed_total 4100.0" in metrics
-    kept = warehouse.rows("SELECT max(length(raw)), count() FROM rejected FINAL WHERE startsWith(raw, 'more')")
-    assert kept == [(256, 100)]
+    retained = warehouse.rows("SELECT max(length(raw)), count() FROM rejected FINAL WHERE startsWith(raw, 'more')")
+    assert retained == [(256, 100)]
     assert stated(warehouse).flattrs == recount(clicks).flattrs
 
 

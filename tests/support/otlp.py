@@ -76,13 +76,13 @@ def _values(pairs: Any) -> dict[str, Any]:
 @contextmanager
 def backend() -> Iterator[Backend]:
     """A back end on a free port, until the block ends."""
-    kept = Backend()
+    retained = Backend()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
-            kept.headers = {name.lower(): value for name, value in self.headers.items()}
-            kept.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
+            retained.headers = {name.lower(): value for name, value in self.headers.items()}
+            retained.take(gzip.decompress(body) if self.headers.get("content-encoding") == "gzip" else body)
             self.send_response(200)
             self.send_header("content-length", "0")
             self.end_headers()
@@ -93,9 +93,9 @@ def backend() -> Iterator[Backend]:
     server = ThreadingHTTPServer((HOST, 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    kept.url = f"http://{HOST}:{server.server_port}/v1/traces"
+    retained.url = f"http://{HOST}:{server.server_port}/v1/traces"
     try:
-        yield kept
+        yield retained
     finally:
         server.shutdown()
         server.server_close()

@@ -18,9 +18,9 @@ def keep(warehouse: Warehouse, topic: str, position: int, days_ago: int) -> Reje
 def test_refused_input_goes_after_ninety_days_and_what_the_stream_refused_stays(warehouse: Warehouse) -> None:
     # By when it was stored: the clock of a rehearsal of last year forgets nothing early.
     keep(warehouse, "rejected", 1, 91)
-    kept = [keep(warehouse, "rejected", 2, 80), keep(warehouse, "clicks", 3, 900)]
+    retained = [keep(warehouse, "rejected", 2, 80), keep(warehouse, "clicks", 3, 900)]
     warehouse.command("OPTIMIZE TABLE rejected FINAL")
-    assert {one.id for one in rejected(warehouse)} == set(kept)
+    assert {one.id for one in rejected(warehouse)} == set(retained)
 
 
 def test_replayed_record_leaves_the_list_and_is_found_by_its_id(warehouse: Warehouse) -> None:

@@ -153,7 +153,7 @@ class Measured:
             return
         started = time.perf_counter()
 
-        async def watched(message: Message) -> None:
+        async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
                 # The route's template, never the address as asked: labels stay few.
                 route = getattr(scope.get("route"), "path_format", "unknown")
@@ -161,4 +161,4 @@ class Measured:
                 self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)
             await send(message)
 
-        await self._app(scope, receive, watched)
+        await self._app(scope, receive, counted)

@@ -29,7 +29,7 @@ class CoalescingCache(Generic[K, V]):
 
     All who ask for a key while its query runs share that query and its error; errors are not
     kept. Age counts from before the query, so a value is never older than it seems.
-    Whoever asks for a value older than ``ahead_s`` gets it and has it fetched anew meanwhile, so
+    Whoever asks for a value older than ``refresh_after_s`` gets it and has it fetched anew meanwhile, so
     that nobody waits for what is asked for all the time.
     """
 
@@ -38,11 +38,11 @@ class CoalescingCache(Generic[K, V]):
         *,
         ttl_s: float,
         monotonic: Callable[[], float],
-        ahead_s: float | None = None,
+        refresh_after_s: float | None = None,
         bytes_max: int = _FEW_BYTES,
         weigh: Callable[[V], int] = lambda _: 0,
     ) -> None:
-        self._ahead_s = ttl_s if ahead_s is None else ahead_s
+        self._refresh_after_s = ttl_s if refresh_after_s is None else refresh_after_s
         self._monotonic = monotonic
         self._weigh = weigh
         self._values: BoundedCache[K, V] = BoundedCache(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
@@ -50,11 +50,11 @@ class CoalescingCache(Generic[K, V]):
 
     async def get(self, key: K, fetch: Callable[[], Awaitable[V]]) -> V:
         """The value of a key; ``fetch`` is called when it is not kept, or too old."""
-        kept = self._values.get(key)
-        if kept is not None:
-            if self._monotonic() - kept[0] > self._ahead_s:
+        cached = self._values.get(key)
+        if cached is not None:
+            if self._monotonic() - cached[0] > self._refresh_after_s:
                 self._start(key, fetch)
-            return kept[1]
+            return cached[1]
         # Whoever goes away leaves the query to the others.
         return await asyncio.shield(self._start(key, fetch))
 

@@ -93,7 +93,9 @@ class CountBatcher(Generic[V]):
         self._monotonic = monotonic
         self._pitch_s = pitch_s
         self._next_at_s = 0.0
-        self._kept: BoundedCache[Key, Counted[V]] = BoundedCache(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
+        self._cached: BoundedCache[Key, Counted[V]] = BoundedCache(
+            ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic
+        )
         self._awaited: dict[Key, list[_Reader[V]]] = {}
         #: of those awaited, what no query was started for
         self._pending: set[Key] = set()
@@ -108,11 +110,11 @@ class CountBatcher(Generic[V]):
         found: dict[str, Counted[V]] = {}
         missing: list[str] = []
         for name in ids:
-            kept = self._kept.get((month, name))
-            if kept is None:
+            cached = self._cached.get((month, name))
+            if cached is None:
                 missing.append(name)
             else:
-                found[name] = kept[1]
+                found[name] = cached[1]
         if missing:
             await self._wait([(month, name) for name in missing], found, caller)
         return found
@@ -174,4 +176,4 @@ class CountBatcher(Generic[V]):
             counted = Counted(counts[key], lag, read_at_s)
             for reader in self._awaited.pop(key):
                 reader.take(key[1], counted)
-            self._kept.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))
+            self._cached.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))

@@ -84,18 +84,18 @@ class CounterCache:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer from memory, make the answer and remember it, or pass on."""
-        quick = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "GET"
+        is_counter = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "GET"
         now_s = self._monotonic()
-        asked = self._asked(scope["query_string"], now_s) if quick else None
+        asked = self._asked(scope["query_string"], now_s) if is_counter else None
         if asked is None:
             await self._app(scope, receive, send)
             return
         scope["route"] = _ROUTE
-        kept = self._answers.peek(asked)
-        if kept is not None:
-            age_s = now_s - kept[0]
+        cached = self._answers.peek(asked)
+        if cached is not None:
+            age_s = now_s - cached[0]
             if age_s < self._half_s or (age_s < self._ttl_s and asked in self._making):
-                await _send(kept[2], scope, send)
+                await _send(cached[2], scope, send)
                 return
         try:
             answer = await self._made(asked, scope)
@@ -132,12 +132,12 @@ def _weight(asked: Asked) -> int:
     return 150 + 90 * len(asked[1])
 
 
-async def _send(kept: _Answer, scope: Scope, send: Send) -> None:
+async def _send(cached: _Answer, scope: Scope, send: Send) -> None:
     asked = next((value for name, value in scope["headers"] if name == b"if-none-match"), None)
-    if asked is not None and (asked.strip() == b"*" or kept.etag in asked):
-        headers = [(name, value) for name, value in kept.headers if not name.startswith(b"content-")]
+    if asked is not None and (asked.strip() == b"*" or cached.etag in asked):
+        headers = [(name, value) for name, value in cached.headers if not name.startswith(b"content-")]
         await send({"type": "http.response.start", "status": 304, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
         return
-    await send({"type": "http.response.start", "status": 200, "headers": kept.headers})
-    await send({"type": "http.response.body", "body": kept.body})
+    await send({"type": "http.response.start", "status": 200, "headers": cached.headers})
+    await send({"type": "http.response.body", "body": cached.body})

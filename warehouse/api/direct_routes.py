@@ -28,7 +28,7 @@ _MONTH: Final = b"month="
 
 
 @dataclass(frozen=True, slots=True)
-class _Lean:
+class _Direct:
     """What a route of one identifier and a month is made of."""
 
     route: APIRoute
@@ -47,7 +47,7 @@ class DirectRoutes:
     def __init__(self, app: ASGIApp, reads: QueryRunner, router: APIRouter) -> None:
         self._app = app
         self._reads = reads
-        self._routes = [_lean(route) for route in router.routes if isinstance(route, APIRoute)]
+        self._routes = [_direct(route) for route in router.routes if isinstance(route, APIRoute)]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, or pass on."""
@@ -55,34 +55,34 @@ class DirectRoutes:
         if found is None:
             await self._app(scope, receive, send)
             return
-        lean, identifier, month = found
-        scope["route"] = lean.route
+        direct, identifier, month = found
+        scope["route"] = direct.route
         try:
-            response = await lean.answer(self._reads, identifier, month)
+            response = await direct.answer(self._reads, identifier, month)
         except problems.ANSWERED as error:
             response = problems.answer_to(error)
         await response(scope, receive, send)
 
-    def _find(self, scope: Scope) -> tuple[_Lean, str, int] | None:
+    def _find(self, scope: Scope) -> tuple[_Direct, str, int] | None:
         """The route, its identifier and month; None for what the ordinary way shall judge."""
-        for lean in self._routes:
-            at = lean.pattern.match(scope["path"])
+        for direct in self._routes:
+            at = direct.pattern.match(scope["path"])
             if at is not None:
                 try:
-                    identifier = lean.identifier.validate_python(at[1])
+                    identifier = direct.identifier.validate_python(at[1])
                     month = month_or_current(self._reads, _month_text(scope["query_string"]))
-                    if lean.role is not None:
-                        auth.check(Request(scope), self._reads, lean.role)
+                    if direct.role is not None:
+                        auth.check(Request(scope), self._reads, direct.role)
                 except (Problem, ValueError):
                     return None
-                return lean, identifier, month
+                return direct, identifier, month
         return None
 
 
-def _lean(route: APIRoute) -> _Lean:
+def _direct(route: APIRoute) -> _Direct:
     (name,) = route.param_convertors
     identifier = TypeAdapter[str](get_type_hints(route.endpoint, include_extras=True)[name])
-    return _Lean(route, route.path_regex, identifier, auth.role_of(route), route.endpoint)
+    return _Direct(route, route.path_regex, identifier, auth.role_of(route), route.endpoint)
 
 
 def _month_text(query: bytes) -> str | None:

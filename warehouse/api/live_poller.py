@@ -69,8 +69,8 @@ class LivePoller:
         self._counts: dict[str, int] = {}
         self._rate = Rate()
         self._top_is_old = False
-        self._pulse_at_s = self._top_at_s = self._parts_at_s = 0.0
-        self._parts: list[service_health.ServiceHealth] = []
+        self._pulse_at_s = self._top_at_s = self._services_at_s = 0.0
+        self._services: list[service_health.ServiceHealth] = []
         self._away = False
 
     async def run(self) -> None:
@@ -114,14 +114,14 @@ class LivePoller:
         self._board.forget()
 
     async def _tell_creators(self, number: int, lag: Lag, *, moved: bool, quarantine: int) -> None:
-        watched = {creator for topic in self._board.topics if (creator := creator_of(topic)) is not None}
+        listened = {creator for topic in self._board.topics if (creator := creator_of(topic)) is not None}
         asked = {creator for topic in self._board.silent() if (creator := creator_of(topic)) is not None}
         silent = set(asked)
         if quarantine != self._quarantine:
-            asked |= watched
-        elif moved and watched:
+            asked |= listened
+        elif moved and listened:
             since_ms = max(0, self._since_ms - _OVERLAP_MS)
-            asked |= watched & await self._reads.run(queries.changed_creators, self._month, since_ms)
+            asked |= listened & await self._reads.run(queries.changed_creators, self._month, since_ms)
         found = await self._reads.run(queries.creator_counts, self._month, sorted(asked), quarantine)
         counts = {creator_id: count.flattrs for creator_id, count in found.items()}
         beside = AsOf.plain(lag)
@@ -129,7 +129,7 @@ class LivePoller:
             if creator_id in silent or self._counts.get(creator_id) != flattrs:
                 state = {"creator_id": creator_id, "month": month_text(self._month), "flattrs": flattrs, **beside}
                 self._board.say(number, creator_topic(creator_id), state)
-        self._counts = {creator: count for creator, count in {**self._counts, **counts}.items() if creator in watched}
+        self._counts = {creator: count for creator, count in {**self._counts, **counts}.items() if creator in listened}
 
     async def _tell_top(self, number: int, lag: Lag, *, moved: bool, quarantine: int) -> None:
         started = time.monotonic()
@@ -158,7 +158,7 @@ class LivePoller:
         self._pulse_at_s = now_s + _PULSE_S
         tallies = await self._reads.run(read_tallies, self._month)
         _, money = await self._reads.keep_longer(estimate.month_money, self._month, self._reads.rules)
-        await self._ask_parts(now_s)
+        await self._ask_services(now_s)
         rate = self._rate.add(now_s, tallies.accepted)
         self._board.say(number, PULSE, self._pulse(lag, tallies, money, rate))
 
@@ -183,19 +183,19 @@ class LivePoller:
                 }
                 for part in lag.partitions
             ],
-            "parts": [{"name": part.name, "ready": part.ready} for part in self._parts],
+            "parts": [{"name": part.name, "ready": part.ready} for part in self._services],
         }
 
-    async def _ask_parts(self, now_s: float) -> None:
-        if now_s < self._parts_at_s:
+    async def _ask_services(self, now_s: float) -> None:
+        if now_s < self._services_at_s:
             return
-        self._parts_at_s = now_s + _PARTS_S
+        self._services_at_s = now_s + _PARTS_S
         others = self._reads.settings.api_parts
         asked = await asyncio.gather(
             *(asyncio.to_thread(service_health.ask, name, str(url)) for name, url in others.items())
         )
         # This poll has just been answered by the warehouse.
-        self._parts = [
+        self._services = [
             *asked,
             service_health.ServiceHealth("warehouse", ready=True),
             service_health.ServiceHealth("api", ready=True),

@@ -83,13 +83,13 @@ class QueryRunner:
         self._waiting = 0
         lag_ttl_s = settings.api_lag_ttl_ms / 1000
         self._lag: CoalescingCache[str, Lag] = CoalescingCache(
-            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+            ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._quarantines: CoalescingCache[str, dict[int, int]] = CoalescingCache(
-            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+            ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._months: CoalescingCache[str, frozenset[int]] = CoalescingCache(
-            ttl_s=lag_ttl_s, ahead_s=lag_ttl_s / 2, monotonic=time.monotonic
+            ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._shared: CoalescingCache[str, Any] = CoalescingCache(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
         #: at the live stream
@@ -206,13 +206,13 @@ class QueryRunner:
         return await self._keep(self._lists, query)
 
     async def _keep(
-        self, kept: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+        self, cached: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
         async def fetch() -> tuple[Lag, T]:
             lag = await self.lag()
             return lag, await self.run(query, *args, **kwargs)
 
-        lag, answer = await kept.get((query.__name__, *args, *kwargs.items()), fetch)
+        lag, answer = await cached.get((query.__name__, *args, *kwargs.items()), fetch)
         return replace(lag, now_ms=self.clock()), answer
 
     async def _known_things(self, keys: Sequence[Key], flagged: Mapping[int, int]) -> dict[Key, KnownThing]:
@@ -278,7 +278,7 @@ def _answers(ttl_ms: int) -> Answers:
         ttl_s=ttl_ms / 1000,
         monotonic=time.monotonic,
         bytes_max=_LISTS_BYTES,
-        weigh=lambda kept: _KEY_BYTES + weight_of(kept[1]),
+        weigh=lambda cached: _KEY_BYTES + weight_of(cached[1]),
     )
 
 

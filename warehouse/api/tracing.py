@@ -36,7 +36,7 @@ class TracedRequests:
             attributes={"http.request.method": scope["method"]},
         )
 
-        async def watched(message: Message) -> None:
+        async def traced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 route = getattr(scope.get("route"), "path_format", "unknown")
                 span.update_name(f"{scope['method']} {route}")
@@ -46,7 +46,7 @@ class TracedRequests:
             await send(message)
 
         with use_span(span, end_on_exit=True, record_exception=False):
-            await self._app(scope, receive, watched)
+            await self._app(scope, receive, traced)
 
 
 async def traced_query(traces: Traces, name: str, answer: Awaitable[T]) -> T:

@@ -51,13 +51,13 @@ class Verifier:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
-        self._kept: CoalescingCache[str, Compared] = CoalescingCache(
+        self._cached: CoalescingCache[str, Compared] = CoalescingCache(
             ttl_s=settings.api_verify_s, monotonic=time.monotonic
         )
 
     async def get(self) -> Compared:
         """The last comparison, or a new one. Raises ``WarehouseError``."""
-        return await self._kept.get("identity", self._compare)
+        return await self._cached.get("identity", self._compare)
 
     async def run(self) -> None:
         """Compare again and again, for the metrics."""

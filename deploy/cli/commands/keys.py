@@ -46,10 +46,10 @@ def revoke(name: str, file: _File) -> None:
     from warehouse import keys
 
     known = _known(file)
-    kept = [key for key in known if key.name != name]
-    if len(kept) == len(known):
+    retained = [key for key in known if key.name != name]
+    if len(retained) == len(known):
         raise CommandFailed(f"{file} has no key for {name!r}")
-    keys.save(file, kept)
+    keys.save(file, retained)
     typer.echo(f"revoked {name}")
 
 

@@ -117,17 +117,19 @@ def replay(
 
 def _replay(found: list[Rejected], repair: Repair, door: Door, database: Warehouse) -> int:
     """Send each record and mark what is in; the number of records all of which is."""
-    from deploy.cli.resend import parts_of
+    from deploy.cli.resend import pieces_of
     from warehouse.counts.rejections import mark_replayed
 
     taken = 0
     for record in found:
-        parts = parts_of(record)
-        sent = sum(_send(record, item, click, repair, door) for item, click in parts.clicks)
-        if parts.rest or len(parts.clicks) != 1:
-            typer.echo(f"{record.id}: {sent} of {len(parts.clicks)} clicks taken{'; ' * bool(parts.rest)}{parts.rest}")
+        pieces = pieces_of(record)
+        sent = sum(_send(record, item, click, repair, door) for item, click in pieces.clicks)
+        if pieces.rest or len(pieces.clicks) != 1:
+            typer.echo(
+                f"{record.id}: {sent} of {len(pieces.clicks)} clicks taken{'; ' * bool(pieces.rest)}{pieces.rest}"
+            )
         # Of what was cut off there is no more to be had here.
-        if sent and sent == len(parts.clicks) and (record.cut or not parts.rest):
+        if sent and sent == len(pieces.clicks) and (record.cut or not pieces.rest):
             mark_replayed(database, record.id, sent)
             taken += 1
     return taken

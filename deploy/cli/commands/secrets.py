@@ -27,6 +27,6 @@ def init(
     from deploy.provision.secret_files import init as make
 
     made = make(folder)
-    typer.echo(f"{folder}: {len(made.written)} files written, {len(made.kept)} were there")
+    typer.echo(f"{folder}: {len(made.written)} files written, {len(made.retained)} were there")
     if made.api_key:
         typer.echo(f"API key of the operator, shown once: {made.api_key}")

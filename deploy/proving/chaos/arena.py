@@ -84,7 +84,7 @@ class Exit:
     """A process that ended by itself."""
 
     at: float
-    part: str
+    service: str
     code: int
     tail: str
 
@@ -100,8 +100,8 @@ class Arena:
         self.links: dict[str, Proxy] = {f"kafka-{number + 1}": self.proxies.before(0) for number in range(plan.brokers)}
         self.nodes: list[KafkaNode] = cluster(self.folder, [link.port for link in self.links.values()])
         self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", memory_max_bytes=4_000_000_000)
-        self.parts: dict[str, ServiceProcess] = {node.name: node for node in self.nodes}
-        self.parts["warehouse"] = self.warehouse
+        self.services: dict[str, ServiceProcess] = {node.name: node for node in self.nodes}
+        self.services["warehouse"] = self.warehouse
         for node, link in zip(self.nodes, list(self.links.values()), strict=True):
             link.target = node.port
         self.broker = ",".join(link.address for link in self.links.values())
@@ -122,8 +122,8 @@ class Arena:
         """What faults can hit."""
         return Targets(
             brokers=[node.name for node in self.nodes],
-            ingest=[name for name in self.parts if name.startswith("ingest")],
-            streams=[name for name in self.parts if name.startswith("streams")],
+            ingest=[name for name in self.services if name.startswith("ingest")],
+            streams=[name for name in self.services if name.startswith("streams")],
             warehouse="warehouse",
             links=list(self.links),
         )
@@ -131,7 +131,7 @@ class Arena:
     @property
     def urls(self) -> tuple[str, ...]:
         """Where clicks go in."""
-        return tuple(f"http://{self.parts[name].address}/v1/clicks" for name in self.targets.ingest)
+        return tuple(f"http://{self.services[name].address}/v1/clicks" for name in self.targets.ingest)
 
     @property
     def clock_setting(self) -> str:
@@ -204,8 +204,8 @@ class Arena:
         """End everything, services first."""
         for name in list(self._paused):
             self.resume(name)
-        for name in reversed(self.parts):
-            self.parts[name].kill()
+        for name in reversed(self.services):
+            self.services[name].kill()
         self.proxies.close()
 
     def __enter__(self) -> Self:
@@ -224,17 +224,17 @@ class Arena:
     def tick(self) -> None:
         """Bring up what is down and should not be. Raises ``ServiceFailed`` when a part dies again and again."""
         now = time.monotonic()
-        for name, part in self.parts.items():
-            if part.running():
+        for name, service in self.services.items():
+            if service.running():
                 continue
             if name not in self._down_until:
                 self._down_until[name] = now + _RELAUNCH_AFTER_S
                 if name not in self._ending:
-                    self._note_exit(name, part)
+                    self._note_exit(name, service)
             if now >= self._down_until[name]:
                 del self._down_until[name]
                 self._ending.discard(name)
-                part.launch()
+                service.launch()
 
     def heal(self) -> None:
         """End every fault and wait until all parts are ready. Raises ``ServiceFailed``."""
@@ -251,9 +251,11 @@ class Arena:
     def wait_ready(self) -> None:
         """Wait for all parts, restarting those that die. Raises ``ServiceFailed``."""
         deadline = time.monotonic() + _READY_TIMEOUT_S
-        while waiting := [name for name, part in self.parts.items() if not (part.running() and part.is_ready())]:
+        while waiting := [
+            name for name, service in self.services.items() if not (service.running() and service.is_ready())
+        ]:
             if time.monotonic() > deadline:
-                raise ServiceFailed(f"{', '.join(waiting)} not ready in time.\n{self.parts[waiting[0]].tail()}")
+                raise ServiceFailed(f"{', '.join(waiting)} not ready in time.\n{self.services[waiting[0]].tail()}")
             self.tick()
             time.sleep(TICK_S)
 
@@ -263,26 +265,26 @@ class Arena:
         """Kill -9; it comes back after ``for_s``."""
         self._ending.add(name)
         self._paused.discard(name)
-        self.parts[name].kill()
+        self.services[name].kill()
         self._down_until[name] = time.monotonic() + for_s
 
     def end(self, name: str) -> None:
         """SIGTERM; it comes back when it has ended."""
-        process = self.parts[name].process
+        process = self.services[name].process
         if process is not None:
             self._ending.add(name)
             process.send_signal(signal.SIGTERM)
 
     def pause(self, name: str) -> None:
         """SIGSTOP."""
-        process = self.parts[name].process
+        process = self.services[name].process
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGSTOP)
             self._paused.add(name)
 
     def resume(self, name: str) -> None:
         """SIGCONT."""
-        process = self.parts[name].process
+        process = self.services[name].process
         self._paused.discard(name)
         if process is not None and process.poll() is None:
             process.send_signal(signal.SIGCONT)
@@ -296,43 +298,45 @@ class Arena:
         self._limit_files(name, resource.RLIM_INFINITY)
 
     def _limit_files(self, name: str, size_bytes: int) -> None:
-        process = self.parts[name].process
+        process = self.services[name].process
         if process is not None and process.poll() is None:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def add_worker(self) -> str:
         """One more stream worker joins the group; its name."""
-        name = f"guest-{1 + sum(part.startswith('guest') for part in self.parts)}"
+        name = f"guest-{1 + sum(service.startswith('guest') for service in self.services)}"
         self._add_service("streams", name, self.warehouse_url)
         return name
 
     def remove_worker(self, name: str) -> None:
         """Kill -9 a guest, for good."""
-        self.parts.pop(name).kill()
+        self.services.pop(name).kill()
         self._down_until.pop(name, None)
 
     def command(self, name: str, arguments: Sequence[str]) -> ServiceProcess:
         """Launch a command of `flattr` with everybody's settings; whoever called looks after it."""
-        part = ServiceProcess(
+        service = ServiceProcess(
             name, [sys.executable, "-m", "deploy", *arguments], folder=self.folder / name, port=0,
             environment={**self.environment(), "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
-        part.launch()
-        return part
+        service.launch()
+        return service
 
-    def _note_exit(self, name: str, part: ServiceProcess) -> None:
-        code = part.process.returncode if part.process else 0
-        self.exits.append(Exit(time.time(), name, code, part.tail()))
+    def _note_exit(self, name: str, service: ServiceProcess) -> None:
+        code = service.process.returncode if service.process else 0
+        self.exits.append(Exit(time.time(), name, code, service.tail()))
         self.say(f"{name} ended by itself with code {code}")
-        if sum(exit_.part == name for exit_ in self.exits) > _EXITS_MAX:
-            raise ServiceFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{part.tail()}")
+        if sum(exit_.service == name for exit_ in self.exits) > _EXITS_MAX:
+            raise ServiceFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{service.tail()}")
 
     def _add_service(self, service: str, name: str, warehouse_url: str) -> None:
         port = free_port()
         environment = self.environment(warehouse_url) | {f"FLATTR_{service.upper()}_PORT": str(port)}
-        part = Served(name, self.plan.command(service), folder=self.folder / name, port=port, environment=environment)
-        self.parts[name] = part
-        part.launch()
+        service = Served(
+            name, self.plan.command(service), folder=self.folder / name, port=port, environment=environment
+        )
+        self.services[name] = service
+        service.launch()
 
     def _make_topics(self) -> None:
         """The cluster may still be electing when its ports answer."""

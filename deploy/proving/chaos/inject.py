@@ -182,7 +182,7 @@ def leader(arena: Arena) -> int:
                 (topic,) = await admin.describe_topics(["clicks"])
             finally:
                 await admin.close()
-        return next(int(part["leader"]) for part in topic["partitions"] if part["partition"] == 0)
+        return next(int(service["leader"]) for service in topic["partitions"] if service["partition"] == 0)
 
     try:
         found = asyncio.run(ask())

@@ -143,7 +143,7 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
             faults=faults,
             verdict=outcome,
             months_closed=closer.closed,
-            exits=[f"{exit_.part} ended with code {exit_.code}" for exit_ in arena.exits],
+            exits=[f"{exit_.service} ended with code {exit_.code}" for exit_ in arena.exits],
             history=history.smallest(outcome.problems, attempts, lines, noted),
             seconds=time.monotonic() - began,
             load={
@@ -250,7 +250,7 @@ def _let_finish(arena: Arena, closer: Closer, patience_s: float, say: Callable[[
     ends = evidence.log_ends(arena.broker, TOPIC, arena.plan.partitions)
     say(f"draining to {sum(ends.values())} records")
     if not _keep_until(arena, closer, lambda: _counted(arena, ends), patience_s):
-        behind = {part: end for part, end in ends.items() if _positions(arena).get(part, 0) < end}
+        behind = {service: end for service, end in ends.items() if _positions(arena).get(service, 0) < end}
         problems.append(Mismatch(Wrong.LOST, f"not counted to the end {behind} within {patience_s:.0f} s"))
     last = arena.month()
     arena.move_clock_to(model.month_end_ms(last) + (arena.plan.grace_s + arena.plan.settle_s + 1) * 1000)

@@ -85,7 +85,7 @@ class Recomputed:
             kept_lots = [lot for lot in born if lot[1] and self._age(lot[0]) < self._rules["noclick_expiry_months"]]
         carried_out = sum(micro for _, micro in kept_lots)
         charity = pool if rule == "charity" else pool - carried_out if rule == "carry" else 0
-        kept = pool if rule == "keep" else 0
+        retained = pool if rule == "keep" else 0
         shares = split(pool, flattrs, month=self._month, member_id=member)
         creators = sorted(flattrs, key=str.encode)
         for creator in creators:
@@ -95,13 +95,13 @@ class Recomputed:
             line[2] += shares[creator]
         total = sum(flattrs.values())
         for name, amount in {
-            "pledged": pledge, "fee": fee, "charity": charity, "kept": kept, "counted": counted, "flattrs": total,
+            "pledged": pledge, "fee": fee, "charity": charity, "kept": retained, "counted": counted, "flattrs": total,
             "pooled": pool if rule == "split" else 0, "members_in": carried_in, "members_out": carried_out,
             "members": 1, "unfunded": rule == "unfunded",
         }.items():  # fmt: skip
             self.sums[name] += amount
         return (
-            member, pledge, fee, carried_in, pool, counted, rule, charity, kept, carried_out,
+            member, pledge, fee, carried_in, pool, counted, rule, charity, retained, carried_out,
             [origin for origin, _ in kept_lots], [micro for _, micro in kept_lots], things,
             creators, [flattrs[c] for c in creators], [shares[c] for c in creators],
         )  # fmt: skip

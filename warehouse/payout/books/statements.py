@@ -87,7 +87,7 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
     rows = warehouse.rows(named("payout_member"), values)
     if not rows:
         raise PayoutRefused(f"{month_text(proof.month)} has no line of member {member_id}: check month and member.")
-    (currency, pledge, fee, carried_in, pool, rule, charity, kept, carried_out, counted, flattrs, *arrays) = rows[0]
+    (currency, pledge, fee, carried_in, pool, rule, charity, retained, carried_out, counted, flattrs, *arrays) = rows[0]
     shares = [
         _share_line(member_id, creator, n, flattrs, pool if rule == "split" else 0, share)
         for creator, n, share in zip(*arrays, strict=True)
@@ -103,7 +103,7 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
         pool_micro=pool,
         rule=rule,
         charity_micro=charity,
-        kept_micro=kept,
+        kept_micro=retained,
         carried_out_micro=carried_out,
         flattrs=flattrs,
         taken_back=counted - flattrs,

@@ -21,7 +21,7 @@ class Totals:
     pledged: int
     fee: int
     charity: int
-    kept: int
+    retained: int
     members_carried_in: int
     members_carried_out: int
     pooled: int
@@ -64,7 +64,7 @@ def _check_totals(month: int, totals: Totals) -> None:
         "pledges = charged": totals.pledges - totals.pledged,
         "charged + members' carry = fee + pools + charity + kept + carried": totals.pledged
         + totals.members_carried_in
-        - (totals.fee + totals.pooled + totals.charity + totals.kept + totals.members_carried_out),
+        - (totals.fee + totals.pooled + totals.charity + totals.retained + totals.members_carried_out),
         "pools = shares": totals.pooled - totals.shared,
         "shares = earned": totals.shared - totals.earned,
         "flattrs of pools = flattrs of payouts": totals.pool_flattrs - totals.payout_flattrs,
@@ -82,7 +82,7 @@ def _check_ledger(month: int, totals: Totals, moved: dict[str, int], adjustments
         raise NotConserved(f"{month_text(month)}: the ledger's movements sum to {sum(moved.values())} instead of 0")
     expected = {
         "fee": totals.fee,
-        "kept": totals.kept,
+        "kept": totals.retained,
         "charity": totals.charity,
         "payable": totals.paid,
         "held": totals.held_out - totals.held_in,
