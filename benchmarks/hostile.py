@@ -259,15 +259,15 @@ class _Bench:
         which a test of admission holds.
         """
         port = self._stack.ingest.port
-        sizes = [self._kept_bytes()]
+        sizes = [self._stored_bytes()]
         for _ in range(2):
             uvloop.run(_rubbish(port, self._seconds))
             time.sleep(3)  # the stream takes them over within its flush time
-            sizes.append(self._kept_bytes())
+            sizes.append(self._stored_bytes())
         burst, steady = sizes[1] - sizes[0], sizes[2] - sizes[1]
         return round((burst + steady / (self._seconds + 3) * _DAY_S) / _MB, 1)
 
-    def _kept_bytes(self) -> int:
+    def _stored_bytes(self) -> int:
         """Bytes of refused input in both: of its records in the topic, and of its rows uncompressed."""
         warehouse = Warehouse(self._stack.warehouse_url)
         ((rows, raw),) = warehouse.rows("SELECT count(), sum(length(raw) + length(detail)) FROM rejected")

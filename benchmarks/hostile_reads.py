@@ -43,8 +43,8 @@ class Client:
     """One kept-alive connection."""
 
     def __init__(self, base_url: str) -> None:
-        parts = urlsplit(base_url)
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
+        address = urlsplit(base_url)
+        self._host, self._port = address.hostname or "127.0.0.1", address.port or 80
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def get(self, path: str) -> int:
@@ -151,12 +151,12 @@ async def random_receipts(base_url: str, seconds: float) -> Stats:
 async def many_listeners(base_url: str, seconds: float, count: int = 1900) -> Stats:
     """Clients of the live stream that read nothing, as many as there is room for; status 200 for each let in."""
     stats = Stats()
-    parts = urlsplit(base_url)
+    address = urlsplit(base_url)
     writers: list[asyncio.StreamWriter] = []
     until = time.monotonic() + seconds
     for _ in range(count):
         with suppress(OSError, EOFError, ValueError, TimeoutError):
-            reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=2048)
+            reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=2048)
             writers.append(writer)
             writer.write(b"GET /v1/live HTTP/1.1\r\nhost: x\r\n\r\n")
             head = await asyncio.wait_for(reader.readuntil(_HEAD_END), _ANSWER_TIMEOUT_S)

@@ -28,7 +28,7 @@ from hdrh.histogram import HdrHistogram
 
 from benchmarks import reads_month
 from benchmarks.http_load import Outcome, drive
-from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, MEMBERS, THINGS, WATCHED
+from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, LISTENED, MEMBERS, THINGS
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess, free_port
 from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock
@@ -54,7 +54,7 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
         started = time.monotonic()
         reads_month.fill(warehouse, month, flattrs)
         filled_s = time.monotonic() - started
-        parts = reads_month.settle(warehouse)
+        active_parts = reads_month.settle(warehouse)
         api = stack.enter_context(_api(folder, warehouse.url, "api", {"FLATTR_API_LISTENERS_SHARE": "1"}))
         uncached = stack.enter_context(_api(folder, warehouse.url, "uncached", {"FLATTR_API_COUNTERS_TTL_MS": "0"}))
         stack.enter_context(_writing(folder, warehouse.url))
@@ -63,8 +63,8 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
             figures = runner.run(measure.reads())
             figures |= runner.run(_listen(measure, subscribers, seconds * 2))
         return {
-            "flattrs": flattrs, "filled_s": round(filled_s, 1), "parts_at_start": parts,
-            "parts_at_end": reads_month.parts(warehouse), "flattrs_written_per_s": round(FLUSH_ROWS / FLUSH_S),
+            "flattrs": flattrs, "filled_s": round(filled_s, 1), "parts_at_start": active_parts,
+            "parts_at_end": reads_month.active_parts(warehouse), "flattrs_written_per_s": round(FLUSH_ROWS / FLUSH_S),
             "flushes_per_s": round(1 / FLUSH_S), "reads_per_s_of_latencies": READS_PER_S, **figures,
             "rows_read": _rows_read(warehouse, month), "cores": os.cpu_count(),
         }  # fmt: skip
@@ -193,7 +193,7 @@ class _Subscriber(asyncio.Protocol):
         self.events = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(_get(f"/v1/creators/{WATCHED}/live"))  # type: ignore[attr-defined]  # TCP has write
+        transport.write(_get(f"/v1/creators/{LISTENED}/live"))  # type: ignore[attr-defined]  # TCP has write
 
     def data_received(self, data: bytes) -> None:
         for piece in data.split(b'"flattrs":')[1:]:

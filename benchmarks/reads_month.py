@@ -22,7 +22,7 @@ from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
 MEMBERS, CREATORS, THINGS, PARTITIONS = 500_000, 50_000, 400_000, 12
-WATCHED: Final = "watched"
+LISTENED: Final = "watched"
 FLUSH_S: Final = 0.25
 FLUSH_ROWS: Final = 250
 _CHUNK: Final = 1_000_000
@@ -80,12 +80,12 @@ def settle(warehouse: Warehouse) -> dict[str, int]:
 
     Without this the first minutes measure the merging of ten million rows beside the reads.
     """
-    for table in parts(warehouse):
+    for table in active_parts(warehouse):
         warehouse.command(f"OPTIMIZE TABLE {table} FINAL")
-    return parts(warehouse)
+    return active_parts(warehouse)
 
 
-def parts(warehouse: Warehouse) -> dict[str, int]:
+def active_parts(warehouse: Warehouse) -> dict[str, int]:
     """Parts of each table that is read."""
     rows = warehouse.rows(
         "SELECT table, count() FROM system.parts WHERE active AND database = currentDatabase() "
@@ -108,7 +108,7 @@ class Writer:
         rows = FLUSH_ROWS
         at, months = datetime.fromtimestamp(now / 1000, UTC), [month] * rows
         members = [f"m{random.randrange(MEMBERS)}" for _ in range(rows)]
-        creators = [WATCHED, *(f"c{random.randrange(CREATORS)}" for _ in range(rows - 1))]
+        creators = [LISTENED, *(f"c{random.randrange(CREATORS)}" for _ in range(rows - 1))]
         things = [random.randbytes(16) for _ in range(rows)]
         where = [position(1, self._offset, index) for index in range(rows)]
         partitions = [PARTITIONS - 1, *(random.randrange(PARTITIONS) for _ in range(rows - 1))]

@@ -79,8 +79,8 @@ def run(
         say(f"full load   {full:,.0f} requests a second; half of it follows for {seconds:,.0f} s")
         answers = str(folder / "answers")
         half = msgspec.structs.replace(load, rate=full / 2, seconds=seconds, burst_factor=1.0, answers=answers)
-        parts = {"kafka": kafka or stack.broker, "warehouse": stack.warehouse, **stack.services}
-        samples = list(_watch(stack, {name: part for name, part in parts.items() if part}, half, every_s, say))
+        services = {"kafka": kafka or stack.broker, "warehouse": stack.warehouse, **stack.services}
+        samples = list(_watch(stack, {name: part for name, part in services.items() if part}, half, every_s, say))
         result = samples.pop()
         _wait_counted(stack)
         checks = asyncio.run(_verify(stack, folder / "answers"))
@@ -88,7 +88,7 @@ def run(
 
 
 def _watch(
-    stack: Stack, parts: dict[str, ServiceProcess], plan: LoadPlan, every_s: float, say: Callable[[str], None]
+    stack: Stack, services: dict[str, ServiceProcess], plan: LoadPlan, every_s: float, say: Callable[[str], None]
 ) -> Iterator[Any]:
     """Samples while the load runs, then its result. A part that dies ends the run: restarts are chaos' business."""
     began = time.monotonic()
@@ -97,7 +97,7 @@ def _watch(
         while load.running():
             for name in stack.watch():
                 raise RuntimeError(f"{name} died")
-            sample = _sample(stack, parts, time.monotonic() - began)
+            sample = _sample(stack, services, time.monotonic() - began)
             say(json.dumps(dataclasses.asdict(sample)))
             yield sample
             due += every_s
@@ -105,7 +105,7 @@ def _watch(
         yield load.result()
 
 
-def _sample(stack: Stack, parts: dict[str, ServiceProcess], at_s: float) -> Sample:
+def _sample(stack: Stack, services: dict[str, ServiceProcess], at_s: float) -> Sample:
     lag: dict[str, list[float]] = {"records": [0.0], "seconds": [0.0]}
     state = 0.0
     with urllib.request.urlopen(f"{stack.services['streams'].url}/metrics", timeout=10) as answer:  # noqa: S310 - http
@@ -118,7 +118,7 @@ def _sample(stack: Stack, parts: dict[str, ServiceProcess], at_s: float) -> Samp
                         values.append(one.value)
     return Sample(
         at_s=round(at_s, 1),
-        memory_mb={name: round(_memory_mb(part), 1) for name, part in parts.items()},
+        memory_mb={name: round(_memory_mb(part), 1) for name, part in services.items()},
         state_mb=round(state, 1),
         lag_records=max(lag["records"]),
         lag_s=round(max(lag["seconds"]), 3),
@@ -168,8 +168,8 @@ def _figures(full: float, samples: list[Sample]) -> dict[str, Any]:
     tenth = max(1, len(samples) // 10)
     first = samples[int(len(samples) * _FROM) :][:tenth]
     last = samples[-tenth:]
-    parts = sorted(samples[0].memory_mb)
-    memory = {name: (_median(name, first), _median(name, last)) for name in parts}
+    services = sorted(samples[0].memory_mb)
+    memory = {name: (_median(name, first), _median(name, last)) for name in services}
     lag_s = sorted(sample.lag_s for sample in samples)
     return {
         "seconds": samples[-1].at_s,

@@ -43,7 +43,7 @@ def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
         keys = Path(folder) / "keys.json"
         keygen(keys, algorithm="HS256", kid="1")
         token = issue(keys, "ann", audience="flattr", now_ms=system_clock(), valid_s=3600)
-        services = _parts(IngestSettings(token_keys=keys, member_clicks_per_s=0))
+        services = _services(IngestSettings(token_keys=keys, member_clicks_per_s=0))
         beacons: dict[str, Beacon] = {"off": Beacon(services)}
         opened = []
         for name, ratio in _RATIOS.items():
@@ -59,7 +59,7 @@ def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:
     return {f"{name}_us": round(min(figures), 2) for name, figures in took.items()}
 
 
-def _parts(settings: IngestSettings) -> Services:
+def _services(settings: IngestSettings) -> Services:
     tokens = Tokens(settings.token_keys, audience="flattr", clock=system_clock)
     limits, metrics = RateLimits(), Metrics()
     return Services(

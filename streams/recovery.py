@@ -116,8 +116,8 @@ def months_from(
             columns[0] = erased.to_state(columns[0].reshape(-1, 2)).reshape(-1)
             rows, ends = by_partition(columns[-1], numbers)
             # Each table in one thread at a time; the loops release the GIL.
-            parts = [rows[begin:end] for begin, end in pairwise(ends)]
-            list(threads.map(partial(take_in, columns), parts, months.values(), counted.values()))
+            slices = [rows[begin:end] for begin, end in pairwise(ends)]
+            list(threads.map(partial(take_in, columns), slices, months.values(), counted.values()))
             taken += len(rows)
             if taken - said >= _PROGRESS_EVERY:
                 said = taken

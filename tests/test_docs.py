@@ -15,7 +15,7 @@ from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+DOCUMENTS = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
 COMMANDS = typer.main.get_command(app)
 
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import sys
+from typing import Final
 
 import typer
 from rich.console import Console
 
 from deploy.cli import commands
 from deploy.stack.running import adopt_running_stack
+
+#: Packages that the image leaves out (.dockerignore).
+_CHECKOUT_ONLY: Final = ("benchmarks", "deploy.demo", "deploy.proving")
 
 app = typer.Typer(
     name="flattr",
@@ -21,7 +25,7 @@ app = typer.Typer(
 )
 
 # One module per part under deploy/cli/commands; each has ``register(app)``, which adds its commands.
-# They import what is heavy inside their functions, so that `flattr --help` stays quick.
+# They import what is heavy inside their functions, so that `flattr --help` starts fast.
 for _module in pkgutil.iter_modules(commands.__path__):
     importlib.import_module(f"deploy.cli.commands.{_module.name}").register(app)
 
@@ -34,5 +38,16 @@ def main() -> None:
     try:
         app()
     except EXPECTED as error:
-        Console(stderr=True, soft_wrap=True).print(f"flattr: {error}", style="red", markup=False, highlight=False)
-        sys.exit(1)
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith(_CHECKOUT_ONLY):
+            raise
+        _fail(
+            "this command measures or proves the pipeline, or shows it off, and is not part of the production image. "
+            "Run it from a checkout of the project: `make install`, then `.venv/bin/flattr`."
+        )
+
+
+def _fail(sentence: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(f"flattr: {sentence}", style="red", markup=False, highlight=False)
+    sys.exit(1)

@@ -135,8 +135,8 @@ class Request:
         """The origin of the page that an image is on, if its browser says. It can only tell against a request."""
         if b"referer" not in self._headers:
             return ""
-        parts = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        address = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
+        return f"{address.scheme}://{address.netloc}".lower()
 
     @property
     def cross_origin(self) -> bool:

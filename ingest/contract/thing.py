@@ -74,7 +74,7 @@ def canonical(thing: str) -> str:
     flat = thing.translate(_BREAKS)
     if not is_address(flat):
         return thing
-    authority, path, query = _parts(_as_browsers_read(flat))
+    authority, path, query = _pieces(_as_browsers_read(flat))
     address = authority + _encoded(path, _PATH_SAFE)
     if not query:
         return address
@@ -89,7 +89,7 @@ def _as_browsers_read(address: str) -> str:
         raise ValueError("no browser would open it") from None
 
 
-def _parts(address: str) -> tuple[str, str, str]:
+def _pieces(address: str) -> tuple[str, str, str]:
     """Scheme with host, path and query of an address that ada wrote."""
     bare, _, query = address.partition("#")[0].partition("?")
     scheme, _, rest = bare.partition("://")
@@ -98,7 +98,7 @@ def _parts(address: str) -> tuple[str, str, str]:
     name, colon, port = host.partition(":")
     if name.endswith("."):
         # Without its dot it may be an IPv4 address in short.
-        return _parts(_as_browsers_read(f"{scheme}://{name.rstrip('.')}{colon}{port}{slash}{path}?{query}"))
+        return _pieces(_as_browsers_read(f"{scheme}://{name.rstrip('.')}{colon}{port}{slash}{path}?{query}"))
     return f"{scheme}://{host}", slash + path, query
 
 

@@ -72,11 +72,11 @@ class Publisher:
     def state(self) -> dict[str, str]:
         """What can be said of each part, for /ready: every part that can take clicks is enough."""
         broker = "refuses our clock" if self._clock_refused else "connected" if self.connected else "away"
-        parts = {"broker": broker}
+        checks = {"broker": broker}
         if self._spooler is not None:
             filling = "empty" if self._spooler.clear.is_set() else f"{self._metrics.spool_clicks} clicks"
-            parts["spool"] = "full" if self._spooler.full else filling
-        return parts
+            checks["spool"] = "full" if self._spooler.full else filling
+        return checks
 
     @property
     def ready(self) -> bool:

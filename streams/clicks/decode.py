@@ -34,7 +34,7 @@ _DASHES: Final = [8, 13, 18, 23]
 _UUID_LENGTH: Final = 36
 _HEX_LENGTH: Final = 32
 #: Single clicks that are read in one call.
-_TOGETHER: Final = 200
+_RECORDS_AT_ONCE: Final = 200
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 #: 16 bytes each.
@@ -147,8 +147,8 @@ def _read_singles(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
     if b"\n" in records[0].value:
         return None
     gathered = _Gathered()
-    for start in range(0, len(records), _TOGETHER):
-        some = records[start : start + _TOGETHER]
+    for start in range(0, len(records), _RECORDS_AT_ONCE):
+        some = records[start : start + _RECORDS_AT_ONCE]
         joined = b"\n".join([record.value for record in some])
         joints = len(some) - 1
         if joined.count(b"}\n{") != joints or joined.count(b"\n") != joints or joined[:1] + joined[-1:] != b"{}":

@@ -16,7 +16,7 @@ from streams.state.partition import PAIR_STIR, MonthState
 from streams.state.word import active, merged
 
 #: Two large tables are fetched from at a time, so half the distance keeps as many slots on their way.
-_AHEAD: Final = PREFETCH_DISTANCE // 2
+_DISTANCE: Final = PREFETCH_DISTANCE // 2
 
 
 @compiled
@@ -66,8 +66,8 @@ def _merge(  # noqa: PLR0913, PLR0917 - a block's columns and a month's tables
     """Merge rows into the flattrs and add what that changes to the counts; how many keys were new in each table."""
     flattrs = new_creators = new_things = new_pairs = 0
     for j in range(len(rows)):
-        if j + _AHEAD < len(rows):
-            i = rows[j + _AHEAD]
+        if j + _DISTANCE < len(rows):
+            i = rows[j + _DISTANCE]
             pair_high, pair_low, high, low = _key(members, creators, things, i)
             fetch(of_flattrs, high, low)
             fetch(of_pairs, pair_high, pair_low)

@@ -15,7 +15,7 @@ PAIR_STIR: Final = 0x9E3779B97F4A7C15
 #: `first_position` of a flattr that no click was counted for.
 NO_POSITION: Final = (1 << 64) - 1
 #: The current month and the one before it, which its grace keeps open.
-MONTHS_KEPT: Final = 2
+MONTHS_MAX: Final = 2
 
 
 class MonthState:
@@ -71,7 +71,7 @@ class PartitionState:
 
     def keep_months(self, used: Iterable[int]) -> None:
         """Forget all months but those just used and the newest; a forgotten one is read again when needed."""
-        keep = set(used) | set(sorted(self.months)[-MONTHS_KEPT:])
+        keep = set(used) | set(sorted(self.months)[-MONTHS_MAX:])
         for month in set(self.months) - keep:
             del self.months[month]
 

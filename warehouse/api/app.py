@@ -55,7 +55,7 @@ stable `reason`.
 """
 
 
-_PARTS: Final = (
+_ROUTERS: Final = (
     counts, counters, receipts, lists, series, provisional, months, finance, quarantine, live, lag, health,
 )  # fmt: skip
 
@@ -103,7 +103,7 @@ def create_app(
     app.state.board = board
     app.state.verifier = verifier
     problems.install(app)
-    for part in _PARTS:
+    for part in _ROUTERS:
         _name_roles(part.router)
         app.include_router(part.router)
     pages.install(app)

@@ -23,7 +23,7 @@ from warehouse.counts.lag import Lag
 V = TypeVar("V")
 
 #: A key of an id of 64 characters with its count.
-_KEPT_BYTES: Final = 240
+_CACHED_BYTES: Final = 240
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,4 +176,4 @@ class CountBatcher(Generic[V]):
             counted = Counted(counts[key], lag, read_at_s)
             for reader in self._awaited.pop(key):
                 reader.take(key[1], counted)
-            self._cached.put(key, counted, at_s=read_at_s, weight_bytes=_KEPT_BYTES + self._weigh(counted.count))
+            self._cached.put(key, counted, at_s=read_at_s, weight_bytes=_CACHED_BYTES + self._weigh(counted.count))

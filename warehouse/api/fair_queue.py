@@ -18,7 +18,7 @@ _ITEMS_A_TURN: Final = 20
 #: After so many small requests of a caller a great one has a turn.
 _SMALL_TURNS: Final = 8
 #: One caller may fill one of so many parts of the queue, with great requests half of that.
-_PARTS: Final = 4
+_SHARES: Final = 4
 
 
 class _Own(Generic[T]):
@@ -67,7 +67,7 @@ class FairQueue(Generic[T]):
             return not self._waiting or self._waiting + count <= self._waiting_max
         # The last part of the queue is for those who have nothing in it yet; and who asks for much from one
         # address must not keep out who asks for little from the same.
-        part = self._waiting_max // _PARTS
+        part = self._waiting_max // _SHARES
         own_max = part // 2 if count > _ITEMS_A_TURN else part
         return own.waiting + count <= own_max and self._waiting + count <= self._waiting_max - part
 

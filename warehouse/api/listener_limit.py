@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final
 
 #: Strangers may take all but one of so many parts.
-_PARTS: Final = 4
+_SHARES: Final = 4
 
 
 class ListenerLimit:
@@ -16,7 +16,7 @@ class ListenerLimit:
 
     def __init__(self, seats_max: int, of_address_max: int, *, reserve: bool) -> None:
         self._seats_max = seats_max
-        self._strangers_max = seats_max - seats_max // _PARTS if reserve else seats_max
+        self._strangers_max = seats_max - seats_max // _SHARES if reserve else seats_max
         self._of_address_max = of_address_max
         self._taken = 0
         self._strangers = 0

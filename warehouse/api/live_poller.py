@@ -31,7 +31,7 @@ log = structlog.get_logger()
 #: A row's changed_at is when its insert began; it is seen when that ended. No insert takes so long.
 _OVERLAP_MS: Final = 5000
 _PULSE_S: Final = 1.0
-_PARTS_S: Final = 3.0
+_SERVICES_S: Final = 3.0
 _RATE_WINDOW_S: Final = 10.0
 TOP_LINES: Final = 10
 #: A top list reads a month of counts: it may take this part of one thread's time at most.
@@ -189,7 +189,7 @@ class LivePoller:
     async def _ask_services(self, now_s: float) -> None:
         if now_s < self._services_at_s:
             return
-        self._services_at_s = now_s + _PARTS_S
+        self._services_at_s = now_s + _SERVICES_S
         others = self._reads.settings.api_parts
         asked = await asyncio.gather(
             *(asyncio.to_thread(service_health.ask, name, str(url)) for name, url in others.items())

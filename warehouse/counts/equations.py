@@ -113,11 +113,11 @@ async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: i
     """Compare with the log: nothing counted that it does not have, nothing gone uncounted, a sample known."""
     ends = await log.ends(len(reached.positions))
     offsets = reached.next_offsets()
-    ahead = sum(offset > end for offset, (_, end) in zip(offsets, ends, strict=True))
+    past_end = sum(offset > end for offset, (_, end) in zip(offsets, ends, strict=True))
     gone = sum(offset < first for offset, (first, _) in zip(offsets, ends, strict=True))
     ids = set(await log.sample(offsets, records))
     return [
-        Equation("partitions counted past the end of their log", ahead, 0),
+        Equation("partitions counted past the end of their log", past_end, 0),
         Equation("partitions whose log was deleted before it was counted", gone, 0),
         Equation(
             "clicks of a sample of the log = those that the warehouse knows", len(ids), len(known(warehouse, ids))

@@ -84,13 +84,13 @@ def _behind(position: int | None, end: int) -> int:
 
 def lag_of(counted: Mapping[int, tuple[int, int]], ends: Mapping[int, tuple[int, int]], now_ms: int) -> Lag:
     """The lag that ``lag_counted.sql`` (position, its time) and ``lag_ends.sql`` (end, level at) state by partition."""
-    parts = []
+    partitions = []
     for number in sorted(counted.keys() | ends.keys()):
         position, record_at_ms = counted.get(number, (None, None))
         end, level_at_ms = ends.get(number, (None, None))
         # The database states 0 for what it does not know.
-        parts.append(partition_lag(number, position or None, record_at_ms or None, end, level_at_ms or None))
-    return Lag(now_ms, tuple(parts))
+        partitions.append(partition_lag(number, position or None, record_at_ms or None, end, level_at_ms or None))
+    return Lag(now_ms, tuple(partitions))
 
 
 def read_lag(warehouse: Warehouse, now_ms: int) -> Lag:

@@ -38,11 +38,11 @@ class Warehouse:
     """
 
     def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
-        parts = urlsplit(url)
-        if parts.scheme != "clickhouse" or not parts.hostname:
+        address = urlsplit(url)
+        if address.scheme != "clickhouse" or not address.hostname:
             raise ValueError(f"{masked(url)!r} is not clickhouse://user:password@host:port/database")
         self.url = url
-        self.database = parts.path.strip("/") or "default"
+        self.database = address.path.strip("/") or "default"
         self._timeout_s = timeout_s
         self._settings = dict(settings or {})
         self._local = threading.local()
@@ -143,13 +143,13 @@ class Warehouse:
             self._local.client = None
 
     def _connect(self) -> Client:
-        parts = urlsplit(self.url)
+        address = urlsplit(self.url)
         return PackingClient(
-            parts.hostname,
-            port=parts.port or 9000,
+            address.hostname,
+            port=address.port or 9000,
             database=self.database,
-            user=unquote(parts.username or "default"),
-            password=unquote(parts.password or ""),
+            user=unquote(address.username or "default"),
+            password=unquote(address.password or ""),
             connect_timeout=5,
             send_receive_timeout=self._timeout_s,
             sync_request_timeout=5,
@@ -217,11 +217,11 @@ def _as_driver_sends(traceparent: str) -> str:
 
 def masked(url: str) -> str:
     """The URL with its password starred, for messages and logs."""
-    parts = urlsplit(url)
-    if parts.password is None:
+    address = urlsplit(url)
+    if address.password is None:
         return url
-    host = f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
-    return urlunsplit(parts._replace(netloc=f"{parts.username}:***@{host}"))
+    host = f"{address.hostname}:{address.port}" if address.port else str(address.hostname)
+    return urlunsplit(address._replace(netloc=f"{address.username}:***@{host}"))
 
 
 @functools.cache

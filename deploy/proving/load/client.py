@@ -45,10 +45,10 @@ class _Connection(asyncio.Protocol):
     """One connection with at most one request under way. It connects again by itself until closed."""
 
     def __init__(self, pool: Pool, url: str) -> None:
-        parts = urlsplit(url)
+        address = urlsplit(url)
         self.url = url
         self._pool = pool
-        self._address = (parts.hostname or "127.0.0.1", parts.port or 80)
+        self._address = (address.hostname or "127.0.0.1", address.port or 80)
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._on_reply: OnReply | None = None

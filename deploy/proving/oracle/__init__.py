@@ -2,5 +2,5 @@
 
 Nothing in this package imports the system it judges (import-linter keeps it so): it reads the answers
 file, the topic and the tables by way of the drivers alone, and follows the written rules of
-ARCHITECTURE.md with plain dictionaries.
+docs/design/exactly-once.md with plain dictionaries.
 """

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 SKEW_MS: Final = 60_000
-AHEAD_MS: Final = 60_000
+CLOCKS_MAX_MS: Final = 60_000
 
 #: Month, member, thing.
 Key = tuple[int, str, str]
@@ -57,7 +57,7 @@ class When:
     def decide(self, click: Mapping[str, Any], stamp_ms: int) -> Decision:
         """Take the next click in."""
         month = month_of(stamp_ms)
-        near = {month, month_of(stamp_ms + AHEAD_MS), *([month_before(month)] if month > 197001 else [])}
+        near = {month, month_of(stamp_ms + CLOCKS_MAX_MS), *([month_before(month)] if month > 197001 else [])}
         member, thing, undo = click["member_id"], click["thing_id"], click["action"] == "undo"
         name = (member, thing, click["action"], click["click_id"])
         known = next(

@@ -79,11 +79,11 @@ class Recomputed:
         carried_in = sum(micro for _, micro in lots)
         pool = pledge - fee + carried_in
         rule = "unfunded" if pool == 0 else "split" if flattrs else self._rules["noclick"]
-        kept_lots = []
+        retained_lots = []
         if rule == "carry":
             born = [*lots, (self._month, pledge - fee)]
-            kept_lots = [lot for lot in born if lot[1] and self._age(lot[0]) < self._rules["noclick_expiry_months"]]
-        carried_out = sum(micro for _, micro in kept_lots)
+            retained_lots = [lot for lot in born if lot[1] and self._age(lot[0]) < self._rules["noclick_expiry_months"]]
+        carried_out = sum(micro for _, micro in retained_lots)
         charity = pool if rule == "charity" else pool - carried_out if rule == "carry" else 0
         retained = pool if rule == "keep" else 0
         shares = split(pool, flattrs, month=self._month, member_id=member)
@@ -102,7 +102,7 @@ class Recomputed:
             self.sums[name] += amount
         return (
             member, pledge, fee, carried_in, pool, counted, rule, charity, retained, carried_out,
-            [origin for origin, _ in kept_lots], [micro for _, micro in kept_lots], things,
+            [origin for origin, _ in retained_lots], [micro for _, micro in retained_lots], things,
             creators, [flattrs[c] for c in creators], [shares[c] for c in creators],
         )  # fmt: skip
 

@@ -188,8 +188,8 @@ def _key(line: Line) -> bytes:
 
 
 def _name(table: str, line: Line | None) -> str:
-    parts = () if line is None else line[:6] if table == "ledger" else line[:1]
-    return " ".join(str(part) for part in parts if part != "")
+    key = () if line is None else line[:6] if table == "ledger" else line[:1]
+    return " ".join(str(part) for part in key if part != "")
 
 
 def _plain(value: object) -> object:

@@ -15,7 +15,7 @@ from warehouse.storage.client import Warehouse, named
 
 
 class Stage(StrEnum):
-    """In this order. Each is idempotent; what a crash in it costs stands in ARCHITECTURE.md.
+    """In this order. Each is idempotent; what a crash in it costs stands in docs/design/payout.md.
 
     The gate leaves nothing behind and is asked again by every run; it is noted with ``compute``,
     whose recount is its last word.

@@ -114,9 +114,9 @@ def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
     )
 
 
-def name_of(*parts: str) -> str:
+def name_of(*fields: str) -> str:
     """An adjustment's id: what it says, hashed."""
-    return f"{parts[0]}-{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:24]}"
+    return f"{fields[0]}-{hashlib.sha256('|'.join(fields).encode()).hexdigest()[:24]}"
 
 
 def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
