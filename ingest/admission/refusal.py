@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -64,19 +65,6 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.BODIES_FULL: 503,
     Reason.CONNECTIONS_FULL: 503,
 }
-_TITLES: Final = {
-    400: "Bad request",
-    401: "Who are you?",
-    403: "Not yours to do",
-    405: "Method not allowed",
-    408: "Too slow",
-    413: "Too large",
-    415: "Unknown encoding",
-    422: "Not a click",
-    429: "Too many",
-    431: "Too large a head",
-    503: "Try again",
-}
 #: What a client should try again, unchanged, with the same click id.
 RETRYABLE: Final = frozenset(reason for reason, status in STATUS.items() if status in (408, 429, 503))
 _encoder = msgspec.json.Encoder()
@@ -104,7 +92,7 @@ def problem(refused: Sequence[Refusal]) -> tuple[int, bytes]:
     status = STATUS[first.reason]
     body = Problem(
         type=f"urn:flattr:reason:{first.reason}",
-        title=_TITLES[status],
+        title=HTTPStatus(status).phrase,
         status=status,
         reason=first.reason,
         detail=first.detail,

@@ -332,11 +332,11 @@ class Arena:
     def _add_service(self, service: str, name: str, warehouse_url: str) -> None:
         port = free_port()
         environment = self.environment(warehouse_url) | {f"FLATTR_{service.upper()}_PORT": str(port)}
-        service = Served(
+        started = Served(
             name, self.plan.command(service), folder=self.folder / name, port=port, environment=environment
         )
-        self.services[name] = service
-        service.launch()
+        self.services[name] = started
+        started.launch()
 
     def _make_topics(self) -> None:
         """The cluster may still be electing when its ports answer."""
