@@ -61,9 +61,13 @@ audit: install  ## known vulnerabilities of the locked dependencies; says so whe
 	  || { test ! -s .audit.json || { cat .audit.json .audit.log; exit 1; }; }
 	@test -s .audit.json || echo "audit: not done, the vulnerability service does not answer (.audit.log)"
 
+# A run of some of them: make bench BENCHES="ingest traces"
+BENCHES ?= streams ingest close reads hostile traces
+
 .PHONY: bench
-bench: install  ## the figures, as JSON under .bench/ (20 minutes; wants a quiet machine and `make kafka`)
-	@for name in streams ingest close reads; do $(BIN)/flattr bench $$name --json .bench/$$name.json || exit 1; done
+bench: install  ## the figures, into .bench/ and docs/figures.md (45 minutes; wants a quiet machine and `make kafka`)
+	@for name in $(BENCHES); do $(BIN)/flattr bench $$name --json .bench/$$name.json || exit 1; done
+	@$(BIN)/flattr bench report --readme README.md
 
 .PHONY: test-python
 test-python:  ## every test on Debian 13 and its Python 3.13, in a folder of its own (needs root and debootstrap)

@@ -83,10 +83,11 @@ def is_number(node: ast.expr) -> bool:
 
 #: Words of our own for what the field has a name for: cache, coalesce, batch, retry, poller, service.
 PRIVATE_WORDS = {"lean", "kept", "quick", "batched", "ahead", "warm", "together", "parts", "watched", "keeper"}
-#: Names of others, or of the wire: `time_ahead` is a reason code, the others are columns, metrics and settings.
+#: Names of others, or of the wire: `time_ahead` is a reason code, `active_parts` are ClickHouse's; the others are
+#: columns, metrics and settings.
 PUBLISHED = {
-    "AHEAD_MAX_MS", "TIME_AHEAD", "ahead_max_ms", "api_counters_kept_bytes", "api_parts", "kept_micro", "kept_mb_a_day",
-    "parts_folder", "read_ahead", "rejections_kept", "WatchedFile", "watched_file",
+    "AHEAD_MAX_MS", "TIME_AHEAD", "active_parts", "ahead_max_ms", "api_counters_kept_bytes", "api_parts", "kept_micro",
+    "kept_mb_a_day", "parts_folder", "read_ahead", "rejections_kept", "WatchedFile", "watched_file",
 }  # fmt: skip
 
 

@@ -1,13 +1,14 @@
-"""`flattr bench NAME`: the figures, as JSON. One benchmark a module of benchmarks/."""
+"""`flattr bench NAME`: the figures, as JSON; one benchmark a module of benchmarks/. `flattr bench report`: the page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec
 
 import typer
 
+_Options = ParamSpec("_Options")
 _Json = Annotated[Path | None, typer.Option("--json", help="write the figures to this file, too")]
 
 
@@ -22,6 +23,7 @@ def register(app: typer.Typer) -> None:
     bench.command("fuzz")(fuzz)
     bench.command("soak")(soak)
     bench.command("hostile")(hostile)
+    bench.command("report")(report)
     app.add_typer(bench, name="bench")
 
 
@@ -36,7 +38,7 @@ def ingest(
     """Clicks a second through one ingest worker, against a bare server and a naive one."""
     from benchmarks.ingest import run
 
-    _tell(run(round_s=round_s, rounds=rounds, soak_s=soak_s, connections=connections, broker=broker), json)
+    _measure(json, run, round_s=round_s, rounds=rounds, soak_s=soak_s, connections=connections, broker=broker)
 
 
 def reads(
@@ -48,7 +50,7 @@ def reads(
     """Reads a second and their latency over a full month, while writes go on."""
     from benchmarks.reads import run
 
-    _tell(run(flattrs=flattrs, seconds=seconds, subscribers=subscribers), json)
+    _measure(json, run, flattrs=flattrs, seconds=seconds, subscribers=subscribers)
 
 
 def streams(
@@ -63,8 +65,7 @@ def streams(
     """Clicks a second through one stream worker, against a bare loop and plain Faust; recovery; visibility."""
     from benchmarks.streams import run
 
-    figures = run(clicks=clicks, singles=singles, plain=plain, state=state, rounds=rounds, visible_s=visible_s)
-    _tell(figures, json)
+    _measure(json, run, clicks=clicks, singles=singles, plain=plain, state=state, rounds=rounds, visible_s=visible_s)
 
 
 def close(
@@ -76,7 +77,7 @@ def close(
     """The month's close against one plain GROUP BY over the same month."""
     from benchmarks.close import run
 
-    _tell(run(pairs), json)
+    _measure(json, run, pairs=pairs)
 
 
 def traces(
@@ -86,7 +87,7 @@ def traces(
     """What traces cost a request of the beacon: off, on and not drawn, drawn."""
     from benchmarks.traces import run
 
-    _tell(run(rounds=rounds), json)
+    _measure(json, run, rounds=rounds)
 
 
 def fuzz(
@@ -98,8 +99,7 @@ def fuzz(
     """Hostile requests at one ingest worker: no 5xx, a reason for each refusal, flat memory, nothing lost."""
     from benchmarks.fuzz import run
 
-    figures = run(inputs=inputs, seed=seed, broker=broker)
-    _tell(figures, json)
+    figures = _measure(json, run, inputs=inputs, seed=seed, broker=broker)
     wrong = [name for name in ("status_5xx", "without_reason", "unanswered") if figures[name]]
     if wrong or figures["accepted"] != figures["in_log"]:
         raise typer.Exit(1)
@@ -113,7 +113,7 @@ def soak(
     """The whole stack at half load: whether memory and lag stay flat, and everything adds up."""
     from benchmarks.soak import run
 
-    _tell(run(seconds=seconds, every_s=every_s, say=lambda line: typer.echo(line, err=True)), json)
+    _measure(json, run, seconds=seconds, every_s=every_s, say=lambda line: typer.echo(line, err=True))
 
 
 def hostile(
@@ -124,14 +124,48 @@ def hostile(
     """Each known attack from outside against the real processes, with honest traffic beside it."""
     from benchmarks.hostile import run
 
-    _tell(run(seconds=seconds, only=only, say=lambda line: typer.echo(line, err=True)), json)
+    _measure(json, run, seconds=seconds, only=only, say=lambda line: typer.echo(line, err=True))
 
 
-def _tell(figures: Mapping[str, Any], path: Path | None) -> None:
+def report(
+    source: Annotated[Path, typer.Option("--from", help="the folder with the JSON of one run")] = Path(".bench"),
+    to: Annotated[Path, typer.Option(help="the page to write")] = Path("docs/figures.md"),
+    readme: Annotated[Path | None, typer.Option(help="write the short table into this document, too")] = None,
+) -> None:
+    """Write the page of figures: machine, date, commit, and of each figure its goal and whether it is met."""
     import json
 
+    from benchmarks.goals import BENCHES
+    from benchmarks.report import marks, page, with_headlines
+    from deploy.errors import CommandFailed
+
+    files = [source / f"{bench.name}.json" for bench in BENCHES]
+    try:
+        runs = {file.stem: json.loads(file.read_text()) for file in files if file.exists()}
+        if not runs:
+            raise CommandFailed(f"{source} holds the JSON of no benchmark: run `make bench`")
+        to.write_text(page(runs))
+        if readme is not None:
+            readme.write_text(with_headlines(readme.read_text(), runs))
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"no page of figures: {error}") from error
+    judged = marks(runs)
+    typer.echo(f"{to}   {judged.count('yes')} goals met, {judged.count('**no**')} missed")
+
+
+def _measure(
+    path: Path | None, run: Callable[_Options, dict[str, Any]], *args: _Options.args, **options: _Options.kwargs
+) -> dict[str, Any]:
+    """Run a benchmark and print its JSON, with where and of what it was measured."""
+    import json
+
+    from benchmarks.provenance import provenance
+
+    begun = provenance()
+    figures = {**run(*args, **options), **begun}
     text = json.dumps(figures, indent=2)
     typer.echo(text)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
+    return figures

@@ -32,18 +32,21 @@ def chaos(
 
     from rich.console import Console
 
+    from benchmarks.provenance import provenance
     from deploy.errors import CommandFailed
     from deploy.proving.chaos.run import ChaosPlan, run_chaos
 
     console = Console(stderr=True, highlight=False)
     if data is not None and data.exists() and any(data.iterdir()):
         raise CommandFailed(f"{data} is not empty: a run starts from nothing, name another folder")
+    begun = provenance()
     with tempfile.TemporaryDirectory(prefix="flattr-chaos-") as scratch:
         plan = ChaosPlan(data or Path(scratch), faults=faults, seed=seed, brokers=brokers, rate=rate)
         began = time.monotonic()
         result = run_chaos(plan, lambda line: console.print(f"[dim]{time.monotonic() - began:6.1f}  {line}[/dim]"))
-    report = result.report()
+    report = {**result.report(), **begun}
     if json_file:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
         json_file.write_text(json.dumps(report, indent=2) + "\n")
     for name in _SHOWN:
         typer.echo(f"{name:<15} {report[name]}")
