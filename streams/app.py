@@ -32,7 +32,8 @@ from streams.operating.health import Health
 from streams.operating.lag import Lag
 from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
-from streams.pipeline import Pipeline, patiently
+from streams.pipeline import Pipeline
+from streams.retry import patiently
 from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
 from streams.source.faust_consumer import ChunkTransport

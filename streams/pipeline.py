@@ -32,16 +32,15 @@ from streams.operating.metrics import Metrics
 from streams.operating.tracing import BatchTrace, batch_trace
 from streams.precompile import precompile
 from streams.recovery import Recovery, load_partition
+from streams.retry import patiently
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
 from streams.source.chunk import Chunk, LogRecord
 from streams.state.memory import UNBOUNDED, Memory
 from streams.state.partition import MonthState, PartitionState
 from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseUnavailable
 
 _log = structlog.get_logger()
-_PATIENCE_S = 60
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -367,17 +366,3 @@ def _within(tp: TP, offset: int, start: int, end: int) -> int:
 
 async def _in_thread(thread: ThreadPoolExecutor, call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
     return await asyncio.get_running_loop().run_in_executor(thread, functools.partial(call, *arguments, **named))
-
-
-def patiently(call: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
-    """Try again while the warehouse is away, for a bounded time."""
-    deadline = time.monotonic() + _PATIENCE_S
-    pause_s = 0.1
-    while True:
-        try:
-            return call(*arguments, **named)
-        except WarehouseUnavailable as error:
-            if time.monotonic() > deadline:
-                raise StreamStopped(f"no warehouse for {_PATIENCE_S} s: {error}") from error
-            time.sleep(pause_s)
-            pause_s = min(2 * pause_s, 5)

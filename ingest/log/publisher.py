@@ -33,10 +33,11 @@ from ingest.log.producer import BrokerUnavailable, Producer, RecordHeaders, Stam
 from ingest.log.spool import Record
 from ingest.log.spooler import Spooler, blocks_of
 from ingest.metrics import Metrics
+from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import Clock
 from ingest.settings import IngestSettings
 
-_RECONNECT_MIN_S: Final = 0.1
+_RECONNECT_FIRST_S: Final = 0.1
 _RECONNECT_MAX_S: Final = 2.0
 #: Before the next block is tried with a clock that the broker does not take: people set clocks, in no hurry.
 _CLOCK_RETRY_S: Final = 1.0
@@ -163,7 +164,7 @@ class Publisher:
         aiokafka itself would retry an old block for ever, and could land it after its month was closed; and a
         producer stuck at a sequence number never recovers (its issue 1017).
         """
-        pause_s = _RECONNECT_MIN_S
+        failures = 0
         while True:
             await self._broken.wait()
             await self._give_up()
@@ -172,11 +173,12 @@ class Publisher:
             try:
                 await self._connect()
             except (BrokerUnavailable, TopicMissing) as error:
-                _log.warning("no producer yet", reason=str(error), next_try_s=pause_s)
+                pause_s = backoff_s(failures, first_s=_RECONNECT_FIRST_S, max_s=_RECONNECT_MAX_S)
+                failures += 1
+                _log.warning("no producer yet", reason=str(error), next_try_s=round(pause_s, 3))
                 await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _RECONNECT_MAX_S)
             else:
-                pause_s = _RECONNECT_MIN_S
+                failures = 0
                 _log.info("the broker is back")
 
     async def _give_up(self) -> None:

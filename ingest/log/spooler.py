@@ -17,9 +17,11 @@ from ingest.log.lane import BLOCK_MAX_BYTES, Placed, RequestClicks
 from ingest.log.producer import BrokerUnavailable
 from ingest.log.spool import Record, SpoolFull, open_slots
 from ingest.metrics import Metrics
+from ingest.runtime.backoff import backoff_s
 from ingest.settings import IngestSettings
 
-_READ_RETRY_S: Final = 1.0
+_RETRY_FIRST_S: Final = 0.1
+_RETRY_MAX_S: Final = 2.0
 #: Sends one block of a member hash's partition; raises ``BrokerUnavailable``.
 SendBlocks = Callable[[list[Record]], Awaitable[None]]
 
@@ -115,6 +117,7 @@ class Spooler:
 
     async def replay(self, send: SendBlocks, connected: asyncio.Event) -> None:
         """Take what is in the spool to the broker whenever it is there, for ever."""
+        failures = 0
         while True:
             await self._filled.wait()
             await connected.wait()
@@ -123,10 +126,9 @@ class Spooler:
             try:
                 records = await asyncio.to_thread(oldest.read)
             except OSError as error:
-                _log.error(
-                    "the spool cannot be read; it is tried again", reason=error.strerror, next_try_s=_READ_RETRY_S
-                )
-                await asyncio.sleep(_READ_RETRY_S)
+                _log.error("the spool cannot be read; it is tried again", reason=error.strerror)
+                await asyncio.sleep(backoff_s(failures, first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S))
+                failures += 1
                 continue
             rest = oldest.unread_bytes or any(not slot.empty for slot in slots if slot is not oldest)
             self._finishing = self.idle.is_set() and not rest
@@ -136,8 +138,10 @@ class Spooler:
                 self._finishing = False
                 self._interrupted()
                 # `connected` is cleared by whoever noticed; until then, do not spin.
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(backoff_s(failures, first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S))
+                failures += 1
                 continue
+            failures = 0
             await asyncio.to_thread(oldest.release)
             self._metrics.replayed += sum(record.clicks for record in records)
             self._note()

@@ -11,21 +11,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-
-import structlog
 
 from streams.errors import StreamStopped
 from streams.operating.tracing import BatchTrace, Insert
+from streams.retry import patiently
 from streams.sink.flush_rows import STEPS, Rows
 from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
+from warehouse.storage.errors import WarehouseRefused
 from warehouse.storage.native_columns import Column
-
-_log = structlog.get_logger()
-_BACKOFF_FIRST_S = 0.1
-_BACKOFF_MAX_S = 5.0
 
 
 class Writer:
@@ -53,18 +47,7 @@ class Writer:
             self._after_step(step)
 
     def _insert(self, insert: Insert, table: str, block: dict[str, Column]) -> None:
-        deadline = time.monotonic() + self._patience_s
-        pause_s = _BACKOFF_FIRST_S
-        while True:
-            try:
-                insert(table, block)
-            except WarehouseRefused as error:
-                raise StreamStopped(f"the warehouse refuses rows of {table}: {error}") from error
-            except WarehouseUnavailable as error:
-                if time.monotonic() > deadline:
-                    raise StreamStopped(f"no warehouse for {self._patience_s:.0f} s: {error}") from error
-                _log.warning("warehouse unavailable", table=table, retry_in_s=pause_s, error=str(error))
-                time.sleep(pause_s)
-                pause_s = min(2 * pause_s, _BACKOFF_MAX_S)
-            else:
-                return
+        try:
+            patiently(insert, table, block, patience_s=self._patience_s)
+        except WarehouseRefused as error:
+            raise StreamStopped(f"the warehouse refuses rows of {table}: {error}") from error

@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
-_RECONNECT_MIN_S: Final = 0.05
+from ingest.runtime.backoff import backoff_s
+
+_RECONNECT_FIRST_S: Final = 0.05
 _RECONNECT_MAX_S: Final = 1.0
 
 
@@ -58,14 +60,14 @@ class _Connection(asyncio.Protocol):
     async def connect(self) -> None:
         """Try until it works, ever more slowly."""
         loop = asyncio.get_running_loop()
-        pause_s = _RECONNECT_MIN_S
+        failures = 0
         while not self._closed:
             try:
                 async with asyncio.timeout(self._pool.timeout_s):
                     await loop.create_connection(lambda: self, *self._address)
             except (OSError, TimeoutError):
-                await asyncio.sleep(pause_s)
-                pause_s = min(pause_s * 2, _RECONNECT_MAX_S)
+                await asyncio.sleep(backoff_s(failures, first_s=_RECONNECT_FIRST_S, max_s=_RECONNECT_MAX_S))
+                failures += 1
             else:
                 return
 

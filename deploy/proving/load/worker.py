@@ -25,6 +25,7 @@ from deploy.proving.load.client import Pool, Reply, post
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.traffic import Request, requests
 from ingest.admission.tokens import issue
+from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
 
 REPORT_EVERY_S: Final = 0.25
@@ -171,8 +172,8 @@ class Worker:
         again = reply.status in _RETRY_STATUSES or any(one.reason in _RETRY_REASONS for one in body.refused)
         if again:
             self.report.retries += 1
-            backoff_s = min(_BACKOFF_MAX_S, 0.05 * 2.0 ** min(job.attempt, 10)) * self._chance.uniform(0.5, 1)
-            asyncio.get_running_loop().call_later(reply.retry_after_s or backoff_s, self._send, job)
+            pause_s = backoff_s(job.attempt, first_s=0.05, max_s=_BACKOFF_MAX_S, chance=self._chance)
+            asyncio.get_running_loop().call_later(reply.retry_after_s or pause_s, self._send, job)
             return
         self.report.answered += 1
         self.report.clicks_accepted += len(body.receipts)

@@ -30,7 +30,7 @@
     clearTimeout(timer);
     if (sending) return;
     sending = true;
-    let again = 0;
+    let ms = 0;
     for (const [key, click] of waiting()) {
       const { body } = click;
       if (body.clicked_at > 1e12 && sentAt(body) - body.clicked_at > KEEP_MS) { delete store[key]; continue; }
@@ -39,19 +39,19 @@
           method: "POST", body: packed(click), keepalive: true, credentials: click.cookie ? "include" : "omit",
         });
         if ([408, 429].includes(answer.status) || answer.status > 499) {
-          again = 1e3 * answer.headers.get("retry-after") || pauseMs;
+          ms = 1e3 * answer.headers.get("retry-after") || pauseMs;
           break;
         }
         delete store[key];
         pauseMs = 1e3;
         const detail = { ...body, ...await answer.json().catch(() => ({})) };
         document.dispatchEvent(new CustomEvent(answer.ok ? "flattr-kept" : "flattr-refused", { detail }));
-      } catch { again = pauseMs; break; }
+      } catch { ms = pauseMs; break; }
     }
     sending = false;
-    if (again) {
+    if (ms) {
       pauseMs = Math.min(pauseMs * 2, 6e4);
-      timer = setTimeout(send, again);
+      timer = setTimeout(send, ms * (1 + Math.random()));
     } else if (waiting().length) send();
   }
   addEventListener("online", () => { pauseMs = 1e3; send(); });
