@@ -271,7 +271,7 @@ _CHAOS: Final = Bench(
         ),
         *_FAULTS,
     ),
-    {"faults": 200},
+    {"faults": 200, "brokers": 1},
 )
 
 _CHAOS_3: Final = Bench(

@@ -49,12 +49,14 @@ def page(runs: Runs) -> str:
 
 
 def headlines(runs: Runs) -> str:
-    """The README's table: the measured ones of the figures that have a headline."""
+    """The README's table. A line promises the size of its goal: a smaller run, or one of another day, has none."""
+    strangers = _strangers(runs)
     rows = [
         f"| {figure.headline} | {_shown(figure, runs[bench.name][figure.key])} | `{bench.command}` |"
         for bench in BENCHES
+        if bench.name in runs and bench.name not in strangers and not _lacks(bench, runs[bench.name])
         for figure in bench.figures
-        if figure.headline and figure.key in runs.get(bench.name, {})
+        if figure.headline and figure.key in runs[bench.name]
     ]
     return "\n".join(["| figure | value | printed by |", "|---|---|---|", *rows, ""])
 

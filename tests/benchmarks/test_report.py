@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.goals import BENCHES, Bench, Figure, at_least, at_most, equal
+from benchmarks.provenance import provenance
 from benchmarks.report import BEGIN, END, HEADLINES_MAX, headlines, mark, page, with_headlines
 from deploy.cli.main import app
 from deploy.errors import CommandFailed
@@ -114,6 +115,14 @@ def test_table_of_the_readme_is_that_of_the_page() -> None:
         with_headlines("no marks", runs)
 
 
+def test_table_of_the_readme_shows_no_smaller_run_and_none_of_another_day() -> None:
+    older = stamped(at="2026-11-20T12:00:00+00:00", broker="kafka", state_flattrs=10_000_000, clicks_per_s=1)
+    table = headlines(
+        {"close": close(pairs=5_000_000), "streams": older, "chaos": stamped(faults=20, brokers=1, lost=0)}
+    )
+    assert table == "| figure | value | printed by |\n|---|---|---|\n"
+
+
 def test_few_figures_are_for_the_readme() -> None:
     assert 0 < sum(bool(figure.headline) for bench in BENCHES for figure in bench.figures) <= HEADLINES_MAX
 
@@ -155,6 +164,14 @@ def test_json_of_a_benchmark_says_where_and_of_what_it_was_measured(tmp_path: Pa
     )
     assert written.exit_code == 0, written.output
     assert (tmp_path / "page.md").read_text() == page({"traces": figures})
+
+
+def test_copy_without_history_says_that_it_does_not_know_its_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.provenance.ROOT", tmp_path)
+    assert {provenance()[name] for name in ("commit", "clean")} == {None}
+    assert "| commit | not recorded |" in page({"traces": {**provenance(), "off_us": 9}})
 
 
 def test_report_of_nothing_is_refused(tmp_path: Path) -> None:
