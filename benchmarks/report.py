@@ -71,19 +71,23 @@ def with_headlines(text: str, runs: Runs) -> str:
 
 
 def mark(bench: Bench, figure: Figure, run: Mapping[str, Any]) -> Mark:
-    """What to say of one figure. A goal is judged only when the run was as large as the goal wants it."""
+    """What to say of one figure.
+
+    A smaller run than the goal is for meets nothing; but a click that it lost, say, it has lost: it can miss a goal
+    that asks for equality.
+    """
     if figure.key not in run:
         return "not measured"
     if figure.goal is None:
         return "no goal"
-    if _lacks(bench, run):
-        return "not judged"
     bound = run.get(figure.goal.bound) if isinstance(figure.goal.bound, str) else figure.goal.bound
     if bound is None:
         return "not judged"
     measured = _number(run[figure.key])
-    met = {"≥": measured >= bound, "≤": measured <= bound, "=": measured == bound}
-    return "yes" if met[figure.goal.direction] else "**no**"
+    met = {"≥": measured >= bound, "≤": measured <= bound, "=": measured == bound}[figure.goal.direction]
+    if _lacks(bench, run) and (met or figure.goal.direction != "="):
+        return "not judged"
+    return "yes" if met else "**no**"
 
 
 def marks(runs: Runs) -> list[Mark]:
@@ -96,7 +100,7 @@ def _lacks(bench: Bench, run: Mapping[str, Any]) -> list[str]:
     return [
         f"{key} {_text(needed)}"
         for key, needed in bench.needs.items()
-        if (run.get(key) != needed if isinstance(needed, str) else run.get(key, 0) < needed)
+        if (run.get(key) != needed if isinstance(needed, str) else _number(run.get(key, 0)) < needed)
     ]
 
 
@@ -160,7 +164,7 @@ def _summary(runs: Runs) -> str:
     of = marks(runs)
     text = f"Of the goals {of.count('yes')} are met and {of.count('**no**')} missed."
     if "not judged" in of:
-        text += f" {of.count('not judged')} are not judged, for the run was smaller than they want it."
+        text += f" {of.count('not judged')} are not judged, for the run was smaller than they want."
     return text + "\n"
 
 
@@ -181,7 +185,7 @@ def _section(bench: Bench, run: Mapping[str, Any], stranger: str) -> str:
     if stranger:
         text += f"**Not of this run:** {stranger}.\n"
     if lacks := _lacks(bench, run):
-        text += f"**Not judged:** the goals are for {', '.join(lacks)}.\n"
+        text += f"**Smaller than the goals are for:** they want {', '.join(lacks)}.\n"
     rows = (
         [f"`{figure.key}`", _measured(figure, run), _goal(figure), mark(bench, figure, run), figure.meaning]
         for figure in bench.figures
@@ -214,11 +218,11 @@ def _shown(figure: Figure, value: Any) -> str:  # noqa: ANN401 - whatever JSON h
 
 
 def _text(value: Any) -> str:  # noqa: ANN401 - whatever JSON holds
-    """As a person reads it: thousands divided, yes and no, of a list how many."""
+    """As a person reads it: thousands divided, yes and no, of several how many."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     return value if isinstance(value, str) else f"{_number(value):,}"
 
 
 def _number(value: Any) -> float:  # noqa: ANN401 - whatever JSON holds
-    return len(value) if isinstance(value, list) else value
+    return len(value) if isinstance(value, list | dict) else value

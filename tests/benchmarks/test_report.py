@@ -12,6 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmarks.goals import BENCHES, Bench, Figure, at_least, at_most, equal
+from benchmarks.hostile import attacks
 from benchmarks.provenance import provenance
 from benchmarks.report import BEGIN, END, HEADLINES_MAX, headlines, mark, page, with_headlines
 from deploy.cli.main import app
@@ -65,8 +66,18 @@ def test_goal_says_which_way_is_better(goal: Any, measured: Any, said: str) -> N
 def test_run_smaller_than_the_goal_wants_is_not_judged() -> None:
     text = page({"close": close(pairs=5_000_000)})
     assert row(text, "ratio_to_scan")[3] == "not judged"
-    assert "**Not judged:** the goals are for pairs 10,000,000." in text
-    assert "**Not judged:** the goals are for broker kafka" in page({"ingest": stamped(broker="embedded", p99_ms=1)})
+    assert "**Smaller than the goals are for:** they want pairs 10,000,000." in text
+    assert "they want broker kafka." in page({"ingest": stamped(broker="embedded", p99_ms=1)})
+
+
+def test_smaller_run_that_loses_something_has_missed_the_goal() -> None:
+    assert row(page({"close": close(pairs=1000, balanced=False)}), "balanced")[3] == "**no**"
+    assert row(page({"close": close(pairs=1000, balanced=True)}), "balanced")[3] == "not judged"
+
+
+def test_goals_under_attack_are_for_all_attacks() -> None:
+    (hostile,) = [bench for bench in BENCHES if bench.name == "hostile"]
+    assert hostile.needs["attacks"] == len(attacks())
 
 
 def test_absent_benchmarks_and_figures_are_said_to_be_absent() -> None:
@@ -100,8 +111,8 @@ def test_files_of_another_day_commit_or_machine_are_named() -> None:
 
 
 def test_worst_of_several_attacks_is_named() -> None:
-    attacks = {"trailers": {"honest_p99_ratio": 1.5}, "rubbish": {"honest_p99_ratio": 4.0}}
-    text = page({"hostile": stamped(seconds=10.0, honest_p99_ratio=4.0, attacks=attacks)})
+    each = {"trailers": {"honest_p99_ratio": 1.5}, "rubbish": {"honest_p99_ratio": 4.0}}
+    text = page({"hostile": stamped(seconds=10.0, honest_p99_ratio=4.0, attacks=each)})
     assert row(text, "honest_p99_ratio")[1] == "4.0 times (rubbish)"
 
 
