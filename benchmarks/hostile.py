@@ -33,8 +33,9 @@ from typing import Any, Final, Self
 import uvloop
 
 from benchmarks import hostile_attacks, hostile_reads
-from benchmarks.http_load import Outcome, drive, post
+from benchmarks.drive import CLICKS_URL, Outcome, drive
 from benchmarks.ingest import _memory_mb
+from deploy.proving.load.client import post
 from deploy.stack.embedded import HOST, KAFKA_HOME, ROOT, ApacheKafka, ServiceProcess
 from deploy.stack.supervisor import Service, Stack, StackPlan
 from ingest.admission.tokens import issue
@@ -74,7 +75,7 @@ class Attack:
 
 async def _rubbish(port: int, seconds: float) -> None:
     """Large bodies without a token, each with another reason to be kept."""
-    requests = [post("/v1/clicks", os.urandom(RUBBISH_BYTES // 2).hex().encode(), {}) for _ in range(200)]
+    requests = [post(CLICKS_URL, os.urandom(RUBBISH_BYTES // 2).hex().encode(), {}) for _ in range(200)]
     await drive(port, requests, seconds=seconds, connections=CONNECTIONS, rate=RUBBISH_PER_S)
 
 
@@ -163,7 +164,7 @@ class _Honest:
             "thing": f"https://honest.example/{click_id.int % THINGS}/{click_id}", "clicked_at": system_clock(),
         }  # fmt: skip
         headers = {"authorization": f"Bearer {token}", "content-type": "application/json"}
-        return post("/v1/clicks", json.dumps(body).encode(), headers)
+        return post(CLICKS_URL, json.dumps(body).encode(), headers)
 
     @staticmethod
     def _counter(number: int) -> bytes:

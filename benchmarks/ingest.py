@@ -24,7 +24,8 @@ from typing import Any
 
 import uvloop
 
-from benchmarks.http_load import Outcome, drive, post
+from benchmarks.drive import CLICKS_URL, Outcome, drive
+from deploy.proving.load.client import post
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, ServiceProcess, free_port, kafka_missing
 from ingest.admission.tokens import issue, keygen
@@ -164,15 +165,13 @@ def _cpu_s(part: ServiceProcess) -> float:
 
 
 def _single_requests(keys: Path) -> list[bytes]:
-    return [
-        post("/v1/clicks", json.dumps(_click(number)).encode(), _headers(keys, number)) for number in range(REQUESTS)
-    ]
+    return [post(CLICKS_URL, json.dumps(_click(number)).encode(), _headers(keys, number)) for number in range(REQUESTS)]
 
 
 def _batch_requests(keys: Path) -> list[bytes]:
     return [
         post(
-            "/v1/clicks",
+            CLICKS_URL,
             json.dumps([_click(number, thing) for thing in range(BATCH_CLICKS)]).encode(),
             _headers(keys, number),
         )

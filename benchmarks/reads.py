@@ -27,7 +27,7 @@ import uvloop
 from hdrh.histogram import HdrHistogram
 
 from benchmarks import reads_month
-from benchmarks.http_load import Outcome, drive
+from benchmarks.drive import Outcome, drive
 from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, LISTENED, MEMBERS, THINGS
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess, free_port
 from ingest.contract.month import month_of

@@ -8,7 +8,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from deploy.proving.sender import Answers
+from deploy.demo.send import Answers
 from ingest.contract.month import month_text
 from warehouse.counts.rankings import CreatorRank
 from warehouse.payout.close.gate import Tallies

@@ -22,8 +22,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.demo import report
+from deploy.demo.send import Answers, send
 from deploy.errors import CommandFailed
-from deploy.proving.sender import Answers, send
 from deploy.proving.traffic import Request, Traffic, member_name, requests, requests_from
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text

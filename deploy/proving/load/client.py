@@ -1,14 +1,15 @@
-"""A raw HTTP/1.1 client: asyncio protocols, kept-alive connections, requests as bytes.
+"""A raw HTTP/1.1 client for loads, benchmarks and the demo.
 
-Costs little enough that one core offers several thousand requests a second and still keeps its due
-times. One request at a time per connection, as a page's beacon does.
+Asyncio protocols, kept-alive connections, requests as bytes: it costs little enough that one core offers several
+thousand requests a second and still keeps its due times. One request at a time per connection, as a page's beacon does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
@@ -17,6 +18,10 @@ from ingest.runtime.backoff import backoff_s
 
 _RECONNECT_FIRST_S: Final = 0.05
 _RECONNECT_MAX_S: Final = 1.0
+#: Answers after which a request is sent again, as it was. 0: there was none.
+RETRY_STATUSES: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
+#: How often the pool looks for requests that had no answer in time.
+_LOOK_EVERY_S: Final = 0.25
 
 
 @dataclass(slots=True)
@@ -34,13 +39,12 @@ OnReply = Callable[[Reply], None]
 MakeRequest = Callable[[str], bytes | None]
 
 
-def post(url: str, body: bytes, content_type: str, token: str) -> bytes:
-    """The bytes of one POST of clicks."""
-    head = (
-        f"POST {urlsplit(url).path} HTTP/1.1\r\nhost: {urlsplit(url).netloc}\r\ncontent-type: {content_type}\r\n"
-        f"authorization: Bearer {token}\r\ncontent-length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
+    """The bytes of one POST."""
+    address = urlsplit(url)
+    lines = [f"POST {address.path} HTTP/1.1", f"host: {address.netloc}", f"content-length: {len(body)}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 class _Connection(asyncio.Protocol):
@@ -54,7 +58,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._received = b""
         self._on_reply: OnReply | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._sent_at = 0.0
         self._closed = False
 
     async def connect(self) -> None:
@@ -64,7 +68,7 @@ class _Connection(asyncio.Protocol):
         while not self._closed:
             try:
                 async with asyncio.timeout(self._pool.timeout_s):
-                    await loop.create_connection(lambda: self, *self._address)
+                    await loop.create_connection(lambda: self, *self._address, local_addr=self._pool.local_address)
             except (OSError, TimeoutError):
                 await asyncio.sleep(backoff_s(failures, first_s=_RECONNECT_FIRST_S, max_s=_RECONNECT_MAX_S))
                 failures += 1
@@ -81,7 +85,7 @@ class _Connection(asyncio.Protocol):
         if self._transport is None or self._transport.is_closing():
             return False
         self._on_reply = on_reply
-        self._timer = asyncio.get_running_loop().call_later(self._pool.timeout_s, self._time_out)
+        self._sent_at = time.monotonic()
         self._transport.write(request)
         return True
 
@@ -113,16 +117,15 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _time_out(self) -> None:
-        self._finish(Reply(0, error="no answer in time"))
-        if self._transport is not None:
-            self._transport.abort()
+    def end_if_sent_before(self, at_s: float) -> None:
+        """Give up on an answer to a request that was sent before this monotonic time."""
+        if self._on_reply is not None and self._sent_at < at_s:
+            self._finish(Reply(0, error="no answer in time"))
+            if self._transport is not None:
+                self._transport.abort()
 
     def _finish(self, reply: Reply) -> None:
         on_reply, self._on_reply = self._on_reply, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         if on_reply is not None:
             on_reply(reply)
 
@@ -130,23 +133,44 @@ class _Connection(asyncio.Protocol):
 class Pool:
     """Connections to one or more servers, and what waits for the first that is free."""
 
-    def __init__(self, urls: Sequence[str], connections: int, timeout_s: float) -> None:
+    def __init__(self, urls: Sequence[str], connections: int, timeout_s: float, *, source: str | None = None) -> None:
+        """``source`` is the local address to connect from."""
         self.timeout_s = timeout_s
+        self.local_address = (source, 0) if source else None
         self.waiting: deque[tuple[MakeRequest, OnReply]] = deque()
         self._free: deque[_Connection] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._looking: asyncio.Task[None] | None = None
         self._connections = [_Connection(self, urls[number % len(urls)]) for number in range(connections)]
 
     def open(self) -> None:
         """Begin to connect; requests may be handed over at once."""
         for connection in self._connections:
             self.reconnect(connection)
+        self._looking = asyncio.get_running_loop().create_task(self._look_for_late_answers())
+
+    async def wait_open(self) -> None:
+        """Wait until every connection stands."""
+        await asyncio.gather(*self._tasks)
 
     def send(self, make: MakeRequest, on_reply: OnReply) -> None:
         """Send when a connection is free. ``make`` is called then, with the address; None withdraws the request."""
         self.waiting.append((make, on_reply))
         if self._free:
             self.free(self._free.popleft())
+
+    async def request(self, make: MakeRequest) -> Reply:
+        """The same as ``send``, for one who can wait. Status 0 as well when no connection is free in time."""
+        answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self.send(
+            lambda url: None if answer.done() else make(url),
+            lambda reply: None if answer.done() else answer.set_result(reply),
+        )
+        try:
+            async with asyncio.timeout(2 * self.timeout_s):
+                return await answer
+        except TimeoutError:
+            return Reply(0, error="no connection in time")
 
     def free(self, connection: _Connection) -> None:
         """Give a free connection its next request."""
@@ -172,15 +196,24 @@ class Pool:
         """Abort what is open."""
         for connection in self._connections:
             connection.close()
-        for task in self._tasks:
-            task.cancel()
+        for task in (self._looking, *self._tasks):
+            if task is not None:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.sleep(0)
 
+    async def _look_for_late_answers(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY_S, self.timeout_s / 4))
+            for connection in self._connections:
+                connection.end_if_sent_before(time.monotonic() - self.timeout_s)
+
 
 def _number(head: bytes, name: bytes) -> int | None:
+    """The value of a header; ``name`` is in small letters, as all of ``head`` is, and ends with its colon."""
     at = head.find(name)
     if at < 0:
         return None
-    text = head[at + len(name) :].split(b"\r\n", 1)[0].strip()
+    end = head.find(b"\r\n", at)
+    text = head[at + len(name) : end if end >= 0 else None].strip()
     return int(text) if text.isdigit() else None

@@ -21,7 +21,7 @@ import uvloop
 from hdrh.histogram import HdrHistogram
 
 from deploy.proving.load.answers import AnswersFile, Attempt
-from deploy.proving.load.client import Pool, Reply, post
+from deploy.proving.load.client import RETRY_STATUSES, Pool, Reply, post
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.traffic import Request, requests
 from ingest.admission.tokens import issue
@@ -31,7 +31,6 @@ from ingest.runtime.clock import clock_from
 REPORT_EVERY_S: Final = 0.25
 #: A minute in microseconds, to three digits.
 HISTOGRAM: Final = (1, 60_000_000, 3)
-_RETRY_STATUSES: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
 #: Refusals of single items that are the system's fault: the page sends the request again.
 _RETRY_REASONS: Final = frozenset({"broker_unavailable", "queue_full", "draining", "bodies_full", "connections_full"})
 _BACKOFF_MAX_S: Final = 2.0
@@ -161,7 +160,8 @@ class Worker:
         job.attempt += 1
         request = job.request
         job.body = request.sent(self._clock())
-        return post(url, job.body, request.content_type, self._token(request.member_id))
+        token = self._token(request.member_id)
+        return post(url, job.body, {"content-type": request.content_type, "authorization": f"Bearer {token}"})
 
     def _replied(self, job: _Job, reply: Reply) -> None:
         now = time.perf_counter()
@@ -169,7 +169,7 @@ class Worker:
         self._attempt_us.record_value(_microseconds(now - job.sent))
         body = self._body.decode(reply.body) if reply.status == 202 else _Body()
         self._write(job, reply, now)
-        again = reply.status in _RETRY_STATUSES or any(one.reason in _RETRY_REASONS for one in body.refused)
+        again = reply.status in RETRY_STATUSES or any(one.reason in _RETRY_REASONS for one in body.refused)
         if again:
             self.report.retries += 1
             pause_s = backoff_s(job.attempt, first_s=0.05, max_s=_BACKOFF_MAX_S, chance=self._chance)

@@ -12,15 +12,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import aiohttp
+import msgspec
 
+from deploy.proving.load.client import RETRY_STATUSES, Pool, post
 from deploy.proving.traffic import Request
+from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import system_clock
 
 CONNECTIONS: Final = 32
 TRIES_MAX: Final = 30
-#: What a client waits for when the answer names no time.
-RETRY_AFTER_S: Final = 0.5
+_TIMEOUT_S: Final = 10.0
 
 
 class SendFailed(RuntimeError):
@@ -55,35 +56,32 @@ async def send(
     """Send all requests to ``url`` over CONNECTIONS connections. Raises ``SendFailed``."""
     answers = Answers()
     todo = iter(requests)
+    pool = Pool([url], CONNECTIONS, _TIMEOUT_S)
 
-    async def worker(session: aiohttp.ClientSession) -> None:
+    async def one_after_the_other() -> None:
         for request in todo:
-            answers.add(request, await _send_one(session, url, request, token_of(request.member_id), answers))
+            answers.add(request, await _send_one(pool, request, token_of(request.member_id), answers))
             on_answer(answers)
 
-    timeout = aiohttp.ClientTimeout(total=30)
-    async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as group:
-        for _ in range(CONNECTIONS):
-            group.create_task(worker(session))
+    pool.open()
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONNECTIONS):
+                group.create_task(one_after_the_other())
+    finally:
+        await pool.close()
     answers.refused = +answers.refused
     return answers
 
 
-async def _send_one(
-    session: aiohttp.ClientSession, url: str, request: Request, token: str, answers: Answers
-) -> dict[str, Any]:
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": request.content_type}
-    problem = ""
-    for _ in range(TRIES_MAX):
-        try:
-            async with session.post(url, data=request.sent(system_clock()), headers=headers) as answer:
-                if answer.status not in (429, 500, 502, 503, 504):
-                    body: dict[str, Any] = await answer.json(content_type=None)
-                    return body
-                problem = f"{answer.status} {(await answer.text())[:200]}"
-                wait_s = float(answer.headers.get("Retry-After", RETRY_AFTER_S))
-        except (aiohttp.ClientError, TimeoutError) as error:
-            problem, wait_s = repr(error), RETRY_AFTER_S
+async def _send_one(pool: Pool, request: Request, token: str, answers: Answers) -> dict[str, Any]:
+    headers = {"authorization": f"Bearer {token}", "content-type": request.content_type}
+    for attempt in range(TRIES_MAX):
+        reply = await pool.request(lambda url: post(url, request.sent(system_clock()), headers))
+        if reply.status not in RETRY_STATUSES:
+            body: dict[str, Any] = msgspec.json.decode(reply.body)
+            return body
         answers.retries += 1
-        await asyncio.sleep(wait_s)
-    raise SendFailed(f"ingest at {url} did not take a click in {TRIES_MAX} tries; the last answer: {problem}")
+        await asyncio.sleep(reply.retry_after_s or backoff_s(attempt, first_s=0.1, max_s=2))
+    problem = reply.error or f"{reply.status} {reply.body[:200].decode(errors='replace')}"
+    raise SendFailed(f"ingest did not take a click in {TRIES_MAX} tries; the last answer: {problem}")
