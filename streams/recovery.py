@@ -76,6 +76,7 @@ class Recovery:
                 return loaded
 
     def _load(self, states: Sequence[PartitionState], month: int, erased: Pseudonyms) -> list[MonthState]:
+        erased = self._with_ids_in(month, erased)
         numbers = [state.number for state in states]
         which = {"month": month, "numbers": numbers, "partitions": self._partitions}
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
@@ -94,6 +95,14 @@ class Recovery:
         retimed = self._warehouse.packed(named("retimed_of_partitions"), which, _READ)
         take_in_retimed(retimed, {state.number: state.position for state in states}, loaded)
         return [loaded[number] for number in numbers]
+
+    def _with_ids_in(self, month: int, erased: Pseudonyms) -> Pseudonyms:
+        """Who was erased before there was a key and still has the id in this month, which was closed by then."""
+        digests = erased.older_before(month)
+        if not digests:
+            return erased
+        rows = self._warehouse.rows(named("erased_by_sha256"), {"month": month, "digests": digests})
+        return erased.with_ids(member_id for (member_id,) in rows)
 
 
 def months_from(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import typer.main
 from pydantic import SecretStr
 
 from deploy.cli.main import app
+from warehouse import __version__
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 
@@ -76,6 +78,15 @@ def test_make_targets_in_documents_exist() -> None:
     for path in DOCUMENTS:
         for target in re.findall(r"`make ([a-z-]+)", path.read_text()):
             assert target in targets, f"{named(path)}: make {target}"
+
+
+def test_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert __version__ == version
+    assert f"image: flattr:{version}\n" in (ROOT / "docker-compose.yml").read_text()
+    assert f"\nVersion {version}." in (ROOT / "README.md").read_text()
+    released = re.findall(r"^## \[([0-9.]+)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == version
 
 
 def test_ci_calls_the_readme_test_command() -> None:

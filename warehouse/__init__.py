@@ -1,3 +1,3 @@
 """Warehouse: schema, queries, read API and the month's close."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from copy import copy
 from typing import Final, NamedTuple
 
 import msgspec
@@ -47,7 +48,7 @@ class Pseudonyms:
         self.key = key
         self.rows = tuple(rows)
         self._names: dict[Hash, tuple[str, int]] = {}
-        self._members: dict[Hash, Hash] = {}
+        members: dict[Hash, Hash] = {}
         self._by_sha256: dict[str, tuple[str, int]] = {}
         self._pseudonyms = frozenset(pseudonym for _, _, pseudonym, _ in rows)
         for keyed_hash, sha256, pseudonym, open_from in rows:
@@ -57,9 +58,9 @@ class Pseudonyms:
             halves = bytes.fromhex(keyed_hash)
             member = int.from_bytes(halves[:8], "little"), int.from_bytes(halves[8:], "little")
             self._names[member] = pseudonym, open_from
-            self._members[self.hash(pseudonym)] = member
+            members[self.hash(pseudonym)] = member
         self._highs = np.array(sorted(high for high, _ in self._names), np.uint64)
-        self._pseudonym_highs = np.array(sorted(high for high, _ in self._members), np.uint64)
+        self._know(members)
 
     def __bool__(self) -> bool:
         """Whether anybody was."""
@@ -122,6 +123,25 @@ class Pseudonyms:
             known = int(grid[index, 0]), int(grid[index, 1])
             grid[index, :2] = self._members.get(known, known)
         return grid
+
+    def older_before(self, month: int) -> list[str]:
+        """Of rows without a keyed hash that leave this month as it was closed: SHA-256 of the id, hexadecimal."""
+        return [sha256 for sha256, (_, open_from) in self._by_sha256.items() if month < open_from]
+
+    def with_ids(self, member_ids: Iterable[str]) -> Pseudonyms:
+        """The same, with ids of members known by SHA-256 alone: rows under the id are the pseudonym's in the state."""
+        pairs = ((member_id, self._by_sha256.get(member_sha256(member_id))) for member_id in member_ids)
+        found = {self.hash(member_id): self.hash(known[0]) for member_id, known in pairs if known}
+        if not found:
+            return self
+        more = copy(self)
+        more._know(self._members | found)  # noqa: SLF001 - of its own kind
+        return more
+
+    def _know(self, members: dict[Hash, Hash]) -> None:
+        """By which hash the state knows a member whose rows bear the name of another."""
+        self._members = members
+        self._pseudonym_highs = np.array(sorted(high for high, _ in members), np.uint64)
 
     def scrubbed(self, raw: bytes) -> bytes:
         """Refused bytes without what they say of an erased member: of such a click only its id is kept."""

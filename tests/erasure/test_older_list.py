@@ -17,11 +17,12 @@ from streams.source.chunk import Chunk, LogRecord
 from tests.erasure.test_erasure import PARTITIONS, Stream, closed, erased_at_once, mentions
 from tests.payout.build import flattrs_of, partition_of, pledge, state_month
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
+from tests.support.older import database_at
 from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.payout.audit.verify import verify_month
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
-from warehouse.storage.migrate import Migration, migrate, migrations
+from warehouse.storage.migrate import migrate
 
 MEMBER = "mia"
 PSEUDONYM = next(name for name in map("erased-{}".format, count()) if partition_of(name) == partition_of(MEMBER))
@@ -34,35 +35,15 @@ SELECT '{ID}', murmurHash3_128('{MEMBER}'), '{hashlib.sha256(MEMBER.encode()).he
 """
 
 
-def apply(warehouse: Warehouse, migration: Migration) -> None:
-    for statement in migration.statements():
-        warehouse.command(statement)
-    warehouse.insert(
-        "migrations", {"number": [migration.number], "name": [migration.name], "sha256": [migration.sha256]}
-    )
-
-
 @pytest.fixture
 def older(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
     """Migrations 0001 to 0070, a month with flattrs, and mia's of them under a pseudonym."""
-    server = Warehouse(warehouse_server.url)
-    server.command("CREATE DATABASE older")
-    warehouse = Warehouse(f"{warehouse_server.url}/older")
-    warehouse.command(
-        "CREATE TABLE migrations (number UInt16, name String, sha256 String, "
-        "applied_at DateTime64(3, 'UTC') DEFAULT now64(3)) ENGINE = ReplacingMergeTree ORDER BY number"
-    )
-    for migration in migrations():
-        if migration.number <= 70:
-            apply(warehouse, migration)
-    state_month(warehouse, NOVEMBER, flattrs_of(f"{PSEUDONYM} ada 2\nleo ada 1\nleo bob 1"))
-    pledge(warehouse, NOVEMBER, {PSEUDONYM: 2_000_000, "leo": 3_000_000})
-    warehouse.command(LIST)
-    warehouse.command(f"INSERT INTO erasure_log (erasure, step, at) SELECT '{ID}', 'done', now64(6)")
-    yield warehouse
-    server.command("DROP DATABASE older SYNC")
-    warehouse.close()
-    server.close()
+    with database_at(warehouse_server, "older", 70) as warehouse:
+        state_month(warehouse, NOVEMBER, flattrs_of(f"{PSEUDONYM} ada 2\nleo ada 1\nleo bob 1"))
+        pledge(warehouse, NOVEMBER, {PSEUDONYM: 2_000_000, "leo": 3_000_000})
+        warehouse.command(LIST)
+        warehouse.command(f"INSERT INTO erasure_log (erasure, step, at) SELECT '{ID}', 'done', now64(6)")
+        yield warehouse
 
 
 def click(member: str, creator: str, number: int) -> Click:

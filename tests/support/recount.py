@@ -65,7 +65,12 @@ def stated(warehouse: Warehouse) -> Counted:
 
 def assert_counted(warehouse: Warehouse, clicks: Iterable[Click]) -> None:
     """The warehouse's flattrs, tallies and counts are exactly those of the clicks."""
-    expected, found = recount(clicks), stated(warehouse)
+    assert_states(warehouse, recount(clicks))
+
+
+def assert_states(warehouse: Warehouse, expected: Counted) -> None:
+    """The warehouse's flattrs, tallies and counts are exactly these."""
+    found = stated(warehouse)
     assert found.flattrs == expected.flattrs
     assert found.tallies == expected.tallies
     for table, columns, parts in (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import typer
 
 
@@ -20,6 +22,7 @@ def migrate() -> None:
     from warehouse.storage.settings import WarehouseSettings
 
     url = WarehouseSettings().warehouse.get_secret_value()
-    for migration in apply(Warehouse(url)):
-        typer.echo(f"applied {migration.name}")
+    with closing(Warehouse(url)) as warehouse:
+        for migration in apply(warehouse):
+            typer.echo(f"applied {migration.name}")
     typer.echo(f"{masked(url)} is at migration {migrations()[-1].number:04}")
