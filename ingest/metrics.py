@@ -1,7 +1,7 @@
 """Every metric of ingest: a closed list. A name that is not here is not counted.
 
-What is counted for each request is a plain integer, and becomes a sample when somebody asks for /metrics:
-prometheus_client's own counters take a lock and a microsecond each time.
+What is counted for each request is a plain integer, and becomes a sample when somebody asks for /metrics: 0.45 us a
+request, where prometheus_client's own counters take 3.8, and 9.3 when several workers share them (docs/decisions/0022).
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ BLOCK_CLICKS: Final = ("flattr_ingest_block_clicks", "Clicks in a block.")
 NAMES: Final = tuple(name for name, _ in (*COUNTERS.values(), *GAUGES.values(), REFUSED, ANSWER_SECONDS, BLOCK_CLICKS))
 
 
-class Buckets:
+class Histogram:
     """A histogram: counts by upper bound, and the sum."""
 
     __slots__ = ("_bounds", "counts", "sum")
@@ -83,7 +83,7 @@ class Buckets:
         self.counts[bisect_left(self._bounds, value)] += 1
         self.sum += value
 
-    def add(self, other: Buckets) -> None:
+    def add(self, other: Histogram) -> None:
         """Add another process's."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
@@ -114,8 +114,8 @@ class Metrics:
         self.connections_now: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
         #: Every reason from the start, so that a rate over a rare one is not a gap.
         self.refused = dict.fromkeys(Reason, 0)
-        self.answer_seconds = Buckets(_SECONDS)
-        self.block_clicks = Buckets(_CLICKS)
+        self.answer_seconds = Histogram(_SECONDS)
+        self.block_clicks = Histogram(_CLICKS)
         self.registry = CollectorRegistry()
         self.registry.register(self)
         folder = os.environ.get(METRICS_FOLDER)

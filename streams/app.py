@@ -29,7 +29,7 @@ from ingest.runtime.tracing import traces_from
 from streams.counting.count_batch import rules_from
 from streams.errors import StreamStopped
 from streams.operating.health import Health
-from streams.operating.lag import Lag
+from streams.operating.lag import LagTracker
 from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
 from streams.pipeline import Pipeline
@@ -70,7 +70,7 @@ class Worker:
         self.rules = rules_from(settings, partitions)
         self.metrics = Metrics()
         self.memory = Memory(settings.streams_state_max_mb << 20, settings.streams_spill_folder)
-        self.lag = Lag(settings.streams_stall_s, self.metrics)
+        self.lag = LagTracker(settings.streams_stall_s, self.metrics)
         self.health = Health(settings.streams_host, settings.streams_port, self.metrics, self._missing)
         self.app = self._app()
 

@@ -24,7 +24,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from deploy.demo import report
 from deploy.demo.send import Answers, send
 from deploy.errors import CommandFailed
-from deploy.proving.traffic import Request, Traffic, member_name, requests, requests_from
+from deploy.proving.traffic import Traffic, TrafficRequest, member_name, requests, requests_from
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text
 from ingest.runtime.clock import Clock, clock_from, system_clock, write_clock_file
@@ -57,7 +57,7 @@ class DemoPlan:
     minimum_minor: int = 100
     broker: str | None = None
 
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[TrafficRequest]:
         """Everything that will be sent. Raises ``CommandFailed`` when there is nothing in the file."""
         if self.source is None:
             return list(requests(self.traffic))
@@ -66,7 +66,7 @@ class DemoPlan:
             raise CommandFailed(f"{self.source} holds no clicks: it wants one JSON object a line")
         return found
 
-    def members(self, todo: Iterable[Request]) -> list[str]:
+    def members(self, todo: Iterable[TrafficRequest]) -> list[str]:
         """Who pledges: everybody who clicks, and the simulated members who never do."""
         silent = [] if self.source else [member_name(number) for number in range(self.traffic.members)]
         return sorted({request.member_id for request in todo} | set(silent))
@@ -144,7 +144,7 @@ class Demo:
         import_pledges(warehouse, path, self._close_settings().close_currency)
         self.console.print(f"{len(members)} members pledge EUR {PLEDGE_EUR} each; one in fifty has not paid.")
 
-    def _send_and_count(self, stack: Stack, warehouse: Warehouse, todo: list[Request]) -> Answers:
+    def _send_and_count(self, stack: Stack, warehouse: Warehouse, todo: list[TrafficRequest]) -> Answers:
         """Send everything and wait until everything that was accepted is counted; show both as they grow."""
         bars = Progress(
             TextColumn("{task.description:<9}"),
@@ -174,7 +174,7 @@ class Demo:
         return answers
 
     async def _send(
-        self, stack: Stack, todo: list[Request], on_answer: Callable[[Answers], None], look: Callable[[], object]
+        self, stack: Stack, todo: list[TrafficRequest], on_answer: Callable[[Answers], None], look: Callable[[], object]
     ) -> Answers:
         async def look_often() -> None:
             while True:

@@ -15,7 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from deploy.proving.load.client import RETRY_STATUSES, Pool, post
-from deploy.proving.traffic import Request
+from deploy.proving.traffic import TrafficRequest
 from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import system_clock
 
@@ -37,7 +37,7 @@ class Answers:
     refused: Counter[str] = field(default_factory=Counter)
     retries: int = 0
 
-    def add(self, request: Request, body: dict[str, Any]) -> None:
+    def add(self, request: TrafficRequest, body: dict[str, Any]) -> None:
         """Take one final answer: receipts and refusals by item, or one reason for the whole request."""
         self.sent += request.clicks
         accepted = len(body.get("receipts", ()))
@@ -48,7 +48,7 @@ class Answers:
 
 
 async def send(
-    requests: Iterable[Request],
+    requests: Iterable[TrafficRequest],
     url: str,
     token_of: Callable[[str], str],
     on_answer: Callable[[Answers], None] = lambda _: None,
@@ -74,7 +74,7 @@ async def send(
     return answers
 
 
-async def _send_one(pool: Pool, request: Request, token: str, answers: Answers) -> dict[str, Any]:
+async def _send_one(pool: Pool, request: TrafficRequest, token: str, answers: Answers) -> dict[str, Any]:
     headers = {"authorization": f"Bearer {token}", "content-type": request.content_type}
     for attempt in range(TRIES_MAX):
         reply = await pool.request(lambda url: post(url, request.sent(system_clock()), headers))

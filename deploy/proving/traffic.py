@@ -49,7 +49,7 @@ class Traffic:
 
 
 @dataclass(frozen=True)
-class Request:
+class TrafficRequest:
     """One HTTP request: a body with ``clicks`` clicks in it, well-formed or not.
 
     ``skew_ms`` is how far the member's clock is ahead.
@@ -76,11 +76,11 @@ def creator_name(number: int) -> str:
     return f"creator-{number:03}"
 
 
-def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[Request]:
+def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[TrafficRequest]:
     """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all.
 
     With a ``clock`` (ms) each click is stamped with it, less or more where its member's clock is off; then
-    ``Request.sent`` is what to send.
+    ``TrafficRequest.sent`` is what to send.
     """
     chance = random.Random(plan.seed)  # noqa: S311 - a simulation wants repeatable dice
     activity = list(accumulate(_activity(plan.members, chance)))
@@ -94,14 +94,14 @@ def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[
         left -= size
 
 
-def requests_from(path: Path) -> Iterator[Request]:
+def requests_from(path: Path) -> Iterator[TrafficRequest]:
     """Yield one request per non-empty line of a file of clicks; ``member_id`` in the line says who clicks.
 
     A line that is not a click is sent as it is: ingest says what is wrong with it.
     """
     for line in path.read_bytes().splitlines():
         if line.strip():
-            yield Request(_member_of(line), JSON, line, 1)
+            yield TrafficRequest(_member_of(line), JSON, line, 1)
 
 
 def _member_of(line: bytes) -> str:
@@ -178,13 +178,13 @@ class _Clicker:
         }
 
 
-def _request(member_id: str, clicks: list[str], chance: random.Random, skew_ms: int) -> Request:
+def _request(member_id: str, clicks: list[str], chance: random.Random, skew_ms: int) -> TrafficRequest:
     if len(clicks) == 1:
-        return Request(member_id, JSON, clicks[0].encode(), 1, skew_ms)
+        return TrafficRequest(member_id, JSON, clicks[0].encode(), 1, skew_ms)
     # A line that is not JSON spoils only its own line of NDJSON, but all of an array.
     if chance.random() < 0.5 and all(_is_json(click) for click in clicks):
-        return Request(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks), skew_ms)
-    return Request(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks), skew_ms)
+        return TrafficRequest(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks), skew_ms)
+    return TrafficRequest(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks), skew_ms)
 
 
 def _is_json(text: str) -> bool:

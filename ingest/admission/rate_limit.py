@@ -30,7 +30,7 @@ _SETS: Final = (16_384, 2048, 8)
 _SIZE: Final = _KEY_BYTES + 8 * _WORDS * sum(_SETS)
 
 
-class Buckets:
+class BucketTable:
     """One table of buckets. A bucket's name is any bytes."""
 
     def __init__(self, memory: memoryview, key: bytes) -> None:
@@ -93,7 +93,7 @@ class RateLimits:
         start = _KEY_BYTES
         for sets in _SETS:
             end = start + 8 * _WORDS * sets
-            tables.append(Buckets(memoryview(memory)[start:end], key))
+            tables.append(BucketTable(memoryview(memory)[start:end], key))
             start = end
         self.callers, self.strangers, self.budgets = tables
 

@@ -16,10 +16,9 @@ import math
 import os
 import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeGuard
 
@@ -120,39 +119,27 @@ class Tokens:
         self._clock = clock
         self._leeway_s = leeway_s
         self._pixel_max_s = pixel_max_s
-        #: by age; a plain dict takes longer to find its first entry the more before it are gone
-        self._cache: OrderedDict[bytes, Member] = OrderedDict()
+        #: Of all tokens verified, those used last: whoever clicks stays in it, whatever others come. A refusal is not.
+        self._remembered = lru_cache(_CACHE_MAX)(self._verified)
 
     @property
     def cached(self) -> int:
         """Tokens that need no verifying."""
-        return len(self._cache)
+        return self._remembered.cache_info().currsize
 
     def member(self, token: bytes) -> str:
         """The id of the member whose token this is. Raises ``Refused``."""
         if self._keys.changed():
-            self._cache.clear()
-        member = self._cache.get(token)
-        if member is None:
-            member = self._verified(token)
-            self._forget_oldest()
-            self._cache[token] = member
+            self._remembered.cache_clear()
+        member = self._remembered(token)
         if member.expires_at <= self._clock():
-            self._cache.pop(token, None)
             raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
         return member.member_id
-
-    def _forget_oldest(self) -> None:
-        """Make room for one token; of those that came first, give up two that have expired."""
-        now_ms = self._clock()
-        for token, member in list(islice(self._cache.items(), 2)):
-            if len(self._cache) >= _CACHE_MAX or member.expires_at <= now_ms:
-                del self._cache[token]
 
     def pixel(self, token: bytes) -> Pixel:
         """What a pixel token is bound to. Raises ``Refused``."""
         if self._keys.changed():
-            self._cache.clear()
+            self._remembered.cache_clear()
         claims = self._claims(token)
         if claims["aud"] not in (self._pixel_audience, [self._pixel_audience]):
             raise Refused(Reason.TOKEN_PURPOSE, "this token is a member's, and an address is no place for it")

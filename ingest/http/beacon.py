@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -69,7 +70,7 @@ _encoder = msgspec.json.Encoder()
 _log = structlog.get_logger(__name__)
 
 
-class Receipt(msgspec.Struct, gc=False):
+class PlacedClick(msgspec.Struct, gc=False):
     """Where an accepted click is: the position of its record, and its line in it; all None in the spool."""
 
     item: int
@@ -82,7 +83,7 @@ class Receipt(msgspec.Struct, gc=False):
 class Taken(msgspec.Struct):
     """The body of a 202: a verdict on every item, by its index in the request."""
 
-    receipts: list[Receipt]
+    receipts: list[PlacedClick]
     refused: list[Refusal]
 
 
@@ -110,7 +111,6 @@ class Beacon:
         self._validator = services.validator
         self._clock = services.clock
         self._metrics = services.metrics
-        self._hashes: dict[str, int] = {}
         self._retained = services.retained
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
@@ -243,16 +243,7 @@ class Beacon:
             exchange.finish()
             return
         lines = b"\n".join([encode(click) for _, click in exchange.clicks])
-        self._submit(self._hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
-
-    def _hash(self, member_id: str) -> int:
-        """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""
-        known = self._hashes.get(member_id)
-        if known is None:
-            if len(self._hashes) >= _HASHES_REMEMBERED:
-                self._hashes.clear()
-            known = self._hashes[member_id] = murmur2(member_id.encode()) & 0x7FFFFFFF
-        return known
+        self._submit(_member_hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
         """Count an answer, and keep what was refused."""
@@ -280,6 +271,12 @@ class Beacon:
         return (allow,) if origin == b"*" else (
             allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")
         )  # fmt: skip
+
+
+@lru_cache(_HASHES_REMEMBERED)
+def _member_hash(member_id: str) -> int:
+    """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""
+    return int(murmur2(member_id.encode())) & 0x7FFFFFFF
 
 
 class Exchange:
@@ -319,7 +316,7 @@ class Exchange:
             self.finish()
             return
         receipts = [
-            Receipt(
+            PlacedClick(
                 item, click.click_id, place.partition, place.offset, None if place.index is None else place.index + line
             )
             for line, (item, click) in enumerate(self.clicks)

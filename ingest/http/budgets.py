@@ -48,7 +48,7 @@ class Bounds:
     trusted_proxies: tuple[Network, ...] = ()
 
 
-class Share:
+class AddressShare:
     """What an address holds at the moment."""
 
     __slots__ = ("bytes", "connections", "is_limited", "name")
@@ -65,7 +65,7 @@ class Account:
 
     __slots__ = ("_budgets", "charged", "holder", "own")
 
-    def __init__(self, budgets: Budgets, own: Share) -> None:
+    def __init__(self, budgets: Budgets, own: AddressShare) -> None:
         self._budgets = budgets
         self.own = own
         #: The peer's own share, or that of whom a trusted proxy speaks for.
@@ -95,7 +95,7 @@ class Account:
             named.connections -= 1
             self._budgets.forget(named)
 
-    def name(self, named: Share, client: Client) -> bool:
+    def name(self, named: AddressShare, client: Client) -> bool:
         """Count the request for whom the proxy names; False when that address has as many under way as it may."""
         self.own.bytes -= self.charged
         named.bytes += self.charged
@@ -117,11 +117,11 @@ class Client(Protocol):
     is_idle: bool
 
     @property
-    def share(self) -> Share:
+    def share(self) -> AddressShare:
         """Its peer's share."""
 
     @property
-    def holder(self) -> Share:
+    def holder(self) -> AddressShare:
         """Whose share the request under way is in."""
 
     @property
@@ -158,7 +158,7 @@ class Budgets:
         self.gave_way = 0
         #: The headers of every answer, and what they were made of.
         self.common_headers: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
-        self._shares: dict[str, Share] = {}
+        self._shares: dict[str, AddressShare] = {}
         self._fruitless_until = 0.0
         self._sweeping = False
 
@@ -166,14 +166,14 @@ class Budgets:
         """For a new connection of an address."""
         return Account(self, self.share(name, is_limited=is_limited))
 
-    def share(self, name: str, *, is_limited: bool = True) -> Share:
+    def share(self, name: str, *, is_limited: bool = True) -> AddressShare:
         """An address's share. Give it back with ``forget`` when nothing is in it."""
         share = self._shares.get(name)
         if share is None:
-            share = self._shares[name] = Share(name, is_limited=is_limited)
+            share = self._shares[name] = AddressShare(name, is_limited=is_limited)
         return share
 
-    def forget(self, share: Share) -> None:
+    def forget(self, share: AddressShare) -> None:
         """Forget an address that holds nothing."""
         if not share.connections and not share.bytes:
             self._shares.pop(share.name, None)
@@ -204,7 +204,7 @@ class Budgets:
             client.share.connections -= 1
             self.forget(client.share)
 
-    def relieve(self, share: Share) -> bool:
+    def relieve(self, share: AddressShare) -> bool:
         """Make room for bytes that are over a bound already; False when they have to go."""
         if not self._fits(share) and time.monotonic() >= self._fruitless_until:
             self._end_loose(share)
@@ -212,11 +212,11 @@ class Budgets:
                 self._fruitless_until = time.monotonic() + _FRUITLESS_S
         return self._fits(share)
 
-    def _fits(self, share: Share) -> bool:
+    def _fits(self, share: AddressShare) -> bool:
         fits = not share.is_limited or share.bytes <= self.share_bytes_max
         return fits and self.bytes <= self.bounds.bodies_max_bytes
 
-    def end_waiting(self, share: Share | None, newest: Client) -> None:
+    def end_waiting(self, share: AddressShare | None, newest: Client) -> None:
         """End others that keep us waiting, the idle ones first; of one address, or of the heaviest."""
         share = share or max(self._shares.values(), key=lambda one: one.connections)
         waiting = [one for one in self.clients if one.holder is share and one.waiting_since and one is not newest]
@@ -226,7 +226,7 @@ class Budgets:
         for client in waiting[: 1 + int(share.connections * _ROOM)]:
             self._end(client, Reason.CONNECTIONS_FULL)
 
-    def _end_loose(self, share: Share) -> None:
+    def _end_loose(self, share: AddressShare) -> None:
         """End half requests, those first that held most for longest; of one address, or of the heaviest ones."""
         alone = share.is_limited and share.bytes > self.share_bytes_max
         loose = [client for client in self.clients if client.is_loose and (not alone or client.holder is share)]

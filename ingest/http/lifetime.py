@@ -13,7 +13,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ingest.admission.refusal import Refused
 from ingest.contract.rejection import Reason
-from ingest.http.budgets import Account, Budgets, Share
+from ingest.http.budgets import Account, AddressShare, Budgets
 from ingest.http.rfc9112 import Nowhere, refusal
 from ingest.runtime.client_address import is_trusted, share_of
 
@@ -154,12 +154,12 @@ class Lifetime(HttpToolsProtocol):
         return self._account.charged
 
     @property
-    def share(self) -> Share:
+    def share(self) -> AddressShare:
         """Its peer's."""
         return self._account.own
 
     @property
-    def holder(self) -> Share:
+    def holder(self) -> AddressShare:
         """Whose share the present request is in: the peer's, or that of whom a trusted proxy speaks for."""
         return self._account.holder
 

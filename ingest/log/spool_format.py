@@ -37,15 +37,15 @@ class Record(NamedTuple):
         return fields + _CRC.pack(zlib.crc32(fields)) + self.lines
 
 
-class Found(NamedTuple):
+class StoredRecord(NamedTuple):
     """A record, and where it ends."""
 
     record: Record
     end: int
 
-    def shifted(self, by: int) -> Found:
+    def shifted(self, by: int) -> StoredRecord:
         """The same in bytes that begin so much earlier."""
-        return Found(self.record, self.end + by)
+        return StoredRecord(self.record, self.end + by)
 
 
 class Damage(NamedTuple):
@@ -60,7 +60,7 @@ class Damage(NamedTuple):
         return Damage(self.start + by, self.end + by, self.torn)
 
 
-def scan(data: bytes, *, old: bool) -> Iterator[Found | Damage]:
+def scan(data: bytes, *, old: bool) -> Iterator[StoredRecord | Damage]:
     """All of ``data`` in its order, from a record's beginning or any other place."""
     at = 0
     record_at = _old_record_at if old else _record_at
@@ -75,7 +75,7 @@ def scan(data: bytes, *, old: bool) -> Iterator[Found | Damage]:
             at = found.end
 
 
-def scan_segment(data: bytes) -> Iterator[Found | Damage]:
+def scan_segment(data: bytes) -> Iterator[StoredRecord | Damage]:
     """All of a segment: as ``scan``, without its magic. A crash may have left the beginning of that."""
     if len(data) < len(MAGIC) and MAGIC.startswith(data):
         yield from [Damage(0, len(data), torn=True)] if data else []
@@ -90,7 +90,7 @@ def is_old(data: bytes) -> bool:
     return not data.startswith(MAGIC[: len(data)]) and _next(data, 0) == len(data)
 
 
-def _record_at(data: bytes, at: int) -> Found | None:
+def _record_at(data: bytes, at: int) -> StoredRecord | None:
     length = _length_at(data, at)
     if length is None:
         return None
@@ -99,7 +99,7 @@ def _record_at(data: bytes, at: int) -> Found | None:
     lines = data[at + _HEADER_BYTES : end]
     if end > len(data) or zlib.crc32(lines) != crc:
         return None
-    return Found(Record(member_hash, clicks, lines), end)
+    return StoredRecord(Record(member_hash, clicks, lines), end)
 
 
 def _length_at(data: bytes, at: int) -> int | None:
@@ -135,7 +135,7 @@ def _torn(rest: bytes, *, old: bool) -> bool:
     return length is not None and length > len(rest) - _HEADER_BYTES and _MARK not in rest[1:]
 
 
-def _old_record_at(data: bytes, at: int) -> Found | None:
+def _old_record_at(data: bytes, at: int) -> StoredRecord | None:
     start = at + _OLD_HEADER.size
     if start > len(data):
         return None
@@ -143,7 +143,7 @@ def _old_record_at(data: bytes, at: int) -> Found | None:
     end = start + length
     if end > len(data) or zlib.crc32(data[at + 8 : end]) != crc:
         return None
-    return Found(Record(member_hash, clicks, data[start:end]), end)
+    return StoredRecord(Record(member_hash, clicks, data[start:end]), end)
 
 
 def _next_old(data: bytes, at: int) -> int:

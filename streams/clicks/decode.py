@@ -2,7 +2,7 @@
 
 Everything here is a function of the records alone, so a replay refuses the same clicks.
 
-The fast way reads whole blocks into ``Line``, whose limits msgspec checks while it reads. A
+The fast way reads whole blocks into ``ClickLine``, whose limits msgspec checks while it reads. A
 block with anything wrong in it is read again line by line by the click format itself, which
 finds the wrong lines, says why, and keeps the others.
 """
@@ -45,7 +45,7 @@ Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 UNSAID: Final = -1
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
+class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """A click (ingest/contract/click.py), with its limits as types. Unknown fields pass."""
 
     v: Literal[1]
@@ -62,9 +62,9 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     client_at: Time | None = None
 
 
-_lines = msgspec.json.Decoder(Line)
+_lines = msgspec.json.Decoder(ClickLine)
 #: Of one click: the click, or why it is refused.
-Verdict = Line | tuple[Reason, str]
+Verdict = ClickLine | tuple[Reason, str]
 
 
 @dataclass(slots=True)
@@ -109,16 +109,16 @@ class Columns:
     def __len__(self) -> int:
         return len(self.positions)
 
-    def lines(self, indices: Iterable[int]) -> Iterator[Line]:
+    def lines(self, indices: Iterable[int]) -> Iterator[ClickLine]:
         """The clicks at these rising indices, under the names that their members have in the column."""
         records = {record.offset: record for record in self.records}
-        offset, places = -1, dict[int, Line]()
+        offset, places = -1, dict[int, ClickLine]()
         for index in indices:
             at = int(self.positions[index])
             if offset != offset_of(at):
                 offset = offset_of(at)
                 verdicts = _read_record(records[offset], 0, [])
-                places = {place: verdict for place, verdict, _ in verdicts if isinstance(verdict, Line)}
+                places = {place: verdict for place, verdict, _ in verdicts if isinstance(verdict, ClickLine)}
             yield msgspec.structs.replace(places[index_of(at)], member_id=self.members[index])
 
 
@@ -196,7 +196,7 @@ class _Gathered:
         self._client_at_ms: list[int | None] = []
         self._undos: list[bool] = []
 
-    def add(self, clicks: list[Line]) -> None:
+    def add(self, clicks: list[ClickLine]) -> None:
         """Clicks that follow those before."""
         self._members.add([click.member_id for click in clicks])
         self._creators.add([click.creator_id for click in clicks])
@@ -274,14 +274,14 @@ def _unhex(text: str, count: int, *, dashed: bool) -> Ids | None:
 
 def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
     """Record by record, and line by line where one is wrong: a wrong line takes none of the others with it."""
-    good: list[Line] = []
+    good: list[ClickLine] = []
     positions: list[int] = []
     times: list[int] = []
     refused: list[RefusedLine] = []
     for record in records:
         start = position(epoch, record.offset, 0)
         for index, verdict, line in _read_record(record, start, refused):
-            if isinstance(verdict, Line):
+            if isinstance(verdict, ClickLine):
                 good.append(verdict)
                 positions.append(start + index)
                 times.append(record.timestamp_ms)
@@ -332,7 +332,7 @@ def _read_line(line: bytes) -> Verdict:
     return _wrong(click) or _lines.decode(line)
 
 
-def _wrong(click: Click | Line) -> tuple[Reason, str] | None:
+def _wrong(click: Click | ClickLine) -> tuple[Reason, str] | None:
     """Why a click that was read is refused, or None."""
     if click.v != VERSION:
         return Reason.VERSION_UNKNOWN, f"version {click.v}, this reads {VERSION}"

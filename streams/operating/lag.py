@@ -15,7 +15,7 @@ _ENDS_MAX: Final = 3600
 
 
 @dataclass(slots=True)
-class PartitionLag:
+class PartitionProgress:
     """One partition's distance from the end of its log."""
 
     counted: int  # the next offset to count
@@ -33,12 +33,12 @@ class PartitionLag:
 
 
 @dataclass(slots=True)
-class Lag:
+class LagTracker:
     """Lag of all partitions of this worker. A partition stalls when it has a lag and does not move."""
 
     stall_s: float
     metrics: Metrics
-    partitions: dict[int, PartitionLag] = field(default_factory=dict)
+    partitions: dict[int, PartitionProgress] = field(default_factory=dict)
     monotonic: Callable[[], float] = time.monotonic
 
     def observe(self, counted: Mapping[int, int], ends: Mapping[int, int]) -> None:
@@ -50,7 +50,7 @@ class Lag:
             self.metrics.lag_s.remove(str(gone))
         for number, offset in counted.items():
             end = ends.get(number, offset)
-            known = self.partitions.setdefault(number, PartitionLag(offset, end, now, now))
+            known = self.partitions.setdefault(number, PartitionProgress(offset, end, now, now))
             if offset != known.counted:
                 known.moved = now
             known.counted, known.end = offset, end

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from deploy.proving.traffic import Request, Traffic, requests
+from deploy.proving.traffic import Traffic, TrafficRequest, requests
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.admission.tokens import issue
@@ -108,7 +108,7 @@ def check_close(stack: Stack, warehouse: Warehouse, oracle: Oracle, folder: Path
     assert sum(earned.values()) == 1_800_000 * (len(members) - 1)
 
 
-def post(stack: Stack, request: Request, oracle: Oracle) -> None:
+def post(stack: Stack, request: TrafficRequest, oracle: Oracle) -> None:
     token = issue(
         stack.token_keys,
         request.member_id,

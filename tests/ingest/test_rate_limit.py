@@ -7,7 +7,7 @@ import uuid
 from pathlib import Path
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.admission.rate_limit import Buckets, RateLimits, share_limits
+from ingest.admission.rate_limit import BucketTable, RateLimits, share_limits
 from tests.ingest.conftest import make_topics
 from tests.ingest.test_outage import Service
 
@@ -43,7 +43,7 @@ def test_bucket_lets_pass_what_a_textbooks_does_and_says_how_long_to_wait() -> N
                 assert buckets.take(b"ann", count, per_s=per_s, burst=burst, now_s=now_s) == 0
 
 
-def passed(buckets: Buckets, name: bytes, times: int, now_s: float = 1.0) -> int:
+def passed(buckets: BucketTable, name: bytes, times: int, now_s: float = 1.0) -> int:
     return sum(buckets.take(name, 1, per_s=0.001, burst=3, now_s=now_s) == 0 for _ in range(times))
 
 

@@ -14,7 +14,7 @@ from ingest.contract.click import Click, decode, encode
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, TIME_END_MS
-from streams.clicks.decode import UNSAID, Columns, Line, read
+from streams.clicks.decode import UNSAID, ClickLine, Columns, read
 from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
@@ -36,7 +36,7 @@ def raw(**fields: object) -> bytes:
     return json.dumps({name: value for name, value in values.items() if value is not None}).encode()
 
 
-def lines_of(laid: Columns) -> list[Line]:
+def lines_of(laid: Columns) -> list[ClickLine]:
     return list(laid.lines(range(len(laid))))
 
 
@@ -134,7 +134,7 @@ def test_columns_are_what_the_clicks_say(blocks: list[list[Click]], more: bytes)
             UNSAID if at is None else at for at in said
         ]
     assert [bool(mark & 1 << 19) for mark in laid.marks.tolist()] == [click.action == "undo" for click in clicks]
-    assert lines_of(laid) == [Line(**msgspec.structs.asdict(click)) for click in clicks]
+    assert lines_of(laid) == [ClickLine(**msgspec.structs.asdict(click)) for click in clicks]
 
 
 def test_late_clicks_are_kept_in_their_own_words() -> None:

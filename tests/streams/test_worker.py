@@ -14,7 +14,7 @@ from deploy.stack.embedded import ServiceProcess
 from ingest.contract.position import position
 from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
-from streams.operating.lag import Lag
+from streams.operating.lag import LagTracker
 from streams.operating.metrics import Metrics
 from streams.pipeline import next_offset
 from streams.state.partition import PartitionState
@@ -165,7 +165,7 @@ async def test_worker_tells_its_health_and_stops_when_the_warehouse_refuses(
 
 
 def test_partition_that_stands_still_with_clicks_to_count_names_itself() -> None:
-    lag = Lag(stall_s=0, metrics=Metrics())
+    lag = LagTracker(stall_s=0, metrics=Metrics())
     lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
     lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
     (sentence,) = lag.stalled()
@@ -177,7 +177,7 @@ def test_partition_that_stands_still_with_clicks_to_count_names_itself() -> None
 def test_lag_under_steady_load_is_the_age_of_what_is_uncounted() -> None:
     seconds = iter(range(100))
     metrics = Metrics()
-    lag = Lag(stall_s=60, metrics=metrics, monotonic=lambda: float(next(seconds)))
+    lag = LagTracker(stall_s=60, metrics=metrics, monotonic=lambda: float(next(seconds)))
 
     def lag_s() -> float | None:
         return metrics.registry.get_sample_value("flattr_streams_lag_seconds", {"partition": "0"})

@@ -23,7 +23,7 @@ from hdrh.histogram import HdrHistogram
 from deploy.proving.load.answers import AnswersFile, Attempt
 from deploy.proving.load.client import RETRY_STATUSES, Pool, Reply, post
 from deploy.proving.load.plan import LoadPlan
-from deploy.proving.traffic import Request, requests
+from deploy.proving.traffic import TrafficRequest, requests
 from ingest.admission.tokens import issue
 from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
@@ -71,7 +71,7 @@ class _Job:
 
     __slots__ = ("attempt", "body", "due", "name", "request", "sent", "url")
 
-    def __init__(self, name: str, request: Request, due: float) -> None:
+    def __init__(self, name: str, request: TrafficRequest, due: float) -> None:
         self.name = name
         self.request = request
         self.due = due
@@ -81,7 +81,7 @@ class _Job:
         self.url = ""
 
 
-class Worker:
+class LoadWorker:
     """Sends its share of a plan's traffic."""
 
     def __init__(self, plan: LoadPlan, number: int, answers: AnswersFile | None) -> None:
@@ -249,7 +249,7 @@ def _microseconds(seconds: float) -> int:
 async def _run(plan: LoadPlan, number: int) -> None:
     loop = asyncio.get_running_loop()
     with AnswersFile(Path(plan.answers) / f"answers-{number}.ndjson") if plan.answers else nullcontext() as answers:
-        worker = Worker(plan, number, answers)
+        worker = LoadWorker(plan, number, answers)
 
         def input_closed() -> None:
             loop.remove_reader(sys.stdin)
