@@ -11,8 +11,9 @@ import asyncio
 import itertools
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from hdrh.histogram import HdrHistogram
@@ -44,54 +45,53 @@ class Outcome:
 
 
 class _Load:
-    """Hands requests to a pool of connections and notes what comes back."""
+    """Hands requests to a pool of connections and notes what comes back. ``rate`` is None in a closed loop."""
 
-    def __init__(self, pool: Pool, requests: Sequence[bytes]) -> None:
+    def __init__(self, pool: Pool, requests: Sequence[bytes], rate: float | None) -> None:
         self.outcome = Outcome()
         self._pool = pool
         self._requests = itertools.cycle(requests)
+        self._rate = rate
         self._running = True
 
-    async def run(self, seconds: float, connections: int, rate: float | None) -> Outcome:
-        """Send for so long; ``rate`` is None in a closed loop."""
+    async def run(self, seconds: float, connections: int) -> Outcome:
+        """Send for so long."""
         began = time.perf_counter()
-        if rate is None:
+        if self._rate is None:
             for _ in range(connections):
-                self._send_next()
+                self._send(time.perf_counter())
             await asyncio.sleep(seconds)
         else:
-            await self._keep_rate(rate, began, seconds)
+            await self._keep_rate(self._rate, began, seconds)
         self._running = False
         self.outcome.seconds = time.perf_counter() - began
         return self.outcome
 
-    def _send(self, began: float, then: Callable[[], None]) -> None:
-        def answered(reply: Reply) -> None:
-            if self._running:
-                self.outcome.statuses[reply.status] += 1
-                self.outcome.latency_us.record_value(max(1, int((time.perf_counter() - began) * 1e6)))
-                then()
+    def _send(self, began: float) -> None:
+        self._pool.send(self._make, partial(self._answered, began))
 
-        self._pool.send(lambda _url: next(self._requests), answered)
+    def _make(self, _url: str) -> bytes:
+        return next(self._requests)
 
-    def _send_next(self) -> None:
-        self._send(time.perf_counter(), self._send_next)
+    def _answered(self, began: float, reply: Reply) -> None:
+        if self._running:
+            now = time.perf_counter()
+            self.outcome.statuses[reply.status] += 1
+            self.outcome.latency_us.record_value(max(1, int((now - began) * 1e6)))
+            if self._rate is None:
+                self._send(now)
 
     async def _keep_rate(self, rate: float, began: float, seconds: float) -> None:
         sent = 0
         while (now := time.perf_counter()) < began + seconds:
             while began + sent / rate <= now:
-                self._send(began + sent / rate, _nothing)
+                self._send(began + sent / rate)
                 sent += 1
             await asyncio.sleep(0.001)
         # Whoever still waits counts, with the time waited so far.
         while self._pool.waiting:
             _, answered = self._pool.waiting.popleft()
             answered(Reply(0, error="not sent in time"))
-
-
-def _nothing() -> None:
-    """An open loop sends the next request when it is due."""
 
 
 async def drive(  # noqa: PLR0913 - where, what, how long, how many, how often, from where
@@ -107,7 +107,7 @@ async def drive(  # noqa: PLR0913 - where, what, how long, how many, how often, 
     pool = Pool([f"http://127.0.0.1:{port}"], connections, _TIMEOUT_S, source=source)
     pool.open()
     await pool.wait_open()
-    outcome = await _Load(pool, requests).run(seconds, connections, rate)
+    outcome = await _Load(pool, requests, rate).run(seconds, connections)
     await pool.close()
     await asyncio.sleep(0.05)
     return outcome

@@ -98,7 +98,8 @@ class _Connection(asyncio.Protocol):
             self._received = received
             return
         self._received = b""
-        reply = Reply(int(head[9:12]), rest, _number(low, b"retry-after:"))
+        status = int(head[9:12])
+        reply = Reply(status, rest, _number(low, b"retry-after:") if status >= 400 else None)
         if b"connection: close" in low and self._transport is not None:
             self._transport.close()
             self._finish(reply)
