@@ -17,7 +17,6 @@ from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
 from warehouse.api import auth, problems
 from warehouse.api.counter_cache import CounterCache
-from warehouse.api.direct_routes import DirectRoutes
 from warehouse.api.live_board import Board
 from warehouse.api.live_poller import LivePoller
 from warehouse.api.metrics import ApiMetrics
@@ -119,11 +118,11 @@ def create_app(
 
 def _surround(app: FastAPI, reads: QueryRunner) -> None:
     """What stands around the routes; the last one added sees a request first."""
-    app.add_middleware(DirectRoutes, reads=reads, router=counts.router)
     app.add_middleware(
         CounterCache,
         understand=lambda query: counters.understand(reads, query),
-        answer=lambda asked, scope: counters.answer(reads, asked, reads.address_of(scope)),
+        answer=lambda asked, address: counters.answer(reads, asked, address),
+        address_of=reads.address_of,
         ttl_s=reads.settings.api_counters_ttl_ms / 1000,
         bytes_max=reads.settings.api_counters_kept_bytes,
         monotonic=time.monotonic,

@@ -11,7 +11,7 @@ from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
 from warehouse.api.problems import Problem, ProblemBody, ReadReason
-from warehouse.api.query_runner import QueryRunner, Runner
+from warehouse.api.query_runner import QueryRunner, runner_of
 from warehouse.keys import Key, Role
 
 COOKIE: Final = "flattr_key"
@@ -30,7 +30,7 @@ def presented(request: Request) -> str | None:
     return request.cookies.get(COOKIE)
 
 
-def check(request: Request, reads: Runner, needed: Role) -> Key | None:
+def check(request: Request, reads: QueryRunner, needed: Role) -> Key | None:
     """The key that opens this; None where no keys are set up. Raises ``Problem`` 401 or 403."""
     if reads.keys is None:
         return None
@@ -58,8 +58,8 @@ def known(request: Request, reads: QueryRunner) -> bool:
 def checker(role: Role) -> Callable[..., Awaitable[Key | None]]:
     """The dependency that asks for a role: always the same one, so that a route can tell its role."""
 
-    async def checked(request: Request, reads: Runner) -> Key | None:
-        return check(request, reads, role)
+    async def checked(request: Request) -> Key | None:
+        return check(request, runner_of(request), role)
 
     return checked
 

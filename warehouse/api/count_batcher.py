@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Generic, TypeVar
 
-from warehouse.api.bounded_cache import BoundedCache
+from warehouse.api.cache import BoundedCache
 from warehouse.api.fair_queue import FairQueue
 from warehouse.api.problems import ReadReason, unavailable
 from warehouse.counts.counts import Key

@@ -57,9 +57,6 @@ class FairQueue(Generic[T]):
         self._waiting = 0
         self._callers: OrderedDict[str, _Own[T]] = OrderedDict()
 
-    def __len__(self) -> int:
-        return self._waiting
-
     def has_room(self, caller: str, count: int) -> bool:
         """Whether a request of ``count`` items may wait. A queue that is empty takes any."""
         own = self._callers.get(caller)

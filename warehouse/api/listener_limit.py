@@ -18,31 +18,24 @@ class ListenerLimit:
         self._seats_max = seats_max
         self._strangers_max = seats_max - seats_max // _SHARES if reserve else seats_max
         self._of_address_max = of_address_max
-        self._taken = 0
-        self._strangers = 0
-        self._of_address: Counter[str] = Counter()
+        #: seats taken, by address; None for all clients with a key
+        self._taken: Counter[str | None] = Counter()
 
     def free(self, address: str | None) -> bool:
         """Whether somebody may sit down."""
-        if self._taken >= self._seats_max:
+        taken = self._taken.total()
+        if taken >= self._seats_max:
             return False
-        return address is None or (
-            self._strangers < self._strangers_max and self._of_address[address] < self._of_address_max
-        )
+        strangers = taken - self._taken[None]
+        return address is None or (strangers < self._strangers_max and self._taken[address] < self._of_address_max)
 
     @contextmanager
     def taken(self, address: str | None) -> Iterator[None]:
         """Hold a seat. Ask ``free`` before, in the same turn of the loop."""
-        self._sit(address, 1)
+        self._taken[address] += 1
         try:
             yield
         finally:
-            self._sit(address, -1)
-
-    def _sit(self, address: str | None, change: int) -> None:
-        self._taken += change
-        if address is not None:
-            self._strangers += change
-            self._of_address[address] += change
-            if not self._of_address[address]:
-                del self._of_address[address]
+            self._taken[address] -= 1
+            if not self._taken[address]:
+                del self._taken[address]

@@ -18,7 +18,7 @@ from ingest.runtime.aliases import Aliases
 from ingest.runtime.client_address import share_of
 from ingest.runtime.clock import clock_from
 from ingest.runtime.tracing import Traces
-from warehouse.api.coalescing import CoalescingCache, weight_of
+from warehouse.api.cache import CoalescingCache, weight_of
 from warehouse.api.count_batcher import BatchBounds, CountBatcher
 from warehouse.api.listener_limit import ListenerLimit
 from warehouse.api.metrics import ApiMetrics
@@ -278,13 +278,17 @@ def _answers(ttl_ms: int) -> Answers:
         ttl_s=ttl_ms / 1000,
         monotonic=time.monotonic,
         bytes_max=_LISTS_BYTES,
-        weigh=lambda cached: _KEY_BYTES + weight_of(cached[1]),
+        weigh=lambda _, cached: _KEY_BYTES + weight_of(cached[1]),
     )
 
 
-async def reads_of(request: Request) -> QueryRunner:
-    """The app's ``QueryRunner``."""
+def runner_of(request: Request) -> QueryRunner:
+    """The app's ``QueryRunner``. Dependencies call it: as one of theirs it would be solved again for each of them."""
     return cast("QueryRunner", request.app.state.reads)
 
 
-Runner = Annotated[QueryRunner, Depends(reads_of)]
+async def _runner(request: Request) -> QueryRunner:
+    return runner_of(request)
+
+
+Runner = Annotated[QueryRunner, Depends(_runner)]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Annotated, Self
 
-from fastapi import Depends, Path, Query
+from fastapi import Depends, Path, Query, Request
 from pydantic import AfterValidator, BaseModel, Field
 
 from ingest.contract import month as months
@@ -14,7 +14,7 @@ from ingest.contract.month import month_of
 from ingest.contract.names import IDENTIFIER, identifier
 from ingest.contract.thing import THING_ID
 from warehouse.api.problems import Problem, ReadReason
-from warehouse.api.query_runner import QueryRunner, Runner
+from warehouse.api.query_runner import QueryRunner, runner_of
 from warehouse.counts.lag import Lag
 
 
@@ -32,10 +32,11 @@ def month_or_current(reads: QueryRunner, month: str | None) -> int:
 
 
 async def month_in_query(
-    reads: Runner, month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None
+    request: Request,
+    month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None,
 ) -> int:
     """The parameter ``month``, the current month when it is not given."""
-    return month_or_current(reads, month)
+    return month_or_current(runner_of(request), month)
 
 
 async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:

@@ -13,7 +13,7 @@ from aiokafka.errors import KafkaError
 
 from ingest.runtime.clock import Clock
 from ingest.runtime.kafka_settings import BrokerSettings, client_security
-from warehouse.api.coalescing import CoalescingCache
+from warehouse.api.cache import CoalescingCache
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.settings import ApiSettings
 from warehouse.counts.equations import Equation, KafkaLog, Reached, check_log, check_warehouse, read_reached

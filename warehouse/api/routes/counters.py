@@ -14,10 +14,11 @@ from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from ingest.contract.thing import THING_ID, THING_LENGTH_MAX, plain
 from ingest.runtime.aliases import thing_id
+from warehouse.api.conditional import revalidated, weak_etag
 from warehouse.api.counter_cache import Asked
 from warehouse.api.problems import RESPONSES, Problem, ReadReason
 from warehouse.api.query_runner import NO_MONTH, QueryRunner, Runner
-from warehouse.api.routes.public import PREFLIGHT, cacheable, not_modified, unchanged, weak_etag
+from warehouse.api.routes.public import PREFLIGHT, cacheable
 from warehouse.api.shapes import AsOf, QueryMonth, month_or_current
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
@@ -110,7 +111,7 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
     """
     thing_ids = named_things(reads, creator, thing, month) if things is None else parse_things(things)
     counted = await answer(reads, (month, tuple(thing_ids)), reads.address_of(request.scope))
-    return not_modified(counted) if unchanged(request, counted.headers["etag"]) else counted
+    return revalidated(counted, request.headers)
 
 
 _CREATOR: Final = TypeAdapter[str | None](Creator)

@@ -14,12 +14,13 @@ from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_text
 from warehouse.api import auth
+from warehouse.api.conditional import is_current
 from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import QueryRunner, Runner
+from warehouse.api.routes.months import closed
 from warehouse.api.shapes import CreatorId, MemberId, PathMonth
 from warehouse.keys import Role
 from warehouse.payout.books import statements
-from warehouse.payout.close import proof
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse, named
@@ -72,7 +73,7 @@ async def ledger(
     after: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
 ) -> Response:
     """Two-sided entries; balances are their sums."""
-    sealed = await _closed(reads, month)
+    sealed = await closed(reads, month)
     unchanged = _unchanged(request, sealed)
     if unchanged is not None:
         return unchanged
@@ -106,7 +107,7 @@ async def creator_statement(
 async def _statement(
     reads: QueryRunner, request: Request, month: int, read: Callable[[Warehouse, Proof], Statement], form: Form
 ) -> Response:
-    sealed = await _closed(reads, month)
+    sealed = await closed(reads, month)
     unchanged = _unchanged(request, sealed)
     if unchanged is not None:
         return unchanged
@@ -121,19 +122,10 @@ def _rows(warehouse: Warehouse, query: str, values: Mapping[str, Any]) -> list[t
     return warehouse.rows(named(query), values)
 
 
-async def _closed(reads: QueryRunner, month: int) -> Proof:
-    sealed = await reads.run(proof.stored, month)
-    if sealed is None:
-        detail = f"{month_text(month)} is not closed: it has no books yet"
-        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
-    return sealed
-
-
 def _headers(sealed: Proof) -> dict[str, str]:
     return {"ETag": f'"{sealed.seal}"', "Cache-Control": "private, no-cache"}
 
 
 def _unchanged(request: Request, sealed: Proof) -> Response | None:
-    if f'"{sealed.seal}"' in request.headers.get("if-none-match", ""):
-        return Response(status_code=HTTPStatus.NOT_MODIFIED, headers=_headers(sealed))
-    return None
+    headers = _headers(sealed)
+    return Response(status_code=304, headers=headers) if is_current(request.headers, headers["ETag"]) else None

@@ -126,7 +126,7 @@ async def closed(reads: QueryRunner, month: int) -> Proof:
     """The month's proof. Raises ``Problem`` 404 while it is open."""
     found = await reads.run(proof.stored, month)
     if found is None:
-        detail = f"{month_text(month)} is not closed: it has no payouts yet"
+        detail = f"{month_text(month)} is not closed: it has no payouts and no books yet"
         raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
     return found
 

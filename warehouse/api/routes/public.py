@@ -1,12 +1,11 @@
-"""What routes that any site may read share: open to every origin, cacheable, validated by ETag."""
+"""What routes that any site may read share: open to every origin, and cacheable."""
 
 from __future__ import annotations
 
-import hashlib
 from typing import Final
 
 import msgspec
-from fastapi import Request, Response
+from fastapi import Response
 
 OPEN: Final = {
     "Access-Control-Allow-Origin": "*",
@@ -21,17 +20,6 @@ PREFLIGHT: Final = {
 }
 
 
-def weak_etag(stated: object) -> str:
-    """Weak, for it covers what is counted and not the moment that stands beside it."""
-    return f'W/"{hashlib.blake2b(msgspec.json.encode(stated, order="sorted"), digest_size=12).hexdigest()}"'
-
-
-def unchanged(request: Request, etag: str) -> bool:
-    """Whether the client has this version already."""
-    asked = request.headers.get("if-none-match")
-    return asked is not None and (asked.strip() == "*" or etag in (tag.strip() for tag in asked.split(",")))
-
-
 def cacheable(body: object, etag: str, max_age_s: int) -> Response:
     """200 with the body as JSON."""
     headers = {
@@ -41,9 +29,3 @@ def cacheable(body: object, etag: str, max_age_s: int) -> Response:
         "Cache-Control": f"public, max-age={max_age_s}, stale-while-revalidate=60, stale-if-error=3600",
     }
     return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)
-
-
-def not_modified(answer: Response) -> Response:
-    """304: the same answer without its body."""
-    headers = {name: value for name, value in answer.headers.items() if not name.startswith("content-")}
-    return Response(status_code=304, headers=headers)

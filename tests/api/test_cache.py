@@ -4,8 +4,7 @@ import asyncio
 
 import pytest
 
-from warehouse.api.bounded_cache import ENTRY_BYTES
-from warehouse.api.coalescing import CoalescingCache
+from warehouse.api.cache import ENTRY_BYTES, CoalescingCache
 
 
 class Source:
@@ -15,7 +14,7 @@ class Source:
         self.cached: CoalescingCache[str, int] = CoalescingCache(
             ttl_s=1,
             bytes_max=2 * (ENTRY_BYTES + 10),
-            weigh=lambda _: 10,
+            weigh=lambda _, __: 10,
             monotonic=lambda: self.now_s,
             refresh_after_s=refresh_after_s,
         )

@@ -1,0 +1,34 @@
+"""Conditional requests (RFC 9110, section 13): an ``ETag`` against ``If-None-Match``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+
+import msgspec
+from fastapi import Response
+
+
+def weak_etag(stated: object) -> str:
+    """Weak, for it covers what is counted and not the moment that stands beside it."""
+    return f'W/"{hashlib.blake2b(msgspec.json.encode(stated, order="sorted"), digest_size=12).hexdigest()}"'
+
+
+def is_current(headers: Mapping[str, str], etag: str) -> bool:
+    """Whether the client has this version already, by the weak comparison."""
+    asked = headers.get("if-none-match")
+    if asked is None:
+        return False
+    return asked.strip() == "*" or etag.removeprefix("W/") in (
+        tag.strip().removeprefix("W/") for tag in asked.split(",")
+    )
+
+
+def revalidated(answer: Response, headers: Mapping[str, str]) -> Response:
+    """The answer, or the same as 304 without its body when the client has it already."""
+    if "if-none-match" not in headers or not is_current(headers, answer.headers["etag"]):
+        return answer
+    return Response(
+        status_code=304,
+        headers={name: value for name, value in answer.headers.items() if not name.startswith("content-")},
+    )
