@@ -15,6 +15,7 @@ from pydantic_settings import BaseSettings
 from deploy.cli.main import app
 
 ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = ("ingest", "streams", "warehouse", "deploy")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if service["image"].startswith("flattr:")}
@@ -23,8 +24,9 @@ OURS = {name: service for name, service in SERVICES.items() if service["image"].
 def settings_names() -> set[str]:
     """Every environment name that a settings class of ours reads."""
     names = set()
-    for path in ROOT.glob("*/*settings.py"):
-        module = importlib.import_module(f"{path.parent.name}.{path.stem}")
+    paths = [path for package in PACKAGES for path in (ROOT / package).rglob("*settings.py")]
+    for path in paths:
+        module = importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, BaseSettings):
                 prefix = value.model_config.get("env_prefix", "")
