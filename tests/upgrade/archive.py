@@ -87,12 +87,15 @@ def read_archive() -> Archive:
 
 
 def insert_rows(server: EmbeddedWarehouse, database: str, folder: str) -> None:
-    """Put rows of 0.1.0 into its tables, naming its columns: ``tables``, or what its workers wrote ``meanwhile``."""
+    """Put rows of 0.1.0 into its tables, naming its columns: ``tables``, or what its workers wrote ``meanwhile``.
+
+    Rows that are not merged yet come in so.
+    """
     with zipfile.ZipFile(FILE) as archive:
         for name in archive.namelist():
             if name.startswith(f"{folder}/"):
                 query = f"INSERT INTO {Path(name).stem} FORMAT Native\n"
-                url = f"http://127.0.0.1:{server.http_port}/?database={database}"
+                url = f"http://127.0.0.1:{server.http_port}/?database={database}&optimize_on_insert=0"
                 with urllib.request.urlopen(url, query.encode() + archive.read(name)) as answer:
                     answer.read()
 
