@@ -1,1 +1,1 @@
-"""Deploy: the command line, the embedded stack, and everything that composes the parts."""
+"""Deployment: the command line, the embedded stack, provisioning, and everything that composes the services."""

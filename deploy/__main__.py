@@ -1,4 +1,4 @@
-"""`python -m deploy` is the `flattr` command: how the stack starts its own parts."""
+"""`python -m deploy` is the `flattr` command; the stack starts its services with it."""
 
 from deploy.cli.main import main
 

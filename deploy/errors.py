@@ -1,7 +1,7 @@
-"""What ends a command with one sentence."""
+"""The error that ends a command with one sentence."""
 
 from __future__ import annotations
 
 
 class CommandFailed(Exception):
-    """A command cannot do what it was asked; the message says why and what to do."""
+    """A command cannot do its work; the message says why and what to do."""

@@ -1,4 +1,4 @@
-"""The ingest service: the beacon's raw route in front, FastAPI for everything that is not hot."""
+"""The ingest service: a raw route for the beacon, FastAPI for everything that is not hot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = structlog.get_logger(__name__)
 
 
 class IngestApp(FastAPI):
-    """A FastAPI app whose hot paths are answered before any middleware or router is asked."""
+    """A FastAPI app whose hot paths bypass middleware and routing."""
 
     beacon: Beacon
 
@@ -45,15 +45,15 @@ class IngestApp(FastAPI):
         elif scope["path"] in PATHS:
             await self.beacon.asgi(scope, receive, send)
         else:
-            # HEAD as GET, in a copy: the server goes by its own, and sends no body.
+            # HEAD is routed as GET. The scope is copied, for the server must still see HEAD and send no body.
             method = "GET" if scope["method"] == "HEAD" else scope["method"]
             await super().__call__({**scope, "method": method}, receive, send)
 
 
 def create_app(settings: IngestSettings, trace_settings: TraceSettings | None = None) -> IngestApp:
-    """The service. Raises ``FileError`` at once, ``TopicMissing`` when it starts.
+    """Build the service. Raises ``FileError`` now, and ``TopicMissing`` on startup.
 
-    ``trace_settings`` come from the environment when they are not given.
+    ``trace_settings`` default to those of the environment.
     """
     clock = clock_from(settings.clock)
     metrics = Metrics()
@@ -144,12 +144,12 @@ async def _share(metrics: Metrics) -> None:
 def _add_operating_routes(app: FastAPI, publisher: Publisher, metrics: Metrics) -> None:
     @app.get("/live", tags=["operating"])
     async def live() -> dict[str, str]:
-        """Answers as long as the process does; touches nothing."""
+        """Liveness: answers while the process runs, and checks nothing else."""
         return {"status": "live"}
 
-    @app.get("/ready", tags=["operating"], responses={503: {"description": "A part is missing."}})
+    @app.get("/ready", tags=["operating"], responses={503: {"description": "A dependency is missing."}})
     async def ready(response: Response) -> dict[str, str | dict[str, str]]:
-        """Whether clicks can be taken, part by part."""
+        """Readiness: whether clicks can be accepted, with the state of each dependency."""
         if not publisher.ready:
             response.status_code = 503
         return {"status": "ready" if publisher.ready else "not ready", "parts": publisher.state()}

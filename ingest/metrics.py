@@ -1,7 +1,7 @@
-"""Every metric of ingest: a closed list. A name that is not here is not counted.
+"""Every metric of ingest: a closed list.
 
-What is counted for each request is a plain integer, and becomes a sample when somebody asks for /metrics: 0.45 us a
-request, where prometheus_client's own counters take 3.8, and 9.3 when several workers share them (docs/decisions/0022).
+Counters are plain integers that become samples when /metrics is read: 0.45 us a request, where prometheus_client's own
+counters take 3.8, and 9.3 when several workers share them (docs/decisions/0022).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 
 from ingest.contract.rejection import Reason
 
-#: Where workers put their numbers, so that any of them can answer for all. Set by ingest/serve.py, never by hand.
+#: The folder where workers share their numbers, so that any of them can answer for all. Set by ingest/serve.py only.
 METRICS_FOLDER: Final = "FLATTR_INGEST_METRICS_FOLDER"
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _CLICKS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
-#: Attribute of ``Metrics`` -> what it counts.
+#: Attribute of ``Metrics`` -> name and help text.
 COUNTERS: Final = {
     "accepted": ("flattr_ingest_clicks_accepted", "Clicks answered 202: the broker or the spool has them."),
     "requests": ("flattr_ingest_requests", "Requests to the beacon."),
@@ -31,45 +31,51 @@ COUNTERS: Final = {
     "blocks_failed": ("flattr_ingest_blocks_failed", "Blocks that the broker did not acknowledge in time."),
     "stamps_refused": (
         "flattr_ingest_stamps_refused",
-        "Blocks that the broker refused for their stamp: this host's clock or the broker's is wrong.",
+        "Blocks that the broker refused for their timestamp: this host's clock or the broker's is wrong.",
     ),
-    "producers": ("flattr_ingest_producers", "Producers started: more than one says that one was given up."),
+    "producers": (
+        "flattr_ingest_producers",
+        "Producers started; more than one per worker means that one failed and was replaced.",
+    ),
     "rejections_kept": ("flattr_ingest_rejections_kept", "Refused input sent to its topic."),
     "rejections_dropped": (
         "flattr_ingest_rejections_dropped",
-        "Refused input that was only counted: beyond the rate, or the broker away.",
+        "Refused input that was only counted: over the rate or budget, or the broker was unavailable.",
     ),
-    "spooled": ("flattr_ingest_clicks_spooled", "Clicks answered 202 from the spool, the broker being away."),
-    "replayed": ("flattr_ingest_clicks_replayed", "Clicks that went from the spool to the broker."),
+    "spooled": (
+        "flattr_ingest_clicks_spooled",
+        "Clicks answered 202 because the spool has them, while the broker was unavailable.",
+    ),
+    "replayed": ("flattr_ingest_clicks_replayed", "Clicks sent from the spool to the broker."),
     "connections_ended": (
         "flattr_ingest_connections_ended",
-        "Connections closed before their time, because something had run out.",
+        "Connections evicted because a budget had run out.",
     ),
     "spool_damaged_bytes": (
         "flattr_ingest_spool_damaged_bytes",
-        "Bytes in the spool that are no record: torn by a crash, and then never answered, or damaged.",
+        "Invalid bytes in the spool: torn by a crash, and then never acknowledged, or damaged.",
     ),
     "spool_damaged_segments": (
         "flattr_ingest_spool_damaged_segments",
-        "Segments of the spool with damaged bytes: their whole records were sent, the files are kept as .damaged.",
+        "Spool segments with damaged bytes: intact records were sent, the files are preserved as .damaged.",
     ),
 }
 GAUGES: Final = {
-    "queued_bytes": ("flattr_ingest_queued_bytes", "Clicks in memory, waiting for the broker."),
-    "broker_up": ("flattr_ingest_broker_up", "Workers that can send blocks: 1, or 0, where there is one."),
-    "connections": ("flattr_ingest_connections", "Connections."),
-    "held_bytes": ("flattr_ingest_held_bytes", "Bytes of unfinished and of unanswered requests."),
-    "spool_bytes": ("flattr_ingest_spool_bytes", "Length of the spool: what the broker has yet to get."),
+    "queued_bytes": ("flattr_ingest_queued_bytes", "Bytes of clicks in memory, waiting for the broker."),
+    "broker_up": ("flattr_ingest_broker_up", "Workers that are connected to the broker."),
+    "connections": ("flattr_ingest_connections", "Open connections."),
+    "held_bytes": ("flattr_ingest_held_bytes", "Bytes of unfinished and unanswered requests."),
+    "spool_bytes": ("flattr_ingest_spool_bytes", "Bytes in the spool, not yet sent to the broker."),
     "spool_clicks": ("flattr_ingest_spool_clicks", "Clicks in the spool."),
 }
 REFUSED: Final = ("flattr_ingest_refused", "Items and requests refused, by reason.")
-ANSWER_SECONDS: Final = ("flattr_ingest_answer_seconds", "From the whole request being read to its answer.")
+ANSWER_SECONDS: Final = ("flattr_ingest_answer_seconds", "Seconds from the complete request to its answer.")
 BLOCK_CLICKS: Final = ("flattr_ingest_block_clicks", "Clicks in a block.")
 NAMES: Final = tuple(name for name, _ in (*COUNTERS.values(), *GAUGES.values(), REFUSED, ANSWER_SECONDS, BLOCK_CLICKS))
 
 
 class Histogram:
-    """A histogram: counts by upper bound, and the sum."""
+    """A histogram: counts by upper bound (not cumulative), and the sum."""
 
     __slots__ = ("_bounds", "counts", "sum")
 
@@ -84,12 +90,12 @@ class Histogram:
         self.sum += value
 
     def add(self, other: Histogram) -> None:
-        """Add another process's."""
+        """Add another process's histogram."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, other.counts, strict=True)]
         self.sum += other.sum
 
     def family(self, name: str, text: str) -> HistogramMetricFamily:
-        """As Prometheus wants it: cumulative."""
+        """The histogram in Prometheus's cumulative form."""
         total = 0
         buckets: list[tuple[str, float]] = []
         for bound, count in zip((*map(str, self._bounds), "+Inf"), self.counts, strict=True):
@@ -99,10 +105,10 @@ class Histogram:
 
 
 class Metrics:
-    """One service's metrics, in a registry of their own: two apps in one process do not add up.
+    """One service's metrics, in their own registry, so that two apps in one process do not share counts.
 
-    Of several workers each writes its own to a folder every second, and whoever is asked adds them up. What a
-    worker that is gone has counted stays in the sum; its gauges do not.
+    With several workers, each writes its numbers to a folder every second, and the one that is scraped adds them up.
+    The counters of a dead worker stay in the sum; its gauges do not.
     """
 
     def __init__(self) -> None:
@@ -110,9 +116,9 @@ class Metrics:
         self.rejections_kept = self.rejections_dropped = 0
         self.spooled = self.replayed = self.spool_damaged_bytes = self.spool_damaged_segments = 0
         self.queued_bytes = self.broker_up = self.spool_bytes = self.spool_clicks = 0
-        #: How many connections there are, the bytes they hold, how many were ended to make room.
+        #: Returns open connections, the bytes they hold, and how many were evicted.
         self.connections_now: Callable[[], tuple[int, int, int]] = lambda: (0, 0, 0)
-        #: Every reason from the start, so that a rate over a rare one is not a gap.
+        #: Every reason starts at 0, so that the rate of a rare one has no gaps.
         self.refused = dict.fromkeys(Reason, 0)
         self.answer_seconds = Histogram(_SECONDS)
         self.block_clicks = Histogram(_CLICKS)
@@ -122,14 +128,14 @@ class Metrics:
         self._folder = Path(folder) if folder else None
 
     def share(self) -> None:
-        """Let the other workers know."""
+        """Write this worker's numbers for the others."""
         if self._folder is not None:
             fresh = self._folder / f"{os.getpid()}.new"
             fresh.write_bytes(pickle.dumps(self.__getstate__()))
             fresh.replace(self._folder / str(os.getpid()))
 
     def collect(self) -> Iterator[Metric]:
-        """All samples of all workers, as of now, or a second ago."""
+        """The samples of all workers; those of others are up to a second old."""
         total = Metrics.__new__(Metrics)
         total.__dict__.update(pickle.loads(pickle.dumps(self.__getstate__())))  # noqa: S301 - our own
         for other in self._others():
@@ -180,6 +186,6 @@ def _lives(process_id: int) -> bool:
         os.kill(process_id, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it lives, as another user
+    except PermissionError:  # alive, but owned by another user
         return True
     return True

@@ -1,4 +1,4 @@
-"""Run the service under uvicorn: in this process, or in several workers that share the port."""
+"""Run ingest under uvicorn: in this process, or in several workers that share the port."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from ingest.settings import IngestSettings
 
 
 def serve(settings: IngestSettings, *, worker: str) -> None:
-    """Serve until SIGTERM: then nothing new is accepted, what is under way is answered, and the call returns.
+    """Serve until SIGTERM; then accept nothing new, answer what is in flight, and return.
 
-    With several workers, each runs what ``worker`` names ("module:function", which makes the app), and SIGHUP
-    restarts them one after the other, each drained, with the port open all the while. Raises
-    ``TopicMissing``, ``FileError`` or ``SpoolBroken`` when it is clear that it cannot start.
+    With several workers, each builds its app with ``worker`` ("module:function"), and SIGHUP restarts them one by one,
+    each drained, while the port stays open. Raises ``TopicMissing``, ``FileError`` or ``SpoolBroken`` if the
+    service cannot start.
     """
     options = {**server_options(settings), "host": settings.host, "port": settings.port}
     app = create_app(settings)
@@ -34,7 +34,7 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
     if settings.spool is not None:
         slots_of(settings.spool, fsync=settings.spool_fsync)
     if settings.workers == 1:
-        # What is there now stays: the collector need not look at it again, in the middle of requests.
+        # Everything allocated so far is permanent: spare the garbage collector from scanning it during requests.
         gc.freeze()
         uvicorn.run(app, **options)
         return
@@ -45,12 +45,12 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
 
 
 def server_options(settings: IngestSettings) -> dict[str, Any]:
-    """How uvicorn is to behave, besides its address."""
+    """Options for ``uvicorn.Config``, except the address."""
     return connection_options(BeaconProtocol, drain_s=round(settings.drain_timeout_s))
 
 
 async def _check_topics(settings: IngestSettings) -> None:
-    """Say that a topic is missing before anything listens. A broker that is away may come later."""
+    """Raise ``TopicMissing`` before listening. A broker that is unavailable may come up later."""
     producer = Producer(settings)
     try:
         await producer.start()

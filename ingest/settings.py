@@ -1,4 +1,4 @@
-"""Settings of ingest: frozen, from the environment, each with its default's reason."""
+"""Settings of ingest, from the environment; each description gives the reason for its default."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ingest.runtime.kafka_settings import BrokerSettings
 
 
 class IngestSettings(BrokerSettings):
-    """How ingest listens, whom it believes, and how it reaches the broker.
+    """How ingest listens, whom it trusts, and how it reaches the broker.
 
-    Names without a prefix of their own are shared by every service: FLATTR_BROKER and so on.
+    Settings without the prefix FLATTR_INGEST_, such as FLATTR_BROKER, are shared by every service.
     """
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_INGEST_")
@@ -28,29 +28,29 @@ class IngestSettings(BrokerSettings):
     token_keys: Path = Field(
         default=Path(".flattr/token-keys.json"),
         validation_alias="FLATTR_TOKEN_KEYS",
-        description="File of the keys of member tokens; `flattr token keygen` adds one. Read anew when it changes.",
+        description="File of keys for member tokens; `flattr token keygen` adds one. Reloaded when it changes.",
     )
     token_audience: str = Field(
         default="flattr",
-        description="The `aud` that a token must carry: a token for another service opens nothing here.",
+        description="The `aud` that a token must have, so that tokens for other services are not accepted here.",
     )
 
     token_leeway_s: float = Field(
         default=60,
         ge=0,
         le=600,
-        description="So far ahead may the clock be of who issues tokens (`nbf`, a pixel token's `iat`).",
+        description="How far the token issuer's clock may be ahead of ours (`nbf`, and `iat` of a pixel token).",
     )
     pixel_token_max_s: float = Field(
         default=3600,
         gt=0,
-        description="Longest life of a pixel token, from `iat` to `exp`: it stands in an address, which logs keep.",
+        description="Maximum lifetime of a pixel token, from `iat` to `exp`: it is part of a URL, which gets logged.",
     )
     failures_per_min: float = Field(
         default=120,
         ge=0,
-        description="So many requests a minute without a valid token are looked at for one address, as many at once; "
-        "beyond it they are 429. A valid token passes all the same. 0 for no limit.",
+        description="Requests without a valid token allowed per minute (and in a burst) from one address; more are "
+        "answered 429. Requests with a valid token are not affected. 0: no limit.",
     )
 
     host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
@@ -59,162 +59,162 @@ class IngestSettings(BrokerSettings):
         default=1,
         ge=1,
         le=64,
-        description="Processes that share the port, one core each. Each has a spool slot of its own; rate limits "
-        "hold for all of them together.",
+        description="Processes that share the port, one core each. Each has its own spool slot; rate limits apply "
+        "across all of them.",
     )
     linger_ms: float = Field(
         default=3,
         ge=0,
-        description="How long the first click of a block waits for company: longer makes fewer, larger records.",
+        description="How long a block waits for more clicks after its first: longer makes fewer, larger records.",
     )
     idempotence: bool = Field(
         default=True,
-        description="Kafka's idempotent producer. Off only for the embedded broker, which lacks InitProducerId.",
+        description="Use Kafka's idempotent producer. Off only for the embedded broker, which lacks InitProducerId.",
     )
     produce_timeout_s: float = Field(
         default=5,
         gt=0,
-        description="A block that the broker has not acknowledged by then counts as failed: its clicks are answered "
-        "503 and the producer is replaced, since aiokafka itself would retry for ever.",
+        description="A block not acknowledged in this time has failed: its clicks go to the spool or are answered 503, "
+        "and the producer is replaced, since aiokafka itself would retry for ever.",
     )
     queue_max_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Clicks waiting for the broker, in memory; beyond it the answer is 503. Some 250,000 clicks.",
+        description="Most bytes of clicks in memory waiting for the broker, about 250,000 clicks; beyond it, 503.",
     )
     spool: Path | None = Field(
         default=None,
-        description="Folder that takes clicks while the broker is away, so that they are answered 202; a local disk "
-        "that outlives the process. Unset: no spool, the answer is then 503.",
+        description="Folder that stores clicks while the broker is unavailable, so that they are still answered 202. "
+        "It must be on a local disk that outlives the process. Unset: no spool, the answer is 503.",
     )
     spool_max_bytes: int = Field(
         default=1024 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Most bytes in the spool of one worker, some 4 million clicks; when it is full the answer is 503.",
+        description="Maximum size of one worker's spool, about 4 million clicks; when it is full, the answer is 503.",
     )
     spool_segment_bytes: int = Field(
         default=8 * 1024 * 1024,
         ge=4096,
-        description="Length of a segment of the spool: so much is sent twice, harmlessly, after a crash in its replay.",
+        description="Size of a spool segment. A crash during replay sends up to this much twice, which is harmless.",
     )
     spool_fsync: bool = Field(
         default=True,
-        description="Wait for the disk before answering: survives a power cut. Off, it survives kill -9 only.",
+        description="Wait for fsync before answering, to survive a power cut. Without it, clicks survive only kill -9.",
     )
     body_max_bytes: int = Field(
         default=512 * 1024,
         ge=1024,
         le=512 * 1024,
-        description="Longest request body: it becomes part of one Kafka record, which holds 1 MB by default.",
+        description="Maximum size of a request body, which goes into one Kafka record of at most 1 MB by default.",
     )
-    batch_max_clicks: int = Field(default=1000, ge=1, le=1000, description="Most clicks in one request.")
+    batch_max_clicks: int = Field(default=1000, ge=1, le=1000, description="Maximum clicks in one request.")
     body_timeout_s: float = Field(
         default=10,
         gt=0,
-        description="A body that has not arrived by then is answered 408: slow senders hold no connection for ever.",
+        description="A body that has not arrived in this time is answered 408: slow senders must not hold connections.",
     )
     drain_timeout_s: float = Field(
         default=10,
         gt=0,
-        description="After SIGTERM, requests under way get this long to be answered.",
+        description="How long requests in flight have to be answered after SIGTERM.",
     )
     header_max_bytes: int = Field(
-        default=16 * 1024, ge=1024, description="Longest request head: beyond it the connection is closed with 431."
+        default=16 * 1024, ge=1024, description="Maximum size of a request head; beyond it the answer is 431."
     )
     head_timeout_s: float = Field(
-        default=10, gt=0, description="A request head that is not whole by then is answered 408, however it dribbles."
+        default=10, gt=0, description="A request head that is not complete in this time is answered 408."
     )
     keep_alive_s: float = Field(
-        default=30, gt=0, description="An idle connection is closed then: longer than a reader's next click."
+        default=30, gt=0, description="How long an idle connection stays open: long enough for a reader's next click."
     )
     write_timeout_s: float = Field(
         default=20,
         gt=0,
-        description="Who takes nothing of an answer that waits, for so long, is cut off. 16 kB of them may wait; "
-        "before they are taken, nothing more is read.",
+        description="A client that reads nothing of a pending answer for this long is disconnected. While more than "
+        "16 kB of answers are pending, no further requests are read.",
     )
     connections_max: int = Field(
         default=2048,
         ge=2,
-        description="Most connections of one process. Beyond it the idle and the slow ones are closed; if there are "
-        "none, the new one is answered 503. Each costs some 10 kB.",
+        description="Maximum connections of one process, about 10 kB each. Beyond it idle and slow ones are closed; "
+        "if there are none, the new one is answered 503.",
     )
     bodies_max_bytes: int = Field(
         default=24 * 1024 * 1024,
         ge=1024 * 1024,
-        description="Most bytes of unfinished and of unanswered requests in one process. Beyond it unfinished "
-        "ones are answered 503, what held most for longest first; if there are none, the new one is.",
+        description="Maximum bytes of unfinished and unanswered requests in one process. Beyond it unfinished ones "
+        "are answered 503, first those that held the most for longest; if there are none, the new one is.",
     )
     address_share: float = Field(
         default=0.5,
         gt=0,
         le=1,
-        description="So much of the connections and of the bodies' bytes one address may hold, a /64 of IPv6 being "
-        "one. 1 behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
+        description="Fraction of the connections and of the bytes that one address (or IPv6 /64) may hold. Set it to 1 "
+        "behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
     )
     trusted_proxies: Networks = Field(
         default=(),
         validation_alias="FLATTR_TRUSTED_PROXIES",
-        description="Networks of reverse proxies, as 10.0.0.0/8,192.0.2.7: they are believed when X-Forwarded-For "
-        "names the client. They have to set or extend that header. Unset: the address is the peer's.",
+        description="Networks of reverse proxies, such as 10.0.0.0/8,192.0.2.7, whose X-Forwarded-For is trusted; "
+        "they must set or extend that header. Unset: the client's address is the peer's.",
     )
     member_clicks_per_s: float = Field(
         default=100,
         ge=0,
-        description="Most clicks a second of one member, on average; 0 for no limit. Far above a person, far below "
-        "what would starve the others.",
+        description="Maximum average clicks per second of one member: far above a person's, far below what would "
+        "starve others. 0: no limit.",
     )
     member_burst_clicks: int = Field(
-        default=2000, ge=1, description="So many of one member's clicks may come at once: two full batches."
+        default=2000, ge=1, description="Maximum burst of one member's clicks: two full requests."
     )
     sites_file: Path | None = Field(
         default=None,
-        description="JSON object, site key -> site_id, origins, clicks_per_s: only these sites' pages may send. "
-        "Read anew when it changes. Unset: any page may, with a token in header or body.",
+        description="JSON object, site key -> site_id, origins, clicks_per_s: only these sites' pages may send clicks. "
+        "Reloaded when it changes. Unset: any page may, with a token in header or body.",
     )
     gateway_secret: SecretStr | None = Field(
         default=None,
-        description="Trust a gateway that has authenticated the member itself: it sends this secret in "
-        "X-Flattr-Gateway and the member in X-Flattr-Member. Unset: no such trust.",
+        description="Secret of a trusted gateway that authenticates members itself: it sends the secret in "
+        "X-Flattr-Gateway and the member in X-Flattr-Member. Unset: no gateway is trusted.",
     )
     rejected_per_s: float = Field(
         default=200,
         ge=0,
-        description="Most records a second on the topic of rejected input; what is beyond is counted, not kept, "
-        "so that a flood of rubbish does not become a flood of storage.",
+        description="Maximum records per second of refused input; beyond it refusals are counted but not stored, so "
+        "that a flood of rubbish does not fill the disk.",
     )
     rejected_mb_a_day: float = Field(
         default=1000,
         ge=1,
-        description="Most MB a day that are kept of what callers with a valid token sent and was refused.",
+        description="Maximum MB per day stored of refused input from callers with a valid token.",
     )
     rejected_member_mb_a_day: float = Field(
-        default=20, ge=1, description="One member's share of it, so that nobody uses up what is everybody's."
+        default=20, ge=1, description="One member's maximum share of that, so that nobody uses it up."
     )
     rejected_samples_per_min: float = Field(
         default=6,
         ge=0,
-        description="Of what callers without a valid token sent, so many samples a minute are kept, of 256 bytes each.",
+        description="Samples per minute, of 256 bytes each, of refused input from callers without a valid token.",
     )
     rejected_samples_mb_a_day: float = Field(
-        default=10, ge=1, description="Most MB a day of those samples. It is a budget of its own."
+        default=10, ge=1, description="Maximum MB per day of those samples, as a separate budget."
     )
     rejected_raw_max_bytes: int = Field(
         default=16 * 1024,
         ge=0,
         le=128 * 1024,
-        description="So much of a refused input is kept; a click with every field at its longest is below it.",
+        description="How much of a refused input is stored; enough for a click with every field at its longest.",
     )
     aliases_file: Path | None = Field(
         default=None,
-        description="JSON object of addresses that moved, old to new or to {to, from: a month}: their things keep one "
-        "counter. Read anew when it changes; what it then says without a month counts from the next one on.",
+        description="JSON object of moved addresses, old to new or to {to, from: a month}: their things keep one "
+        "counter. Reloaded when it changes; changes without a month take effect the next month.",
     )
 
     @model_validator(mode="after")
     def _burst_holds_a_batch(self) -> Self:
         if self.member_clicks_per_s > 0 and self.member_burst_clicks < self.batch_max_clicks:
-            raise ValueError("FLATTR_INGEST_MEMBER_BURST_CLICKS must hold a batch of FLATTR_INGEST_BATCH_MAX_CLICKS")
+            raise ValueError("FLATTR_INGEST_MEMBER_BURST_CLICKS must be at least FLATTR_INGEST_BATCH_MAX_CLICKS")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The beacon and the publisher with spans: used instead of the plain ones when traces are on, and only then."""
+"""The beacon and the publisher with spans, used in place of the plain ones when tracing is on."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SERVER_ERROR: Final = 500
 class RequestTrace:
     """A request's span, from its last byte to its answer.
 
-    It stands where the publisher's answer goes, so that a block finds the requests that it carries.
+    It is also the publisher's callback, so that a block finds the spans of its requests.
     """
 
     __slots__ = ("_placed", "_reply", "span")
@@ -38,13 +38,13 @@ class RequestTrace:
         self._placed: Callable[[Placed | Reason], None] | None = None
 
     def answering(self, placed: Callable[[Placed | Reason], None], clicks: int) -> RequestTrace:
-        """Itself, as what is told where the request's clicks are."""
+        """Return itself as the publisher's callback for the request's clicks."""
         self._placed = placed
         self.span.set_attribute("flattr.clicks", clicks)
         return self
 
     def __call__(self, place: Placed | Reason) -> None:
-        """Pass the publisher's answer on."""
+        """Note the publisher's outcome and pass it on."""
         if isinstance(place, Reason):
             self.span.set_attribute("flattr.reason", place.value)
         elif place.partition is None:
@@ -53,7 +53,7 @@ class RequestTrace:
             self._placed(place)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send the answer, and end."""
+        """Send the answer and end the span."""
         self._reply(status, headers, body)
         self.span.set_attribute("http.response.status_code", status)
         if status >= _SERVER_ERROR:
@@ -62,7 +62,7 @@ class RequestTrace:
 
 
 class TracedBeacon(Beacon):
-    """A beacon that draws some of its requests for a trace."""
+    """A beacon that traces a sample of its requests."""
 
     def __init__(self, services: Services, traces: Traces) -> None:
         super().__init__(services)
@@ -71,9 +71,10 @@ class TracedBeacon(Beacon):
         self._submit = self._submit_traced
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
-        """Answer a request; one that is drawn begins a trace.
+        """Answer a request; a sampled one begins a trace.
 
-        The caller's own traceparent is a link: at an open door, who asks does not decide what is traced.
+        The caller's traceparent becomes a link and does not decide the sampling: on a public endpoint, callers must not
+        control what is traced.
         """
         if not self._traces.sampled():
             super().take(request, body, reply)
@@ -94,13 +95,13 @@ class TracedBeacon(Beacon):
     def _submit_traced(
         self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]
     ) -> None:
-        # `take` does not wait on its way here, so the trace is this request's.
+        # `take` never awaits before this call, so the trace is this request's.
         traced = answer if self._trace is None else self._trace.answering(answer, clicks)
         self._publisher.submit(member_hash, lines, clicks, traced)
 
 
 class TracedPublisher(Publisher):
-    """A publisher whose blocks have a span when one of their requests has."""
+    """A publisher that traces a block when one of its requests is traced."""
 
     def __init__(self, settings: IngestSettings, clock: Clock, metrics: Metrics, traces: Traces) -> None:
         super().__init__(settings, clock, metrics)
@@ -124,7 +125,7 @@ class TracedPublisher(Publisher):
             },
         )
         for request in requests:
-            # The other way too: from a request's page one gets to its block.
+            # Link both ways, so that the request's trace leads to its block.
             request.add_link(block.get_span_context())
         with use_span(block, end_on_exit=True):
             await super()._send_block(partition, chunks)

@@ -1,4 +1,4 @@
-"""The Faust app: two agents, the pipeline behind them, and the health port beside them."""
+"""The Faust app: two agents, the pipeline they feed, and the health endpoint."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from warehouse.storage.errors import WarehouseError
 from warehouse.storage.identity_key import read_identity_key
 
 _log = structlog.get_logger()
-#: Whoever reads merges, for a click may be written twice; in each insert, too, it is a sixth of the server's time.
+#: Readers merge rows anyway, as a click may be written twice; merging in each insert costs a sixth of its time.
 _UNMERGED: Final = {"optimize_on_insert": 0}
 _METADATA_MAX_AGE_MS = 5_000
 
@@ -52,7 +52,7 @@ def _nothing(_step: str) -> None: ...
 
 
 class Worker:
-    """One stream worker: builds the app, runs it, remembers why it had to stop."""
+    """One stream worker: builds the app, runs it, and remembers why it stopped."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class Worker:
         self.app = self._app()
 
     def run(self) -> None:
-        """Run until SIGTERM or a failure. Raises the failure, or ``WarehouseError``: a sentence for the operator."""
+        """Run until SIGTERM or a failure. Raises the failure or ``WarehouseError``, with a message for the operator."""
         patiently(read_identity_key, self.warehouse)
         worker = faust.Worker(
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )
         worker.spinner = None
-        # What is alive now lives as long as the worker: the collector need not look at it again and again.
+        # Everything allocated so far is permanent: spare the garbage collector from scanning it.
         gc.collect()
         gc.freeze()
         for noisy in ("faust", "mode", "aiokafka"):
@@ -90,7 +90,7 @@ class Worker:
             worker.execute_from_commandline()
         except SystemExit as ended:
             if self.failure is None and ended.code:
-                raise StreamStopped(f"the worker ended with code {ended.code}; the log above says why") from ended
+                raise StreamStopped(f"the worker exited with code {ended.code}; see the log above") from ended
         finally:
             self.pipeline.close()
             if self.traces is not None:
@@ -106,7 +106,7 @@ class Worker:
         return self.lag.stalled()
 
     def _state_log_ends(self, ends: Mapping[int, int]) -> None:
-        """What the read API puts beside every count; a second without it is no reason to stop."""
+        """Write the log's ends, which the read API shows beside every count. A failure is only logged."""
         if not ends:
             return
         try:
@@ -119,14 +119,14 @@ class Worker:
                 },
             )
         except WarehouseError as error:
-            _log.warning("the log's ends could not be stated", error=str(error))
+            _log.warning("cannot write the log's ends; the read API shows an older lag", error=str(error))
 
     def fail(self, error: StreamStopped) -> None:
-        """Leave for good: the first failure is the reason that is told."""
+        """Stop the worker. Only the first failure is reported."""
         if self.failure is None:
             self.failure = error
             _log.error("the worker stops", reason=str(error))
-            # If leaving in order does not work out, leave all the same: whatever is not acknowledged is counted again.
+            # If a graceful stop hangs, exit hard: whatever was not acknowledged is counted again.
             last_resort = threading.Timer(3 * self.settings.streams_drain_s, os._exit, (1,))
             last_resort.daemon = True
             last_resort.start()
@@ -154,7 +154,7 @@ class Worker:
             by_partition = {tp.partition: end for tp, end in ends.items()}
             self.lag.observe(self.pipeline.counted, by_partition)
             await asyncio.to_thread(self._state_log_ends, by_partition)
-            self.metrics.state_flattrs.set(sum(one.state.flattrs for one in self.pipeline.assignments.values()))
+            self.metrics.state_flattrs.set(sum(each.state.flattrs for each in self.pipeline.assignments.values()))
             self.metrics.state_bytes.set(self.memory.held_bytes)
             self.metrics.spilled_bytes.set(self.memory.spilled_bytes)
 
@@ -195,15 +195,15 @@ class Worker:
 
 
 def faust_options(settings: StreamsSettings) -> dict[str, Any]:
-    """Faust's settings: no tables, no leader topic, no web server of its own, our session timeout."""
+    """Faust's settings: no tables, no leader topic, no web server, our session timeout."""
     return {
         "broker": [f"kafka://{address.strip()}" for address in settings.broker.split(",")],
         "broker_credentials": _credentials(settings),
         "broker_session_timeout": settings.streams_session_timeout_s,
         "broker_heartbeat_interval": settings.streams_session_timeout_s / 3,
         "broker_commit_interval": 1.0,
-        # A broker that has just come back may name no partitions yet; who joins then has nothing to count until
-        # the metadata are read again, by default after five minutes.
+        # A broker that has just restarted may report no partitions; a worker that joins then would idle until the next
+        # metadata refresh, by default five minutes later.
         "consumer_metadata_max_age_ms": _METADATA_MAX_AGE_MS,
         "consumer_auto_offset_reset": "earliest",
         "consumer_max_fetch_size": settings.streams_fetch_bytes,
@@ -219,33 +219,33 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
 
 
 async def partitions_of(settings: StreamsSettings, topic: str) -> int:
-    """How many partitions a topic has. Raises ``StreamStopped`` when there is none of that name."""
+    """How many partitions a topic has. Raises ``StreamStopped`` if it does not exist or the broker is unreachable."""
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, **client_security(settings))
     try:
         await admin.start()
         (description,) = await admin.describe_topics([topic])
     except KafkaConnectionError as error:
-        raise StreamStopped(f"no broker at {settings.broker}: {error}") from error
+        raise StreamStopped(f"cannot connect to the broker at {settings.broker}: {error}") from error
     finally:
         await admin.close()
     if description["error_code"] or not description["partitions"]:
-        raise StreamStopped(f"no topic {topic!r} at {settings.broker}: make it with `flattr topics create`")
+        raise StreamStopped(f"no topic {topic!r} at {settings.broker}: create it with `flattr topics create`")
     return len(description["partitions"])
 
 
 def create_app(settings: StreamsSettings) -> faust.App:
-    """The Faust app, for whoever wants to run it in another way."""
+    """The bare Faust app, to run it by other means."""
     return worker_from(settings).app
 
 
 def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _nothing) -> Worker:
-    """A worker for the topic as it stands at the broker."""
+    """A worker with as many partitions as the topic has. Raises ``StreamStopped``."""
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
     return Worker(settings, partitions, after_step)
 
 
 def _credentials(settings: StreamsSettings) -> CredentialsT | None:
-    """What Faust shows the broker; None when there is nothing to show."""
+    """Faust's credentials for the broker; None without TLS and SASL."""
     client = client_security(settings)
     context = client.get("ssl_context")
     if "sasl_mechanism" in client:

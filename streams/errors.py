@@ -1,11 +1,11 @@
-"""Why the worker stops. Each message says what is wrong and what to do."""
+"""Why the worker stops; each message says what is wrong and what to do."""
 
 from __future__ import annotations
 
 
 class StreamStopped(Exception):
-    """The worker cannot go on without losing or doubling clicks, so it does not."""
+    """The worker stops because it cannot continue without losing or duplicating clicks."""
 
 
 class LogMismatch(StreamStopped):
-    """The log and the warehouse's progress are not of one history."""
+    """The log does not match the warehouse's progress."""

@@ -1,9 +1,8 @@
 """From chunks to acknowledged flushes: decode and count in one thread, write in another.
 
-While a batch is being written the next one is read and counted. One batch at most is being
-written and one waits for it, so memory is bounded: whoever delivers chunks waits in ``take``.
-The state moves when a batch is counted, before it is written; so a batch that was counted is
-either written or ends the worker or, after a revocation, its partition's state is dropped.
+While one batch is written, the next is decoded and counted, and no more than that: ``take`` blocks until there is
+room, which bounds memory. The state advances when a batch is counted, before it is written. So a counted batch is
+written, or the worker stops, or (after a rebalance) its partition's state is dropped.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ T = TypeVar("T")
 
 @dataclass(slots=True, eq=False)
 class Assignment:
-    """One partition while it is this worker's. A new one is made whenever the consumer is set anew."""
+    """One partition while this worker owns it; replaced at every rebalance."""
 
     state: PartitionState
     expected: int
@@ -60,14 +59,14 @@ class _Pending:
     assignment: Assignment
     chunk: Chunk
     acknowledge: Callable[[], object]
-    #: By the monotonic clock: its flush is due ``flush_ms`` later, however long the batch before it took.
+    #: By the monotonic clock: the flush is due ``flush_ms`` later, however long the batch before it takes.
     taken_at_s: float = field(default_factory=time.monotonic)
 
 
 class Pipeline:
-    """Counts the chunks of all partitions of this worker."""
+    """Counts the chunks of this worker's partitions."""
 
-    def __init__(  # noqa: PLR0913 - what it is made of, named
+    def __init__(  # noqa: PLR0913 - dependencies and settings, by name
         self,
         warehouse: Warehouse,
         writer: Writer,
@@ -94,7 +93,7 @@ class Pipeline:
         self._malformed = malformed
         self._metrics = metrics
         self._traces = traces
-        #: Next offset to count of each partition, as the warehouse's progress says.
+        #: Each partition's next offset to count, according to progress.
         self.counted: dict[int, int] = {}
         self.taken_over = False
         self._erased = ErasureList(warehouse)
@@ -111,14 +110,14 @@ class Pipeline:
         self._writing: asyncio.Task[None] | None = None
 
     async def take(self, tp: TP, chunk: Chunk, acknowledge: Callable[[], object]) -> None:
-        """Accept a chunk; waits while too much is waiting. Raises ``StreamStopped`` when one was lost before it."""
+        """Accept a chunk; waits while too much is queued. Raises ``StreamStopped`` when chunks were skipped."""
         assignment = self.assignments.get(tp.partition)
         if assignment is None or not assignment.alive:
             return
         if chunk.follows != assignment.expected:
             raise StreamStopped(
-                f"partition {tp.partition}: a chunk from offset {chunk.follows} came where {assignment.expected} "
-                "was due; the worker stops rather than skip clicks"
+                f"partition {tp.partition}: got a chunk from offset {chunk.follows} instead of {assignment.expected}; "
+                "the worker stops rather than skip clicks"
             )
         assignment.expected = chunk.end
         async with self._changed:
@@ -128,7 +127,7 @@ class Pipeline:
             await self._changed.wait_for(lambda: self._pending_bytes < 2 * self._flush_bytes or not assignment.alive)
 
     async def take_rejections(self, tp: TP, chunk: Chunk) -> None:
-        """Write a chunk of the topic of what ingest refused. Raises ``StreamStopped``."""
+        """Write a chunk of the topic `rejected`. Raises ``StreamStopped``."""
         await _in_thread(self._write_thread, self._write_rejections, tp.partition, chunk)
 
     async def run(self) -> None:
@@ -137,11 +136,11 @@ class Pipeline:
         try:
             while not self._broken:
                 await self._count_and_write(await self._next_batch())
-        except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
+        except Exception as error:  # noqa: BLE001 - after any error, continuing would skip clicks
             self._report(error)
 
     def _report(self, error: Exception) -> None:
-        # Nothing may be written any more: progress would pass over the batch that failed.
+        # Write nothing more: progress would move past the failed batch.
         self._broken = True
         self._drop_all()
         if isinstance(error, StreamStopped):
@@ -157,7 +156,7 @@ class Pipeline:
         ends: Mapping[TP, int],
         committed: Callable[[TP], Awaitable[int | None]],
     ) -> dict[TP, int]:
-        """Take these partitions over and say from which offset each is to be read."""
+        """Take these partitions over and return the offset from which to read each. Raises ``LogMismatch``."""
         await self.settle()
         offsets = {}
         taken: dict[int, Assignment] = {}
@@ -183,7 +182,7 @@ class Pipeline:
         return offsets
 
     async def settle(self) -> None:
-        """Give up what is not counted yet and wait for what is being written, for a bounded time."""
+        """Drop what is not counted yet, and wait up to ``drain_s`` for the write in progress."""
         async with self._changed:
             self._pending.clear()
             self._pending_bytes = 0
@@ -191,11 +190,11 @@ class Pipeline:
             try:
                 await asyncio.wait_for(self._changed.wait_for(lambda: self._busy == 0), self._drain_s)
             except TimeoutError:
-                _log.warning("a write is still under way; its partitions are read from the warehouse anew")
+                _log.warning("a write is still in progress; its partitions are reloaded from the warehouse")
                 self._drop_all()
 
     async def drain(self) -> None:
-        """Count and write everything that was taken, then take no more: for a worker that leaves."""
+        """Count and write everything accepted so far, then accept no more: for a worker that stops."""
         async with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -206,10 +205,10 @@ class Pipeline:
                     self._changed.wait_for(lambda: self._busy == 0 and not self._pending), self._drain_s
                 )
             except TimeoutError:
-                _log.warning("left with a write under way; the next worker counts it again")
+                _log.warning("stopped during a write; the next worker counts it again")
 
     def close(self) -> None:
-        """End the threads. What is being written goes on to its end."""
+        """Stop the threads. A write in progress still finishes."""
         self._drop_all()
         for thread in (self._count_thread, self._write_thread):
             thread.submit(self._warehouse.close)
@@ -221,12 +220,12 @@ class Pipeline:
         self.assignments = {}
 
     def _state_of(self, partition: int) -> PartitionState:
-        """The state in memory if it is that of the warehouse's progress; otherwise a new one."""
-        fresh = patiently(load_partition, self._warehouse, partition)
-        held = self.assignments.get(partition)
-        if held is not None and held.alive and held.state.position == fresh.position:
-            return held.state
-        return fresh
+        """The state in memory if it matches the warehouse's progress; otherwise a new one."""
+        stored = patiently(load_partition, self._warehouse, partition)
+        current = self.assignments.get(partition)
+        if current is not None and current.alive and current.state.position == stored.position:
+            return current.state
+        return stored
 
     async def _next_batch(self) -> list[_Pending]:
         async with self._changed:
@@ -241,12 +240,12 @@ class Pipeline:
                 await self._changed.wait_for(lambda: bool(self._pending))
             batch, self._pending = self._pending, []
             self._pending_bytes = 0
-            self._busy += 1  # an empty batch too: settle may have taken all of it, and each ends in _done
+            self._busy += 1  # even if settle has emptied the batch, since every batch ends in _done
             self._changed.notify_all()
             return batch
 
     async def _count_and_write(self, batch: list[_Pending]) -> None:
-        trace = None if self._traces is None else batch_trace(self._traces, (one.chunk for one in batch))
+        trace = None if self._traces is None else batch_trace(self._traces, (pending.chunk for pending in batch))
         try:
             rows = await _in_thread(self._count_thread, self._count, batch)
             if trace is not None:
@@ -274,7 +273,7 @@ class Pipeline:
             self._metrics.flush_s.observe(time.monotonic() - started)
             if trace is not None:
                 trace.end()
-        except Exception as error:  # noqa: BLE001 - whatever it is, going on would skip clicks
+        except Exception as error:  # noqa: BLE001 - after any error, continuing would skip clicks
             if trace is not None:
                 trace.end(error)
             self._report(error)
@@ -287,7 +286,7 @@ class Pipeline:
             self._changed.notify_all()
 
     def _preload(self, assignments: list[Assignment]) -> None:
-        """Read the months that clicks are likely to need before the first of them waits for it."""
+        """Load the months that clicks are likely to need, before the first click has to wait for them."""
         began = time.monotonic()
         try:
             wanted: dict[int, list[PartitionState]] = {}
@@ -298,7 +297,7 @@ class Pipeline:
             for needed, states in sorted(wanted.items()):
                 for state, loaded in zip(states, self._load(states, needed), strict=True):
                     state.months[needed] = loaded
-        except Exception as error:  # noqa: BLE001 - whatever it is, counting without the state would be wrong
+        except Exception as error:  # noqa: BLE001 - after any error, counting without the state would be wrong
             self._report(error)
             return
         flattrs = sum(assignment.state.flattrs for assignment in assignments)
@@ -335,7 +334,7 @@ class Pipeline:
 
 
 def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int) -> int:
-    """The offset behind the state's position; raises ``LogMismatch`` when the log does not go on from there."""
+    """The offset after the state's position. Raises ``LogMismatch`` if the log does not continue from there."""
     counted_epoch, counted = epoch_of(state.position), offset_of(state.position)
     if state.position < 0:
         return _within(tp, 0, start, end)
@@ -343,8 +342,8 @@ def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int)
         return start
     if counted_epoch > epoch:
         raise LogMismatch(
-            f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, "
-            f"this worker is set to {epoch}: set FLATTR_LOG_EPOCH={counted_epoch}"
+            f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, but this worker is "
+            f"configured for epoch {epoch}: set FLATTR_LOG_EPOCH={counted_epoch}"
         )
     return _within(tp, counted + 1, start, end)
 
@@ -353,7 +352,7 @@ def _within(tp: TP, offset: int, start: int, end: int) -> int:
     if offset > end:
         raise LogMismatch(
             f"{tp.topic} partition {tp.partition} is counted up to offset {offset - 1}, but the log ends at {end}: "
-            "if the topic was made anew, raise FLATTR_LOG_EPOCH by one; if this is another broker, take the right one"
+            "if the topic was recreated, raise FLATTR_LOG_EPOCH by one; if the broker is wrong, correct FLATTR_BROKER"
         )
     if offset < start:
         raise LogMismatch(

@@ -1,4 +1,4 @@
-"""Compiled loops, ready before the first click."""
+"""Compiles the numba loops before the first click."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from warehouse.storage.identity_key import IdentityKey
 
 
 def precompile() -> None:
-    """Load the compiled loops, or compile them on a machine's first start: that takes some seconds."""
+    """Load the compiled loops, or compile them on a machine's first start, which takes some seconds."""
     zeros, month = np.zeros(1, np.uint64), MonthState()
     verdicts = judge(month.flattrs, zeros, zeros, zeros + np.uint64(1))
     count(month.things, zeros, zeros, verdicts.deltas)

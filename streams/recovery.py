@@ -1,8 +1,8 @@
-"""State from the warehouse: what a partition's log has led to so far.
+"""Recovery: loads a partition's state from the warehouse.
 
-The rows of ``flattrs`` may be ahead of ``progress``: a worker died between the two. Then the
-counts of what is newer are stated again, for they may be missing, and the positions of newer
-counted clicks are kept, so that their replay is not taken for a duplicate.
+If a worker died between writing flattrs and progress, ``flattrs`` is newer than ``progress``. The counts of the newer
+flattrs are then written again, as they may be missing, and the positions of newer counted clicks are remembered, so
+that their replay is not labelled duplicate.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from warehouse.storage.client import Row, Warehouse, named
 T = TypeVar("T")
 _END: Final[Any] = object()
 _log = structlog.get_logger()
-#: Bytes of a value in each column of flattrs_of_partitions.sql.
+#: Bytes per value in each column of flattrs_of_partitions.sql.
 PACKED_BYTES: Final = (16, 16, 16, 8, 8)
-#: Partitions merged at a time: the server, hashing the next rows, wants cores as well.
+#: Partitions merged in parallel; the server needs cores as well, to hash the next rows.
 _THREADS: Final = 2
 _PROGRESS_EVERY: Final = 1_000_000
-#: Blocks of 65,536 rows instead of 8,192: each costs some steps in Python.
+#: Blocks of 65,536 rows instead of 8,192, as each block has some overhead in Python.
 _READ: Final = {"preferred_block_size_bytes": 1 << 24}
 _MASK: Final = (1 << 64) - 1
 
 
 def load_partition(warehouse: Warehouse, partition: int) -> PartitionState:
-    """How far the partition is counted and its tallies; its months come when a click needs them."""
+    """A partition's progress and tallies; its months are loaded when a click needs them."""
     found = warehouse.rows(named("progress_of_partition"), {"partition": partition})
     state = PartitionState(partition)
     if found:
@@ -49,7 +49,7 @@ def load_partition(warehouse: Warehouse, partition: int) -> PartitionState:
 
 
 class Recovery:
-    """Loads months of partitions; states counts anew where the flattrs are ahead of ``progress``."""
+    """Loads months of partitions, and rewrites counts where the flattrs are newer than ``progress``."""
 
     def __init__(
         self,
@@ -66,12 +66,12 @@ class Recovery:
         self._write = write
 
     def load(self, states: Sequence[PartitionState], month: int) -> list[MonthState]:
-        """Read a month of these partitions. Blocks; raises ``WarehouseError``."""
+        """Load a month of these partitions. Blocks; raises ``WarehouseError``."""
         while True:
             erased = self._erased()
             loaded = self._load(states, month, erased)
-            # Somebody erased meanwhile may have rows among these under a name that was not known yet. Asking
-            # stops the worker, too, if the key under which the warehouse hashed them was not this worker's.
+            # If somebody was erased meanwhile, some rows may have a pseudonym not known here yet: load again. This call
+            # also stops the worker if the identity key was replaced.
             if self._erased().rows == erased.rows:
                 return loaded
 
@@ -82,7 +82,7 @@ class Recovery:
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
         packed = read_ahead(self._warehouse.packed(named("flattrs_of_partitions"), which, _READ))
         loaded = months_from(packed, counted, memory=self._memory, erased=erased)
-        # After the bulk, so that nothing newer is in the one and missed by the other.
+        # After the bulk, so that everything newer in it is found here as well.
         positions = [state.position + 1 for state in states]
         newer: dict[int, list[Row]] = {}
         for number, *row in self._warehouse.rows(named("flattrs_after"), {**which, "positions": positions}):
@@ -91,7 +91,8 @@ class Recovery:
             if state.number in newer:
                 rows = newer[state.number]
                 self._write(take_in_newer(loaded[state.number], state.number, month, state.position, rows, erased))
-        # Last: it is written before the flattrs that go by it, so of every flattr read above it is there.
+        # Last: retimed rows are written before the flattrs that depend on them, so those of every flattr read above
+        # exist.
         retimed = self._warehouse.packed(named("retimed_of_partitions"), which, _READ)
         take_in_retimed(retimed, {state.number: state.position for state in states}, loaded)
         return [loaded[number] for number in numbers]
@@ -112,9 +113,9 @@ def months_from(
     memory: Memory = UNBOUNDED,
     erased: Pseudonyms = NOBODY,
 ) -> dict[int, MonthState]:
-    """Build a month of each partition from blocks of flattrs_of_partitions.sql, rows merged or not, in any order.
+    """Build a month of each partition from blocks of flattrs_of_partitions.sql, merged or not, in any order.
 
-    ``counted`` says how many flattrs each partition has about; room is made for them at once.
+    ``counted`` maps each partition to its approximate number of flattrs, for which space is reserved.
     """
     months = {number: MonthState(memory) for number in counted}
     numbers = np.array(list(months), np.uint64)
@@ -140,7 +141,7 @@ def months_from(
 def take_in_retimed(
     packed: Iterable[Sequence[bytearray]], counted_until: Mapping[int, int], months: Mapping[int, MonthState]
 ) -> None:
-    """Bring blocks of retimed_of_partitions.sql into the months of their partitions."""
+    """Add blocks of retimed_of_partitions.sql to the months of their partitions."""
     for block in packed:
         keys, words, positions, numbers = (np.frombuffer(column, "<u8") for column in block)
         for number, month in months.items():
@@ -153,7 +154,7 @@ def take_in_retimed(
                 month.newer[int(keys[2 * at]), int(keys[2 * at + 1])] = int(positions[at]), int(words[at])
 
 
-def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and what is newer
+def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, its progress, and the newer rows
     loaded: MonthState,
     partition: int,
     month: int,
@@ -161,7 +162,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
     newer: Sequence[Row],
     erased: Pseudonyms = NOBODY,
 ) -> Rows:
-    """Take in rows that are ahead of ``progress`` (flattrs_after.sql); the counts that have to be stated again."""
+    """Add rows newer than ``progress`` (flattrs_after.sql) to a month; returns the counts to write again."""
     newer = [(erased.name(member_id, month), *rest) for member_id, *rest in newer]
     packed = [_pack(row, erased) for row in newer]
     grid = np.array(packed, np.uint64)
@@ -177,7 +178,7 @@ def take_in_newer(  # noqa: PLR0913, PLR0917 - a month, where it stands, and wha
 
 
 def _pack(row: Row, erased: Pseudonyms) -> tuple[int, ...]:
-    """The words of a row with names, as flattrs_of_partitions.sql gives them, without its partition."""
+    """The words of a row with names, as in flattrs_of_partitions.sql but without the partition."""
     member_id, creator_id, thing_id, version, first_position, _ = row
     things = int.from_bytes(thing_id[:8], "little"), int.from_bytes(thing_id[8:], "little")
     seen = 0 if first_position == NO_POSITION else 1 << SEEN_BIT
@@ -185,7 +186,7 @@ def _pack(row: Row, erased: Pseudonyms) -> tuple[int, ...]:
 
 
 def _pair(words: Sequence[int]) -> tuple[int, int]:
-    """Key of (member, creator) from their hashes."""
+    """The key of (member, creator) from their hashes."""
     return (words[0] ^ words[2] * PAIR_STIR) & _MASK, (words[1] ^ words[3] * PAIR_STIR) & _MASK
 
 
@@ -194,7 +195,7 @@ def _thing(thing_id: bytes) -> tuple[int, int]:
 
 
 def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[Row], erased: Pseudonyms) -> Rows:
-    """Counts of all creators, things and pairs that the rows are of, as of the last that changed each."""
+    """The counts of all creators, things and pairs in the rows, at the position of the last change of each."""
     creators: dict[str, int] = {}
     things: dict[tuple[str, bytes], int] = {}
     pairs: dict[tuple[str, str], int] = {}
@@ -225,9 +226,9 @@ def _counts_of(partition: int, month: int, loaded: MonthState, newer: Sequence[R
 
 
 def read_ahead(items: Iterable[T], most: int = 4) -> Iterator[T]:
-    """Yield the items, up to ``most`` of them fetched in a thread before they are asked for.
+    """Yield the items, prefetching up to ``most`` of them in a thread.
 
-    Raises what the iteration raises. An iteration that is given up ends when its next item has come.
+    Raises what the iteration raises. An abandoned iteration ends once its next item has arrived.
     """
     source = iter(items)
     with ThreadPoolExecutor(1, "read-ahead") as thread:

@@ -1,4 +1,4 @@
-"""A month recounted from the log, held against what was counted, row by row and tally by tally."""
+"""Recounts a month from the log and compares it with what was counted, row by row and tally by tally."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _BATCH_RECORDS = 5_000
 
 @dataclass(frozen=True)
 class Replay:
-    """What a replay found. ``differences``: member, creator, thing id and what is different, at most 1000."""
+    """The result of a replay. ``differences`` lists member, creator, thing id and difference, at most 1000."""
 
     month: int
     clicks: int
@@ -38,17 +38,17 @@ class Replay:
 
     @property
     def same(self) -> bool:
-        """Whether log and warehouse agree in every row and tally."""
+        """Whether the log and the warehouse agree in every row and tally."""
         return not self.differences and self.tallies_counted == self.tallies_replayed
 
 
 async def replay(
     settings: StreamsSettings, month: int, partitions: int, say: Callable[[int, int], None] = lambda _done, _all: None
 ) -> Replay:
-    """Count the log anew up to each partition's progress and compare the month.
+    """Recount the log up to each partition's progress and compare the month.
 
-    ``say`` is told records done and records in all. Raises ``StreamStopped`` when the log does
-    not reach back to the month's beginning.
+    ``say`` is called with the records done and the total. Raises ``StreamStopped`` when the log does not reach back to
+    the start of the month.
     """
     warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
     erased = ErasureList(warehouse).newest()
@@ -96,26 +96,27 @@ def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
 def _decided_before(
     warehouse: Warehouse, rules: CountingRules, month: int, number: int, start: int
 ) -> dict[int, MonthState]:
-    """A partition's months, empty but for what was decided of clicks where the log does not tell it any more.
+    """A partition's months, empty except for decisions about clicks from before the log's start.
 
-    Of a log that was cut, or made anew, the attempts may be gone by which later ones went (streams/counting/decide.py).
+    If the log was truncated or recreated, first attempts that decided later ones may be gone
+    (streams/counting/decide.py).
     """
     months: dict[int, MonthState] = defaultdict(MonthState)
     counted_until = position(rules.epoch, start, 0) - 1
     if counted_until >= 0:
-        for one in (month_before(month), month, month_after(month)):
-            which = {"month": one, "numbers": [number]}
+        for near in (month_before(month), month, month_after(month)):
+            which = {"month": near, "numbers": [number]}
             packed = warehouse.packed(named("retimed_of_partitions"), which)
-            take_in_retimed(packed, {number: counted_until}, {number: months[one]})
+            take_in_retimed(packed, {number: counted_until}, {number: months[near]})
     return months
 
 
 async def _ranges(
     consumer: AIOKafkaConsumer, rules: CountingRules, counted: list[PartitionState], month: int
 ) -> Ranges:
-    """What to read of each partition: from the log's start to progress.
+    """The offsets to read of each partition: from the log's start to progress.
 
-    A log that was cut must be cut before the month began: clicks come after they are clicked.
+    A truncated log must still begin before the month does, since clicks are recorded after they are made.
     """
     tps = [TopicPartition(rules.topic, number) for number in range(rules.partitions)]
     consumer.assign(tps)
@@ -126,14 +127,14 @@ async def _ranges(
         start, end, first = starts[tp], _end(state, rules.epoch), since[tp]
         if 0 < start < end and (first is None or first.offset <= start):
             raise StreamStopped(
-                f"{tp.topic} partition {tp.partition} begins at offset {start}, after {month} began: "
-                "what was deleted cannot be replayed; keep the log longer (retention.ms)"
+                f"{tp.topic} partition {tp.partition} begins at offset {start}, after {month} began: deleted records "
+                "cannot be replayed; increase the topic's retention.ms for the future"
             )
         ranges[tp] = start, end
     return ranges
 
 
-async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, from where, and whom to tell
+async def _recount(  # noqa: PLR0913, PLR0917 - source, rules, ranges and callbacks
     consumer: AIOKafkaConsumer,
     rules: CountingRules,
     ranges: Ranges,
@@ -145,7 +146,7 @@ async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, fr
     left = {tp for tp, (start, end) in ranges.items() if start < end}
     for tp in left:
         consumer.seek(tp, ranges[tp][0])
-    # The state forgets old months; here they cannot be read again, so they are kept.
+    # The state drops old months; these dictionaries hold on to them, as they cannot be loaded again here.
     starts = {tp.partition: start for tp, (start, _) in ranges.items()}
     months = [known(state.number, starts[state.number]) for state in states]
     done, all_records = 0, sum(max(0, end - start) for start, end in ranges.values())
@@ -154,7 +155,7 @@ async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, fr
         rows = Rows()
         for tp, batch in batches.items():
             end = ranges[tp][1]
-            records = [LogRecord(one.offset, one.timestamp, one.value or b"") for one in batch if one.offset < end]
+            records = [LogRecord(each.offset, each.timestamp, each.value or b"") for each in batch if each.offset < end]
             if records:
                 count_records(states[tp.partition], records, rules, months[tp.partition].__getitem__, rows)
             done += len(records)
@@ -166,7 +167,7 @@ async def _recount(  # noqa: PLR0913, PLR0917 - what to read, by which rules, fr
 
 
 def _end(state: PartitionState, epoch: int) -> int:
-    """The offset behind the last counted record of this log; 0 when none of it is counted."""
+    """The offset after the last counted record of this log; 0 when none is counted."""
     if state.position < 0 or epoch_of(state.position) != epoch:
         return 0
     return offset_of(state.position) + 1

@@ -1,4 +1,4 @@
-"""Calls to the warehouse, repeated while it is away: blocking, for a worker's threads."""
+"""Blocking retries of warehouse calls, for a worker's threads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ingest.runtime.backoff import backoff_s
 from streams.errors import StreamStopped
 from warehouse.storage.errors import WarehouseUnavailable
 
-#: For reads, which a worker needs before it can count.
+#: The limit for reads that a worker needs before it can count.
 READ_PATIENCE_S: Final = 60.0
 _FIRST_S: Final = 0.1
 _MAX_S: Final = 5.0
@@ -22,9 +22,9 @@ T = TypeVar("T")
 
 
 def patiently(call: Callable[[*Arguments], T], *arguments: *Arguments, patience_s: float = READ_PATIENCE_S) -> T:
-    """``call(*arguments)``, tried again while it raises ``WarehouseUnavailable``.
+    """Call a function, retrying with backoff while it raises ``WarehouseUnavailable``.
 
-    Raises ``StreamStopped`` once that has gone on for ``patience_s``, and at once whatever else ``call`` raises.
+    Raises ``StreamStopped`` after ``patience_s``; any other error is raised at once.
     """
     deadline = time.monotonic() + patience_s
     attempt = 0
@@ -33,8 +33,8 @@ def patiently(call: Callable[[*Arguments], T], *arguments: *Arguments, patience_
             return call(*arguments)
         except WarehouseUnavailable as error:
             if time.monotonic() > deadline:
-                raise StreamStopped(f"no warehouse for {patience_s:.0f} s: {error}") from error
+                raise StreamStopped(f"the warehouse has been unavailable for {patience_s:.0f} s: {error}") from error
             pause_s = backoff_s(attempt, first_s=_FIRST_S, max_s=_MAX_S)
-            _log.warning("warehouse unavailable", retry_in_s=round(pause_s, 3), error=str(error))
+            _log.warning("the warehouse is unavailable; retrying", retry_in_s=round(pause_s, 3), error=str(error))
             time.sleep(pause_s)
             attempt += 1

@@ -1,4 +1,4 @@
-"""The failures that a command reports as one sentence instead of a traceback."""
+"""The errors that a command reports as one sentence instead of a traceback."""
 
 from __future__ import annotations
 

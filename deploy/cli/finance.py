@@ -1,4 +1,4 @@
-"""What the commands of the month's end share: the parts from the environment, and the proof on the terminal."""
+"""Shared by the finance commands: dependencies from the environment, and printing a proof."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @functools.cache
 def settings() -> CloseSettings:
-    """The rules of the close."""
+    """The settings of the close."""
     from warehouse.payout.close.settings import CloseSettings
 
     return CloseSettings()
@@ -26,7 +26,7 @@ def settings() -> CloseSettings:
 
 @functools.cache
 def warehouse() -> Warehouse:
-    """The database, with the close's patience."""
+    """The database, with the close's timeout."""
     from warehouse.storage.client import Warehouse
     from warehouse.storage.settings import WarehouseSettings
 
@@ -41,7 +41,7 @@ def clock() -> Clock:
 
 
 def log_ends() -> LogEnds:
-    """The log of clicks."""
+    """The ends of the clicks log."""
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
     from warehouse.payout.close.log_ends import KafkaLogEnds
 
@@ -58,12 +58,12 @@ def closed(month: str) -> Proof:
 
     proof = stored(warehouse(), parse_month(month))
     if proof is None:
-        raise CommandFailed(f"{month} is not closed: `flattr month status {month}` says what is missing.")
+        raise CommandFailed(f"{month} is not closed: run `flattr month status {month}` to see what is missing.")
     return proof
 
 
 def print_proof(proof: Proof) -> None:
-    """Where every cent and every click went."""
+    """Print where every cent and every click went."""
     from warehouse.payout.money import as_text
 
     lines = {
@@ -81,5 +81,5 @@ def print_proof(proof: Proof) -> None:
         f"+ {proof.rejected} rejected + {proof.late} late"
     )
     if proof.quarantined:
-        typer.echo(f"  {proof.quarantined} flattrs in quarantine beside the {proof.flattrs} that were paid for")
+        typer.echo(f"  {proof.quarantined} flattrs in quarantine, besides the {proof.flattrs} that were paid")
     typer.echo(f"  {proof.members_unfunded} of {proof.members} members unfunded; seal {proof.seal}")

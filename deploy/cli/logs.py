@@ -1,4 +1,4 @@
-"""Logs: one line per event on stderr, for people on a terminal and as JSON elsewhere."""
+"""Logging: one line per event on stderr, readable on a terminal and JSON elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _REMEMBERED_MAX: Final = 1000
 
 
 class OncePerWhile(logging.Filter):
-    """Lets a library say a thing once per REPEAT_QUIET_S: aiokafka says twenty times a second that a broker is away."""
+    """Passes a message once per REPEAT_QUIET_S: aiokafka repeats some twenty times a second while a broker is down."""
 
     def __init__(self) -> None:
         super().__init__()
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is new or its last showing long enough ago."""
+        """Whether the message is new, or was last logged long enough ago."""
         now, text = time.monotonic(), record.getMessage()
         if now - self._said.get(text, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
             return False
@@ -35,10 +35,10 @@ class OncePerWhile(logging.Filter):
 
 
 class _WithoutTokens(structlog.stdlib.ProcessorFormatter):
-    """A line as it may be kept, whatever brought a token into it."""
+    """Redacts tokens from every line, wherever they come from."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The rendered line."""
+        """The rendered line, redacted."""
         return redacted_text(super().format(record))
 
 
@@ -70,7 +70,7 @@ def set_up(level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # A filter on a parent logger does not see its children's records; each that repeats itself is named.
+    # A filter on a parent logger does not see its children's records, so each repetitive logger is listed.
     for name in (
         "aiokafka.conn",
         "aiokafka.client",
@@ -80,5 +80,5 @@ def set_up(level: str = "INFO") -> None:
         _EXPORTER,
     ):
         logging.getLogger(name).addFilter(OncePerWhile())
-    # Each try of an export that fails is told in other words; that it failed is enough.
+    # Each attempt of a failing export logs a different warning; the final error is enough.
     logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""The `flattr` command: every part, every job, one word each."""
+"""The `flattr` command."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rich.console import Console
 from deploy.cli import commands
 from deploy.stack.running import adopt_running_stack
 
-#: Packages that the image leaves out (.dockerignore).
+#: Packages that are not in the production image (.dockerignore).
 _CHECKOUT_ONLY: Final = ("benchmarks", "deploy.demo", "deploy.proving")
 
 app = typer.Typer(
@@ -24,14 +24,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-# One module per part under deploy/cli/commands; each has ``register(app)``, which adds its commands.
-# They import what is heavy inside their functions, so that `flattr --help` starts fast.
+# Each module in deploy/cli/commands has ``register(app)``, which adds its commands. They import heavy modules inside
+# their functions, so that `flattr --help` starts fast.
 for _module in pkgutil.iter_modules(commands.__path__):
     importlib.import_module(f"deploy.cli.commands.{_module.name}").register(app)
 
 
 def main() -> None:
-    """Run the command line. An expected failure is one sentence and exit code 1, never a traceback."""
+    """Run the command line. An expected error prints one sentence and exits with code 1."""
     from deploy.cli.failures import EXPECTED
 
     adopt_running_stack(sys.argv[1] if len(sys.argv) > 1 else "")
@@ -43,7 +43,7 @@ def main() -> None:
         if not (error.name or "").startswith(_CHECKOUT_ONLY):
             raise
         _fail(
-            "this command measures or proves the pipeline, or shows it off, and is not part of the production image. "
+            "this command is for benchmarks, tests or demos, and is not part of the production image. "
             "Run it from a checkout of the project: `make install`, then `.venv/bin/flattr`."
         )
 

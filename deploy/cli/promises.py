@@ -1,4 +1,4 @@
-"""What clients were promised, against what became of it: `flattr verify --answers`."""
+"""Compares the answers given to clients with what was counted: `flattr verify --answers`."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from warehouse.storage.client import Warehouse
 
 
 def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: int | None = None) -> Equation:
-    """Compare what clients were promised (`flattr load --answers`) with what became of it, as far as it is counted.
+    """Check that accepted clicks (`flattr load --answers`) are in the warehouse, up to each partition's progress.
 
-    ``most`` looks up so many at most, evenly drawn: click ids are random, so every n-th of the sorted ones.
+    ``most`` limits the check to an even sample: every n-th of the sorted click ids, which are random.
     """
     offsets = reached.next_offsets()
     ids = set()

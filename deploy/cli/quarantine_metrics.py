@@ -1,4 +1,4 @@
-"""Figures of the quarantine for Prometheus, served while `flattr quarantine scan --every` runs."""
+"""Prometheus metrics of the quarantine, served by `flattr quarantine scan --every`."""
 
 from __future__ import annotations
 
@@ -10,25 +10,23 @@ from warehouse.storage.client import Warehouse
 
 
 class QuarantineMetrics:
-    """Every metric of the scan, on a registry of its own; there are no others."""
+    """Every metric of the scan, in its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.flags = Gauge(
-            "flattr_quarantine_flags", "Flags that stand, by month and rule.", ["month", "rule"], registry=self.registry
+            "flattr_quarantine_flags", "Flags in force, by month and rule.", ["month", "rule"], registry=self.registry
         )
         self.steps = Gauge("flattr_quarantine_steps", "Steps in a month's log.", ["month"], registry=self.registry)
         self.held = Gauge("flattr_quarantine_flattrs", "Flattrs in quarantine.", ["month"], registry=self.registry)
-        self.at = Gauge(
-            "flattr_quarantine_last_timestamp_seconds", "When a month was scanned last.", registry=self.registry
-        )
+        self.at = Gauge("flattr_quarantine_last_timestamp_seconds", "Time of the last scan.", registry=self.registry)
 
     def serve(self, host: str, port: int) -> None:
-        """Serve /metrics. Raises ``OSError`` when the port is taken."""
+        """Serve /metrics. Raises ``OSError`` when the port is in use."""
         start_http_server(port, addr=host, registry=self.registry)
 
     def show(self, warehouse: Warehouse, month: int, flattrs: int) -> None:
-        """Take in a month as it is, with its flattrs in quarantine."""
+        """Update a month's metrics; ``flattrs`` is the number in quarantine."""
         taken = read_steps(warehouse, month)
         name = month_text(month)
         self.flags.remove_by_labels({"month": name})

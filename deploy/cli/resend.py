@@ -1,12 +1,12 @@
-"""Refused input goes in again, repaired, through the same door as everything else.
+"""Replays refused input, repaired, through the same endpoint as everything else.
 
-The operator speaks for the member whom ingest had recognised, with a token of a minute. A click that had no id
-gets one made of where it stands, so that replaying it twice is one click with a repeat; and each keeps the time at
-which it was made, so that it is of that month, or late, and never of the month in which it is replayed.
+The operator acts for the member whom ingest had authenticated, with a token valid for a minute. A click without an id
+gets one derived from its position, so that replaying it twice is one click with a repeat. Every click keeps its own
+time, so that it belongs to that month, or is late, and never to the month in which it is replayed.
 
-1. Send the clicks of a record. A crash between two of them, or before 2, leaves the record on the list: replaying it
-   repeats clicks that keep their ids.
-2. Mark the record as replayed, when all of it is in.
+1. Send the clicks of a record. A crash between two of them, or before step 2, leaves the record on the list; replaying
+   it repeats clicks under the same ids.
+2. Mark the record as replayed, once all of it is accepted.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ingest.http.redact import MARK
 from ingest.runtime.clock import Clock
 from warehouse.counts.rejections import Rejected
 
-#: What a client may send; a click refused on the topic has more, which ingest would fill in again.
+#: The fields a client may send; a click refused by the stream has more, which ingest fills in again.
 _FIELDS: Final = ("v", "click_id", "action", "creator_id", "thing", "site_id", "clicked_at", "sent_at")
 _MARK: Final = MARK.decode()
 _NAMESPACE: Final = uuid.UUID("a2bd0d5e-7c0e-4f0e-9f0a-5a1f6f1f7b11")
@@ -39,12 +39,12 @@ _WAIT_MAX_S: Final = 30
 
 
 class NotReplayable(ValueError):
-    """A refused record cannot go in again as it is; the message says why."""
+    """A refused record cannot be replayed as it is; the message says why."""
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What to change before sending: fields to drop, fields to set, and for whom if ingest did not know."""
+    """What to change before sending: fields to drop, fields to set, and the member if ingest did not know."""
 
     drop: Sequence[str] = ()
     put: Mapping[str, Any] | None = None
@@ -53,7 +53,7 @@ class Repair:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What ingest answered: its status, and why not when it was not 202."""
+    """Ingest's answer: its status, and the reason if it was not 202."""
 
     status: int
     reason: str = ""
@@ -62,37 +62,37 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Pieces:
-    """What can be sent of a record: its clicks by item (None where it is one click), and why not the rest."""
+    """What can be sent of a record: its clicks by item (None for a single click), and what is wrong with the rest."""
 
     clicks: Sequence[tuple[int | None, dict[str, Any]]]
     rest: str = ""
 
 
 def pieces_of(record: Rejected) -> Pieces:
-    """The whole clicks in a record's bytes: one, or those of an array or of lines. Pure."""
+    """The complete clicks in a record's bytes: a single one, or those of an array or of lines. Pure."""
     try:
-        # Where it was cut, half a character may be left over.
+        # Truncation may have left an incomplete character at the end.
         text = codecs.getincrementaldecoder("utf-8")().decode(record.raw).lstrip()
     except UnicodeDecodeError:
-        return Pieces([], "its bytes are no UTF-8: send a corrected click with curl instead")
+        return Pieces([], "it is not UTF-8: send a corrected click with curl instead")
     if text.startswith("["):
         return _of_array(record, text)
     lines = [line for line in text.splitlines() if line.strip()]
     if len(lines) > 1 and isinstance(_parsed(text), Broken):
         found = [(item, _parsed(line)) for item, line in enumerate(lines)]
-        clicks = [(item, one) for item, one in found if isinstance(one, dict)]
+        clicks = [(item, click) for item, click in found if isinstance(click, dict)]
         return Pieces(clicks, _rest(record, len(lines) - len(clicks)))
-    one = _parsed(text)
-    if isinstance(one, dict):
-        return Pieces([(None, one)])
-    if isinstance(one, Broken):
-        cut = "only its beginning was kept" if record.cut else "its bytes are no JSON"
+    parsed = _parsed(text)
+    if isinstance(parsed, dict):
+        return Pieces([(None, parsed)])
+    if isinstance(parsed, Broken):
+        cut = "only its beginning was stored" if record.cut else "it is not JSON"
         return Pieces([], f"{cut}: send a corrected click with curl instead")
-    return Pieces([], "it is no click")
+    return Pieces([], "it is not a click")
 
 
 class Broken:
-    """Stands for what is no JSON."""
+    """Stands for text that is not JSON."""
 
 
 def _parsed(text: str) -> object:
@@ -103,7 +103,7 @@ def _parsed(text: str) -> object:
 
 
 def _of_array(record: Rejected, text: str) -> Pieces:
-    """The items of an array up to where it breaks: behind that nobody knows where an item begins."""
+    """The items of an array up to the first syntax error; after that the boundaries of items are unknown."""
     clicks: list[tuple[int | None, dict[str, Any]]] = []
     others = item = 0
     at = _behind(text, 1, "")
@@ -112,7 +112,9 @@ def _of_array(record: Rejected, text: str) -> Pieces:
         try:
             one, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return Pieces(clicks, f"item {item} is no whole JSON" + (", the rest was cut off" if record.cut else ""))
+            return Pieces(
+                clicks, f"item {item} is not complete JSON" + (", the rest was cut off" if record.cut else "")
+            )
         if isinstance(one, dict):
             clicks.append((item, one))
         else:
@@ -124,29 +126,29 @@ def _of_array(record: Rejected, text: str) -> Pieces:
 
 
 def _behind(text: str, at: int, comma: str) -> int:
-    """The next that is neither blank nor, once, a comma."""
+    """The index after whitespace and at most one comma."""
     while at < len(text) and text[at] in " \t\r\n":
         at += 1
     return _behind(text, at + 1, "") if comma and text[at : at + 1] == comma else at
 
 
 def _rest(record: Rejected, others: int) -> str:
-    said = [f"{others} items are no clicks"] * bool(others) + ["the rest was cut off"] * record.cut
+    said = [f"{others} items are not clicks"] * bool(others) + ["the rest was cut off"] * record.cut
     return ", ".join(said)
 
 
 def repaired(record: Rejected, repair: Repair) -> tuple[str, dict[str, Any]]:
-    """Member and click to send, of a record that is one click. Pure. Raises ``NotReplayable``."""
+    """Member and click to send for a record that is one click. Pure. Raises ``NotReplayable``."""
     pieces = pieces_of(record)
     if [item for item, _ in pieces.clicks] != [None]:
-        raise NotReplayable(pieces.rest or "it is no single click")
+        raise NotReplayable(pieces.rest or "it is not a single click")
     return repaired_item(record, *pieces.clicks[0], repair)
 
 
 def repaired_item(
     record: Rejected, item: int | None, found: Mapping[str, Any], repair: Repair
 ) -> tuple[str, dict[str, Any]]:
-    """Member and click to send, of one click in a record. Pure. Raises ``NotReplayable``."""
+    """Member and click to send for one click of a record. Pure. Raises ``NotReplayable``."""
     click = dict(found)
     member_id = repair.member_id or record.member_id
     received_at = record.rejected_at_ms
@@ -155,7 +157,7 @@ def repaired_item(
         received_at = click.get("received_at", received_at)
         click = {name: click[name] for name in _FIELDS if name in click}
     if not member_id:
-        raise NotReplayable("nobody had proved whose click it is: say so with --member")
+        raise NotReplayable("its sender was not authenticated: name the member with --member")
     try:
         identifier("member_id", member_id)
     except ValueError as error:
@@ -170,25 +172,25 @@ def repaired_item(
 
 
 def _check_whole(click: Mapping[str, Any], repair: Repair) -> None:
-    """What looks like a token was cut out before it was kept; a thing with a hole is another thing."""
+    """Refuse a click from whose fields something like a token was redacted, since its thing would be another."""
     for name, value in click.items():
         if name in _FIELDS and name not in (repair.put or {}) and isinstance(value, str) and _MARK in value:
-            raise NotReplayable(f"something like a token was cut out of {name}: give it with --set {name}=...")
+            raise NotReplayable(f"something like a token was redacted in {name}: set its value with --set {name}=...")
 
 
 def _at_its_own_time(click: dict[str, Any], received_at: Any) -> dict[str, Any]:  # noqa: ANN401 - of refused bytes
-    """The click as of when it was made: sent again today it must not become one of today's month."""
+    """The click with its original time, so that it does not move to the month in which it is replayed."""
     sent_at = click.pop("sent_at", None)
     try:
         at_ms = parse_time(click.get("clicked_at", received_at))
         click["clicked_at"] = true_time_ms(at_ms, None if sent_at is None else parse_time(sent_at), received_at)
     except (TypeError, ValueError):
-        pass  # what is no time is ingest's to refuse
+        pass  # an invalid time is ingest's to refuse
     return click
 
 
 class Door:
-    """Ingest's address, and the keys to speak for members."""
+    """A client for ingest that signs tokens for members."""
 
     def __init__(self, url: str, keys: Path, *, audience: str, clock: Clock) -> None:
         self._url = url.rstrip("/") + "/v1/clicks"
@@ -197,9 +199,9 @@ class Door:
         self._clock = clock
 
     def send(self, member_id: str, click: Mapping[str, Any]) -> Outcome:
-        """Send one click, again where ingest says so: a record of many clicks meets its member's rate limit.
+        """Send one click; retries on 429 and 503, since a record of many clicks hits its member's rate limit.
 
-        Raises ``OSError`` when nobody answers, ``FileError`` without keys.
+        Raises ``OSError`` when ingest does not answer, and ``FileError`` without keys.
         """
         for _ in range(_TRIES_MAX):
             outcome = self._send(member_id, click)
@@ -210,7 +212,7 @@ class Door:
 
     def _send(self, member_id: str, click: Mapping[str, Any]) -> Outcome:
         token = issue(self._keys, member_id, audience=self._audience, now_ms=self._clock(), valid_s=_TOKEN_VALID_S)
-        request = urllib.request.Request(  # noqa: S310 - the operator names the address
+        request = urllib.request.Request(  # noqa: S310 - the operator gives the address
             self._url,
             method="POST",
             data=json.dumps(click).encode(),

@@ -1,4 +1,4 @@
-"""Wait for a person at a terminal."""
+"""Waiting for a key at a terminal."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from contextlib import contextmanager
 
 
 def at_terminal() -> bool:
-    """Whether somebody sees what we print and can press a key."""
+    """Whether both input and output are a terminal."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def wait_for_key(meanwhile: Callable[[], object], every_s: float = 0.3) -> None:
-    """Return when any key is pressed (or the input ends); call ``meanwhile`` every so often until then."""
+    """Wait for a key or the end of input, calling ``meanwhile`` every ``every_s`` seconds."""
     with _unbuffered():
         while not select.select([sys.stdin], [], [], every_s)[0]:
             meanwhile()

@@ -1,4 +1,4 @@
-"""What the demo shows: counts as they grow, the payout table, where every cent went, and what became of every click."""
+"""The demo's output: growing counts, payouts, where every cent went, and what became of every click."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MICRO: Final = 1_000_000
 
 
 def live_table(top: list[CreatorRank]) -> Table:
-    """The creators in front, as they stand now."""
+    """The leading creators and their current counts."""
     table = Table(box=None, padding=(0, 2), title="most flattred so far", title_justify="left", title_style="dim")
     table.add_column("creator")
     table.add_column("flattrs", justify="right")
@@ -39,7 +39,7 @@ def show(console: Console, warehouse: Warehouse, answers: Answers, tallies: Tall
 
 
 def figures(answers: Answers, tallies: Tallies, proof: Proof, *, seconds: float) -> dict[str, Any]:
-    """The same as numbers, for ``--json``. Amounts in micro-euro."""
+    """The same figures for ``--json``; amounts in micro-euro."""
     return {
         "month": month_text(proof.month),
         "clicks_sent": answers.sent,
@@ -70,7 +70,7 @@ def figures(answers: Answers, tallies: Tallies, proof: Proof, *, seconds: float)
 
 
 def euro(micro: int) -> str:
-    """Micro-euro to the last digit, with the cents apart: 12.34'5678."""
+    """All digits of an amount of micro-euro, with a mark after the cents: 12.34'5678."""
     sign, micro = ("-", -micro) if micro < 0 else ("", micro)
     return f"{sign}{micro // MICRO:,}.{micro % MICRO // 10_000:02}'{micro % 10_000:04}"
 
@@ -78,7 +78,7 @@ def euro(micro: int) -> str:
 def _payouts(warehouse: Warehouse, proof: Proof) -> Table:
     table = _table(
         f"Payouts of {month_text(proof.month)} in EUR: {proof.creators_paid} of {proof.creators} creators paid",
-        caption="digits behind ' are less than a cent: they are carried to the next month",
+        caption="digits after ' are fractions of a cent, carried to the next month",
     )
     table.add_column("creator", no_wrap=True)
     for heading in ("flattrs", "members", "earned", "paid", "carried"):

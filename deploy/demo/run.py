@@ -1,8 +1,7 @@
-"""The demo: the whole pipeline once, on a clock that stands shortly before a month's end.
+"""The demo: the whole pipeline once, on a clock set shortly before the end of a month.
 
-Start the stack, take pledges, send traffic over HTTP, watch the counts, let the month end,
-close it, and tell where every cent went. Every number is read back from the system; only
-what was sent and what was answered is known here.
+It starts the stack, imports pledges, sends traffic over HTTP, shows the counts, lets the month end, closes it, and
+shows where every cent went. Every number is read back from the system, except what was sent and how it was answered.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.storage.client import Warehouse
 
-#: The demo's clock starts this long before the month's end: longer than any demo takes.
+#: The demo's clock starts this long before the end of the month: longer than any demo takes.
 BEFORE_MONTH_END_MS: Final = 60 * 60 * 1000
 GRACE_S: Final = 60
-#: How far the clock is stepped past the month's end: over its grace and the close's settling time.
+#: How far the clock is stepped past the end of the month: beyond its grace and the close's settling time.
 AFTER_MONTH_END_MS: Final = 10 * 60 * 1000
 COUNTED_TIMEOUT_S: Final = 120.0
 LOOK_EVERY_S: Final = 0.25
@@ -49,7 +48,7 @@ PLEDGE_EUR: Final = 2
 
 @dataclass(frozen=True)
 class DemoPlan:
-    """What to simulate: a traffic plan, or a file of clicks in its place."""
+    """What to simulate: a traffic plan, or a file of clicks instead."""
 
     traffic: Traffic
     source: Path | None = None
@@ -58,16 +57,16 @@ class DemoPlan:
     broker: str | None = None
 
     def requests(self) -> list[TrafficRequest]:
-        """Everything that will be sent. Raises ``CommandFailed`` when there is nothing in the file."""
+        """All requests to send. Raises ``CommandFailed`` if the file is empty."""
         if self.source is None:
             return list(requests(self.traffic))
         found = list(requests_from(self.source))
         if not found:
-            raise CommandFailed(f"{self.source} holds no clicks: it wants one JSON object a line")
+            raise CommandFailed(f"{self.source} contains no clicks: it needs one JSON object per line")
         return found
 
     def members(self, todo: Iterable[TrafficRequest]) -> list[str]:
-        """Who pledges: everybody who clicks, and the simulated members who never do."""
+        """The members who pledge: all who click, and simulated members who never do."""
         silent = [] if self.source else [member_name(number) for number in range(self.traffic.members)]
         return sorted({request.member_id for request in todo} | set(silent))
 
@@ -84,17 +83,17 @@ class Demo:
         self.clock_file = (plan.folder / "clock").resolve()
 
     def run(self, at_end: Callable[[Stack, dict[str, Any]], None] = lambda _stack, _figures: None) -> dict[str, Any]:
-        """Do everything and return the figures; ``at_end`` gets them while the stack still runs."""
+        """Run the demo and return its figures; ``at_end`` gets them while the stack is still running."""
         started = time.monotonic()
         todo = self.plan.requests()
         self._empty_folder()
         self._set_clock(self.month_end_ms - BEFORE_MONTH_END_MS)
-        self.console.rule("[bold]1  The stack starts, an hour before the month ends", align="left")
+        self.console.rule("[bold]1  The stack starts, an hour before the end of the month", align="left")
         with Stack(self._stack_plan(), self._say) as stack:
             self.console.print(f"[bold]live page  {stack.api.url}/[/]", highlight=False)
             warehouse = Warehouse(stack.warehouse_url)
             self._take_pledges(warehouse, self.plan.members(todo))
-            self.console.rule("[bold]2  Clicks come in over HTTP and are counted", align="left")
+            self.console.rule("[bold]2  Clicks arrive over HTTP and are counted", align="left")
             answers = self._send_and_count(stack, warehouse, todo)
             self.console.rule("[bold]3  The month ends and is closed", align="left")
             self._set_clock(self.month_end_ms + AFTER_MONTH_END_MS)
@@ -110,7 +109,7 @@ class Demo:
         return StackPlan(
             folder=self.plan.folder,
             broker=self.plan.broker,
-            # On a broker of your own, topics of the demo's own.
+            # Separate topics, so that the demo does not mix with other data on the user's broker.
             topic_clicks=f"demo-clicks-{self.run_id}" if self.plan.broker else "clicks",
             topic_rejected=f"demo-rejected-{self.run_id}" if self.plan.broker else "rejected",
             clock=f"file:{self.clock_file}",
@@ -120,7 +119,7 @@ class Demo:
     def _empty_folder(self) -> None:
         folder = self.plan.folder
         if folder.exists() and any(folder.iterdir()) and not self.clock_file.exists():
-            raise CommandFailed(f"{folder} is not a folder of an earlier demo: name one that can be emptied")
+            raise CommandFailed(f"{folder} is not from an earlier demo and will not be emptied: name another folder")
         shutil.rmtree(folder, ignore_errors=True)
 
     def _say(self, line: str) -> None:
@@ -142,10 +141,10 @@ class Demo:
             for number, member in enumerate(members):
                 rows.writerow([member, month, PLEDGE_EUR, "EUR", "no" if number % 50 == 49 else "yes"])
         import_pledges(warehouse, path, self._close_settings().close_currency)
-        self.console.print(f"{len(members)} members pledge EUR {PLEDGE_EUR} each; one in fifty has not paid.")
+        self.console.print(f"{len(members)} members pledge EUR {PLEDGE_EUR} each; one in fifty does not pay.")
 
     def _send_and_count(self, stack: Stack, warehouse: Warehouse, todo: list[TrafficRequest]) -> Answers:
-        """Send everything and wait until everything that was accepted is counted; show both as they grow."""
+        """Send everything, wait until all accepted clicks are counted, and show the progress of both."""
         bars = Progress(
             TextColumn("{task.description:<9}"),
             BarColumn(),
@@ -159,7 +158,7 @@ class Demo:
 
             def look() -> Tallies:
                 for name in stack.watch():
-                    self._say(f"{name} is back")
+                    self._say(f"{name} restarted")
                 tallies = read_tallies(warehouse, self.month)
                 bars.update(counted, completed=tallies.accepted)
                 live.update(Group(bars, report.live_table(top_creators(warehouse, self.month, 5))))
@@ -178,7 +177,7 @@ class Demo:
     ) -> Answers:
         async def look_often() -> None:
             while True:
-                # In this thread on purpose: a part that is restarted here dies with its parent thread.
+                # Must run in this thread: a service that is restarted here dies with the thread that launched it.
                 look()
                 await asyncio.sleep(LOOK_EVERY_S)
 
@@ -205,7 +204,7 @@ class Demo:
         while (tallies := look()).accepted < accepted:
             if time.monotonic() > deadline:
                 raise CommandFailed(
-                    f"{accepted} clicks were accepted and {tallies.accepted} counted after {COUNTED_TIMEOUT_S:.0f} s: "
+                    f"only {tallies.accepted} of {accepted} clicks were counted within {COUNTED_TIMEOUT_S:.0f} s: "
                     f"see the log of streams in {self.plan.folder}"
                 )
             time.sleep(LOOK_EVERY_S)

@@ -1,7 +1,6 @@
-"""Send clicks to ingest over HTTP as a page's beacons would: many connections, and retries until an answer comes.
+"""Sends clicks to ingest over HTTP as pages do: over many connections, retrying until there is an answer.
 
-A retry sends the same clicks with the same ids, so it can do no harm: a click whose
-answer got lost is counted once all the same.
+A retry sends the same clicks with the same ids, so a click whose answer was lost is still counted once.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ _TIMEOUT_S: Final = 10.0
 
 
 class SendFailed(RuntimeError):
-    """Ingest took a request by no number of tries."""
+    """Ingest did not accept a request in any of the attempts."""
 
 
 @dataclass
 class Answers:
-    """What came back, in clicks."""
+    """The answers so far, counted in clicks."""
 
     sent: int = 0
     accepted: int = 0
@@ -38,7 +37,7 @@ class Answers:
     retries: int = 0
 
     def add(self, request: TrafficRequest, body: dict[str, Any]) -> None:
-        """Take one final answer: receipts and refusals by item, or one reason for the whole request."""
+        """Add one final answer: receipts and refusals by item, or one reason for the whole request."""
         self.sent += request.clicks
         accepted = len(body.get("receipts", ()))
         reasons = [refusal["reason"] for refusal in body.get("refused", ())]
@@ -84,4 +83,4 @@ async def _send_one(pool: Pool, request: TrafficRequest, token: str, answers: An
         answers.retries += 1
         await asyncio.sleep(reply.retry_after_s or backoff_s(attempt, first_s=0.1, max_s=2))
     problem = reply.error or f"{reply.status} {reply.body[:200].decode(errors='replace')}"
-    raise SendFailed(f"ingest did not take a click in {TRIES_MAX} tries; the last answer: {problem}")
+    raise SendFailed(f"ingest did not accept a request in {TRIES_MAX} attempts; last answer: {problem}")

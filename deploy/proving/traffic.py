@@ -1,10 +1,9 @@
-"""Realistic traffic from a seed: who clicks what, how it is sent, and what goes wrong on the way.
+"""Realistic traffic from a seed: who clicks what, how it is sent, and what goes wrong.
 
-Pure: the same plan gives the same requests, byte for byte, whatever the clock says; only when a clock is
-handed in, clicks carry the member's time, as pages send it, and leave a gap for the time of each sending.
-Creators are drawn from a Zipf law, things of a creator too; some clicks are sent twice
-(a retry: same click id), some things are flattred twice (a duplicate: another click id),
-some requests are malformed in one of the ways that pages get wrong.
+Pure: the same plan gives the same requests, byte for byte. If a clock is passed, clicks carry the member's time, as
+pages send it, with a placeholder for the time of each sending. Creators, and each creator's things, are drawn from a
+Zipf distribution. Some clicks are sent twice (a retry, with the same click id), some things are flattred twice (a
+duplicate, with another click id), and some requests are malformed in ways that pages get wrong.
 """
 
 from __future__ import annotations
@@ -22,16 +21,16 @@ JSON: Final = "application/json"
 NDJSON: Final = "application/x-ndjson"
 BATCH_CLICKS_MAX: Final = 25
 SKEW_MAX_MS: Final = 10 * 60 * 1000
-#: What a click that repeats another's thing has of its own.
+#: Fields that a repeated click on the same thing does not share.
 _OWN: Final[tuple[str, ...]] = ("click_id", "clicked_at")
-#: Stands in a body until it is sent, and then gives way to the time by the member's clock.
+#: A placeholder that is replaced with the time by the member's clock when the body is sent.
 _SENT_AT: Final = "<sent_at>"
 _GAP: Final = json.dumps(_SENT_AT).encode()
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """How much of what. Shares are of the clicks sent, ``batch_share`` of the requests."""
+    """The mix of traffic. Shares are fractions of the clicks sent; ``batch_share`` is a fraction of the requests."""
 
     members: int = 1000
     creators: int = 100
@@ -42,7 +41,7 @@ class Traffic:
     duplicate_share: float = 0.05
     malformed_share: float = 0.01
     undo_share: float = 0.0
-    #: Members whose clock is off, by up to SKEW_MAX_MS either way. It shows only with a clock.
+    #: Fraction of members whose clock is wrong by up to SKEW_MAX_MS either way; only used with a clock.
     skew_share: float = 0.0
     batch_share: float = 0.1
     zipf_exponent: float = 1.1
@@ -50,7 +49,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class TrafficRequest:
-    """One HTTP request: a body with ``clicks`` clicks in it, well-formed or not.
+    """One HTTP request, whose body has ``clicks`` clicks, well-formed or not.
 
     ``skew_ms`` is how far the member's clock is ahead.
     """
@@ -62,27 +61,26 @@ class TrafficRequest:
     skew_ms: int = 0
 
     def sent(self, now_ms: int) -> bytes:
-        """The body as it leaves now, on this attempt and no other."""
+        """The body for an attempt made now."""
         return self.body.replace(_GAP, b"%d" % (now_ms + self.skew_ms))
 
 
 def member_name(number: int) -> str:
-    """member-0042."""
+    """Such as member-0042."""
     return f"member-{number:04}"
 
 
 def creator_name(number: int) -> str:
-    """creator-007."""
+    """Such as creator-007."""
     return f"creator-{number:03}"
 
 
 def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[TrafficRequest]:
-    """Yield the requests of a plan, in the order in which they are sent; ``plan.clicks`` clicks in all.
+    """Yield the requests of a plan in sending order, with ``plan.clicks`` clicks in all.
 
-    With a ``clock`` (ms) each click is stamped with it, less or more where its member's clock is off; then
-    ``TrafficRequest.sent`` is what to send.
+    With a ``clock`` (ms), each click has its time, shifted by its member's skew; then send ``TrafficRequest.sent``.
     """
-    chance = random.Random(plan.seed)  # noqa: S311 - a simulation wants repeatable dice
+    chance = random.Random(plan.seed)  # noqa: S311 - a simulation needs repeatable randomness
     activity = list(accumulate(_activity(plan.members, chance)))
     clicker = _Clicker(plan, chance, clock)
     left = plan.clicks
@@ -95,9 +93,9 @@ def requests(plan: Traffic, clock: Callable[[], int] | None = None) -> Iterator[
 
 
 def requests_from(path: Path) -> Iterator[TrafficRequest]:
-    """Yield one request per non-empty line of a file of clicks; ``member_id`` in the line says who clicks.
+    """Yield one request per non-empty line of a file of clicks; ``member_id`` in the line is the member.
 
-    A line that is not a click is sent as it is: ingest says what is wrong with it.
+    A line that is not a click is sent as it is, for ingest to refuse.
     """
     for line in path.read_bytes().splitlines():
         if line.strip():
@@ -118,13 +116,13 @@ def _batch_size(plan: Traffic, chance: random.Random) -> int:
 
 
 def _activity(members: int, chance: random.Random) -> Iterator[float]:
-    # A few members click all day, most now and then, and one in fifty never.
+    # A few members click a lot, most occasionally, and one in fifty never.
     for _ in range(members):
         yield 0 if chance.random() < 0.02 else chance.lognormvariate(0, 1)
 
 
 class _Clicker:
-    """Makes each member's next click, and remembers the last one for retries and duplicates."""
+    """Makes each member's next click, remembering the last one for retries and duplicates."""
 
     def __init__(self, plan: Traffic, chance: random.Random, clock: Callable[[], int] | None) -> None:
         self.plan = plan
@@ -163,7 +161,7 @@ class _Clicker:
         """How far a member's clock is ahead."""
         skew_ms = self.skews_ms.get(member_id)
         if skew_ms is None:
-            off = random.Random(f"{self.plan.seed} {member_id}")  # noqa: S311 - repeatable, whoever clicked before
+            off = random.Random(f"{self.plan.seed} {member_id}")  # noqa: S311 - repeatable, whatever was drawn before
             skew_ms = off.randint(-SKEW_MAX_MS, SKEW_MAX_MS) if off.random() < self.plan.skew_share else 0
             self.skews_ms[member_id] = skew_ms
         return skew_ms
@@ -181,7 +179,7 @@ class _Clicker:
 def _request(member_id: str, clicks: list[str], chance: random.Random, skew_ms: int) -> TrafficRequest:
     if len(clicks) == 1:
         return TrafficRequest(member_id, JSON, clicks[0].encode(), 1, skew_ms)
-    # A line that is not JSON spoils only its own line of NDJSON, but all of an array.
+    # Text that is not JSON invalidates one line of NDJSON, but a whole array.
     if chance.random() < 0.5 and all(_is_json(click) for click in clicks):
         return TrafficRequest(member_id, JSON, f"[{','.join(clicks)}]".encode(), len(clicks), skew_ms)
     return TrafficRequest(member_id, NDJSON, "\n".join(clicks).encode(), len(clicks), skew_ms)

@@ -1,1 +1,1 @@
-"""What has to exist before a first start: topics, rights, secrets, settings."""
+"""What must exist before the first start: topics, access rights and secrets; and the table of settings."""

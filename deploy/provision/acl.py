@@ -1,6 +1,6 @@
-"""Who may do what in Kafka: least rights by service, for a broker that allows nothing else.
+"""Kafka access rights: least privilege for each service, for a broker that denies everything else.
 
-aiokafka's admin client knows the messages and has no method for them.
+aiokafka's admin client has the messages for this, but no methods.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
-# Kafka's numbers for what stands in its messages.
+# Codes of Kafka's protocol.
 _TOPIC, _GROUP = 2, 3
 _LITERAL: Final = 3
 _ALLOW: Final = 3
@@ -21,12 +21,12 @@ _OPERATIONS: Final = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
 class AclError(RuntimeError):
-    """The broker did not take a right."""
+    """The broker refused an access right."""
 
 
 @dataclass(frozen=True)
 class Right:
-    """A user of Kafka may do this to that."""
+    """A Kafka user may perform an operation on a topic or group."""
 
     user: str
     operation: str
@@ -35,25 +35,25 @@ class Right:
 
 
 def rights(clicks: str, rejected: str, group: str) -> list[Right]:
-    """All of them. Write brings Describe, and IdempotentWrite on the cluster, as Kafka has it."""
+    """All rights. In Kafka, Write implies Describe, and IdempotentWrite on the cluster."""
     return [
         Right("ingest", "Write", _TOPIC, clicks),
         Right("ingest", "Write", _TOPIC, rejected),
         Right("streams", "Read", _TOPIC, clicks),
         Right("streams", "Read", _TOPIC, rejected),
         Right("streams", "Read", _GROUP, group),
-        # The month's close, `flattr verify` and an erasure: where the log ends.
+        # The close and `flattr verify` read where the log ends.
         Right("finance", "Read", _TOPIC, clicks),
-        # The close asks whether the topic refuses old stamps.
+        # The close checks that the topic refuses old timestamps.
         Right("finance", "DescribeConfigs", _TOPIC, clicks),
         Right("erasure", "Read", _TOPIC, clicks),
     ]
 
 
 async def allow(broker: str, granted: list[Right], client: Mapping[str, Any] | None = None) -> None:
-    """State the rights; one that is there already stays as it is. Raises ``AclError``.
+    """Grant the rights; existing ones are unaffected. Raises ``AclError``.
 
-    ``client`` are further arguments of the Kafka client (TLS, SASL): of a super user.
+    ``client`` are further arguments of the Kafka client (TLS, SASL), which must be a super user's.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
     await admin.start()
@@ -68,8 +68,8 @@ async def _allow_one(admin: AIOKafkaAdminClient, right: Right) -> None:
     request = CreateAclsRequest(
         right.kind, right.name, _LITERAL, f"User:{right.user}", "*", _OPERATIONS[right.operation], _ALLOW
     )
-    answer = await admin._send_to_controller(request)  # noqa: SLF001 - the admin client has no method for rights
+    answer = await admin._send_to_controller(request)  # noqa: SLF001 - the admin client has no method for ACLs
     for code, message in answer.creation_responses:
         if code:
             reason = message or for_code(code).__name__
-            raise AclError(f"the broker refused {right.operation} on {right.name!r} to {right.user}: {reason}")
+            raise AclError(f"the broker refused to grant {right.user} {right.operation} on {right.name!r}: {reason}")

@@ -1,18 +1,18 @@
-"""Everything secret that docker-compose.yml needs, made once: authority, certificate, passwords, keys.
+"""The secrets that docker-compose.yml needs, created once: CA, certificate, passwords, keys.
 
-| file, under the folder | what is in it | who reads it |
+| file in the folder | contents | read by |
 |---|---|---|
-| `ca.pem` | the authority's certificate; no secret | every client of Kafka |
-| `ca-key.pem` | the authority's key, to sign the next certificate | nobody that runs: keep it elsewhere |
-| `kafka/ca.pem` | the same, where the broker's own side of TLS finds it | kafka |
-| `kafka/broker.p12`, `kafka/password` | the broker's key and certificate; what opens them | kafka |
-| `kafka.env` | the users that Kafka knows | kafka |
-| `clickhouse.env` | the passwords of deploy/images/clickhouse/users.xml | clickhouse |
-| `SERVICE.env` | one service's own users and passwords | that service |
+| `ca.pem` | the CA's certificate; not secret | every Kafka client |
+| `ca-key.pem` | the CA's key, to sign the next certificate | no service: store it elsewhere |
+| `kafka/ca.pem` | a copy of `ca.pem` for the broker | kafka |
+| `kafka/broker.p12`, `kafka/password` | the broker's key and certificate, and their password | kafka |
+| `kafka.env` | Kafka's users | kafka |
+| `clickhouse.env` | passwords for deploy/images/clickhouse/users.xml | clickhouse |
+| `SERVICE.env` | one service's users and passwords | that service |
 | `token-keys.json`, `api-keys.json` | keys of member tokens; hashes of API keys | ingest; api |
 
-A file that is there is never written again: a second run adds what a newer version wants, and no more. What
-needs a password of another file reads it there, so that both agree whatever was deleted in between.
+Existing files are never overwritten: a second run only adds what a newer version needs. A file that needs a password
+from another file reads it there, so that both agree whatever was deleted in between.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ from cryptography.x509.oid import NameOID
 from ingest.admission.tokens import keygen
 from warehouse import keys
 
-#: Names by which clients, the broker itself and its health check reach it.
+#: Host names by which clients, the broker itself and its health check reach it.
 BROKER_NAMES: Final = ("kafka", "localhost")
 #: Kafka's users; ``broker`` and ``operator`` are its super users.
 BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure")
-#: By service: its user of Kafka and of ClickHouse, and which part of its environment they are.
+#: Service -> its Kafka user and its ClickHouse user.
 SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "topics": ("operator", None),
     "migrate": (None, "migrate"),
@@ -49,7 +49,7 @@ SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "grafana": (None, "grafana"),
 }
 WAREHOUSE_USERS: Final = ("streams", "api", "finance", "erasure", "migrate", "grafana")
-#: Who the images run as.
+#: The user ids that the images run as.
 _OUR_USER: Final = 10001
 _KAFKA_USER: Final = 1000
 _YEARS: Final = 5
@@ -58,16 +58,16 @@ _CURVE: Final = ec.SECP256R1()
 
 @dataclass(frozen=True)
 class Made:
-    """What a run found and what it wrote, by name."""
+    """The names of the files that a run created, and of those it found."""
 
     written: tuple[str, ...]
     retained: tuple[str, ...]
-    #: of the operator's API key, to be shown once; empty when there was one
+    #: The operator's new API key, to be shown once; empty if there was one already.
     api_key: str
 
 
 def init(folder: Path, *, names: tuple[str, ...] = BROKER_NAMES) -> Made:
-    """Write what is missing under ``folder``, readable by its reader alone."""
+    """Create the missing files in ``folder``, each readable only by its reader."""
     return _Secrets(folder, names).init()
 
 
@@ -92,7 +92,7 @@ class _Secrets:
 
     def _write(self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600) -> None:
         path = self._folder / name
-        # Half a secret would never be written over: it gets its name when it is whole.
+        # Written under a temporary name, as an incomplete secret would never be overwritten.
         fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         try:
@@ -108,8 +108,8 @@ class _Secrets:
         self._written.append(name)
 
     def _hand_over(self, path: Path, user: int | None) -> None:
-        # Only root can give a file away, as in compose's container: what no image reads goes to who owns the folder,
-        # for it is compose itself that reads the environment files, as whoever calls it.
+        # Only root, as in compose's container, can change the owner. Files that no image reads go to the folder's
+        # owner, because compose itself reads the environment files, as the user who calls it.
         if os.geteuid() == 0:
             owner = self._folder.stat()
             os.chown(path, *((owner.st_uid, owner.st_gid) if user is None else (user, user)))
@@ -134,7 +134,7 @@ class _Secrets:
             authority = x509.load_pem_x509_certificate((self._folder / "ca.pem").read_bytes())
             signer = serialization.load_pem_private_key((self._folder / "ca-key.pem").read_bytes(), None)
             if not isinstance(signer, ec.EllipticCurvePrivateKey):
-                raise TypeError("ca-key.pem is not the key that was made here")
+                raise TypeError("ca-key.pem is not the key that was created here")
             key = ec.generate_private_key(_CURVE)
             certificate = _certificate("kafka", key, issuer=authority.subject, signer=signer, names=self._names)
             password = (self._folder / "kafka/password").read_bytes()
@@ -205,7 +205,7 @@ def _certificate(
     signer: ec.EllipticCurvePrivateKey,
     names: tuple[str, ...],
 ) -> x509.Certificate:
-    """Signed for some years; an authority when it has no issuer."""
+    """Make a certificate, valid for some years; without an issuer, a self-signed CA's."""
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
     builder = (
@@ -220,7 +220,7 @@ def _certificate(
     )
     if names:
         builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.DNSName(one) for one in names]), critical=False
+            x509.SubjectAlternativeName([x509.DNSName(host) for host in names]), critical=False
         )
     return builder.sign(signer, hashes.SHA256())
 
@@ -232,7 +232,7 @@ def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 
 def _environment(values: dict[str, str]) -> bytes:
-    """Lines for compose's ``env_file``; in single quotes nothing in a value means anything."""
+    """Lines for compose's ``env_file``; single quotes prevent any interpolation."""
     return "".join(f"{name}='{value}'\n" for name, value in values.items()).encode()
 
 

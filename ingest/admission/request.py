@@ -1,6 +1,6 @@
-"""What a beacon's request says, in all the forms in which browsers and servers send one.
+"""Parsing of a beacon's request in all the forms in which browsers and servers send it.
 
-Pure: header lists, query strings and bodies in, values out. A body ends up as JSON whatever it came as.
+Pure: header lists, query strings and bodies in, values out. Every body is turned into JSON.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MULTIPART: Final = b"multipart/form-data"
 NDJSON: Final = frozenset({b"application/x-ndjson", b"application/ndjson", b"application/jsonl"})
 JSON: Final = b"application/json"
 COOKIE: Final = b"flattr_token"
-#: Headers of which only one can be meant.
+#: Headers that decide something, so a request must not have two of them.
 _DECIDE: Final = frozenset(
     {
         b"authorization",
@@ -38,7 +38,7 @@ _DECIDE: Final = frozenset(
         b"x-flattr-site",
     }
 )
-#: What a page's own script sends: never an image, a frame, or the address bar.
+#: The modes of a request by a page's own script, as opposed to an image, a frame or the address bar.
 _SCRIPT_MODES: Final = frozenset({b"", b"cors", b"no-cors", b"same-origin"})
 _PAGE_SITES: Final = frozenset({b"", b"same-origin", b"same-site", b"cross-site"})
 _BOM: Final = b"\xef\xbb\xbf"
@@ -47,9 +47,9 @@ _encoder = msgspec.json.Encoder()
 
 
 class Request:
-    """Method, path and the headers that matter, read when they are asked for.
+    """Method, path and headers; properties are computed when they are read.
 
-    ``address`` names whose share of the process it counts against (ingest/runtime/client_address.py).
+    ``address`` is the client whose share of the process the request counts against (ingest/runtime/client_address.py).
     """
 
     __slots__ = ("_headers", "_twice", "address", "method", "path", "query")
@@ -67,7 +67,7 @@ class Request:
             self._join(headers)
 
     def _join(self, headers: Sequence[tuple[bytes, bytes]]) -> None:
-        """Put together the cookies, which HTTP/2 splits into headers of their own (RFC 9113, 8.2.3)."""
+        """Note repeated headers, and join cookies, which HTTP/2 may split (RFC 9113, 8.2.3)."""
         names = set()
         for name, _ in headers:
             if name in names and name in _DECIDE:
@@ -77,32 +77,32 @@ class Request:
             self._headers[b"cookie"] = b"; ".join([value for name, value in headers if name == b"cookie"])
 
     def check(self) -> None:
-        """Raise ``Refused`` when a header that decides comes twice: proxies do not agree on which counts."""
+        """Raise ``Refused`` when a deciding header comes twice: proxies disagree on which one counts."""
         if self._twice:
-            raise Refused(Reason.HTTP_MALFORMED, f"two headers {self._twice.decode()}")
+            raise Refused(Reason.HTTP_MALFORMED, f"the header {self._twice.decode()} comes twice")
 
     @property
     def bearer(self) -> bytes:
-        """The token of the Authorization header, or nothing."""
+        """The token of the Authorization header, or empty."""
         value = self._headers.get(b"authorization", b"")
         return value[7:].strip() if value[:7].lower() == b"bearer " else b""
 
     @property
     def cookie(self) -> bytes:
-        """The token that the browser keeps for us, or nothing. Raises ``Refused`` when it keeps two."""
+        """The token in our cookie, or empty. Raises ``Refused`` when there are two different ones."""
         found = set()
         for pair in self._headers.get(b"cookie", b"").split(b";"):
             name, _, value = pair.strip().partition(b"=")
             if name == COOKIE and (value := value.strip(b'"')):
                 found.add(value)
-        # Another host of the same domain can set one beside it: whose click it is must not depend on the order.
+        # Another host of the same domain can set a second cookie: the order must not decide whose click this is.
         if len(found) > 1:
             raise Refused(Reason.TOKEN_INVALID, f"two cookies named {COOKIE.decode()}")
         return found.pop() if found else b""
 
     @property
     def from_script(self) -> bool:
-        """Whether the browser, if it says, says that a page sent this by script, or by a form within its own site."""
+        """Whether the fetch metadata, if present, say that a script, or a form within the same site, sent this."""
         site = self._headers.get(b"sec-fetch-site", b"")
         mode = self._headers.get(b"sec-fetch-mode", b"")
         kind = self._headers.get(b"sec-fetch-dest", b"")
@@ -117,22 +117,22 @@ class Request:
 
     @property
     def length(self) -> int:
-        """The announced length of the body; 0 when none was. The server has checked that it is a number."""
+        """The announced length of the body, in bytes; 0 when none was. The server has checked that it is a number."""
         return int(self._headers.get(b"content-length", b"0"))
 
     @property
     def encoding(self) -> bytes:
-        """How the body is packed."""
+        """The content encoding, in lower case."""
         return self._headers.get(b"content-encoding", b"").strip().lower()
 
     @property
     def origin(self) -> str:
-        """The origin of the page that sent this, or nothing: what its browser says, and no page can change."""
+        """The origin of the page that sent this, or empty. Set by the browser; pages cannot forge it."""
         return self._headers.get(b"origin", b"").decode("latin-1").lower()
 
     @property
     def referer(self) -> str:
-        """The origin of the page that an image is on, if its browser says. It can only tell against a request."""
+        """The origin of the page that shows an image, if the browser tells. Used only to refuse, never to admit."""
         if b"referer" not in self._headers:
             return ""
         address = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
@@ -140,45 +140,45 @@ class Request:
 
     @property
     def cross_origin(self) -> bool:
-        """Whether the browser wants to be told who may read the answer."""
+        """Whether this is a CORS request."""
         return b"origin" in self._headers
 
     @property
     def site_key(self) -> str:
-        """The site's key, from its header or from ``?site=``, since a beacon cannot set headers. Raises ``Refused``."""
+        """The site's key, from its header or from ``?site=``, as sendBeacon cannot set headers. Raises ``Refused``."""
         key = self._headers.get(b"x-flattr-site")
         if key is None and self.query:
             return dict(_pairs(self.query)).get("site", "")
         return (key or b"").decode("latin-1")
 
     def header(self, name: bytes) -> bytes:
-        """Another of the headers that matter."""
+        """The value of any header, or empty."""
         return self._headers.get(name, b"")
 
     def unpacked(self, body: bytes, max_bytes: int) -> bytes:
-        """The body without its gzip, which may not blow up beyond the cap. Raises ``Refused``."""
+        """The body, decompressed if it is gzip, to at most ``max_bytes``. Raises ``Refused``."""
         if self.encoding in (b"", b"identity"):
             return body
         if self.encoding not in (b"gzip", b"x-gzip"):
-            raise Refused(Reason.ENCODING_UNSUPPORTED, "a body may be packed with gzip, or not at all")
+            raise Refused(Reason.ENCODING_UNSUPPORTED, "the only content encoding supported is gzip")
         unpacker = zlib.decompressobj(wbits=31)
         try:
             plain = unpacker.decompress(body, max_bytes)
         except zlib.error:
             raise Refused(Reason.ENCODING_BROKEN, "the body is not gzip") from None
         if unpacker.unconsumed_tail or unpacker.unused_data:
-            raise Refused(Reason.BODY_TOO_LARGE, f"at most {max_bytes} bytes are taken, unpacked")
+            raise Refused(Reason.BODY_TOO_LARGE, f"a body may have at most {max_bytes} bytes after decompression")
         if not unpacker.eof:
-            raise Refused(Reason.ENCODING_BROKEN, "the gzip ends in the middle")
+            raise Refused(Reason.ENCODING_BROKEN, "the gzip stream is truncated")
         return plain
 
     def as_json(self, body: bytes) -> tuple[bytes, bytes]:
-        """The body and its media type, a form turned into the JSON object that it stands for. Raises ``Refused``."""
+        """The body and its media type, with a form turned into a JSON object. Raises ``Refused``."""
         media_type = self.media_type
-        # Windows' editors and some exporters begin UTF-8 with a mark of its own.
+        # Windows editors and some exporters begin UTF-8 with a byte order mark.
         if body[:1] >= b"\xef":
             body = _unmarked(body)
-        # curl -d calls everything a form; no form begins with a brace, which is always encoded there.
+        # curl -d labels everything a form; a real form cannot begin with a brace, since braces are encoded there.
         if media_type == FORM and body[:1] in (b"{", b"["):
             return body, JSON
         if media_type == FORM:
@@ -186,7 +186,7 @@ class Request:
         if media_type == MULTIPART:
             return _object(multipart_pairs(body, self._headers[b"content-type"])), JSON
         if media_type in NDJSON and b"\n" + _BOM in body:
-            body = body.replace(b"\n" + _BOM, b"\n")  # files put together, each with its mark
+            body = body.replace(b"\n" + _BOM, b"\n")  # concatenated files, each with its mark
         return body, media_type
 
     def query_as_json(self) -> bytes:
@@ -203,9 +203,9 @@ _many = msgspec.json.Decoder(list[_Carrier])
 
 
 def body_token(body: bytes, media_type: bytes) -> bytes:
-    """The token inside a JSON body; the same in every item that has one. Raises ``Refused`` when they differ.
+    """The token inside a JSON body. Raises ``Refused`` when its items carry different ones.
 
-    Nothing when there is none, or when the body is too broken to look.
+    Empty when there is none, or when the body cannot be parsed.
     """
     if b'"token"' not in body:
         return b""
@@ -220,13 +220,15 @@ def body_token(body: bytes, media_type: bytes) -> bytes:
         return b""
     tokens = {carrier.token for carrier in carriers if carrier.token}
     if len(tokens) > 1:
-        raise Refused(Reason.TOKEN_INVALID, "one request, one member: its items carry different tokens")
+        raise Refused(
+            Reason.TOKEN_INVALID, "the items of one request carry different tokens: send one request per member"
+        )
     return tokens.pop().encode("utf-8", "replace") if tokens else b""
 
 
 def _unmarked(body: bytes) -> bytes:
     if body.startswith(_UTF_16):
-        raise Refused(Reason.JSON_MALFORMED, "UTF-16: send UTF-8")
+        raise Refused(Reason.JSON_MALFORMED, "the body is UTF-16: send UTF-8")
     return body.removeprefix(_BOM)
 
 
@@ -237,12 +239,12 @@ def _pairs(text: bytes) -> list[tuple[str, str]]:
         pairs = parse_qsl(text.decode(), keep_blank_values=True, errors="strict")
     except UnicodeDecodeError:
         raise Refused(Reason.JSON_MALFORMED, "not UTF-8") from None
-    # The mark of UTF-8, as in a body, but encoded.
+    # A percent-encoded byte order mark.
     return [(name.removeprefix("\ufeff"), value) for name, value in pairs]
 
 
 def _object(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """A form as a JSON object. Its numbers are numbers; a field that is left empty is not there."""
+    """A form as a JSON object. Numeric fields become numbers; empty fields are left out."""
     fields: dict[str, str | int] = {}
     for name, value in pairs:
         if value:

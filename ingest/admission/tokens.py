@@ -1,11 +1,10 @@
-"""Member tokens: who clicks. HS256 and EdDSA by key id, rotated without a restart.
+"""Member and pixel tokens: JWTs signed with HS256 or EdDSA, with keys that rotate without a restart.
 
-The key file is one JSON object, key id -> JWK (RFC 7517). A key with a private part signs
-(HS256's secret is both); the last such key in the file is the one that signs. Rotation: add a key,
-issue with it, remove the old one once its tokens have expired.
+The key file is one JSON object, key id -> JWK (RFC 7517). The last key in the file that has a private part (or is
+an HS256 secret) signs. To rotate: add a key, issue with it, and remove the old one once its tokens have expired.
 
-A pixel token stands in an address, where logs and Referer headers carry it about. So it is another kind: for a
-few minutes, and for one member's flattr of one thing of one creator on one site. Neither kind opens the other's door.
+A pixel token stands in an address and so leaks through logs and Referer headers. It is therefore a kind of its own:
+valid for minutes, for one member's flattr of one thing of one creator on one site. Neither kind passes for the other.
 """
 
 from __future__ import annotations
@@ -35,16 +34,16 @@ from ingest.runtime.watched_file import FileError, WatchedFile
 ALGORITHMS: Final = ("HS256", "EdDSA")
 _TOKEN_MAX_BYTES: Final = 4096
 _CACHE_MAX: Final = 100_000
-#: One sentence for whatever is wrong, so that an answer tells nobody which key ids or members exist.
+#: The same sentence whatever is wrong, so that answers do not reveal which key ids or members exist.
 _INVALID: Final = "the token is not one that we issued"
 _EARLY_WAIT_MAX_S: Final = 3600
-#: What a pixel token is bound to, besides its member: claim -> longest value.
+#: What a pixel token is bound to besides its member: claim -> maximum length.
 PIXEL_CLAIMS: Final = {"creator": ID_LENGTH_MAX, "thing": THING_LENGTH_MAX, "site": ID_LENGTH_MAX}
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """Who a token speaks for, and until when (ms)."""
+    """The member a token was issued for, and when it expires (ms)."""
 
     member_id: str
     expires_at: int
@@ -52,9 +51,9 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Pixel:
-    """The one flattr that a pixel token is for. ``site`` is the site's id, or its key.
+    """The one flattr that a pixel token is for. ``site`` is the site's id or its key.
 
-    ``begins_at`` is when it was issued, in ms, less what the clocks may differ.
+    ``begins_at`` is when it was issued, in ms, less the leeway for clock differences.
     """
 
     member_id: str
@@ -65,12 +64,12 @@ class Pixel:
 
 
 def pixel_audience(audience: str) -> str:
-    """The ``aud`` of pixel tokens beside this one of member tokens."""
+    """The ``aud`` of pixel tokens, given that of member tokens."""
     return f"{audience}-pixel"
 
 
 def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
-    """Key id -> key. Raises ``FileError``."""
+    """Read the key file: key id -> key. Raises ``FileError``."""
     entries = _entries(path)
     try:
         keys = {kid: jwt.PyJWK(entry, algorithm=entry.get("alg")) for kid, entry in entries.items()}
@@ -78,7 +77,7 @@ def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
         raise FileError(f"{path} holds no valid token keys: {error}") from error
     for kid, key in keys.items():
         if key.algorithm_name not in ALGORITHMS:
-            raise FileError(f"{path}: key {kid!r} has alg {key.algorithm_name!r}, which is none of {ALGORITHMS}")
+            raise FileError(f"{path}: key {kid!r} has alg {key.algorithm_name!r}, not one of {ALGORITHMS}")
         if key.algorithm_name == "HS256" and len(key.key) < 32:
             raise FileError(f"{path}: the secret of key {kid!r} is shorter than 32 bytes")
     return keys
@@ -89,8 +88,8 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
         entries = json.loads(path.read_bytes())
     except OSError as error:
         raise FileError(
-            f"no token keys in {path} ({error.strerror}): "
-            "`flattr token keygen` makes one, FLATTR_TOKEN_KEYS names another file"
+            f"cannot read token keys from {path} ({error.strerror}): "
+            "create one with `flattr token keygen`, or name another file in FLATTR_TOKEN_KEYS"
         ) from error
     except ValueError as error:
         raise FileError(f"{path} holds no valid token keys: {error}") from error
@@ -100,7 +99,7 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
 
 
 class Tokens:
-    """Verifies tokens; each once, then from a cache until it expires or the keys change."""
+    """Verifies tokens, and caches verified ones until they expire or the keys change."""
 
     def __init__(  # noqa: PLR0913 - each is a setting of its own
         self,
@@ -119,12 +118,12 @@ class Tokens:
         self._clock = clock
         self._leeway_s = leeway_s
         self._pixel_max_s = pixel_max_s
-        #: Of all tokens verified, those used last: whoever clicks stays in it, whatever others come. A refusal is not.
+        #: The verified tokens most recently used; refusals are not cached.
         self._remembered = lru_cache(_CACHE_MAX)(self._verified)
 
     @property
     def cached(self) -> int:
-        """Tokens that need no verifying."""
+        """How many verified tokens are cached."""
         return self._remembered.cache_info().currsize
 
     def member(self, token: bytes) -> str:
@@ -142,18 +141,18 @@ class Tokens:
             self._remembered.cache_clear()
         claims = self._claims(token)
         if claims["aud"] not in (self._pixel_audience, [self._pixel_audience]):
-            raise Refused(Reason.TOKEN_PURPOSE, "this token is a member's, and an address is no place for it")
+            raise Refused(Reason.TOKEN_PURPOSE, "this is a member token: an address takes only pixel tokens")
         begins_s, expires_s = claims.get("iat"), claims["exp"]
         if not _is_time(begins_s) or expires_s - begins_s > self._pixel_max_s:
             raise Refused(
-                Reason.TOKEN_PURPOSE, f"a pixel token has iat, and exp at most {self._pixel_max_s:g} s after it"
+                Reason.TOKEN_PURPOSE, f"a pixel token needs iat, and exp at most {self._pixel_max_s:g} s after it"
             )
         self._check_begun(begins_s)
         if expires_s * 1000 <= self._clock():
             raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
         bound = {name: claims.get(name) for name in PIXEL_CLAIMS}
         if not all(isinstance(value, str) and 0 < len(value) <= PIXEL_CLAIMS[name] for name, value in bound.items()):
-            raise Refused(Reason.TOKEN_SCOPE, "a pixel token names its creator, thing and site")
+            raise Refused(Reason.TOKEN_SCOPE, "a pixel token must name its creator, thing and site")
         return Pixel(
             claims["sub"], claims["creator"], claims["thing"], claims["site"], round((begins_s - self._leeway_s) * 1000)
         )
@@ -161,16 +160,16 @@ class Tokens:
     def _verified(self, token: bytes) -> Member:
         claims = self._claims(token)
         if self._pixel_audience in claims["aud"] and claims["aud"] != self._audience:
-            raise Refused(Reason.TOKEN_PURPOSE, "this token is for a pixel")
+            raise Refused(Reason.TOKEN_PURPOSE, "this is a pixel token: send a member token")
         return Member(claims["sub"], round(claims["exp"] * 1000))
 
     def _claims(self, token: bytes) -> dict[str, Any]:
-        """The claims of a token of either kind that we issued and whose time has begun. Raises ``Refused``."""
+        """The verified claims of a token of either kind, whose time has begun. Raises ``Refused``."""
         try:
             if len(token) > _TOKEN_MAX_BYTES:
                 raise Refused(Reason.TOKEN_INVALID, _INVALID)
             key = self._keys.value[jwt.get_unverified_header(token)["kid"]]
-            # The times are held against our own clock, below.
+            # The times are checked below, against the injected clock.
             claims: dict[str, Any] = jwt.decode(
                 token,
                 key,
@@ -185,7 +184,7 @@ class Tokens:
             )
             begins_s = claims.get("nbf", 0)
             if not IDENTIFIER.fullmatch(claims["sub"]):
-                # We signed it: whoever has it may know what is wrong.
+                # The signature is ours, so the holder may know what is wrong.
                 raise Refused(Reason.TOKEN_INVALID, f"the token's sub names no member: it must be {IDENTIFIER_RULE}")
             if not _is_time(claims["exp"]) or not _is_time(begins_s):
                 raise Refused(Reason.TOKEN_INVALID, _INVALID)
@@ -195,12 +194,14 @@ class Tokens:
         return claims
 
     def _check_begun(self, begins_s: float) -> None:
-        """Raise ``Refused`` when a token begins later than the difference of two clocks explains."""
+        """Raise ``Refused`` when a token begins later than clock differences explain."""
         early_s = begins_s - self._clock() / 1000 - self._leeway_s
         if early_s > 0:
             wait_s = min(math.ceil(early_s), _EARLY_WAIT_MAX_S)
             raise Refused(
-                Reason.TOKEN_EARLY, "the token is not good yet: send it again then", retry_after_s=max(1, wait_s)
+                Reason.TOKEN_EARLY,
+                "the token is not valid yet: send it again after Retry-After",
+                retry_after_s=max(1, wait_s),
             )
 
 
@@ -208,7 +209,7 @@ def _is_time(value: object) -> TypeGuard[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e11
 
 
-def issue(  # noqa: PLR0913 - a token has so many parts
+def issue(  # noqa: PLR0913 - each is a field of the token
     path: Path,
     member_id: str,
     *,
@@ -218,16 +219,16 @@ def issue(  # noqa: PLR0913 - a token has so many parts
     kid: str | None = None,
     bound: Mapping[str, str] | None = None,
 ) -> str:
-    """Sign a token for a member with ``kid``, or with the file's last key that can sign.
+    """Sign a token for a member with the key ``kid``, or with the last key in the file that can sign.
 
-    ``bound`` are the claims of a pixel token (``PIXEL_CLAIMS``), and make it one. Raises ``FileError``, and
-    ``ValueError`` when the member's id is none.
+    ``bound`` (the claims in ``PIXEL_CLAIMS``) makes it a pixel token. Raises ``FileError``, and ``ValueError`` for an
+    invalid member id.
     """
     identifier("member_id", member_id)
     entries, keys = _entries(path), read_keys(path)
     signing = [name for name, entry in entries.items() if entry.get("kty") == "oct" or "d" in entry]
     if not signing or (kid is not None and kid not in signing):
-        raise FileError(f"{path} has no key {kid or ''} that can sign")
+        raise FileError(f"{path} has no private key{f' {kid!r}' if kid else ''} to sign with")
     kid = kid or signing[-1]
     claims = {
         "sub": member_id,
@@ -240,10 +241,10 @@ def issue(  # noqa: PLR0913 - a token has so many parts
 
 
 def keygen(path: Path, *, algorithm: str, kid: str) -> None:
-    """Add a key to the file, or make the file, readable by its owner alone. Raises ``FileError``."""
+    """Add a key to the file, created with mode 0600 if need be. Raises ``FileError``."""
     entries = json.loads(path.read_bytes()) if path.exists() else {}
     if kid in entries:
-        raise FileError(f"{path} has a key {kid!r} already")
+        raise FileError(f"{path} already has a key {kid!r}")
     entries[kid] = _new_key(algorithm)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.new")

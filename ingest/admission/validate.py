@@ -1,8 +1,8 @@
-"""From bytes to clicks: what is a click, and why something is none. Pure: bytes, member and time in, decision out.
+"""From bytes to clicks, or to the reason why something is not a click. Pure: bytes, member and time in, verdict out.
 
-Two paths that agree (tests/ingest/test_validate.py holds them together): well-formed input is decoded
-straight into a struct; whatever that refuses is looked at again field by field, to name the field and the
-reason, or to let through what only the strict path minds (``x_...`` fields).
+Two paths, which tests/ingest/test_validate.py shows to agree: well-formed input is decoded straight into a struct.
+Whatever that refuses is examined field by field, to name the field and the reason, or to accept what only the strict
+path refuses (``x_...`` fields).
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _items = msgspec.json.Decoder(list[msgspec.Raw])
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose clicks these are, and from which site (empty: none that has a key)."""
+    """Whose clicks these are, and from which site; ``site_id`` is empty when no site key was sent."""
 
     member_id: str
     site_id: str = ""
@@ -67,7 +67,7 @@ class _Bad(Exception):
 
 
 class Validator:
-    """Turns the items of one deployment's requests into clicks: it knows the alias table and how ids are made."""
+    """Turns the items of requests into clicks, given the alias table and a source of click ids."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Validator:
         self._named = named
 
     def read(self, body: bytes, media_type: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
-        """The verdict on every item of a body, in its order. Raises ``Refused`` when the body as a whole is none."""
+        """The verdict on every item of a body, in order. Raises ``Refused`` when the body as a whole is invalid."""
         self._in_force = self._aliases.look()
         body = body.strip(b" \t\r\n")
         if not body:
@@ -101,7 +101,7 @@ class Validator:
         return [self.item(body, 0, caller, now_ms)]
 
     def is_thing(self, click: Click, creator_id: str, thing: str) -> bool:
-        """Whether the click is for this thing of this creator, by the aliases that the click goes by."""
+        """Whether the click is for this thing of this creator, under the aliases in force at the click's time."""
         at_ms = true_time_ms(click.clicked_at, click.sent_at, click.received_at)
         try:
             _, thing_id = self._named(self._in_force.only or self._in_force.at(at_ms), creator_id, thing)
@@ -110,7 +110,7 @@ class Validator:
         return thing_id == click.thing_id
 
     def raws(self, body: bytes, media_type: bytes) -> list[bytes]:
-        """Each item's bytes, in the order of ``read``'s verdicts, of a body that ``read`` took apart."""
+        """The bytes of each item, in the order of ``read``'s verdicts; only for a body that ``read`` accepted."""
         body = body.strip(b" \t\r\n")
         if media_type in NDJSON:
             return split_lines(body)
@@ -140,23 +140,23 @@ class Validator:
         self._check_count(len(raws))
         try:
             wires = _many.decode(body)
-            return [self._click(one, caller, now_ms) for one in wires]
+            return [self._click(wire, caller, now_ms) for wire in wires]
         except (*UNREADABLE, _Bad):
             return [self.item(raw, index, caller, now_ms) for index, raw in enumerate(raws)]
 
     def _check_count(self, count: int) -> None:
         if count > self._batch_max_clicks:
             raise Refused(
-                Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; at most {self._batch_max_clicks} are taken"
+                Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; the maximum is {self._batch_max_clicks}"
             )
 
     def _click(self, sent: _Wire, caller: Caller, now_ms: int) -> Click:
         if sent.member_id is not None and sent.member_id != caller.member_id:
-            raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token speaks for another member")
+            raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token is for another member")
         if sent.creator_id == caller.member_id:
-            raise _Bad(Reason.OWN_THING, "creator_id", "nobody flattrs a thing of their own")
+            raise _Bad(Reason.OWN_THING, "creator_id", "members cannot flattr their own things")
         if caller.site_id and sent.site_id not in (None, caller.site_id):
-            raise _Bad(Reason.FIELD_VALUE, "site_id", "the key speaks for another site")
+            raise _Bad(Reason.FIELD_VALUE, "site_id", "the key is for another site")
         clicked_at, sent_at = _times(sent, now_ms)
         table = self._in_force.only or self._in_force.at(true_time_ms(clicked_at, sent_at, now_ms))
         try:
@@ -185,16 +185,16 @@ class Validator:
         folded = sent.lower()
         if UUID.fullmatch(folded):
             return folded
-        raise _Bad(Reason.FIELD_VALUE, "click_id", "a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
+        raise _Bad(Reason.FIELD_VALUE, "click_id", "must be a UUID such as 4be0643f-1d98-573b-97cd-ca98a65347dd")
 
 
 def split_lines(body: bytes) -> list[bytes]:
-    """The items of NDJSON; blank lines are none."""
+    """The items of NDJSON; blank lines are skipped."""
     return [line for line in body.split(b"\n") if line.strip()]
 
 
 def split_array(body: bytes) -> list[bytes]:
-    """The items of a JSON array as they stand. Raises ``Refused`` when it is none."""
+    """The raw bytes of each item of a JSON array. Raises ``Refused`` when the body is not one."""
     try:
         return [bytes(raw) for raw in _items.decode(body)]
     except UNREADABLE as error:
@@ -202,9 +202,9 @@ def split_array(body: bytes) -> list[bytes]:
 
 
 def _times(sent: _Wire, now_ms: int) -> tuple[int, int | None]:
-    """``clicked_at`` and ``sent_at`` as the client said them: what they make together is for readers to say.
+    """``clicked_at`` and ``sent_at`` as the client sent them; readers of the log derive the true time.
 
-    A click without its own time is one of now, and by our clock: what the client's then says is checked and dropped.
+    A click without ``clicked_at`` gets our time, so its ``sent_at`` is checked and dropped.
     """
     sent_at = None if sent.sent_at is None else _time("sent_at", sent.sent_at)
     if sent.clicked_at is None:
@@ -220,7 +220,7 @@ def _time(field: str, sent: int | str) -> int:
 
 
 def _diagnosed(raw: bytes) -> _Wire:
-    """Look at what the strict decoder refused. Raises ``_Bad``, or returns what it need not have refused."""
+    """Examine what the strict decoder refused. Raises ``_Bad``, or returns a click that is valid after all."""
     try:
         sent = _anything.decode(raw)
     except UNREADABLE as error:
@@ -230,7 +230,7 @@ def _diagnosed(raw: bytes) -> _Wire:
     _check_version(sent)
     for name in sent:
         if name not in _FIELDS and not name.startswith("x_"):
-            raise _Bad(Reason.FIELD_UNKNOWN, _shown(name), "no such field; your own fields begin with x_")
+            raise _Bad(Reason.FIELD_UNKNOWN, _shown(name), "unknown field; names of custom fields begin with x_")
     thing = _text(sent, "thing", required=True, length_max=THING_LENGTH_MAX)
     action = _text(sent, "action") or "flattr"
     if action not in _ACTIONS:
@@ -250,9 +250,9 @@ def _diagnosed(raw: bytes) -> _Wire:
 def _check_version(sent: dict[str, Any]) -> None:
     version = sent.get("v", VERSION)
     if isinstance(version, bool) or not isinstance(version, int):
-        raise _Bad(Reason.FIELD_TYPE, "v", "the version is a whole number")
+        raise _Bad(Reason.FIELD_TYPE, "v", "the version must be a whole number")
     if version != VERSION:
-        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"version {VERSION} is spoken here")
+        raise _Bad(Reason.VERSION_UNKNOWN, "v", f"only version {VERSION} is supported")
 
 
 def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max: int = 4096) -> str | None:
@@ -261,12 +261,12 @@ def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max
         raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
     if value is None:
         if required:
-            raise _Bad(Reason.FIELD_MISSING, name, "this field is needed")
+            raise _Bad(Reason.FIELD_MISSING, name, "this field is required")
         return None
     if not isinstance(value, str):
         raise _Bad(Reason.FIELD_TYPE, name, "must be a string")
     if len(value) > length_max:
-        raise _Bad(Reason.FIELD_TOO_LONG, name, f"{len(value)} characters; at most {length_max}")
+        raise _Bad(Reason.FIELD_TOO_LONG, name, f"{len(value)} characters; the maximum is {length_max}")
     if not value and name in ("thing", "action"):
         raise _Bad(Reason.FIELD_VALUE, name, "must not be empty")
     return value
@@ -282,12 +282,12 @@ def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> s
 def _sent_time(sent: dict[str, Any], name: str) -> int | str | None:
     value = sent.get(name)
     if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
-        raise _Bad(Reason.FIELD_TYPE, name, "milliseconds since 1970 as a whole number, or RFC 3339")
+        raise _Bad(Reason.FIELD_TYPE, name, "must be milliseconds since 1970 as a whole number, or RFC 3339")
     return value
 
 
 def _shown(name: str) -> str:
-    """A field's name as an answer may carry it: bounded, and without half a character."""
+    """A field's name for an answer: bounded, and valid UTF-8 even if it contained a lone surrogate."""
     return name[:64].encode("utf-8", "replace").decode()
 
 

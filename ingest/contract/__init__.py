@@ -1,1 +1,1 @@
-"""The language that every part speaks: what a click, a name, a thing, a month and a refusal are."""
+"""The data contract that every package shares: clicks, names, things, months, positions and rejections."""

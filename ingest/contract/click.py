@@ -1,9 +1,8 @@
-"""The click: the one format that ingest and streams share.
+"""The click: the format that ingest and streams share.
 
-Wire format, version 1, of one click on the topic ``clicks``: one JSON object.
-A Kafka record is a *block*: one or more clicks of one partition, one per line.
-The package knows the standard library, msgspec and, for things, ada-url; it opens no socket,
-reads no clock and decides nothing about money.
+Version 1 of the wire format: a click on the topic ``clicks`` is one JSON object, and a Kafka record is a *block*,
+one or more clicks of one partition, one per line. This package depends on the standard library, msgspec and, for
+things, ada-url; it opens no socket, reads no clock and decides nothing about money.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ ActionName = Literal["flattr", "undo"]
 
 
 class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """One click, as it stands on the topic. Unknown fields pass: they are from a newer version.
+    """One click as it stands on the topic. Unknown fields are ignored: they come from a newer version.
 
     Times are milliseconds since 1970 in UTC. ``thing_id`` is 32 hexadecimal digits.
     """
@@ -34,9 +33,9 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     site_id: str
     clicked_at: int
     received_at: int
-    #: When the request left, by the clock that clicked_at is by. None: the client did not say, or clicked_at is ours.
+    #: When the request left, by the same clock as clicked_at. None if the client did not say, or if clicked_at is ours.
     sent_at: int | None = None
-    #: No longer written: the client's time before ingest moved clicked_at, on records of before that it moved.
+    #: No longer written. On old records whose clicked_at ingest corrected: the client's own time.
     client_at: int | None = None
 
 
@@ -45,7 +44,7 @@ _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(Click)
 
 
-#: Whatever decoding hostile bytes can raise.
+#: Everything that decoding hostile bytes can raise.
 UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -55,25 +54,22 @@ def encode(click: Click) -> bytes:
 
 
 def decode(line: bytes) -> Click:
-    """Read one line back. Raises ``msgspec.DecodeError`` (its subclass ``ValidationError`` on a wrong type).
-
-    Bytes that are no UTF-8 raise ``UnicodeDecodeError``, too deep a nesting ``RecursionError``: see ``UNREADABLE``.
-    """
+    """Decode one line. Raises the errors in ``UNREADABLE``: bad JSON or types, bad UTF-8, too deep a nesting."""
     return _decoder.decode(line)
 
 
 def decode_block(value: bytes) -> list[Click]:
-    """Read a whole block, all or nothing. Raises ``msgspec.DecodeError`` when any line is wrong."""
+    """Decode a whole block, all or nothing. Raises the errors in ``UNREADABLE`` when any line is invalid."""
     return _decoder.decode_lines(value)
 
 
 def received_until(lines: bytes, at_ms: int) -> bytes:
-    """A block's lines, none of them received later than ``at_ms``; the same bytes where that holds already."""
+    """A block's lines with every ``received_at`` capped at ``at_ms``; the same bytes if none is later."""
 
     def bounded(found: re.Match[bytes]) -> bytes:
         return b'"received_at":%d' % min(int(found[1]), at_ms)
 
-    # In a string of JSON every quote has a backslash before it, so this finds the field alone.
+    # Quotes inside JSON strings are escaped, so the pattern can only match the field itself.
     if max(map(int, _RECEIVED.findall(lines)), default=0) <= at_ms:
         return lines
     return _RECEIVED.sub(bounded, lines)

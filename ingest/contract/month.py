@@ -1,4 +1,4 @@
-"""Months: ``2026-11`` as people write it, 202611 as it is computed with, and what lies where on the clock."""
+"""Months: ``2026-11`` as text, 202611 as an integer, and their bounds in milliseconds UTC."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import UTC, datetime
 from typing import Final
 
 _MONTH: Final = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])", re.ASCII)
-#: The months all of whose milliseconds are times.
+#: The months that lie entirely within the range of times.
 MONTH_FIRST: Final = 197001
 MONTH_LAST: Final = 224808
 
 
 def parse_month(text: str) -> int:
-    """``2026-11`` as 202611. Raises ``ValueError`` with a sentence."""
+    """``2026-11`` as 202611. Raises ``ValueError`` with a message for users."""
     found = _MONTH.fullmatch(text)
     if found is None:
         raise ValueError(f"{text[:40]!r} is not a month: write it as YYYY-MM, such as 2026-11")
     month = int(found[1]) * 100 + int(found[2])
     if not MONTH_FIRST <= month <= MONTH_LAST:
-        raise ValueError(f"{text} lies outside of {month_text(MONTH_FIRST)} to {month_text(MONTH_LAST)}")
+        raise ValueError(f"{text} is outside {month_text(MONTH_FIRST)} to {month_text(MONTH_LAST)}")
     return month
 
 
@@ -29,7 +29,7 @@ def month_text(month: int) -> str:
 
 
 def month_of(at_ms: int) -> int:
-    """The month of a time in UTC, as 202611 for November 2026."""
+    """The month (UTC) of a time, such as 202611 for November 2026."""
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     return at.year * 100 + at.month
 
@@ -40,10 +40,10 @@ def month_start_ms(month: int) -> int:
 
 
 def month_after(month: int) -> int:
-    """202612 is followed by 202701."""
+    """The next month: 202612 -> 202701."""
     return month + 1 if month % 100 < 12 else month + 89
 
 
 def month_before(month: int) -> int:
-    """202701 follows 202612."""
+    """The previous month: 202701 -> 202612."""
     return month - 1 if month % 100 > 1 else month - 89

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-#: So many clicks a block at most, for their index has 16 bits.
+#: The most clicks a block may hold, as the index has 16 bits.
 BLOCK_CLICKS_MAX: Final = 1 << 16
 OFFSET_MAX: Final = (1 << 40) - 1
 
 
 def position(epoch: int, offset: int, index: int) -> int:
-    """Where a click stands, as a UInt64: it rises with the log.
+    """Where a click stands in its partition, as a UInt64 that rises with the log.
 
-    ``epoch`` rises when a topic is made anew and its offsets start from 0 again; ``offset`` is the record's;
-    ``index`` is the click's in its block.
+    ``epoch`` is raised when a topic is recreated and its offsets restart from 0; ``offset`` is the record's;
+    ``index`` is the click's index in its block.
     """
     return epoch << 56 | offset << 16 | index
 
@@ -24,10 +24,10 @@ def epoch_of(position: int) -> int:
 
 
 def offset_of(position: int) -> int:
-    """The record's offset of a position."""
+    """The record's offset in a position."""
     return position >> 16 & OFFSET_MAX
 
 
 def index_of(position: int) -> int:
-    """The index in its block of a position."""
+    """The click's index in its block."""
     return position & (BLOCK_CLICKS_MAX - 1)

@@ -1,4 +1,4 @@
-"""Why input is refused, and how refused input stands on the topic ``rejected``."""
+"""Why input is refused, and the format of refused input on the topic ``rejected``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import msgspec
 
 
 class Reason(StrEnum):
-    """Why a click was refused. The codes are part of the API and never change meaning."""
+    """Why a click was refused. The codes are part of the API and never change their meaning."""
 
     # the request as a whole
     BODY_TOO_LARGE = "body_too_large"
@@ -21,7 +21,7 @@ class Reason(StrEnum):
     HTTP_MALFORMED = "http_malformed"
     HEAD_TOO_LARGE = "head_too_large"
     HEAD_TIMEOUT = "head_timeout"
-    # who asks
+    # the caller
     TOKEN_MISSING = "token_missing"  # noqa: S105 - a reason code, not a secret
     TOKEN_INVALID = "token_invalid"  # noqa: S105 - the same
     TOKEN_EXPIRED = "token_expired"  # noqa: S105 - the same
@@ -57,9 +57,9 @@ class Reason(StrEnum):
 class Rejection(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Refused input, one per record on the topic ``rejected``. ``raw`` is base64 on the wire.
 
-    ``raw`` holds the offending item's bytes, or the body's beginning when the body as a whole was
-    refused; ``item`` is its index in the request; ``member_id`` is empty when nobody proved who they are.
-    ``cut`` says that there was more of it. Tokens are never in it.
+    ``raw`` holds the refused item's bytes, or the beginning of the body when the whole body was refused, with tokens
+    redacted; ``cut`` means that it was truncated. ``item`` is the index in the request. ``member_id`` is empty when
+    the caller was not authenticated.
     """
 
     reason: str
@@ -83,5 +83,5 @@ def encode_rejection(rejection: Rejection) -> bytes:
 
 
 def decode_rejection(value: bytes) -> Rejection:
-    """Read one rejection back. Raises ``msgspec.DecodeError``, ``UnicodeDecodeError`` or ``RecursionError``."""
+    """Decode one rejection. Raises ``msgspec.DecodeError``, ``UnicodeDecodeError`` or ``RecursionError``."""
     return _rejection_decoder.decode(value)

@@ -1,18 +1,18 @@
-"""Canonical things: one thing, one counter, however its address was written.
+"""Canonical things: one thing has one counter, however its address is written.
 
-The rules, in order; docs/click.md states them for the people who embed buttons:
+The rules, in order; docs/click.md states them for people who embed buttons:
 
-1. Blanks around the thing go. What does not start with http: or https: is an id and stays as it is.
-2. An address is what a browser makes of it (the WHATWG's URL standard, by ada): tabs and line ends inside go,
-   backslashes are slashes, scheme and host are lower-cased, a host beyond ASCII becomes its IDNA form, an IPv4 address
-   its four decimal numbers, ``.`` and ``..`` are resolved, an empty path is ``/``, the scheme's own port goes. The
-   host's final dot goes, too.
-3. User name, password and fragment go.
-4. Percent-encodings: unreserved characters are decoded, all others get upper-case digits; what may not
-   stand in an address is encoded as UTF-8.
-5. Known tracking parameters and empty ones go; the rest of the query is sorted.
+1. Surrounding whitespace is removed. Whatever does not start with http: or https: is an id and stays as it is.
+2. An address is normalised as a browser does it (WHATWG URL, by ada): tabs and line breaks are removed, backslashes
+   become slashes, scheme and host are lower-cased, a non-ASCII host becomes its IDNA form, an IPv4 address its
+   dotted decimal form, ``.`` and ``..`` are resolved, an empty path becomes ``/``, the default port is removed. The
+   final dot of the host is removed as well.
+3. User name, password and fragment are removed.
+4. Percent-encodings: unreserved characters are decoded, all others get upper-case digits; characters that are not
+   allowed in an address are encoded as UTF-8.
+5. Known tracking parameters and empty parameters are removed; the rest of the query is sorted.
 
-What moved to another address is the alias table's (ingest/runtime/aliases.py).
+Things that moved to another address are the alias table's business (ingest/runtime/aliases.py).
 Pure: canonical(canonical(x)) == canonical(x), and the order of query parameters does not matter.
 """
 
@@ -28,38 +28,38 @@ import ada_url
 from msgspec import Meta
 
 THING_LENGTH_MAX: Final = 2048
-#: What no thing has, whatever else its characters (code points) are: a control, or half a surrogate pair.
+#: Characters that no thing may contain: controls and lone surrogates.
 CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 THING_ID: Final = re.compile(r"[0-9a-f]{32}")
 Thing = Annotated[str, Meta(min_length=1, max_length=THING_LENGTH_MAX)]
-#: What advertisers and mailers add to addresses to know who comes by them, and pages do without. Kept by hand, last
-#: gone through on 2026-11-26. A new name changes what things are called that bear it: add it at a month's start.
+#: Parameters that advertisers and mailers add for tracking, and that pages do not need. Maintained by hand, last
+#: reviewed on 2026-11-26. A new name changes the ids of things that carry it: add one only at the start of a month.
 TRACKING_PREFIXES: Final = ("utm_", "mtm_", "pk_", "hsa_", "oly_", "vero_")
 TRACKING_NAMES: Final = frozenset(
     """
     __hsfp __hssc __hstc _branch_match_id _ga _gl _hsenc _hsmi _openstat dclid fbclid gad_campaignid gad_source gbraid
     gclid gclsrc hsctatracking igsh igshid li_fat_id mc_cid mc_eid mkt_tok ml_subscriber ml_subscriber_hash msclkid
     rb_clickid s_cid s_kwcid srsltid ttclid twclid wbraid wickedid yclid ysclid
-    """.split()  # noqa: SIM905 - a list to read and to add to
+    """.split()  # noqa: SIM905 - easier to read and extend
 )
 _WEB: Final = re.compile(r"https?:", re.IGNORECASE)
-#: What browsers take out of an address, wherever it stands.
+#: Characters that browsers remove from anywhere in an address.
 _BREAKS: Final = dict.fromkeys(map(ord, "\t\r\n"))
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
 _UNRESERVED: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
-#: What quote() leaves alone besides the unreserved: RFC 3986's pchar, and the sign of an encoding.
+#: What quote() leaves alone besides unreserved characters: RFC 3986's pchar, and the percent sign.
 _PATH_SAFE: Final = "/:@!$&'()*+,;=%"
 _QUERY_SAFE: Final = "/?:@!$'()*+,;=%"
 _PLAIN: Final = re.compile(r"[A-Za-z0-9._~/:@!$&'()*+,;=-]*")
 
 
 def is_address(thing: str) -> bool:
-    """Whether this is an http(s) address, if anything, and no id."""
+    """Whether this is meant as an http(s) address rather than an id."""
     return _WEB.match(thing) is not None
 
 
 def plain(thing: str) -> str:
-    """A thing as it was given, but for what no thing has. Raises ``ValueError`` where it has more of that."""
+    """A thing without the tabs and line breaks of an address. Raises ``ValueError`` for other control characters."""
     if CONTROL.search(thing) is None:
         return thing
     flat = thing.strip().translate(_BREAKS)
@@ -69,7 +69,7 @@ def plain(thing: str) -> str:
 
 
 def canonical(thing: str) -> str:
-    """The one spelling of a thing. Raises ``ValueError`` when it starts like an address and is none."""
+    """The canonical form of a thing. Raises ``ValueError`` when it starts like an address but is not valid."""
     thing = thing.strip()
     flat = thing.translate(_BREAKS)
     if not is_address(flat):
@@ -86,24 +86,24 @@ def _as_browsers_read(address: str) -> str:
     try:
         return ada_url.normalize_url(address)
     except ValueError:
-        raise ValueError("no browser would open it") from None
+        raise ValueError("not a valid address") from None
 
 
 def _pieces(address: str) -> tuple[str, str, str]:
-    """Scheme with host, path and query of an address that ada wrote."""
+    """Scheme with host, path, and query of an address normalised by ada."""
     bare, _, query = address.partition("#")[0].partition("?")
     scheme, _, rest = bare.partition("://")
     authority, slash, path = rest.partition("/")
     host = authority.rpartition("@")[2]
     name, colon, port = host.partition(":")
     if name.endswith("."):
-        # Without its dot it may be an IPv4 address in short.
+        # Without the dot it may be a short form of an IPv4 address, so normalise again.
         return _pieces(_as_browsers_read(f"{scheme}://{name.rstrip('.')}{colon}{port}{slash}{path}?{query}"))
     return f"{scheme}://{host}", slash + path, query
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Encode what may not stand here, then bring every encoding to its one form."""
+    """Encode the characters that are not allowed, then normalise every encoding."""
     if _PLAIN.fullmatch(text):
         return text
     return _PERCENT.sub(_one_encoding, quote(_lone_percent(text), safe=safe))

@@ -1,4 +1,4 @@
-"""Times: milliseconds since 1970 in UTC, the bounds that every part holds to, and the true time of a click."""
+"""Times: milliseconds since 1970 in UTC, their bounds, and the true time of a click."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Annotated, Final
 
 from msgspec import Meta
 
-#: Times are milliseconds from 1970 until here, which is in 2248: the order of a flattr's words has 43 bits for them.
+#: Times end here, in 2248: a flattr's version has 43 bits for its time.
 TIME_END_MS: Final = 1 << 43
-#: A client whose clock is off by less than this is believed: what a request takes on its way must not move its clicks.
+#: A smaller skew is not corrected: the transit time of a request must not move its clicks.
 SKEW_MIN_MS: Final = 60_000
-#: A click may be received so much after the stamp of its record, for machines' clocks differ; later is `time_ahead`.
+#: How far a click's receipt may lie after the stamp of its record, as clocks differ; beyond that it is `time_ahead`.
 AHEAD_MAX_MS: Final = 60_000
 Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
 
@@ -20,10 +20,10 @@ _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_min_ms: int = SKEW_MIN_MS) -> int:
-    """When a click was made, in ms, whatever the client's clock says; never after its receipt.
+    """When a click was made, in ms, corrected for the client's clock; never after its receipt.
 
-    The client's clock is off by what lies between its ``sent_at`` and our ``received_at``. Below ``skew_min_ms``
-    that is taken for the way of the request, so that each retry of a click has the same true time.
+    The skew is ``received_at`` minus ``sent_at``. Below ``skew_min_ms`` it is taken for transit time and ignored, so
+    that every retry of a click has the same true time.
     """
     skew = 0 if sent_at is None else received_at - sent_at
     at = clicked_at + skew if abs(skew) >= skew_min_ms else clicked_at
@@ -31,7 +31,7 @@ def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_mi
 
 
 def parse_time(sent: int | str) -> int:
-    """Milliseconds since 1970, those that have begun, from a number of them or from RFC 3339. Raises ``ValueError``."""
+    """Milliseconds since 1970, rounded down, from such a number or from RFC 3339. Raises ``ValueError``."""
     at_ms = sent if isinstance(sent, int) and not isinstance(sent, bool) else -1
     if isinstance(sent, str) and len(sent) <= 40:
         try:
@@ -40,5 +40,5 @@ def parse_time(sent: int | str) -> int:
         except (ValueError, OverflowError):
             at_ms = -1
     if not 0 <= at_ms < TIME_END_MS:
-        raise ValueError("RFC 3339 with a zone, or milliseconds, from 1970 to 2248")
+        raise ValueError("must be RFC 3339 with a zone, or milliseconds since 1970, and before 2248")
     return at_ms

@@ -1,1 +1,1 @@
-"""Sockets and HTTP: bounded connections, the beacon, problem details, what browsers load."""
+"""HTTP: bounded connections, the beacon, problem details, OpenAPI, and the files that browsers load."""

@@ -1,8 +1,8 @@
-"""What becomes of a request: read, admitted, validated, published, answered.
+"""The life of a request: read, admitted, validated, published, answered.
 
-No framework and no task of its own: a request comes in as values, and its answer goes out through a callback
-once the broker has its clicks. ingest/http/server.py calls this straight from the socket; ``asgi`` is the same
-as a raw ASGI route, for servers that know nothing of that.
+There is no framework and no task per request: a request comes in as values, and its answer goes out through a
+callback once the broker has its clicks. ingest/http/server.py calls this straight from the socket; ``asgi`` offers
+the same to any ASGI server.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = tuple[tuple[bytes, bytes], ...]
-#: How an answer leaves: status, headers (without content-length), body.
+#: Sends an answer: status, headers (without content-length), body.
 Reply = Callable[[int, Headers, bytes], None]
 
 CLICKS: Final = "/v1/clicks"
@@ -59,11 +59,11 @@ _PREFLIGHT: Final[Headers] = (
 )
 _HASHES_REMEMBERED: Final = 200_000
 _DETAILS: Final = {
-    Reason.BROKER_UNAVAILABLE: "the broker did not take it in time: send it again with the same click_id",
-    Reason.QUEUE_FULL: "too much is waiting for the broker: send it again with the same click_id",
-    Reason.DRAINING: "this server is stopping: send it again with the same click_id",
-    Reason.BODIES_FULL: "too much is under way here: send it again with the same click_id",
-    Reason.CONNECTIONS_FULL: "too many are connected here: send it again with the same click_id",
+    Reason.BROKER_UNAVAILABLE: "the broker did not acknowledge in time: retry with the same click_id",
+    Reason.QUEUE_FULL: "the queue to the broker is full: retry with the same click_id",
+    Reason.DRAINING: "this server is shutting down: retry with the same click_id",
+    Reason.BODIES_FULL: "too many requests are in flight: retry with the same click_id",
+    Reason.CONNECTIONS_FULL: "too many connections are open: retry with the same click_id",
 }
 _NOBODY: Final = Caller("")
 _encoder = msgspec.json.Encoder()
@@ -71,7 +71,7 @@ _log = structlog.get_logger(__name__)
 
 
 class PlacedClick(msgspec.Struct, gc=False):
-    """Where an accepted click is: the position of its record, and its line in it; all None in the spool."""
+    """Where an accepted click is: partition and offset of its record, and its index there; all None in the spool."""
 
     item: int
     click_id: str
@@ -89,7 +89,7 @@ class Taken(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What the beacon works with."""
+    """The beacon's dependencies."""
 
     settings: IngestSettings
     publisher: Publisher
@@ -114,7 +114,7 @@ class Beacon:
         self._retained = services.retained
 
     def take(self, request: Request, body: bytes, reply: Reply) -> None:
-        """Answer a request that is here as a whole, now or when its clicks are kept."""
+        """Answer a complete request: at once, or when its clicks are acknowledged."""
         exchange = Exchange(self, request, body, reply)
         self._metrics.requests += 1
         try:
@@ -124,29 +124,29 @@ class Beacon:
             self._publish(exchange, self._verdicts(exchange))
         except Refused as refused:
             exchange.refuse(refused)
-        except Exception:  # noqa: BLE001 - the connection is shared with the next request
-            _log.exception("a request found a bug of ours", path=request.path)
-            reply(500, _JSON_HEADERS, b'{"detail":"our mistake; it is in the log"}')
+        except Exception:  # noqa: BLE001 - the connection must survive for the next request
+            _log.exception("unexpected error while answering a request", path=request.path)
+            reply(500, _JSON_HEADERS, b'{"detail":"internal error; see the server log"}')
 
     def refuse(self, request: Request, refused: Refused, body: bytes, reply: Reply) -> None:
-        """Answer a request whose body was never whole."""
+        """Answer a request whose body never arrived in full."""
         self._metrics.requests += 1
         exchange = Exchange(self, request, body, reply)
         exchange.caller = self._admission.known(request)
         exchange.refuse(refused)
 
     def refuse_head(self, refused: Refused) -> tuple[int, bytes]:
-        """Status and body for what never became a request."""
+        """Status and body for bytes that never became a request."""
         self._metrics.refused[refused.refusal.reason] += 1
         return problem([refused.refusal])
 
     def check_length(self, length: int) -> None:
-        """Raise ``Refused`` when a body has grown, or is announced to grow, over the cap."""
+        """Raise ``Refused`` when a body's size, announced or received so far, exceeds the maximum."""
         if length > self._settings.body_max_bytes:
-            raise Refused(Reason.BODY_TOO_LARGE, f"at most {self._settings.body_max_bytes} bytes are taken")
+            raise Refused(Reason.BODY_TOO_LARGE, f"a body may have at most {self._settings.body_max_bytes} bytes")
 
     async def asgi(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """The same as an ASGI app."""
+        """Answer one request as an ASGI app."""
         peer = scope.get("client")
         address = client_address(peer and peer[0], scope["headers"], self._settings.trusted_proxies)
         request = Request(scope["method"], scope["path"], scope["query_string"], scope["headers"], address)
@@ -187,7 +187,7 @@ class Beacon:
     def _verdicts(self, exchange: Exchange) -> list[Click | Refusal]:
         request = exchange.request
         if request.method != _METHODS[request.path]:
-            raise Refused(Reason.METHOD_NOT_ALLOWED, f"this takes {_METHODS[request.path]}")
+            raise Refused(Reason.METHOD_NOT_ALLOWED, f"this endpoint takes {_METHODS[request.path]}")
         request.check()
         if request.path == PIXEL:
             return self._pixel(exchange)
@@ -224,8 +224,8 @@ class Beacon:
         if isinstance(verdict, Refusal):
             return verdict
         if verdict.action != "flattr":
-            return Refusal(Reason.FIELD_VALUE, "a pixel takes nothing back", 0, "action")
-        # Whoever writes the page writes the address: one view must not flattr in the month before, too.
+            return Refusal(Reason.FIELD_VALUE, "a pixel cannot undo", 0, "action")
+        # The page's author writes the address: one view must not also flattr in the month before.
         if true_time_ms(verdict.clicked_at, verdict.sent_at, verdict.received_at) < pixel.begins_at:
             return Refusal(Reason.TOKEN_SCOPE, "the click is older than its token", 0, "clicked_at")
         if verdict.creator_id != pixel.creator or not self._validator.is_thing(verdict, pixel.creator, pixel.thing):
@@ -233,7 +233,7 @@ class Beacon:
         return verdict
 
     def _publish(self, exchange: Exchange, verdicts: list[Click | Refusal]) -> None:
-        """Hand the clicks over: they are one member's, so one chunk of one partition."""
+        """Hand the clicks to the publisher. They are one member's, so they share a partition."""
         for item, verdict in enumerate(verdicts):
             if isinstance(verdict, Click):
                 exchange.clicks.append((item, verdict))
@@ -246,7 +246,7 @@ class Beacon:
         self._submit(_member_hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
-        """Count an answer, and keep what was refused."""
+        """Count an answer, and retain what was refused."""
         metrics = self._metrics
         metrics.accepted += accepted
         metrics.answer_seconds.observe(time.perf_counter() - exchange.began)
@@ -258,12 +258,13 @@ class Beacon:
         packed = not exchange.unpacked and exchange.request.encoding not in (b"", b"identity")
         for refusal in exchange.refused:
             metrics.refused[refusal.reason] += 1
-            # A replay that is refused again is on the list already. Whoever says so is kept less of, and that is all.
+            # A replay that is refused again is already stored. A client that fakes the header only loses its own
+            # record.
             if not exchange.request.header(b"x-flattr-replay"):
                 self._retained.take(refusal, raws[refusal.item or 0], exchange.caller, packed=packed)
 
     def cors(self, request: Request) -> Headers:
-        """What lets a page read the answer."""
+        """The CORS headers that let a page read the answer."""
         origin = self._admission.origin_to_answer(request)
         if not origin:
             return ()
@@ -275,12 +276,12 @@ class Beacon:
 
 @lru_cache(_HASHES_REMEMBERED)
 def _member_hash(member_id: str) -> int:
-    """What chooses the member's partition, as Kafka does: murmur2. Remembered, for it is pure Python."""
+    """The hash that chooses the member's partition: MurmurHash2, as in Kafka's default partitioner. Cached."""
     return int(murmur2(member_id.encode())) & 0x7FFFFFFF
 
 
 class Exchange:
-    """One request on its way to its answer."""
+    """One request and the state of its answer."""
 
     __slots__ = (
         "_beacon",
@@ -302,14 +303,14 @@ class Exchange:
         self.request = request
         self.body = body
         self.media_type = b""
-        #: Whether the body is as it was before it was packed.
+        #: Whether ``body`` has been decompressed.
         self.unpacked = False
         self.caller = _NOBODY
         self.clicks: list[tuple[int, Click]] = []
         self.refused: list[Refusal] = []
 
     def placed(self, place: Placed | Reason) -> None:
-        """The publisher's answer for the clicks."""
+        """Answer with the publisher's outcome: where the clicks were placed, or why they were not."""
         if isinstance(place, Reason):
             self.refused += [Refusal(place, _DETAILS[place], item) for item, _ in self.clicks]
             self.clicks = []
@@ -328,12 +329,12 @@ class Exchange:
             self.reply(202, _JSON_HEADERS, _encoder.encode(Taken(receipts, self.refused)))
 
     def refuse(self, refused: Refused) -> None:
-        """Answer that nothing was taken, for one reason."""
+        """Refuse the whole request, for one reason."""
         self.refused = [refused.refusal]
         self.finish(refused.retry_after_s)
 
     def finish(self, retry_after_s: int = 2) -> None:
-        """Answer that nothing was taken."""
+        """Answer that no click was accepted."""
         self._beacon.answered(self, 0)
         status, body = problem(self.refused)
         headers = [_PROBLEM]
@@ -346,10 +347,10 @@ class Exchange:
         elif status == 405:
             headers.append((b"allow", b"%s, OPTIONS" % _METHODS[self.request.path].encode()))
         elif status in (408, 413):
-            # What is left of the body is not read: the connection cannot be used again.
+            # The rest of the body is not read, so the connection cannot be reused.
             headers.append((b"connection", b"close"))
         self.reply(status, tuple(headers), body)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send the answer, with what lets a page read it."""
+        """Send the answer with its CORS headers."""
         self._reply(status, headers + cors if (cors := self._beacon.cors(self.request)) else headers, body)

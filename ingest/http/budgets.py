@@ -1,9 +1,9 @@
-"""What one process has for its clients: so many connections, so many bytes of what is unfinished or unanswered.
+"""The budgets of one process: connections, and bytes of requests that are unfinished or unanswered.
 
-Both are dealt out by address (ingest/runtime/client_address.py): no address holds more than its share. When
-something runs out, room is made before anybody is refused. Whoever does nothing, or has held most for longest, goes
-first, from the address that holds most; whoever waits for our answer is never sent away. So a flood of half requests
-ends its own half requests, and a request that is here as a whole is served.
+Each address (ingest/runtime/client_address.py) gets a bounded share of both. When a budget runs out, connections are
+evicted before anybody is refused: from the heaviest address, first the idle ones, or those that have held the most
+bytes for longest. A connection that waits for our answer is never evicted. So a flood of partial requests evicts
+itself, and complete requests are served.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from ingest.contract.rejection import Reason
 from ingest.runtime.client_address import Network
 
 _SWEEP_S: Final = 0.5
-#: Descriptors that are not clients': the broker, the spool, the log.
+#: Descriptors reserved for the broker, the spool and the log.
 _OTHER_FILES: Final = 128
-#: Room is made for so much more than the one who asks needs, so that a flood does not pay for a search each time.
+#: Evict this much more than needed, so that a flood does not trigger a search each time.
 _ROOM: Final = 1 / 8
-#: After a search that found nothing, so long nobody searches.
+#: How long not to search again after a search that found nothing.
 _FRUITLESS_S: Final = 0.05
-#: Of mallopt(3).
+#: From mallopt(3).
 _M_MMAP_THRESHOLD: Final = -3
 _YOUNG_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What a client may use of a port. docs/ingest.md, "Bounds", says why."""
+    """The bounds of a port; docs/ingest.md, "Bounds", gives the reasons."""
 
     head_max_bytes: int
     head_timeout_s: float
@@ -49,7 +49,7 @@ class Bounds:
 
 
 class AddressShare:
-    """What an address holds at the moment."""
+    """What an address holds now."""
 
     __slots__ = ("bytes", "connections", "is_limited", "name")
 
@@ -61,19 +61,19 @@ class AddressShare:
 
 
 class Account:
-    """What one connection holds, and whose share it is in."""
+    """What one connection holds, and which share it counts against."""
 
     __slots__ = ("_budgets", "charged", "holder", "own")
 
     def __init__(self, budgets: Budgets, own: AddressShare) -> None:
         self._budgets = budgets
         self.own = own
-        #: The peer's own share, or that of whom a trusted proxy speaks for.
+        #: The peer's own share, or that of the client a trusted proxy speaks for.
         self.holder = own
         self.charged = 0
 
     def charge(self, size: int) -> bool:
-        """Count bytes that are held; False when there is no room for them."""
+        """Add bytes that are held; False when there is no room for them."""
         budgets, share = self._budgets, self.holder
         self.charged += size
         share.bytes += size
@@ -83,7 +83,7 @@ class Account:
         return True
 
     def release(self, retained: int = 0) -> None:
-        """An answer is out, or never will be; so much is still held, for a request that nobody has named yet."""
+        """Release a finished request's bytes, except ``retained`` ones of the next request, whose client is unknown."""
         size = self.charged - retained
         self.charged = retained
         self.holder.bytes -= size
@@ -96,7 +96,7 @@ class Account:
             self._budgets.forget(named)
 
     def name(self, named: AddressShare, client: Client) -> bool:
-        """Count the request for whom the proxy names; False when that address has as many under way as it may."""
+        """Charge the request to the client that the proxy names; False when that address has too many in flight."""
         self.own.bytes -= self.charged
         named.bytes += self.charged
         self.holder = named
@@ -108,41 +108,41 @@ class Account:
 
 
 class Client(Protocol):
-    """A connection, as far as it takes room."""
+    """A connection, as the budgets see it."""
 
-    #: Since when we wait for it, by the monotonic clock; 0.0 while it waits for us.
+    #: When we began to wait for it, by the monotonic clock; 0.0 while it waits for us.
     waiting_since: float
 
-    #: Whether no request is under way.
+    #: Whether no request is in progress.
     is_idle: bool
 
     @property
     def share(self) -> AddressShare:
-        """Its peer's share."""
+        """The peer's share."""
 
     @property
     def holder(self) -> AddressShare:
-        """Whose share the request under way is in."""
+        """The share that the current request counts against."""
 
     @property
     def held_bytes(self) -> int:
-        """What it holds."""
+        """The bytes it holds."""
 
     @property
     def is_loose(self) -> bool:
-        """Whether it holds bytes that are no whole request yet."""
+        """Whether it holds part of a request."""
 
     def give_way(self, reason: Reason) -> None:
-        """End at once."""
+        """Close at once."""
 
     def check_time(self, now: float) -> int:
-        """End when it is too slow; the bytes of answers that it has not taken."""
+        """Close the connection if it is too slow; return the bytes of answers that its client has not read."""
 
 
 class Budgets:
-    """The connections of one process, and what they hold.
+    """The connections of one process and what they hold.
 
-    ``refused`` counts a refusal and says it: status and body.
+    ``refused`` counts a refusal and returns its status and body.
     """
 
     def __init__(self, bounds: Bounds, refused: Callable[[Refused], tuple[int, bytes]]) -> None:
@@ -154,36 +154,36 @@ class Budgets:
         self.share_bytes_max = max(bounds.body_max_bytes, int(bounds.bodies_max_bytes * bounds.address_share))
         self.clients: set[Client] = set()
         self.bytes = 0
-        #: Connections that ended before their time, to make room.
+        #: Connections that were evicted.
         self.gave_way = 0
-        #: The headers of every answer, and what they were made of.
+        #: A cache of the headers of every answer, with the list they were made from.
         self.common_headers: tuple[list[tuple[bytes, bytes]], bytes] = ([], b"")
         self._shares: dict[str, AddressShare] = {}
         self._fruitless_until = 0.0
         self._sweeping = False
 
     def account(self, name: str, *, is_limited: bool) -> Account:
-        """For a new connection of an address."""
+        """An account for a new connection from an address."""
         return Account(self, self.share(name, is_limited=is_limited))
 
     def share(self, name: str, *, is_limited: bool = True) -> AddressShare:
-        """An address's share. Give it back with ``forget`` when nothing is in it."""
+        """An address's share; call ``forget`` when it is empty."""
         share = self._shares.get(name)
         if share is None:
             share = self._shares[name] = AddressShare(name, is_limited=is_limited)
         return share
 
     def forget(self, share: AddressShare) -> None:
-        """Forget an address that holds nothing."""
+        """Drop the share of an address that holds nothing."""
         if not share.connections and not share.bytes:
             self._shares.pop(share.name, None)
 
     def now(self) -> tuple[int, int, int]:
-        """Connections, the bytes that they hold, and how many connections were ended to make room."""
+        """Open connections, the bytes they hold, and how many connections were evicted so far."""
         return len(self.clients), self.bytes, self.gave_way
 
     def join(self, client: Client) -> bool:
-        """Take a new connection in; False when there is no room for it."""
+        """Admit a new connection; False when there is no room for it."""
         share = client.share
         share.connections += 1
         self.clients.add(client)
@@ -198,14 +198,14 @@ class Budgets:
         return fits and len(self.clients) <= self.connections_max
 
     def leave(self, client: Client) -> None:
-        """A connection is gone, or as good as gone. May be said twice."""
+        """Remove a connection. Idempotent."""
         if client in self.clients:
             self.clients.discard(client)
             client.share.connections -= 1
             self.forget(client.share)
 
     def relieve(self, share: AddressShare) -> bool:
-        """Make room for bytes that are over a bound already; False when they have to go."""
+        """Make room for bytes that already exceed a bound; False when that fails."""
         if not self._fits(share) and time.monotonic() >= self._fruitless_until:
             self._end_loose(share)
             if not self._fits(share):
@@ -217,17 +217,19 @@ class Budgets:
         return fits and self.bytes <= self.bounds.bodies_max_bytes
 
     def end_waiting(self, share: AddressShare | None, newest: Client) -> None:
-        """End others that keep us waiting, the idle ones first; of one address, or of the heaviest."""
-        share = share or max(self._shares.values(), key=lambda one: one.connections)
-        waiting = [one for one in self.clients if one.holder is share and one.waiting_since and one is not newest]
-        # Who has just come is not idle yet: its request is on the way.
+        """Evict other connections that keep us waiting, idle ones first, of one address or of the heaviest."""
+        share = share or max(self._shares.values(), key=lambda held: held.connections)
+        waiting = [
+            other for other in self.clients if other.holder is share and other.waiting_since and other is not newest
+        ]
+        # A connection that has just opened does not count as idle: its request is on the way.
         young = time.monotonic() - _YOUNG_S
-        waiting.sort(key=lambda one: (one.waiting_since > young, not one.is_idle, one.waiting_since))
+        waiting.sort(key=lambda other: (other.waiting_since > young, not other.is_idle, other.waiting_since))
         for client in waiting[: 1 + int(share.connections * _ROOM)]:
             self._end(client, Reason.CONNECTIONS_FULL)
 
     def _end_loose(self, share: AddressShare) -> None:
-        """End half requests, those first that held most for longest; of one address, or of the heaviest ones."""
+        """Evict partial requests, first those that held the most for longest, of one address or of the heaviest."""
         alone = share.is_limited and share.bytes > self.share_bytes_max
         loose = [client for client in self.clients if client.is_loose and (not alone or client.holder is share)]
         now = time.monotonic()
@@ -244,7 +246,7 @@ class Budgets:
         client.give_way(reason)
 
     def _sweep(self) -> None:
-        """Ask every connection for the time: one timer for all, while there are any."""
+        """Check the time limits of every connection: one timer for all of them."""
         now = time.monotonic()
         unread = sorted(self._unread(now), key=lambda pair: -pair[0])
         beyond = sum(size for size, _ in unread) - self.bounds.bodies_max_bytes
@@ -265,10 +267,10 @@ class Budgets:
 
 
 def _give_memory_back() -> None:
-    """Let what a large body took go back to the system with it.
+    """Make glibc return the memory of large bodies to the system.
 
-    glibc keeps blocks of up to 32 MB for later, once it has seen one of them freed: 16 MB of half bodies that come and
-    go then cost 70 MB. Asked to, it maps whatever has 128 kB on its own, and unmaps it.
+    Its threshold for mmap adapts up to 32 MB as blocks are freed: 16 MB of partial bodies that come and go then cost
+    70 MB. With a fixed threshold, blocks of 128 kB or more are mapped separately and unmapped when freed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
@@ -276,7 +278,7 @@ def _give_memory_back() -> None:
 
 
 def _files_max() -> int:
-    """How many descriptors this process may open: as many as it may allow itself."""
+    """How many descriptors this process may open; raises the soft limit towards the hard one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 1 << 16 if hard == resource.RLIM_INFINITY else min(hard, 1 << 16)
     if soft == resource.RLIM_INFINITY or soft >= wanted:

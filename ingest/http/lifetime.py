@@ -1,6 +1,6 @@
-"""The life of a connection: who it is, what it holds, when it has to end, and how it is told so.
+"""The life cycle of a connection: its peer, its budget, its time limits, and how it is closed.
 
-What is read from it is in ingest/http/connection.py.
+Reading is in ingest/http/connection.py.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from ingest.http.budgets import Account, AddressShare, Budgets
 from ingest.http.rfc9112 import Nowhere, refusal
 from ingest.runtime.client_address import is_trusted, share_of
 
-#: Answers wait here when they are not taken; with more in it, nothing is read.
+#: With more unread answers than this in the write buffer, no requests are read.
 _UNREAD_HIGH_BYTES: Final = 16 * 1024
-#: After a refusal its sender has so long to see why.
+#: How long a client has to read a refusal before its connection is closed.
 _LINGER_S: Final = 2.0
 NOWHERE: Final = Nowhere()
-#: What no host is called.
+#: A value that no Host header has.
 NO_HOST: Final = b"\0"
-FULL: Final = "this server is full at the moment: come again"
+FULL: Final = "this server is overloaded: try again later"
 
 
 class Lifetime(HttpToolsProtocol):
     """One connection. The app it serves has ``state.budgets``."""
 
-    # uvicorn has as many attributes as Python finds fast by name; these are found by place.
+    # uvicorn's attributes use up the number that CPython looks up fast in an instance dict; slots do not count.
     __slots__ = (
         "_account",
         "_body_bytes",
@@ -56,26 +56,26 @@ class Lifetime(HttpToolsProtocol):
         "waiting_since",
     )
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on unchanged
         super().__init__(*args, **kwargs)
         self._budgets: Budgets = self.app.state.budgets
         self._bounds = self._budgets.bounds
-        #: Since when a request is incomplete, or the connection idle; 0 while an answer is awaited.
+        #: When the request in progress, or the idle time, began; 0 while an answer is being made.
         self.waiting_since = time.monotonic()
         self.is_idle = True
         self._is_proxy = False
-        self._account: Account = None  # type: ignore[assignment] # known when the peer is
+        self._account: Account = None  # type: ignore[assignment] # set in connection_made
         #: Between the first byte of a request and its last.
         self._in_message = False
         self._in_body = False
-        #: Nothing that comes is read any more.
+        #: Whatever still arrives is dropped.
         self._ended = False
         self._upgrading = False
-        #: Of the last head: the host that it named, when that was in order, and how its body is framed.
+        #: From the last head: its host, if valid, and how its body is framed.
         self._host = NO_HOST
         self._is_chunked = False
         self._is_old = False
-        #: What came behind a request that is not answered yet, and how far it is read.
+        #: Bytes after a request that is not answered yet, and how many of them are read.
         self._held = b""
         self._held_at = 0
         self._dropped = 0
@@ -83,18 +83,18 @@ class Lifetime(HttpToolsProtocol):
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing is known of the next request."""
-        #: Bytes that came for this request and are not of its body.
+        """Reset the state of one request."""
+        #: Bytes of this request outside its body.
         self._outside_bytes = 0
         self._body_bytes = 0
-        #: Bytes of the body that are to come, where a length was announced.
+        #: Bytes of the body still to come, if its length was announced.
         self._left_bytes = 0
         self._has_body_clock = False
-        #: The last three bytes that were read.
+        #: The last three bytes read.
         self._tail = b""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
-        """Take a new connection in, or turn it away when there is no room."""
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
+        """Admit a new connection, or refuse it when there is no room."""
         super().connection_made(transport)
         host = self.client[0] if self.client else None
         self._is_proxy = is_trusted(host, self._bounds.trusted_proxies)
@@ -105,7 +105,7 @@ class Lifetime(HttpToolsProtocol):
             self.give_way(Reason.CONNECTIONS_FULL)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Forget it."""
+        """Release what the connection held."""
         self._ended = True
         self._forget()
         super().connection_lost(exc)
@@ -116,7 +116,7 @@ class Lifetime(HttpToolsProtocol):
         self._budgets.leave(self)
 
     def check_time(self, now: float) -> int:
-        """End the connection if its client is too slow. The bytes of answers that it has not taken."""
+        """Close the connection if its client is too slow; return the bytes of answers not read yet."""
         unread = self.transport.get_write_buffer_size()
         if not unread:
             self._unread_since = 0.0
@@ -145,26 +145,26 @@ class Lifetime(HttpToolsProtocol):
 
     @property
     def is_loose(self) -> bool:
-        """Whether it holds bytes that are no whole request yet."""
+        """Whether it holds part of a request."""
         return not self._ended and bool(self._account.charged) and (self._in_message or bool(self._held))
 
     @property
     def held_bytes(self) -> int:
-        """What it holds of its requests."""
+        """The bytes of requests it holds."""
         return self._account.charged
 
     @property
     def share(self) -> AddressShare:
-        """Its peer's."""
+        """The peer's share."""
         return self._account.own
 
     @property
     def holder(self) -> AddressShare:
-        """Whose share the present request is in: the peer's, or that of whom a trusted proxy speaks for."""
+        """The share the current request counts against: the peer's, or its client's if the peer is a trusted proxy."""
         return self._account.holder
 
     def give_way(self, reason: Reason) -> None:
-        """End at once; what is under way is told why, or still answered."""
+        """Close at once, but finish an answer in progress and tell a partial request why."""
         if self._unread_since:
             self._ended = True
             self.transport.abort()
@@ -178,12 +178,12 @@ class Lifetime(HttpToolsProtocol):
         self.transport.close()
 
     def _is_answering(self) -> bool:
-        """Whether a whole request waits for its answer."""
+        """Whether a complete request waits for its answer."""
         cycle = self.cycle
         return cycle is not None and not cycle.response_complete and not self._in_message
 
     def _stop_reading(self) -> None:
-        """No request is read after the one that is being answered."""
+        """Read no request after the one being answered."""
         self._ended = True
         self._account.charge(-len(self._held))
         self._held = b""
@@ -193,17 +193,17 @@ class Lifetime(HttpToolsProtocol):
             self.transport.close()
 
     def refuse(self, reason: Reason, detail: str) -> None:
-        """Refuse what cannot be read on, and end the connection when its client has seen why."""
+        """Refuse the request being read, and close the connection once its client has had time to read the answer."""
         if not self._ended:
             self._say(Refused(reason, detail))
             self._linger()
 
     def _refuse_unread(self, reason: Reason, detail: str) -> None:
-        """Refuse a request whose head is right, before its body."""
+        """Refuse a request with a valid head before reading its body."""
         self.refuse(reason, detail)
 
     def _say(self, refused: Refused) -> None:
-        """Answer the request that is being read, unless its answer has begun."""
+        """Answer the request being read with a refusal, unless an answer has begun."""
         cycle = self.cycle
         status, body = self._budgets.refused(refused)
         if cycle is not None and not cycle.response_complete:
@@ -214,7 +214,7 @@ class Lifetime(HttpToolsProtocol):
         self.transport.write(refusal(status, self._common_headers(), refused.retry_after_s, body))
 
     def _linger(self) -> None:
-        """Say that nothing more comes, and let go of everything; close when the client has had time to see it."""
+        """Half-close and release everything; ``check_time`` closes once the client has had time to read the answer."""
         self._ended = True
         self.waiting_since = time.monotonic()
         self.is_idle = True
@@ -226,13 +226,13 @@ class Lifetime(HttpToolsProtocol):
             self.flow.resume_reading()
 
     def _common_headers(self) -> bytes:
-        """The headers of every answer, such as Date: uvicorn makes a new list of them each second."""
+        """The headers of every answer, such as Date, cached: uvicorn makes a new list of them each second."""
         budgets, made_of = self._budgets, self.server_state.default_headers
         if budgets.common_headers[0] is not made_of:
             budgets.common_headers = (made_of, b"".join([b"%b: %b\r\n" % pair for pair in made_of]))
         return budgets.common_headers[1]
 
     def _let_go(self) -> None:
-        """An idle connection keeps nothing of its last request."""
+        """Drop the last request, so that an idle connection takes little memory."""
         self.headers, self.url = NOWHERE, b""
         self.scope = self.cycle = None  # type: ignore[assignment] # as before the first request

@@ -1,4 +1,4 @@
-"""The beacon's entry in the OpenAPI document: it is a raw route, so FastAPI cannot see it by itself."""
+"""The beacon's entry in the OpenAPI document, which FastAPI cannot derive from a raw route."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ _TIME = {"type": ["integer", "string"], "minimum": 0, "exclusiveMaximum": TIME_E
 
 CLICK_SCHEMA: dict[str, Any] = {
     "title": "Click, version 1",
-    "description": "One click as a client sends it. Fields beginning with x_ pass and are dropped; others are refused.",
+    "description": "One click as a client sends it. Unknown fields are dropped if they begin with x_, else refused.",
     "type": "object",
     "required": ["creator_id", "thing"],
     "properties": {
-        "v": {"const": VERSION, "description": "Version of the format; 1 when left out."},
+        "v": {"const": VERSION, "description": "Version of the format; defaults to 1."},
         "click_id": {
             "type": "string",
             "format": "uuid",
-            "description": "Made once by the client and sent again with every retry. Left out, the server makes one, "
-            "and a retry is another click.",
+            "description": "Generated once by the client and repeated in every retry. If omitted, the server generates "
+            "one, and a retry is another click.",
         },
         "action": {"enum": ["flattr", "undo"], "default": "flattr"},
-        "member_id": {**_ID, "description": "The token's subject; may be left out, must not differ."},
-        "creator_id": {**_ID, "description": "Who is flattred."},
+        "member_id": {**_ID, "description": "If given, must equal the token's subject."},
+        "creator_id": {**_ID, "description": "The creator who is flattred."},
         "thing": {
             "type": "string",
             "minLength": 1,
             "maxLength": THING_LENGTH_MAX,
-            "description": "What is flattred: an http(s) address or an id of the creator's own.",
+            "description": "What is flattred: an http(s) address, or an id chosen by the creator.",
         },
-        "site_id": {**_ID, "description": "Where the button stands."},
+        "site_id": {**_ID, "description": "The site that shows the button."},
         "clicked_at": {
             **_TIME,
-            "description": "When it was clicked, by the client's clock, the same on every retry: milliseconds since "
-            "1970, or RFC 3339 with a zone. Left out, the time of receipt.",
+            "description": "When it was clicked, by the client's clock, the same in every retry: milliseconds since "
+            "1970, or RFC 3339 with a zone. Defaults to the time of receipt.",
         },
         "sent_at": {
             **_TIME,
-            "description": "What the same clock says as this request leaves, new on every retry: it tells how wrong "
-            "the clock is. Dropped without clicked_at.",
+            "description": "The same clock's time when this request is sent, new in every retry: it shows how wrong "
+            "the clock is. Ignored without clicked_at.",
         },
     },
     "patternProperties": {"^x_": {}},
@@ -84,7 +84,7 @@ _RECEIPT: dict[str, Any] = {
         "click_id": {"type": "string", "format": "uuid"},
         "partition": {"type": ["integer", "null"], "description": "Null while the click waits in the spool."},
         "offset": {"type": ["integer", "null"]},
-        "index": {"type": ["integer", "null"], "description": "Line in the record."},
+        "index": {"type": ["integer", "null"], "description": "Index of the click in the record."},
     },
 }
 _TAKEN: dict[str, Any] = {
@@ -98,7 +98,7 @@ _TAKEN: dict[str, Any] = {
 
 
 def describe_beacon(app: FastAPI) -> None:
-    """Make ``app.openapi()`` list the beacon beside the routes that FastAPI knows."""
+    """Add the beacon to ``app.openapi()``."""
 
     def document() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -118,7 +118,7 @@ def _operation() -> dict[str, Any]:
         reasons.setdefault(status, []).append(reason.value)
     errors = {
         str(status): {
-            "description": "Nothing was taken: " + ", ".join(names),
+            "description": "No click was accepted: " + ", ".join(names),
             "content": {"application/problem+json": {"schema": _PROBLEM}},
         }
         for status, names in sorted(reasons.items())
@@ -126,8 +126,8 @@ def _operation() -> dict[str, Any]:
     return {
         "tags": ["clicks"],
         "summary": "Send clicks",
-        "description": "One click, an array of them, or one per line. 202 once every in-sync replica has what is "
-        "listed under `receipts`.",
+        "description": "One click, an array of clicks, or one per line. The answer is 202 once every in-sync replica "
+        "has the clicks listed under `receipts`.",
         "operationId": "send_clicks",
         "security": [{"member": []}],
         "requestBody": {
@@ -145,7 +145,7 @@ def _operation() -> dict[str, Any]:
             },
         },
         "responses": {
-            "202": {"description": "Taken.", "content": {"application/json": {"schema": _TAKEN}}},
+            "202": {"description": "Accepted.", "content": {"application/json": {"schema": _TAKEN}}},
             **errors,
         },
     }

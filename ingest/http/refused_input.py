@@ -1,8 +1,8 @@
-"""What is kept of refused input: by whom it came, within budgets of bytes a day, and without tokens.
+"""Storing refused input, with tokens redacted and within budgets of bytes per day.
 
-Who has shown a valid token has a budget, and a share of it each. Of all others a few samples are kept, short ones:
-they are not theirs to fill a disk with, and whoever means it well has the answer in hand. Neither can use up what is
-the other's, over all workers of a host.
+Members with a valid token have a common budget, and each a share of it. From all others only a few short samples are
+stored, so that strangers cannot fill the disk; honest clients learn the reason from the answer. The two budgets are
+separate, and hold across all workers of a host.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from ingest.settings import IngestSettings
 
 SAMPLE_MAX_BYTES: Final = 256
 _TEXT_MAX: Final = 300
-#: A token that begins in a sample is seen whole, and so redacted, from this much of the input.
+#: Redact this much input before cutting out the sample, so that a token that begins in the sample is seen whole.
 _LOOKED_AT_BYTES: Final = 8 * SAMPLE_MAX_BYTES
-#: What a record costs on disk besides itself: Kafka's framing and index, and the columns of a row.
+#: What a record costs on disk besides its own bytes: Kafka's framing and index, and the row's other columns.
 _RECORD_COSTS_BYTES: Final = 150
 _DAY_S: Final = 86_400
 _MB: Final = 1_000_000
-#: So much of a day's budget may come at once; the rest trickles in, so that no 24 hours have more.
+#: The fraction of a day's budget available as a burst. The rest refills evenly, so no 24 hours exceed the budget.
 _AT_ONCE: Final = 1 / 8
 
 
 class RefusedInput:
-    """Passes on what is to be kept."""
+    """Selects the refused input to store."""
 
     def __init__(
         self,
@@ -43,7 +43,7 @@ class RefusedInput:
         clock: Clock,
         keep: Callable[[Rejection], bool],
     ) -> None:
-        """``keep`` takes what is kept to its topic."""
+        """``keep`` sends a rejection to its topic; it returns False when it cannot."""
         self._settings = settings
         self._limits = limits
         self._metrics = metrics
@@ -51,9 +51,9 @@ class RefusedInput:
         self._keep = keep
 
     def take(self, refusal: Refusal, raw: bytes, caller: Caller, *, packed: bool) -> None:
-        """Keep one refused input, if there is room for it. ``packed``: nobody can look into it for tokens.
+        """Store one refused input if the budgets allow it; without its bytes if they are ``packed`` (compressed).
 
-        What the client is told to send again is not kept: it comes again.
+        Retryable refusals are not stored, since the input comes again.
         """
         if refusal.reason in RETRYABLE:
             return
@@ -109,5 +109,5 @@ def _size(rejection: Rejection) -> int:
 
 
 def _a_day(size: float) -> dict[str, float]:
-    """A bucket out of which at most ``size`` comes in any day."""
+    """Rate and burst of a bucket that yields at most ``size`` in any 24 hours."""
     return {"per_s": size * (1 - _AT_ONCE) / _DAY_S, "burst": size * _AT_ONCE}

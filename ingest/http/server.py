@@ -1,8 +1,8 @@
-"""The server's connection, with a shorter way for beacons.
+"""The server's connection, with a shorter path for beacons.
 
-uvicorn makes a scope, a cycle, an event and a task for each request. For a beacon none is needed: its body
-is handed to ``Beacon.take`` when it is whole, and the answer is one write. That halves the cost of a click
-(`flattr bench ingest`). Everything else goes the ordinary way. What bounds either is in ingest/http/connection.py.
+uvicorn makes a scope, a cycle, an event and a task for each request. A beacon needs none of them: its complete body
+goes to ``Beacon.take``, and the answer is one write. That halves the cost of a click (`flattr bench ingest`).
+Everything else takes uvicorn's path. The bounds of both are in ingest/http/connection.py.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ _PATHS: Final = frozenset(path.encode() for path in PATHS)
 
 
 class HasBeacon(Protocol):
-    """What this asks of the app that it serves, beside its budgets."""
+    """What the served app must have, besides its budgets."""
 
     beacon: Beacon
 
 
 class _Signal:
-    """Stands where uvicorn has an asyncio.Event that nobody here waits for."""
+    """Replaces uvicorn's asyncio.Event, as nothing here waits for it."""
 
     def set(self) -> None:
-        """Nobody waits."""
+        """Do nothing."""
 
 
 class _BeaconCycle:
-    """One beacon's request and answer; to uvicorn it looks like a cycle of its own."""
+    """One beacon request and its answer, with the interface of uvicorn's request cycle."""
 
     message_event: Final = _Signal()
 
@@ -48,11 +48,11 @@ class _BeaconCycle:
         self.response_complete = False
 
     def gathered(self) -> bytes:
-        """The body, as far as it is here."""
+        """The body received so far."""
         return self.body if self.pieces is None else bytes(self.pieces)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        """Write the answer, at once and once."""
+        """Write the answer; later calls do nothing."""
         if self.response_complete:
             return
         self.response_complete = True
@@ -65,14 +65,14 @@ class BeaconProtocol(Connection):
 
     __slots__ = ("_beacon", "_beacon_cycle")
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on as they are
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on unchanged
         super().__init__(*args, **kwargs)
         app: HasBeacon = self.app
         self._beacon = app.beacon
         self._beacon_cycle: _BeaconCycle | None = None
 
     def _open(self, method: bytes) -> None:
-        """Take a beacon the short way, everything else uvicorn's."""
+        """Send a beacon down the shorter path, and everything else down uvicorn's."""
         path, _, query = self.url.partition(b"?")
         if path not in _PATHS or self.expect_100_continue:
             self._beacon_cycle = None
@@ -81,7 +81,7 @@ class BeaconProtocol(Connection):
         request = Request(method.decode(), path.decode(), query, self.headers, self._account.holder.name)
         cycle = _BeaconCycle(self, request, keep_alive=self.parser.should_keep_alive() and not self._is_old)
         self._beacon_cycle = cycle
-        self.cycle = cycle  # type: ignore[assignment] # has what HttpToolsProtocol asks of a cycle
+        self.cycle = cycle  # type: ignore[assignment] # has what HttpToolsProtocol needs of a cycle
 
     def _gather(self, body: bytes) -> None:
         cycle = self._beacon_cycle
@@ -110,7 +110,7 @@ class BeaconProtocol(Connection):
         super()._refuse_unread(reason, detail)
 
     def _say(self, refused: Refused) -> None:
-        """Refuse as ingest does where a beacon is being read: a page may have to be allowed to see it."""
+        """Refuse a beacon through the beacon itself, which adds the CORS headers a page needs to read the answer."""
         cycle = self._beacon_cycle
         if self._in_body and cycle is not None and not cycle.response_complete:
             self._beacon.refuse(cycle.request, refused, cycle.gathered(), cycle.reply)
@@ -138,7 +138,7 @@ class BeaconProtocol(Connection):
 
 @lru_cache(1024)
 def _head(status: int, headers: Headers) -> bytes:
-    """The status line and the headers, but those that differ every time."""
+    """The status line and the cacheable headers."""
     lines = [b"HTTP/1.1 %d %s" % (status, HTTPStatus(status).phrase.encode())]
     lines += [name + b": " + value for name, value in headers if name != b"connection"]
     return b"\r\n".join([*lines, b""])

@@ -1,4 +1,4 @@
-"""What ingest serves to browsers beside the beacon: the button, a page that shows it, and the click's schema."""
+"""What ingest serves to browsers besides the beacon: the button, a demo page and the click's JSON Schema."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from fastapi.responses import JSONResponse
 from ingest.http.openapi import CLICK_SCHEMA
 
 _STATIC: Final = Path(__file__).parent / "static"
-#: An hour: a new button reaches its readers within it, and a page with it costs no request until then.
+#: Readers get a new button within an hour, and until then a page with the button costs no request.
 _CACHE: Final = "public, max-age=3600"
 _PAGES: Final = {
     "/button.js": ("button.js", "text/javascript; charset=utf-8"),
     "/demo": ("demo.html", "text/html; charset=utf-8"),
     "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
 }
-#: The page stands on the origin of the readers' cookie.
+#: Strict, because the page shares the origin of the readers' cookie.
 _PAGE_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
@@ -45,7 +45,7 @@ def add_pages(app: FastAPI) -> None:
 
 
 def _routes_page(app: FastAPI) -> str:
-    """What there is, from the document that programs read: no script, and nothing from another host."""
+    """A list of the routes, made from the OpenAPI document; no scripts, and nothing from other hosts."""
     lines = [
         f"<h2><code>{method.upper()} {escape(path)}</code></h2>\n"
         f"<p>{escape(operation.get('description') or operation.get('summary', ''))}</p>"

@@ -1,1 +1,1 @@
-"""Into Kafka: blocks, the producer, and the spool on disk while Kafka is away."""
+"""Publishing to Kafka: blocks, the producer, and the spool on disk for when Kafka is unavailable."""

@@ -1,6 +1,6 @@
-# All that is asked of the disk goes through os, not through Path: there the tests answer with errors.
+# All disk operations go through os, not Path, so that tests can inject errors there.
 # ruff: noqa: PTH102, PTH112, PTH121
-"""What the spool asks of a disk beyond writing: folders that outlive a power cut, reads around bad blocks."""
+"""Disk operations of the spool: folders that survive a power cut, and reads around bad blocks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BLOCK_BYTES: Final = 4096
 
 
 def keep_as_damaged(path: Path) -> None:
-    """Give a segment its second name. The version before wrote copies under such names: none is taken from it."""
+    """Hard-link a segment to a free ``.damaged`` name. The previous version wrote copies there; keep those."""
     for number in itertools.count():
         name = path.with_suffix(f".{number}{DAMAGED}" if number else DAMAGED)
         try:
@@ -27,7 +27,7 @@ def keep_as_damaged(path: Path) -> None:
 
 
 def read_bytes(path: Path, start: int, length: int) -> bytes:
-    """Up to ``length`` bytes; fewer only at the file's end."""
+    """Read up to ``length`` bytes; fewer only at the end of the file."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         pieces = []
@@ -41,7 +41,7 @@ def read_bytes(path: Path, start: int, length: int) -> bytes:
 
 
 def read_around(path: Path, start: int, length: int) -> bytes:
-    """All that the disk gives, block by block; zeros where it gives nothing."""
+    """Read block by block, with zeros for the blocks that cannot be read."""
     pieces = []
     for at in range(start, start + length, _BLOCK_BYTES):
         wanted = min(_BLOCK_BYTES, start + length - at)
@@ -53,18 +53,18 @@ def read_around(path: Path, start: int, length: int) -> bytes:
 
 
 def make_folder(folder: Path, *, fsync: bool) -> None:
-    """Make it and its parents, so that they are there after a power cut."""
+    """Create a folder and its parents; with ``fsync``, so that they survive a power cut."""
     if not os.path.isdir(folder):
         make_folder(folder.parent, fsync=fsync)
         with contextlib.suppress(FileExistsError):
             os.mkdir(folder)
     if fsync:
-        # One that was there may be of a process that was killed before this.
+        # Even if the folder existed: a process killed at this point may have created it.
         fsync_folder(folder.parent)
 
 
 def fsync_folder(folder: Path) -> None:
-    """Wait until the names in it are on the disk."""
+    """Wait until the folder's entries are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -73,6 +73,6 @@ def fsync_folder(folder: Path) -> None:
 
 
 def close(file: int) -> None:
-    """A descriptor is gone after close, whatever close says; what it says, fsync has said before."""
+    """Close a descriptor. Errors are ignored: it is closed anyway, and fsync has already reported write errors."""
     with contextlib.suppress(OSError):
         os.close(file)

@@ -1,4 +1,4 @@
-"""What travels together: a request's chunk of clicks, and the lane that gathers chunks into blocks. No socket."""
+"""Batching without sockets: one request's clicks, and the lane that gathers them into blocks."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import structlog
 from ingest.contract.position import BLOCK_CLICKS_MAX
 from ingest.contract.rejection import Reason
 
-#: Kafka takes 1,048,588 bytes a record batch unless told otherwise.
+#: Below Kafka's default limit of 1,048,588 bytes per record batch.
 BLOCK_MAX_BYTES: Final = 900_000
 _log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """Where a chunk's first click stands in the log; the others follow it.
+    """Where a request's first click stands in the log; its others follow.
 
-    All None: in the spool, on its way. ``offset`` alone is None when Kafka, asked again, knew the block but
-    not where.
+    All None: in the spool. Only ``offset`` None: Kafka had already stored the block on an earlier attempt and did not
+    return its offset.
     """
 
     partition: int | None
@@ -32,7 +32,7 @@ class Placed:
 
 
 class RequestClicks:
-    """One request's clicks, encoded, and who is to be told what became of them."""
+    """One request's clicks, encoded, and the callback for their outcome."""
 
     __slots__ = ("answer", "clicks", "lines")
 
@@ -42,15 +42,15 @@ class RequestClicks:
         self.answer = answer
 
     def tell(self, place: Placed | Reason) -> None:
-        """Answer the request; a mistake in its answer is not to take the others of its block along."""
+        """Answer the request. An error in one answer must not affect the others of its block."""
         try:
             self.answer(place)
-        except Exception:  # noqa: BLE001 - whatever it is, it is that request's alone
-            _log.exception("an answer could not be given")
+        except Exception:  # noqa: BLE001 - any error concerns this request alone
+            _log.exception("cannot answer a request")
 
 
 class Lane:
-    """What waits for one partition's next block."""
+    """The requests waiting for one partition's next block."""
 
     __slots__ = ("_chunks", "filled", "first_at")
 
@@ -60,14 +60,14 @@ class Lane:
         self.first_at = 0.0
 
     def put(self, member_hash: int, chunk: RequestClicks) -> None:
-        """Queue a chunk."""
+        """Queue a request's clicks."""
         if not self._chunks:
             self.first_at = asyncio.get_running_loop().time()
             self.filled.set()
         self._chunks.append((member_hash, chunk))
 
     def take(self) -> list[tuple[int, RequestClicks]]:
-        """The next block's chunks: as many as one record holds."""
+        """Remove and return the requests of the next block: as many as fit into one record."""
         block: list[tuple[int, RequestClicks]] = []
         length = clicks = 0
         while self._chunks:
@@ -81,7 +81,7 @@ class Lane:
         return block
 
     def empty(self) -> list[tuple[int, RequestClicks]]:
-        """Everything, at once."""
+        """Remove and return everything."""
         chunks = list(self._chunks)
         self._chunks.clear()
         self.filled.clear()

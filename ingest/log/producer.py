@@ -1,4 +1,4 @@
-"""The adapter to Kafka: starts producers, gives them up, translates their errors."""
+"""The adapter to Kafka: starts and stops producers, and translates their errors."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _log = structlog.get_logger(__name__)
 
 
 class BrokerUnavailable(Exception):
-    """The broker cannot be reached or does not answer in time: try again later."""
+    """The broker cannot be reached or did not answer in time: retry later."""
 
 
 class StampRefused(BrokerUnavailable):
-    """The broker's time and ours are too far apart for it to take what we stamp: somebody has to set a clock."""
+    """The broker refuses our timestamps, as its clock and ours differ too much: an operator must correct a clock."""
 
 
 class TopicMissing(RuntimeError):
-    """The broker is there and the topic is not: somebody has to make it."""
+    """The broker is reachable, but the topic does not exist: an operator must create it."""
 
 
 class Producer:
-    """One aiokafka producer from start to stop; a failed one is thrown away, never repaired."""
+    """One aiokafka producer; a failed one is replaced, never repaired."""
 
     def __init__(self, settings: IngestSettings) -> None:
         self._topics = (settings.topic_clicks, settings.topic_rejected)
@@ -49,25 +49,25 @@ class Producer:
         self.partitions = 0
 
     async def start(self) -> None:
-        """Connect and learn the topics. Raises ``BrokerUnavailable`` or ``TopicMissing``; is stopped then."""
+        """Connect and check the topics. Raises ``BrokerUnavailable`` or ``TopicMissing``, and stops first."""
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
                 await self._kafka.start()
                 cluster = await self._kafka.client.fetch_all_metadata()
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
-            raise BrokerUnavailable(f"no broker: {error}") from error
+            raise BrokerUnavailable(f"cannot connect to the broker: {error}") from error
         except BaseException:
-            # Cancelled, by a drain: what was opened is closed all the same.
+            # Cancelled by a drain: close what was opened.
             await self.stop()
             raise
         missing = [topic for topic in self._topics if not cluster.partitions_for_topic(topic)]
         if missing:
             await self.stop()
-            raise TopicMissing(f"no topic {' and no topic '.join(missing)} on the broker: `flattr topics create`")
+            raise TopicMissing(f"the broker has no topic {' and no topic '.join(missing)}: run `flattr topics create`")
         self.partitions = len(cluster.partitions_for_topic(self._topics[0]))
 
-    async def send(  # noqa: PLR0913 - what a record has, named
+    async def send(  # noqa: PLR0913 - each is a property of the record
         self,
         topic: str,
         value: bytes,
@@ -77,10 +77,10 @@ class Producer:
         timeout_s: float,
         headers: RecordHeaders | None = None,
     ) -> int:
-        """Send one record and return its offset once all replicas have it. Raises ``BrokerUnavailable``.
+        """Send one record and return its offset once all in-sync replicas have it. Raises ``BrokerUnavailable``.
 
-        After a raise nobody knows whether the record will still arrive; after a ``StampRefused`` it will not. Either
-        way this producer is at its end: an idempotent one counts a record that was refused, and the broker does not.
+        After an error the record may still arrive (except after ``StampRefused``), and this producer must be replaced:
+        an idempotent producer counts a refused record in its sequence, and the broker does not.
         """
         try:
             async with asyncio.timeout(timeout_s):
@@ -89,17 +89,17 @@ class Producer:
                 )
                 offset: int = (await acknowledged).offset
         except InvalidTimestampError as error:
-            raise StampRefused("the broker refuses our stamp: our clock or its own is wrong") from error
+            raise StampRefused("the broker refuses our timestamp: its clock or ours is wrong") from error
         except (KafkaError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"not acknowledged: {error!r}") from error
+            raise BrokerUnavailable(f"the broker did not acknowledge: {error!r}") from error
         return offset
 
     async def stop(self) -> None:
-        """Flush for a moment, then let go: what is still under way has its answer already, a refusal."""
+        """Flush briefly, then close. Whatever is still in flight has already been refused."""
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._kafka.stop(), _STOP_TIMEOUT_S)
-        # aiokafka's stop waits for a flush that a dead broker never ends, and then closes nothing.
+        # With a dead broker, aiokafka's stop never finishes its flush and closes nothing.
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self._kafka.client.close(), _STOP_TIMEOUT_S)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._kafka._sender.close(), _STOP_TIMEOUT_S)  # noqa: SLF001 - has no public way
+            await asyncio.wait_for(self._kafka._sender.close(), _STOP_TIMEOUT_S)  # noqa: SLF001 - there is no public way

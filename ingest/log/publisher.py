@@ -1,18 +1,17 @@
-"""Blocks: clicks of many requests travel to Kafka together, one record per partition and moment.
+"""Publishing in blocks: the clicks of many requests go to Kafka as one record per partition.
 
-A request hands over a *chunk*: its member's clicks, already encoded. One batcher per partition takes what has
-gathered, waits a moment for company (``linger_ms``, counted from the first chunk, so under load, when the
-previous block's flight took longer, not at all), sends one block, and answers every chunk in it. Nothing is
-done per click but to append its bytes.
+A request submits its member's clicks, already encoded. One batcher per partition collects requests for ``linger_ms``
+after the first (under load the previous block takes longer than that, so there is no extra wait), sends one block, and
+answers every request in it. The only work per click is appending its bytes.
 
-What a crash costs at each step:
-1. submit: nothing was promised; the client has no answer and sends again, with the same click ids.
-2. the block is sent and not acknowledged: the same; what Kafka has of it is deduplicated by the stream.
-3. acknowledged and not answered: the same.
-4. answered: nothing; every in-sync replica has the block, or the spool has the chunk.
+What a crash costs after each step:
+1. submitted: nothing was promised; the client gets no answer and retries with the same click ids.
+2. sent but not acknowledged: the same; what Kafka has of the block is deduplicated by the stream.
+3. acknowledged but not answered: the same.
+4. answered: nothing; every in-sync replica has the block, or the spool has the clicks.
 
-With a spool, a chunk that the broker does not take goes there, and so does every chunk that comes until the
-spool is empty again, so that they keep their order.
+With a spool, clicks that the broker does not accept go there, and so do all later ones until the spool is empty
+again, which preserves their order.
 """
 
 from __future__ import annotations
@@ -39,14 +38,14 @@ from ingest.settings import IngestSettings
 
 _RECONNECT_FIRST_S: Final = 0.1
 _RECONNECT_MAX_S: Final = 2.0
-#: Before the next block is tried with a clock that the broker does not take: people set clocks, in no hurry.
+#: How long to wait after the broker refused a timestamp: correcting a clock takes an operator.
 _CLOCK_RETRY_S: Final = 1.0
 _REJECTIONS_WAITING_MAX: Final = 1000
 _log = structlog.get_logger(__name__)
 
 
 class Publisher:
-    """Sends chunks in blocks and answers them; keeps a producer alive as long as it runs."""
+    """Sends requests' clicks in blocks and answers them; replaces its producer when that fails."""
 
     def __init__(self, settings: IngestSettings, clock: Clock, metrics: Metrics) -> None:
         self._settings = settings
@@ -71,7 +70,7 @@ class Publisher:
         return self._producer is not None
 
     def state(self) -> dict[str, str]:
-        """What can be said of each part, for /ready: every part that can take clicks is enough."""
+        """The state of the broker and the spool, for /ready: one that can take clicks is enough."""
         broker = "refuses our clock" if self._clock_refused else "connected" if self.connected else "away"
         checks = {"broker": broker}
         if self._spooler is not None:
@@ -81,15 +80,15 @@ class Publisher:
 
     @property
     def ready(self) -> bool:
-        """Whether clicks can be taken now."""
+        """Whether clicks can be accepted now."""
         return not self._draining and (self.connected or (self._spooler is not None and not self._spooler.full))
 
     async def start(self) -> None:
-        """Connect. A broker that is away is waited for in the background; raises ``TopicMissing``."""
+        """Connect, in the background if the broker is unavailable. Raises ``TopicMissing``."""
         try:
             await self._connect()
         except BrokerUnavailable as error:
-            _log.warning("the broker is away", reason=str(error), spool=self._settings.spool is not None)
+            _log.warning("the broker is unavailable", reason=str(error), spool=self._settings.spool is not None)
             self._broken.set()
         jobs = [self._keep_connected(), self._send_rejections()]
         if self._settings.spool is not None:
@@ -99,7 +98,7 @@ class Publisher:
             self._run(job)
 
     async def drain(self) -> None:
-        """Take nothing more, answer what is under way, stop. What is in the spool stays there."""
+        """Accept nothing more, answer what is in flight, stop. The spool stays as it is."""
         self._draining = True
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(self._stop)
@@ -111,7 +110,7 @@ class Publisher:
                     await self._rejections.join()
 
     def submit(self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
-        """Queue a chunk. ``answer`` is called when it is kept, or when it is certain that it is refused."""
+        """Queue a request's clicks. ``answer`` is called once: when they are stored, or when they are refused."""
         if self._draining:
             answer(Reason.DRAINING)
         elif self._producer is not None and (self._spooler is None or not self._spooler.taking):
@@ -127,13 +126,13 @@ class Publisher:
             answer(Reason.BROKER_UNAVAILABLE)
 
     async def placed(self, member_hash: int, lines: bytes, clicks: int) -> Placed | Reason:
-        """The same for one who can wait."""
+        """``submit`` as a coroutine."""
         answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
         self.submit(member_hash, lines, clicks, answer.set_result)
         return await answer
 
     def reject(self, rejection: Rejection) -> bool:
-        """Queue refused input for its topic; False when there is no room."""
+        """Queue refused input for its topic; False when the queue is full."""
         try:
             self._rejections.put_nowait(encode_rejection(rejection))
         except asyncio.QueueFull:
@@ -159,10 +158,10 @@ class Publisher:
         self._metrics.broker_up = 1
 
     async def _keep_connected(self) -> None:
-        """Replace a producer that failed.
+        """Replace a failed producer, with backoff.
 
-        aiokafka itself would retry an old block for ever, and could land it after its month was closed; and a
-        producer stuck at a sequence number never recovers (its issue 1017).
+        aiokafka itself would retry an old block for ever and might deliver it after its month was closed; and a
+        producer stuck at a sequence number never recovers (aiokafka issue 1017).
         """
         failures = 0
         while True:
@@ -175,11 +174,11 @@ class Publisher:
             except (BrokerUnavailable, TopicMissing) as error:
                 pause_s = backoff_s(failures, first_s=_RECONNECT_FIRST_S, max_s=_RECONNECT_MAX_S)
                 failures += 1
-                _log.warning("no producer yet", reason=str(error), next_try_s=round(pause_s, 3))
+                _log.warning("cannot connect to the broker", reason=str(error), next_try_s=round(pause_s, 3))
                 await asyncio.sleep(pause_s)
             else:
                 failures = 0
-                _log.info("the broker is back")
+                _log.info("reconnected to the broker")
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None
@@ -207,7 +206,7 @@ class Publisher:
         try:
             offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
         except BrokerUnavailable as error:
-            _log.warning("block failed", partition=partition, chunks=len(chunks), reason=str(error))
+            _log.warning("cannot send a block", partition=partition, chunks=len(chunks), reason=str(error))
             self._not_taken(chunks)
             return
         index = 0
@@ -220,15 +219,15 @@ class Publisher:
         self._settle()
 
     async def _send(self, partition: int, block: bytes) -> int:
-        """Send one block, stamped with the moment of sending. Raises ``BrokerUnavailable``.
+        """Send one block, stamped with the time of sending. Raises ``BrokerUnavailable``.
 
-        The stamp decides what is late: a click that waited in the spool until its month was closed must not
-        look as if it had come before. Nor may a click have been received after it (streams refuse that), though
-        the clock was set back meanwhile.
+        The stamp decides what is late: a click that waited in the spool until its month was closed must not look as if
+        it had arrived in time. Receipt times after the stamp are capped, since streams refuse them and the clock may
+        have been set back.
         """
         producer = self._producer
         if producer is None:
-            raise BrokerUnavailable("the broker is away")
+            raise BrokerUnavailable("the broker is unavailable")
         timestamp_ms = self._clock()
         block = received_until(block, timestamp_ms)
         try:
@@ -250,27 +249,27 @@ class Publisher:
             raise
         if self._clock_refused:
             self._clock_refused = False
-            _log.info("the broker takes our stamps again")
+            _log.info("the broker accepts our timestamps again")
         return offset
 
     def _note_clock(self) -> None:
-        """Say once what nobody finds by looking at the broker; the metric goes on counting."""
+        """Log once, as the broker's own log does not show it; the metric counts every time."""
         self._metrics.stamps_refused += 1
         if not self._clock_refused:
             self._clock_refused = True
             now = datetime.fromtimestamp(self._clock() / 1000, UTC)
             _log.error(
-                "the broker refuses our stamps: the clock of this host or of the broker is wrong; set it by NTP",
+                "the broker refuses our timestamps: this host's clock or the broker's is wrong; check NTP on both",
                 our_time=now.isoformat(timespec="seconds"),
-                clicks_go_to="the spool" if self._spooler is not None else "nowhere: they are answered 503",
+                clicks_go_to="the spool" if self._spooler is not None else "nowhere: requests are answered 503",
             )
 
     def _headers(self) -> RecordHeaders | None:
-        """What the block of this moment carries beside its clicks; see ingest/tracing.py."""
+        """Headers for the next block; see ingest/tracing.py."""
         return None
 
     async def _send_records(self, records: list[Record]) -> None:
-        """Take records of the spool to the broker, each partition's in their order."""
+        """Send records of the spool to the broker, in order within each partition."""
         for blocks in blocks_of(records, len(self._lanes)):
             sent = await asyncio.gather(
                 *(self._send(partition, block) for partition, block in blocks), return_exceptions=True
@@ -280,7 +279,7 @@ class Publisher:
                     raise outcome
 
     def _not_taken(self, chunks: list[tuple[int, RequestClicks]]) -> None:
-        """The broker did not take them: to the spool, or back to the client."""
+        """Put requests the broker did not accept into the spool, or refuse them if there is none."""
         for member_hash, chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
             if self._spooler is not None:
@@ -299,7 +298,7 @@ class Publisher:
             self._idle.set()
 
     async def _send_rejections(self) -> None:
-        """One after the other: the queue in front is what may be kept of a burst."""
+        """Send rejections one at a time; the queue bounds a burst."""
         while True:
             value = await self._rejections.get()
             retained = self._producer is not None and await self._send_rejection(self._producer, value)
@@ -334,7 +333,7 @@ class Publisher:
 
 
 def _ended(task: asyncio.Task[None]) -> None:
-    """A batcher that died leaves its clicks without an answer: better the process ends, and is started again."""
+    """Stop the process when a task died: a dead batcher would leave its clicks unanswered, a restart does not."""
     if not task.cancelled() and task.exception() is not None:
-        _log.critical("a part of the publisher died by a bug of ours; stopping", exc_info=task.exception())
+        _log.critical("a publisher task failed unexpectedly; stopping", exc_info=task.exception())
         signal.raise_signal(signal.SIGTERM)

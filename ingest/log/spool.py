@@ -1,23 +1,21 @@
-# All that is asked of the disk goes through os, not through Path: there the tests answer with errors.
+# All disk operations go through os, not Path, so that tests can inject errors there.
 # ruff: noqa: PTH104, PTH106, PTH108, PTH116, PTH208
-"""The spool: clicks on disk while the broker is away, in append-only segments, read back in order.
+"""The spool: clicks on disk while the broker is unavailable, in append-only segments, read back in order.
 
-A folder holds numbered *slots*; each belongs to one process, by a lock that dies with it. A slot holds numbered
+A folder holds numbered *slots*, each owned by one process through a lock that dies with it. A slot holds numbered
 segments; a segment holds records (spool_format.py).
 
-1. ``append`` writes records and, as set, waits for the disk. A crash before its end: torn bytes at a segment's
-   end, skipped at the next start. Nothing in them was answered.
-2. ``read`` returns the oldest records. A crash after it: they are read again.
-3. The broker has them; ``release`` forgets them, and deletes a segment once all of it is released. A crash
-   before that: the segment goes to the broker again, and the stream drops the repeats by their click ids.
+1. ``append`` writes records and, if configured, waits for fsync. A crash before it returns leaves a torn record at
+   the end of a segment, which is skipped at the next start; nothing in it was answered.
+2. ``read`` returns the oldest records. After a crash they are read again.
+3. ``release``, once the broker has them, forgets them and deletes fully released segments. After a crash before that,
+   the segment is sent again, and the stream drops the repeats by their click ids.
 
-What a disk does: a write that fails is taken back, and the next goes to a new segment, for nobody knows what is left
-of the old one after a failed fsync. Bytes that are no record are skipped; the segment they are in stays beside the
-others as ``.damaged``, a second name for the same file, which takes no room on a full disk. Every state is changed
-after the disk has done its part.
+When the disk fails: a failed write is rolled back, and the next goes to a new segment, since the state of a file
+after a failed fsync is unknown. Invalid bytes are skipped; their segment is preserved as ``.damaged``, a hard link that
+takes no space on a full disk. State in memory changes only after the disk has done its work.
 
-This module blocks: it is called from a thread, one call at a time. It knows no broker and no clock. All that it asks
-of the disk goes through ``os``.
+This module blocks: call it from a thread, one call at a time. It knows no broker and no clock.
 """
 
 from __future__ import annotations
@@ -40,31 +38,31 @@ __all__ = ["Record", "Spool", "SpoolBroken", "SpoolFull", "open_slots", "slots_o
 
 _SUFFIX: Final = ".segment"
 READ_MAX_BYTES: Final = 4 * 1024 * 1024
-#: A read that fails so often is done around the bad blocks of the disk: better a record less than all of them.
+#: After so many failed reads, read around the bad blocks: losing one record is better than losing all.
 _READ_TRIES: Final = 3
 _log = structlog.get_logger(__name__)
 
 
 class SpoolFull(Exception):
-    """Nothing can be taken: the cap is reached, or the disk does not write."""
+    """Nothing can be appended: the size limit is reached, or the disk cannot be written."""
 
 
 class SpoolBroken(RuntimeError):
-    """The spool cannot be opened at all: somebody has to look at the disk."""
+    """The spool cannot be opened at all: an operator must check the disk."""
 
 
 @dataclass
 class _Segment:
-    """One file: how much of it is written, and how much of that the broker has."""
+    """One file: the bytes written, and how many of them are released."""
 
     path: Path
     written: int = 0
     clicks: int = 0
     released: int = 0
     old: bool = False
-    #: starts of bytes that are no record
+    #: Where runs of invalid bytes start.
     damage: set[int] = field(default_factory=set)
-    #: it has, or had better get, its second name
+    #: Whether it must be preserved as ``.damaged``.
     damaged: bool = False
     retained: bool = False
     read_failures: int = 0
@@ -72,7 +70,7 @@ class _Segment:
 
 @dataclass
 class _Reading:
-    """What the last ``read`` returned, until it is released."""
+    """The result of the last ``read``, until it is released."""
 
     segment: _Segment
     end: int
@@ -81,9 +79,9 @@ class _Reading:
 
 
 class Spool:
-    """One slot. Opening it takes its lock and checks every record; raises ``BlockingIOError`` if another has it.
+    """One slot. Opening it takes its lock and checks every record.
 
-    Raises ``OSError`` when the disk does not let it.
+    Raises ``BlockingIOError`` if another process has it, and ``OSError`` when the disk fails.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: bool) -> None:
@@ -96,9 +94,9 @@ class Spool:
         self._writing: _Segment | None = None
         self._reading: _Reading | None = None
         self._undeleted: list[_Segment] = []
-        #: All bytes that were no record, those of crashes too.
+        #: All invalid bytes, including those torn by crashes.
         self.damaged_bytes = 0
-        #: Segments that are kept as ``.damaged``.
+        #: Segments that are preserved as ``.damaged``.
         self.damaged_segments = 0
         make_folder(folder, fsync=fsync)
         self._lock = os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -109,39 +107,37 @@ class Spool:
         except OSError:
             close(self._lock)
             raise
-        # The damaged ones count, lest a new segment take the name of one that is kept.
+        # Damaged ones count too, or a new segment could take the name of a preserved one.
         self._number = max((int(stem) for name in names if (stem := name.partition(".")[0]).isdigit()), default=0)
         self._drop_released()
 
     @property
     def waiting_bytes(self) -> int:
-        """What the broker has yet to get."""
+        """Bytes not yet released."""
         return sum(segment.written - segment.released for segment in self._segments)
 
     @property
     def waiting_clicks(self) -> int:
-        """How many clicks that is."""
+        """Clicks not yet released."""
         return sum(segment.clicks for segment in self._segments)
 
     @property
     def unread_bytes(self) -> int:
-        """What ``read`` has yet to return, after what it returned last."""
+        """Bytes that ``read`` has not returned yet."""
         reading = self._reading
         return self.waiting_bytes - (reading.end - reading.segment.released if reading else 0)
 
     @property
     def empty(self) -> bool:
-        """Whether the broker has everything."""
+        """Whether everything is released."""
         return not self._segments
 
     def append(self, records: Sequence[Record]) -> None:
-        """Write them all, or none. Raises ``SpoolFull``."""
+        """Append all records or none. Raises ``SpoolFull``."""
         data = b"".join([record.encode() for record in records])
         with self._guard:
             if self.waiting_bytes + len(data) > self._max_bytes:
-                raise SpoolFull(
-                    f"{self._folder} holds {self.waiting_bytes} bytes; at most {self._max_bytes} are allowed"
-                )
+                raise SpoolFull(f"{self._folder} holds {self.waiting_bytes} bytes; the limit is {self._max_bytes}")
             try:
                 segment, file = self._segment_to_write()
                 data = data if segment.written else MAGIC + data
@@ -154,10 +150,10 @@ class Spool:
             segment.clicks += sum(record.clicks for record in records)
 
     def read(self) -> list[Record]:
-        """The oldest records, a few MB of them; the same again until they are released. Empty if there are none.
+        """The oldest records, a few MB of them; the same ones until they are released.
 
-        Empty too where nothing but damage is left of a segment: release it. Raises ``OSError`` a few times before it
-        reads around what the disk does not give.
+        Empty if there are none, or if a segment holds nothing but damage: call ``release`` then, too. Raises
+        ``OSError`` for the first failed reads, then reads around the bad blocks.
         """
         with self._guard:
             if self._reading is None and self._segments:
@@ -165,7 +161,7 @@ class Spool:
             return self._reading.records if self._reading else []
 
     def release(self) -> None:
-        """The broker has what ``read`` returned."""
+        """Forget what ``read`` returned: the broker has it."""
         with self._guard:
             if self._reading is not None:
                 self._reading.segment.released = self._reading.end
@@ -174,13 +170,13 @@ class Spool:
                 self._drop_released()
 
     def close(self) -> None:
-        """Let go of the files and the lock. What is in the spool stays there."""
+        """Close the files and release the lock. The contents stay."""
         with self._guard:
             self._close_file()
             close(self._lock)
 
     def remove(self) -> None:
-        """Close, and delete the slot if it is empty: it was another process's, and is read to its end."""
+        """Close, and delete the slot if it is empty: for slots that dead processes left behind."""
         empty = self.empty
         self.close()
         if empty:
@@ -192,7 +188,7 @@ class Spool:
         if self._file is not None and self._writing is not None and self._writing.written < self._segment_max_bytes:
             return self._writing, self._file
         self._close_file()
-        # Also when what follows fails: the name may be taken.
+        # Advance even if the following fails: the name may be taken.
         self._number += 1
         path = self._folder / f"{self._number:016d}{_SUFFIX}"
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
@@ -216,7 +212,7 @@ class Spool:
                 os.fdatasync(file)
         except OSError:
             self._close_file()
-            # If this fails too, they stand at the end and are no whole record, or one that comes a second time.
+            # If this fails too, the bytes left at the end are a torn record, or one that will be sent twice.
             with contextlib.suppress(OSError):
                 if segment.written:
                     os.truncate(segment.path, segment.written)
@@ -230,7 +226,7 @@ class Spool:
             close(file)
 
     def _read(self, segment: _Segment) -> _Reading:
-        """Up to ``READ_MAX_BYTES``, and more only when there is not one whole record in them."""
+        """Read up to ``READ_MAX_BYTES``; more only if they do not hold one complete record."""
         window = READ_MAX_BYTES
         while True:
             left = segment.written - segment.released
@@ -241,7 +237,7 @@ class Spool:
             window *= 2
 
     def _parsed(self, segment: _Segment, data: bytes, *, whole: bool) -> _Reading:
-        """What stands in these bytes; when they are not all, up to the first at their end that may be cut off."""
+        """The records in these bytes; unless they are the ``whole`` rest, a torn one at the end is left for later."""
         at = len(MAGIC) if segment.released == 0 and data.startswith(MAGIC) else 0
         reading = _Reading(segment, segment.released + at if whole else segment.released)
         for found in scan(data[at:], old=segment.old):
@@ -263,7 +259,7 @@ class Spool:
             if segment.read_failures < _READ_TRIES:
                 raise
             return read_around(segment.path, start, length)
-        # A file that was cut short meanwhile ends in damage, not in a read that never gets on.
+        # If the file was truncated meanwhile, padding makes it damage instead of an endless retry.
         return data.ljust(length, b"\0")
 
     def _note_damage(self, segment: _Segment, damage: Damage) -> None:
@@ -273,20 +269,20 @@ class Spool:
         self.damaged_bytes += damage.end - damage.start
         if damage.torn:
             _log.warning(
-                "a crash left the beginning of a record in the spool; it was never answered",
+                "a crash left an incomplete record in the spool; it was never acknowledged, so nothing is lost",
                 path=str(segment.path), offset=damage.start, bytes=damage.end - damage.start,
             )  # fmt: skip
             return
         self._keep(segment)
         _log.error(
-            "a spool segment is damaged: its whole records are sent, and the file is kept; "
-            "look at the disk, then see docs/runbooks.md#spooldamaged",
+            "a spool segment is damaged: its intact records are sent and the file is preserved; "
+            "check the disk, then see docs/runbooks.md#spooldamaged",
             kept_as=str(segment.path.with_suffix(DAMAGED)),
             offset=damage.start, bytes=damage.end - damage.start,
         )  # fmt: skip
 
     def _keep(self, segment: _Segment) -> None:
-        """Give a damaged segment its second name; if the disk does not let us, it gets it instead of being deleted."""
+        """Hard-link a damaged segment to its second name; if that fails, it is renamed later instead of deleted."""
         if not segment.damaged:
             segment.damaged = True
             self.damaged_segments += 1
@@ -313,14 +309,14 @@ class Spool:
             return True
         except OSError as error:
             _log.warning(
-                "a spool segment that is sent cannot be deleted; if it stays, it is sent again at the next start",
+                "cannot delete a spool segment that was sent; if it stays, it is sent again at the next start",
                 path=str(segment.path), reason=error.strerror,
             )  # fmt: skip
             return False
         return True
 
     def _opened(self, path: Path) -> _Segment:
-        """Check a segment that an earlier process left."""
+        """Open and check a segment that an earlier process left."""
         length = os.stat(path).st_size
         try:
             data = read_bytes(path, 0, length)
@@ -340,9 +336,9 @@ class Spool:
 
 
 def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: bool) -> tuple[Spool, list[Spool]]:
-    """A slot of this process's own, and those that dead processes left behind with clicks in them.
+    """A slot for this process, and the slots with clicks that dead processes left behind.
 
-    A slot that cannot be opened is left for a later start. Raises ``SpoolBroken`` when none can be had.
+    A slot that cannot be opened is skipped and left for a later start. Raises ``SpoolBroken`` when none can be created.
     """
 
     def opened(slot: Path) -> Spool | None:
@@ -358,7 +354,7 @@ def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: b
             slot = opened(folder / str(number))
         except OSError as error:
             _log.error(
-                "a slot of the spool cannot be opened: its clicks stay there until a start that can",
+                "cannot open a slot of the spool: its clicks stay there until a later start can open it",
                 slot=number, reason=error.strerror,
             )  # fmt: skip
         else:
@@ -368,19 +364,20 @@ def open_slots(folder: Path, *, max_bytes: int, segment_max_bytes: int, fsync: b
         try:
             slot = opened(folder / str(number))
         except OSError as error:
-            raise SpoolBroken(f"no slot can be made in the spool {folder}: {error.strerror}") from error
+            raise SpoolBroken(f"cannot create a slot in the spool {folder}: {error.strerror}") from error
         free += [slot] if slot is not None else []
         number += 1
-    own, *others = free
-    for other in [one for one in others if one.empty]:
-        other.remove()
-    return own, [one for one in others if not one.empty]
+    mine, *abandoned = free
+    for spool in abandoned:
+        if spool.empty:
+            spool.remove()
+    return mine, [spool for spool in abandoned if not spool.empty]
 
 
 def slots_of(folder: Path, *, fsync: bool) -> list[int]:
-    """The numbers of a spool's slots; the folder is made where there is none. Raises ``SpoolBroken``."""
+    """The numbers of a spool's slots, sorted; creates the folder if need be. Raises ``SpoolBroken``."""
     try:
         make_folder(folder, fsync=fsync)
         return sorted(int(name) for name in os.listdir(folder) if name.isdigit())
     except OSError as error:
-        raise SpoolBroken(f"the spool {folder} cannot be opened: {error.strerror}") from error
+        raise SpoolBroken(f"cannot open the spool {folder}: {error.strerror}") from error

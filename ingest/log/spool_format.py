@@ -1,12 +1,12 @@
-"""How records stand in a segment of the spool, and how they are found when bytes between them are damaged. Pure.
+"""The format of a spool segment, and how to find records again after damaged bytes. Pure.
 
-A segment begins with ``MAGIC``. Each record has a header: a mark, the length of its lines, member hash, clicks, the
-CRC of the lines, and a CRC of all these. So the length is believed only when its own header is right; else the next
-mark with a right header and right lines is looked for. The mark has a control character, which JSON escapes: it
-never stands within lines.
+A segment begins with ``MAGIC``. Each record has a header of little-endian UInt32s: a mark, the length of its lines,
+member hash, number of clicks, CRC-32 of the lines, and CRC-32 of the header so far. A length is trusted only if its
+header's CRC is right; otherwise the scan continues at the next mark with a valid header and lines. The mark contains
+a control character, which JSON escapes, so it never occurs within lines.
 
-Segments of the version before have neither magic nor marks: length, CRC of what follows it, member hash, clicks. They
-are read and never written. Behind a damaged length the next record is looked for at every brace.
+Segments of the previous version have neither magic nor marks: length, CRC of what follows it, member hash, clicks.
+They are read but never written. After a damaged length, a record is tried at every brace.
 """
 
 from __future__ import annotations
@@ -25,43 +25,43 @@ _OLD_HEADER: Final = struct.Struct("<IIII")
 
 
 class Record(NamedTuple):
-    """One request's clicks: the hash that chooses their partition, how many, and their lines."""
+    """One request's clicks: the hash that chooses their partition, their number, and their lines."""
 
     member_hash: int
     clicks: int
     lines: bytes
 
     def encode(self) -> bytes:
-        """As it stands in a segment."""
+        """The record's bytes in a segment."""
         fields = _FIELDS.pack(_MARK, len(self.lines), self.member_hash, self.clicks, zlib.crc32(self.lines))
         return fields + _CRC.pack(zlib.crc32(fields)) + self.lines
 
 
 class StoredRecord(NamedTuple):
-    """A record, and where it ends."""
+    """A record and the index where it ends."""
 
     record: Record
     end: int
 
     def shifted(self, by: int) -> StoredRecord:
-        """The same in bytes that begin so much earlier."""
+        """The same, with its end moved by ``by``."""
         return StoredRecord(self.record, self.end + by)
 
 
 class Damage(NamedTuple):
-    """Bytes that are no record. ``torn``: what a crash in the middle of a write leaves at the end, and no more."""
+    """Invalid bytes. ``torn``: they are no more than what a crash during a write leaves at the end."""
 
     start: int
     end: int
     torn: bool
 
     def shifted(self, by: int) -> Damage:
-        """The same in bytes that begin so much earlier."""
+        """The same, moved by ``by``."""
         return Damage(self.start + by, self.end + by, self.torn)
 
 
 def scan(data: bytes, *, old: bool) -> Iterator[StoredRecord | Damage]:
-    """All of ``data`` in its order, from a record's beginning or any other place."""
+    """The records and damage in ``data``, in order; it may begin anywhere."""
     at = 0
     record_at = _old_record_at if old else _record_at
     next_at = _next_old if old else _next
@@ -76,7 +76,7 @@ def scan(data: bytes, *, old: bool) -> Iterator[StoredRecord | Damage]:
 
 
 def scan_segment(data: bytes) -> Iterator[StoredRecord | Damage]:
-    """All of a segment: as ``scan``, without its magic. A crash may have left the beginning of that."""
+    """``scan`` for a whole segment, whose magic may be torn."""
     if len(data) < len(MAGIC) and MAGIC.startswith(data):
         yield from [Damage(0, len(data), torn=True)] if data else []
         return
@@ -86,7 +86,7 @@ def scan_segment(data: bytes) -> Iterator[StoredRecord | Damage]:
 
 
 def is_old(data: bytes) -> bool:
-    """Whether a segment is of the version before; one whose magic is damaged is not."""
+    """Whether a segment has the previous format; one with damaged magic does not count."""
     return not data.startswith(MAGIC[: len(data)]) and _next(data, 0) == len(data)
 
 
@@ -103,7 +103,7 @@ def _record_at(data: bytes, at: int) -> StoredRecord | None:
 
 
 def _length_at(data: bytes, at: int) -> int | None:
-    """What the header here says, if it is one and its CRC is right."""
+    """The length in the header at this index, if there is one with a valid CRC."""
     if not data.startswith(_MARK, at) or at + _HEADER_BYTES > len(data):
         return None
     (crc,) = _CRC.unpack_from(data, at + _FIELDS.size)
@@ -114,7 +114,7 @@ def _length_at(data: bytes, at: int) -> int | None:
 
 
 def _next(data: bytes, at: int) -> int:
-    """Where the next whole record begins; the end when there is none."""
+    """Where the next valid record begins; the end of the data if there is none."""
     while (at := data.find(_MARK, at)) >= 0:
         if _record_at(data, at) is not None:
             return at
@@ -123,9 +123,9 @@ def _next(data: bytes, at: int) -> int:
 
 
 def _torn(rest: bytes, *, old: bool) -> bool:
-    """Whether this is the beginning of a record and nothing else, or what a file system leaves of one: zeros.
+    """Whether this is only the beginning of a record, or the zeros that a file system leaves of one.
 
-    In the old version the beginning of a record and one with a damaged length look the same: it is damage.
+    In the old format an incomplete record looks like one with a damaged length, so it counts as damage.
     """
     if old or not rest.strip(b"\0"):
         return not rest.strip(b"\0")
@@ -151,7 +151,7 @@ def _next_old(data: bytes, at: int) -> int:
     while (at := data.find(b"{", at)) >= 0:
         start = at - _OLD_HEADER.size
         end = at + int.from_bytes(data[start : start + 4], "little")
-        # Most braces stand within lines, and four of their letters make a length of a gigabyte: no CRC is taken.
+        # Most braces are inside lines, where four letters read as a length of a gigabyte: rule those out without a CRC.
         if at < end <= len(data) and data[end - 1] == ord("}") and _old_record_at(data, start) is not None:
             return start
         at += 1

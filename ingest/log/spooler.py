@@ -1,7 +1,6 @@
-"""Keeps clicks in the spool while the broker is away, and takes them to it, in order, when it is back.
+"""Writes clicks to the spool while the broker is unavailable, and replays them in order when it is back.
 
-Chunks that come while one write is under way are written, and waited for, together in the next: one fsync
-answers many requests.
+Requests that arrive during a write are batched into the next one, so that one fsync serves many requests.
 """
 
 from __future__ import annotations
@@ -30,18 +29,18 @@ _log = structlog.get_logger(__name__)
 
 
 class Spooler:
-    """Writes to this process's slot, and empties it and those that dead processes left.
+    """Writes to this process's slot, and replays it and the slots that dead processes left behind.
 
-    Chunks come here (``taking``) from when the broker goes until the last records of the spool are on their way
-    to it. From then on they gather in the lanes, which wait until those have arrived (``clear``): without this,
-    steady traffic would never let the spool run empty.
+    Clicks come here (``taking``) from when the broker fails until the spool's last records are being sent. After that
+    they collect in the lanes, which wait until those records have arrived (``clear``). Otherwise, under steady traffic,
+    the spool would never become empty.
     """
 
     def __init__(self, settings: IngestSettings, metrics: Metrics, *, interrupted: Callable[[], None]) -> None:
         """Open the spool.
 
-        ``interrupted`` is called when the last records did not arrive: what waits behind them in the lanes is
-        to be put here, in its order.
+        ``interrupted`` is called when the last records did not arrive: it must move what waits behind them in the lanes
+        to the spool, in order.
         """
         if settings.spool is None:
             raise ValueError("FLATTR_INGEST_SPOOL is not set")
@@ -60,25 +59,25 @@ class Spooler:
         self._finishing = False
         self._wanted = asyncio.Event()
         self._filled = asyncio.Event()
-        #: Nothing is on its way to the disk.
+        #: Set while nothing is being written.
         self.idle = asyncio.Event()
         self.idle.set()
-        #: The broker has all that was ever put here: lanes may send.
+        #: Set while the broker has everything that was ever spooled: lanes may send.
         self.clear = asyncio.Event()
         self._note()
 
     @property
     def taking(self) -> bool:
-        """Whether chunks are to be put here, behind older ones, though the broker is there."""
+        """Whether clicks must go here, behind older ones, even if the broker is available."""
         return not self.clear.is_set() and not self._finishing
 
     @property
     def full(self) -> bool:
-        """Whether it takes nothing more."""
+        """Whether the spool accepts nothing more."""
         return self._own.waiting_bytes + self._pending_bytes >= self._max_bytes
 
     def put(self, member_hash: int, chunk: RequestClicks) -> None:
-        """Keep a chunk; its answer comes when the disk has it, or that there is no room."""
+        """Queue a request's clicks; it is answered once they are on disk, or at once if there is no room."""
         length = len(chunk.lines)
         if self._own.waiting_bytes + self._pending_bytes + length > self._max_bytes or (
             self._pending_bytes + length > self._pending_max_bytes
@@ -92,7 +91,7 @@ class Spooler:
         self._wanted.set()
 
     async def write(self) -> None:
-        """Write what was put, for ever."""
+        """Write queued clicks until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -110,13 +109,13 @@ class Spooler:
         try:
             await asyncio.to_thread(self._own.append, records)
         except SpoolFull as error:
-            _log.error("clicks could not be spooled", reason=str(error))
+            _log.error("cannot write clicks to the spool; they are answered 503", reason=str(error))
             return Reason.QUEUE_FULL
         self._metrics.spooled += sum(record.clicks for record in records)
         return _IN_SPOOL
 
     async def replay(self, send: SendBlocks, connected: asyncio.Event) -> None:
-        """Take what is in the spool to the broker whenever it is there, for ever."""
+        """Replay the spool to the broker whenever that is connected, until cancelled."""
         failures = 0
         while True:
             await self._filled.wait()
@@ -126,7 +125,7 @@ class Spooler:
             try:
                 records = await asyncio.to_thread(oldest.read)
             except OSError as error:
-                _log.error("the spool cannot be read; it is tried again", reason=error.strerror)
+                _log.error("cannot read the spool; retrying", reason=error.strerror)
                 await asyncio.sleep(backoff_s(failures, first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S))
                 failures += 1
                 continue
@@ -137,7 +136,7 @@ class Spooler:
             except BrokerUnavailable:
                 self._finishing = False
                 self._interrupted()
-                # `connected` is cleared by whoever noticed; until then, do not spin.
+                # `send` clears `connected`; until then, do not spin.
                 await asyncio.sleep(backoff_s(failures, first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S))
                 failures += 1
                 continue
@@ -147,7 +146,7 @@ class Spooler:
             self._note()
 
     def close(self) -> None:
-        """Leave what is in the spool to the next start."""
+        """Close the slots; their contents stay for the next start."""
         self._own.close()
         for slot in self._left:
             slot.remove()
@@ -169,7 +168,7 @@ class Spooler:
 
 
 def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:
-    """Records as rounds of blocks, one block per partition and round, in the partition's order."""
+    """Group records into rounds of (partition, block): one block per partition and round, in order."""
     blocks: dict[int, list[list[bytes]]] = {}
     lengths: dict[int, int] = {}
     for record in records:

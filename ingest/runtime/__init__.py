@@ -1,1 +1,1 @@
-"""What every service shares at run time: clock, Kafka's settings, tracing, files that change, addresses."""
+"""What every service shares at run time: clock, Kafka settings, tracing, watched files, aliases, client addresses."""

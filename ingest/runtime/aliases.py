@@ -1,9 +1,9 @@
-"""Aliases: addresses that moved keep one counter. One prefix of whole path segments stands for another.
+"""Aliases: addresses that moved keep one counter. An alias replaces a prefix of whole path segments by another.
 
-The file is one JSON object, ``{"old": "new"}`` or ``{"old": {"to": "new", "from": "2026-12"}}``, and is read anew
-when it changes. A thing has one name in all of a month, or its counter would split and a member could flattr it
-twice: so what a changed file says without a month counts from the next one on. The month is that of the click's
-true time, as it is for the stream, so that a retry after the month's end names the same thing.
+The file is one JSON object, ``{"old": "new"}`` or ``{"old": {"to": "new", "from": "2026-12"}}``, reloaded when it
+changes. A thing must have one name throughout a month, or its counter would split and a member could flattr it twice.
+So a change without a month takes effect from the next month on. The month is that of the click's true time, as in the
+stream, so that a retry after the month's end names the same thing.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ _log = structlog.get_logger(__name__)
 
 
 class AliasError(FileError):
-    """The alias table would send a thing in circles, or names what is no canonical address."""
+    """An alias is chained to another, or is not a canonical address."""
 
 
 class AliasTable:
-    """What is replaced at one time. Two tables are never equal: whoever remembers names remembers whose they are."""
+    """The aliases in force at one time. Tables compare by identity, so caches of names can use them as keys."""
 
     __slots__ = ("pairs",)
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
-        """Take prefixes. Raises ``AliasError`` when a side is not canonical or a target is itself an alias."""
+        """Check the prefixes. Raises ``AliasError`` when a side is not canonical or a target is itself an alias."""
         self.pairs = dict(pairs)
         for old, new in pairs.items():
             for side in (old, new):
                 if not is_address(side) or "?" in side or canonical(side) != side:
                     raise AliasError(
-                        f"alias {old!r} -> {new!r}: {side!r} is no canonical http(s) address without query"
+                        f"alias {old!r} -> {new!r}: {side!r} is not a canonical http(s) address without a query"
                     )
         for old, new in pairs.items():
             other = next((prefix for prefix in pairs if _covers(prefix, new) or _covers(new, prefix)), None)
@@ -50,7 +50,7 @@ class AliasTable:
                 raise AliasError(f"alias {old!r} -> {new!r} would be replaced again by {other!r}")
 
     def moved(self, address: str) -> str:
-        """A canonical address with its longest known prefix replaced."""
+        """A canonical address with its longest aliased prefix replaced."""
         if not self.pairs:
             return address
         bare = address.partition("?")[0]
@@ -62,7 +62,7 @@ class AliasTable:
 
 
 def _prefixes(address: str) -> list[str]:
-    """An address and all that it lies under, longest first: a name ends where its segment ends."""
+    """An address and its prefixes of whole path segments, longest first."""
     found = [address]
     root = address.index("/", address.index("://") + 3)
     end = len(address)
@@ -83,7 +83,7 @@ def _joined(new: str, rest: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Alias:
-    """Where an address moved to, and from which month on (202612). ``since`` 0: the file names no month."""
+    """Where an address moved to, and from which month on (such as 202612). ``since`` is 0 if no month is given."""
 
     to: str
     since: int = 0
@@ -95,7 +95,7 @@ class _Entry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_aliases(path: Path) -> dict[str, Alias]:
-    """The file's entries. Raises ``FileError``, which says what is wrong with it."""
+    """Read the file: old prefix -> alias. Raises ``FileError``."""
     try:
         entries = msgspec.json.decode(path.read_bytes(), type=dict[str, str | _Entry])
         found = {
@@ -103,16 +103,18 @@ def read_aliases(path: Path) -> dict[str, Alias]:
             for old, entry in entries.items()
         }
     except (OSError, ValueError, RecursionError) as error:
-        raise FileError(f'{path} holds no aliases (JSON object, "old": "new" or {{"to", "from"}}): {error}') from error
+        raise FileError(
+            f'{path} is not a valid aliases file (a JSON object, "old": "new" or {{"to", "from"}}): {error}'
+        ) from error
     _schedule(found)
     return found
 
 
 class Schedule:
-    """Which table is in force when: from the start of each of these months on; the first of them is 0."""
+    """Which table is in force when: each from the start of its month on. The first month is 0."""
 
     def __init__(self, pairs_by_month: Mapping[int, Mapping[str, str]]) -> None:
-        """Make the tables. Raises ``AliasError``."""
+        """Build the tables. Raises ``AliasError``."""
         self._months: list[int] = []
         self._tables: list[AliasTable] = []
         for month in sorted(pairs_by_month):
@@ -120,11 +122,11 @@ class Schedule:
                 self._months.append(month)
                 self._tables.append(AliasTable(pairs_by_month[month]))
         self._starts_ms = [month_start_ms(month) if month else 0 for month in self._months]
-        #: The one table of all times, where there is but one.
+        #: The table, if there is only one.
         self.only = self._tables[0] if len(self._tables) == 1 else None
 
     def at(self, at_ms: int) -> AliasTable:
-        """The table for what was clicked then."""
+        """The table for clicks made at this time."""
         return self.only or self._tables[bisect_right(self._starts_ms, at_ms) - 1]
 
     def in_month(self, month: int) -> AliasTable:
@@ -132,13 +134,13 @@ class Schedule:
         return self.only or self._tables[bisect_right(self._months, month) - 1]
 
     def months_until(self, month: int) -> list[int]:
-        """From which months on another table is in force, up to this one."""
+        """The months up to this one in which another table takes effect."""
         return [start for start in self._months if start <= month]
 
     def changed_to(self, aliases: Mapping[str, Alias], month: int) -> Schedule:
-        """What holds after the file changed in this month: from the next one on it is the file that says.
+        """The schedule after the file changed in this month: from the next month on, the file applies.
 
-        Until then only what it says with a month is added, which is whoever wrote that month's own wish.
+        Until then only its entries with an explicit month are added.
         """
         following = month_after(month)
         dated = {old: alias for old, alias in aliases.items() if 0 < alias.since <= month}
@@ -157,7 +159,7 @@ def _in_force(aliases: Mapping[str, Alias], month: int) -> dict[str, str]:
 
 
 class Aliases:
-    """The aliases of a deployment, at most a second behind their file. A file that is broken later changes nothing."""
+    """A deployment's aliases, at most a second behind their file. If the file becomes invalid, nothing changes."""
 
     def __init__(
         self,
@@ -172,7 +174,7 @@ class Aliases:
         self.schedule = _schedule(self._file.value if self._file else {})
 
     def look(self) -> Schedule:
-        """Read the file anew if it changed, and return what is in force when."""
+        """Reload the file if it changed, and return the schedule."""
         if self._file is not None and self._file.changed():
             self._take(self._file.value)
         return self.schedule
@@ -183,13 +185,13 @@ class Aliases:
         try:
             self.schedule = self.schedule.changed_to(aliases, month)
         except AliasError as error:
-            _log.error("aliases not changed; what was in force stays", reason=str(error))
+            _log.error("invalid aliases file ignored; the previous aliases stay in force", reason=str(error))
             return
         undated = sorted(old for old, alias in aliases.items() if not alias.since and before.get(old) != alias.to)
         if undated or before.keys() - aliases.keys():
             _log.warning(
-                "aliases count from the next month on, or this month's counters would split; "
-                'write "from" beside new ones, so that a restart before then keeps to it',
+                "changed aliases take effect next month, since this month's counters would split; "
+                'add "from" to new ones, or a restart before then would apply them at once',
                 from_month=month_text(month_after(month)),
                 new=undated[:20],
                 gone=sorted(before.keys() - aliases.keys())[:20],
@@ -197,8 +199,8 @@ class Aliases:
 
 
 def thing_id(creator_id: str, thing: str, table: AliasTable) -> str:
-    """What a click calls a creator's thing, however it was written. Raises ``ValueError`` when it is no thing."""
+    """The id of a creator's thing under these aliases, however it is written. Raises ``ValueError``."""
     name = canonical(thing)
     if not name:
-        raise ValueError("nothing but blanks")
+        raise ValueError("must not be blank")
     return things.thing_id(creator_id, table.moved(name) if is_address(name) else name)

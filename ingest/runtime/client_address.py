@@ -1,10 +1,8 @@
-"""Whose request it is, as an address: limits per address count by it, whatever the port.
+"""The address that a request counts against in limits per address.
 
-A share of what a process has is given to an IPv4 address, or to the /64 of an IPv6 one, since a subscriber holds at
-least that much and would otherwise be billions. A proxy stands for its clients: where it is trusted, the address is
-what it says it got the request from. Nobody else is asked: anybody can write a header.
-
-Pure: addresses and headers in, a name out.
+That is an IPv4 address or the /64 of an IPv6 address, since every subscriber has at least a /64 of addresses to choose
+from. Behind a trusted proxy it is the address that the proxy names; headers from anybody else are ignored, as anybody
+can write them. Pure.
 """
 
 from __future__ import annotations
@@ -19,29 +17,29 @@ from pydantic_settings import NoDecode
 
 Network = IPv4Network | IPv6Network
 Headers = Iterable[tuple[bytes, bytes]]
-#: Who has no address, such as the peers of a Unix socket: one share for all.
+#: Peers without an address, such as those of a Unix socket; they share one name.
 NOBODY: Final = ""
-#: So many proxies in a row are believed.
+#: The longest chain of proxies that is followed.
 _HOPS_MAX: Final = 16
 
 
 def networks(text: object) -> tuple[Network, ...]:
-    """``10.0.0.0/8, 192.0.2.7`` as networks. Raises ``ValueError`` with a sentence."""
+    """``10.0.0.0/8, 192.0.2.7`` as networks. Raises ``ValueError`` with a message for users."""
     if not isinstance(text, str):
-        return tuple(text)  # type: ignore[arg-type] # pydantic checks what is in it
+        return tuple(text)  # type: ignore[arg-type] # pydantic checks the elements
     try:
         return tuple(ip_network(part.strip()) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ValueError(f"networks are written 10.0.0.0/8, 192.0.2.7: {error}") from None
+        raise ValueError(f"must be networks such as 10.0.0.0/8, 192.0.2.7: {error}") from None
 
 
-#: The type of a setting: networks with commas between them.
+#: The type of a setting: networks separated by commas.
 Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(networks)]
 
 
 @lru_cache(16_384)
 def share_of(host: str | None) -> str:
-    """The name of an address's share: ``192.0.2.7``, ``2001:db8:0:1::/64``, or ``NOBODY`` for what is no address."""
+    """The name of an address's share: ``192.0.2.7``, ``2001:db8:0:1::/64``, or ``NOBODY`` if it is not an address."""
     address = _address(host or "")
     if address is None:
         return NOBODY
@@ -52,16 +50,16 @@ def share_of(host: str | None) -> str:
 
 @lru_cache(16_384)
 def is_trusted(host: str | None, trusted: tuple[Network, ...]) -> bool:
-    """Whether what this peer says about addresses is believed."""
+    """Whether this peer is a trusted proxy."""
     address = _address(host or "")
-    return address is not None and any(address.version == one.version and address in one for one in trusted)
+    return address is not None and any(address.version == network.version and address in network for network in trusted)
 
 
 def client_address(peer: str | None, headers: Headers, trusted: tuple[Network, ...]) -> str:
-    """The share that a request from ``peer`` (its host, None without one) counts against.
+    """The share that a request from ``peer`` (a host, or None) counts against. Header names are in lower case.
 
-    Behind trusted proxies it is the rightmost address of ``X-Forwarded-For`` that is none of theirs. Where an entry
-    is no address, it is the proxy that passed it on. Header names are in lower case.
+    Behind trusted proxies it is the rightmost address in ``X-Forwarded-For`` that is not a trusted proxy. If an entry
+    is not an address, it is the proxy that added the entry.
     """
     if not trusted or not is_trusted(peer, trusted):
         return share_of(peer)
@@ -78,7 +76,7 @@ def client_address(peer: str | None, headers: Headers, trusted: tuple[Network, .
 
 
 def _host(hop: str) -> str:
-    """An entry without port and brackets."""
+    """An entry without its port and brackets."""
     if hop.startswith("["):
         return hop[1:].partition("]")[0]
     return hop.partition(":")[0] if hop.count(":") == 1 else hop

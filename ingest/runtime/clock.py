@@ -1,8 +1,8 @@
-"""The clock, a parameter of every service: the machine's, shifted, or steered from a file.
+"""The clock, a parameter of every service: the machine's, shifted, or controlled by a file.
 
-``system`` is the machine's clock; ``+3600`` or ``-60`` is that clock shifted by seconds;
-``file:PATH`` is shifted by the signed 64-bit count of milliseconds in PATH, read anew at
-each call through a memory map, so that one writer can step the clock of many processes.
+``system`` is the machine's clock, ``+3600`` or ``-60`` shifts it by seconds, and ``file:PATH`` shifts it by the
+milliseconds in PATH (a signed little-endian 64-bit integer), read through a memory map at every call, so that one
+writer can step the clock of many processes.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ _OFFSET = struct.Struct("<q")
 
 
 def system_clock() -> int:
-    """The machine's time in ms."""
+    """The machine's time, in ms since 1970 UTC."""
     return time.time_ns() // 1_000_000
 
 
 def clock_from(setting: str) -> Clock:
-    """Build the clock that a setting names. Raises ``ValueError`` when it names none."""
+    """Build the clock that a setting names. Raises ``ValueError`` for an invalid setting."""
     if setting == "system":
         return system_clock
     if setting.startswith("file:"):
@@ -33,14 +33,14 @@ def clock_from(setting: str) -> Clock:
     try:
         offset_ms = round(float(setting) * 1000)
     except ValueError:
-        raise ValueError(f"clock {setting!r} is none of: system, +SECONDS, -SECONDS, file:PATH") from None
+        raise ValueError(f"clock {setting!r} must be one of: system, +SECONDS, -SECONDS, file:PATH") from None
     return lambda: system_clock() + offset_ms
 
 
 def write_clock_file(path: Path, offset_ms: int) -> None:
-    """Create or step the clock file; every process that reads it sees the step at once.
+    """Create the clock file, or step it for every process that reads it.
 
-    An existing file is written in place: replacing it would leave the readers' maps behind.
+    An existing file is written in place: readers have mapped it and would not see a replacement.
     """
     if path.exists():
         with path.open("r+b") as file:

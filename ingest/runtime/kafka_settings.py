@@ -1,4 +1,4 @@
-"""Where Kafka is and how to get in: the settings that every service shares, and what a client makes of them."""
+"""How to reach Kafka: the settings that every service shares, and the client arguments made from them."""
 
 from __future__ import annotations
 
@@ -12,48 +12,50 @@ from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-#: How long before the broker's time a record may be stamped, in ms: a setting of the topic.
+#: A topic's setting: how far, in ms, a record's timestamp may lie before the broker's time.
 BEFORE_MAX: Final = "message.timestamp.before.max.ms"
-#: Kafka's number for "set on the topic itself".
+#: Kafka's code for "set on the topic itself".
 _OWN: Final = 1
 
 
 class BrokerSettings(BaseSettings):
-    """The broker and its topics. Read from the environment, frozen; the names are the same in every service."""
+    """The broker and its topics: read from the environment, frozen, with the same names in every service."""
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore", populate_by_name=True)
 
     broker: str = Field(
         default="127.0.0.1:9092",
         validation_alias="FLATTR_BROKER",
-        description="Kafka's addresses, host:port[,host:port].",
+        description="Addresses of Kafka brokers, host:port[,host:port].",
     )
     broker_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT",
         validation_alias="FLATTR_BROKER_SECURITY",
-        description="How to talk to the broker; anything but a machine of your own wants SSL or SASL_SSL.",
+        description="Security protocol of the broker; use SSL or SASL_SSL across any network you do not own.",
     )
     broker_ca_file: Path | None = Field(
         default=None,
         validation_alias="FLATTR_BROKER_CA_FILE",
-        description="Certificate authority that signed the broker's certificate (PEM); unset: the system's.",
+        description="CA certificate (PEM) that signed the broker's certificate. Unset: the system's CAs.",
     )
     broker_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
         default="SCRAM-SHA-512",
         validation_alias="FLATTR_BROKER_SASL_MECHANISM",
-        description="SCRAM never sends the password itself.",
+        description="SASL mechanism; SCRAM never sends the password itself.",
     )
     broker_sasl_username: str | None = Field(
-        default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME", description="Needed with SASL."
+        default=None, validation_alias="FLATTR_BROKER_SASL_USERNAME", description="User name; required with SASL."
     )
     broker_sasl_password: SecretStr | None = Field(
-        default=None, validation_alias="FLATTR_BROKER_SASL_PASSWORD", description="Needed with SASL; masked in logs."
+        default=None,
+        validation_alias="FLATTR_BROKER_SASL_PASSWORD",
+        description="Password; required with SASL, masked in logs.",
     )
     topic_clicks: str = Field(
-        default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic of blocks of clicks."
+        default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic for blocks of clicks."
     )
     topic_rejected: str = Field(
-        default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic of what was refused."
+        default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic for refused input."
     )
 
     @model_validator(mode="after")
@@ -67,7 +69,7 @@ class BrokerSettings(BaseSettings):
 
 
 def client_security(settings: BrokerSettings) -> dict[str, Any]:
-    """TLS and SASL as arguments of any client of aiokafka. The broker's certificate is checked, its name too."""
+    """TLS and SASL arguments for any aiokafka client. The broker's certificate and host name are verified."""
     client: dict[str, Any] = {"security_protocol": settings.broker_security}
     if settings.broker_security.endswith("SSL"):
         client["ssl_context"] = create_ssl_context(cafile=settings.broker_ca_file and str(settings.broker_ca_file))
@@ -80,22 +82,22 @@ def client_security(settings: BrokerSettings) -> dict[str, Any]:
 
 
 class SettingsUntold(Exception):
-    """The broker does not say how a topic is set."""
+    """The broker does not reveal a topic's settings."""
 
 
 class TopicSetting(NamedTuple):
-    """A setting that is in force, and whether it is the topic's own."""
+    """A setting's effective value, and whether it is set on the topic itself."""
 
     value: str
     own: bool
 
 
 async def topic_settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, TopicSetting]:
-    """A topic's settings by name. Raises ``SettingsUntold``: no right to see them, or a broker that has none."""
+    """A topic's settings by name. Raises ``SettingsUntold`` without the right to read them, or broker support."""
     try:
         (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
     except (IncompatibleBrokerVersion, KafkaConnectionError) as error:
-        raise SettingsUntold(f"the broker does not know the question ({type(error).__name__})") from error
+        raise SettingsUntold(f"the broker does not support reading settings ({type(error).__name__})") from error
     ((code, message, _, _, entries),) = answer.resources
     if code:
         raise SettingsUntold(f"{for_code(code).__name__}: {message or topic}")

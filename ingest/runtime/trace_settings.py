@@ -1,4 +1,4 @@
-"""Settings of traces, the same for every service."""
+"""Settings of tracing, the same for every service."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class TraceSettings(BaseSettings):
-    """Where spans go, and how many. Off unless there is an endpoint: nothing of OpenTelemetry is imported then."""
+    """Where spans go, and how many. Tracing is off, and OpenTelemetry not imported, unless there is an endpoint."""
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_TRACES_", frozen=True, extra="ignore")
 
     endpoint: str | None = Field(
         default=None,
         pattern=r"^https?://[^/]+",
-        description="OTLP over HTTP, such as http://127.0.0.1:4318/v1/traces. Unset: no traces, at no cost.",
+        description="OTLP/HTTP endpoint, such as http://127.0.0.1:4318/v1/traces. Unset: no tracing, at no cost.",
     )
     headers: SecretStr | None = Field(
         default=None,
-        description="Headers for the endpoint, name=value[,name=value], where it wants a key.",
+        description="Headers for the endpoint, name=value[,name=value], for instance an API key.",
     )
     sample_ratio: float = Field(
         default=0.01,
         ge=0,
         le=1,
-        description="Share of requests that are traced. The rest costs a random number: what a request becomes, its "
-        "block and its batch, is traced when the request is.",
+        description="Fraction of requests that are traced. A request's block and batch are traced if the request "
+        "is; a request that is not traced costs only a random number.",
     )
     service: str = Field(
         default="flattr",
         min_length=1,
-        description="Start of the services' names: flattr gives flattr-ingest, flattr-streams and flattr-api.",
+        description="Prefix of the service names: flattr gives flattr-ingest, flattr-streams and flattr-api.",
     )
     export_timeout_s: float = Field(
         default=2,
         gt=0,
-        description="How long one export may take, and how long a leaving service waits for its last. Spans that the "
-        "endpoint does not take in time are dropped; nothing waits for them.",
+        description="Timeout of one export, and how long a stopping service waits for its last one. Spans that the "
+        "endpoint does not accept in time are dropped; requests never wait for it.",
     )

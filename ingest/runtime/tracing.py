@@ -1,12 +1,12 @@
-"""Traces: spans of one service, handed to an OTLP endpoint in the background.
+"""Tracing: the spans of one service, exported to an OTLP endpoint in the background.
 
-Every service that makes spans has one ``Traces``, or None when they are off; nothing of OpenTelemetry's SDK is
-imported until one is made. Spans wait in a bounded queue for a thread of their own. An endpoint that is away or slow
-costs the spans that find no room, and nothing else.
+Every service has one ``Traces``, or None when tracing is off; OpenTelemetry's SDK is not imported until one is made.
+Spans wait in a bounded queue for an export thread. An endpoint that is down or slow costs the spans that do not fit
+into the queue, and nothing else.
 
-A request is drawn by lot (``sampled``). What it becomes is traced when it is: a block links to its requests,
-a batch to its blocks, over the ``traceparent`` in the headers of the record. Links, not parents, since a block has
-many requests and a batch many blocks. Spans name no member, no creator and no thing.
+Requests are sampled at random, and what they become is traced with them: a block links to its requests, and a batch
+to its blocks through the ``traceparent`` header of the record. These are links rather than parents, since a block has
+many requests and a batch many blocks. Spans contain no member, creator or thing.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from ingest.runtime.trace_settings import TraceSettings
 if TYPE_CHECKING:
     from opentelemetry.trace import Span, SpanContext, SpanKind
 
-#: The record's header, as W3C spells it.
+#: The record's header, as in W3C Trace Context.
 HEADER: Final = "traceparent"
-#: A block's links, and a batch's: what is beyond is counted in an attribute.
+#: The most links of a block or batch; an attribute has the full count.
 LINKS_MAX: Final = 100
 _TRACEPARENT: Final = re.compile(rb"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _QUEUE_SPANS_MAX: Final = 8192
@@ -33,16 +33,16 @@ _EXPORT_EVERY_S: Final = 1.0
 
 
 def traces_from(settings: TraceSettings | None, part: str) -> Traces | None:
-    """The traces of a part (``ingest``, ``streams``, ``api``); None when there is no endpoint for them.
+    """Tracing for a service (``ingest``, ``streams``, ``api``); None if no endpoint is set.
 
-    Settings come from the environment when they are not given.
+    Settings default to those of the environment.
     """
     settings = settings or TraceSettings()
     return None if settings.endpoint is None else Traces(settings, part)
 
 
 class Traces:
-    """Makes spans; ``close`` hands over the last ones."""
+    """Makes spans; ``close`` exports the last ones."""
 
     def __init__(self, settings: TraceSettings, part: str) -> None:
         from opentelemetry.exporter.otlp.proto.http import Compression
@@ -60,7 +60,7 @@ class Traces:
             timeout=settings.export_timeout_s,
             compression=Compression.Gzip,
         )
-        # What is to be traced is decided before a span is made, so that what is not costs nothing.
+        # Sampling happens before a span is made, so that unsampled requests cost nothing.
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,
             resource=Resource.create({"service.name": f"{settings.service}-{part}"}),
@@ -78,10 +78,10 @@ class Traces:
         self._tracer = self._provider.get_tracer("flattr")
 
     def sampled(self) -> bool:
-        """Draw the lot for a request."""
-        return random.random() < self._ratio  # noqa: S311 - a lot, no secret
+        """Decide at random whether to trace a request."""
+        return random.random() < self._ratio  # noqa: S311 - not a secret
 
-    def start(  # noqa: PLR0913 - what a span has, named
+    def start(  # noqa: PLR0913 - each is a property of the span
         self,
         name: str,
         kind: SpanKind,
@@ -91,7 +91,7 @@ class Traces:
         start_ns: int | None = None,
         attributes: Mapping[str, str | int] | None = None,
     ) -> Span:
-        """A span that has begun, now or at ``start_ns`` (UTC); the caller ends it. Without a parent, a new trace."""
+        """Start a span, now or at ``start_ns`` (UTC), in a new trace if it has no parent. The caller ends it."""
         from opentelemetry.context import Context
         from opentelemetry.trace import Link, set_span_in_context
 
@@ -105,21 +105,21 @@ class Traces:
         )
 
     def close(self) -> None:
-        """Hand over what waits, for ``export_timeout_s`` at most. Blocks: not for an event loop."""
-        # The SDK itself would wait half a minute for an endpoint that is away.
+        """Export what is queued. Blocks for up to ``export_timeout_s``: do not call it from an event loop."""
+        # The SDK itself would wait half a minute for an endpoint that is down.
         last = threading.Thread(target=self._provider.shutdown, name="last spans", daemon=True)
         last.start()
         last.join(self._timeout_s)
 
 
 def traceparent(span: Span) -> str:
-    """What names the span to others: W3C's header, sampled."""
+    """The span's W3C ``traceparent`` header, marked as sampled."""
     context = span.get_span_context()
     return f"00-{context.trace_id:032x}-{context.span_id:016x}-01"
 
 
 def context_of(text: bytes) -> SpanContext | None:
-    """The span that a ``traceparent`` names; None when it is none. Whatever somebody sent may stand there."""
+    """The span context in a ``traceparent`` header from an untrusted sender; None if it is invalid."""
     from opentelemetry.trace import SpanContext, TraceFlags
 
     found = _TRACEPARENT.fullmatch(text)
@@ -130,7 +130,7 @@ def context_of(text: bytes) -> SpanContext | None:
 
 
 def failed(span: Span, error: BaseException | str) -> None:
-    """Mark the span as failed. The reason is the error's kind or a code: a message may name a member."""
+    """Mark the span as failed, with the error's type or a code; its message might name a member."""
     from opentelemetry.trace import StatusCode
 
     span.set_status(StatusCode.ERROR, error if isinstance(error, str) else type(error).__name__)

@@ -1,4 +1,4 @@
-"""A file that is read again when it changes: keys and sites are rotated without a restart."""
+"""A file that is reloaded when it changes, so that keys and sites can be changed without a restart."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _log = structlog.get_logger(__name__)
 
 
 class FileError(ValueError):
-    """A file that the service needs is missing or malformed; the message says where and what to do."""
+    """A file that the service needs is missing or malformed; the message says which and what to do."""
 
 
 class WatchedFile(Generic[T]):
-    """What ``parse`` makes of a file, at most a second behind it.
+    """The parsed contents of a file, at most a second behind it.
 
-    A file that turns unreadable later leaves the last good value in force, with an error in the log.
+    If the file becomes invalid later, the last good value stays in force, and an error is logged.
     """
 
     def __init__(
@@ -35,12 +35,12 @@ class WatchedFile(Generic[T]):
         try:
             self._stamp = self._stamped()
         except FileError:
-            parse(path)  # which knows better what to do about it
+            parse(path)  # its error says better what to do
             raise
         self.value = parse(path)
 
     def changed(self) -> bool:
-        """Look at the file, at most once a second; True when ``value`` is a new one."""
+        """Check the file, at most once a second; True when ``value`` was replaced."""
         now = self._monotonic()
         if now < self._look_again_at:
             return False
@@ -49,18 +49,18 @@ class WatchedFile(Generic[T]):
             stamp = self._stamped()
             if stamp == self._stamp:
                 return False
-            # Noted even if it cannot be parsed: one error for one bad file, not one a second.
+            # Noted even if it cannot be parsed, so that a bad file is logged once and not every second.
             self._stamp = stamp
             self.value = self._parse(self._path)
         except FileError as error:
-            _log.error("file not read again; what it said before stays in force", reason=str(error))
+            _log.error("cannot reload a file; its previous contents stay in force", reason=str(error))
             return False
-        _log.info("file read again", path=str(self._path))
+        _log.info("file reloaded", path=str(self._path))
         return True
 
     def _stamped(self) -> tuple[int, int, int]:
         try:
             found = self._path.stat()
         except OSError as error:
-            raise FileError(f"{self._path} cannot be read: {error.strerror}") from error
+            raise FileError(f"cannot read {self._path}: {error.strerror}") from error
         return found.st_ino, found.st_mtime_ns, found.st_size

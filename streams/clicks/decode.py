@@ -1,10 +1,9 @@
-"""Records to columns: read the lines, refuse what is wrong with a reason, keep all else.
+"""Records to columns: decode the lines, and refuse malformed ones with a reason.
 
 Everything here is a function of the records alone, so a replay refuses the same clicks.
 
-The fast way reads whole blocks into ``ClickLine``, whose limits msgspec checks while it reads. A
-block with anything wrong in it is read again line by line by the click format itself, which
-finds the wrong lines, says why, and keeps the others.
+The fast path decodes whole blocks into ``ClickLine``, whose limits msgspec checks while decoding. A block with any
+error is decoded again line by line, to find the malformed lines, say why, and accept the others.
 """
 
 from __future__ import annotations
@@ -33,20 +32,20 @@ from streams.state.word import UNDO_BIT
 _DASHES: Final = [8, 13, 18, 23]
 _UUID_LENGTH: Final = 36
 _HEX_LENGTH: Final = 32
-#: Single clicks that are read in one call.
+#: How many single-click records are decoded in one call.
 _RECORDS_AT_ONCE: Final = 200
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
-#: 16 bytes each.
+#: Shape (n,), 16 bytes each.
 Ids = npt.NDArray[np.void]
-#: An identifier but for its characters: those of a whole column are looked at in one go (``StringColumn.visible``).
+#: An identifier; its characters are checked later for a whole column at once (``StringColumn.visible``).
 Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
-#: In a column of times: the click has none.
+#: In a column of times: the click did not state it.
 UNSAID: Final = -1
 
 
 class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A click (ingest/contract/click.py), with its limits as types. Unknown fields pass."""
+    """A click (ingest/contract/click.py) with its limits as types. Unknown fields are ignored."""
 
     v: Literal[1]
     click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]
@@ -63,13 +62,13 @@ class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 _lines = msgspec.json.Decoder(ClickLine)
-#: Of one click: the click, or why it is refused.
+#: A click, or why it is refused.
 Verdict = ClickLine | tuple[Reason, str]
 
 
 @dataclass(slots=True)
 class RefusedLine:
-    """One refused click or record: where it stands, when its record is from, why, and its bytes."""
+    """One refused click or record: its position, its record's stamp, the reason, and its bytes."""
 
     position: int
     record_at_ms: int
@@ -80,9 +79,9 @@ class RefusedLine:
 
 @dataclass(slots=True)
 class Columns:
-    """Well-formed clicks of one partition in log order, as columns, and what was refused on the way.
+    """Well-formed clicks of one partition in log order, as columns of length n, and what was refused on the way.
 
-    No click is kept as an object; ``lines`` reads some again, for the few whose own words are wanted.
+    Clicks are not stored as objects; ``lines`` decodes again the few that are needed.
     """
 
     records: Sequence[LogRecord]
@@ -99,10 +98,10 @@ class Columns:
     #: ``UNSAID`` where a click has none; None where all are without.
     sent_at_ms: I64 | None
     client_at_ms: I64 | None
-    #: What a version has beside its time: undo, and the click id's hash.
+    #: The low bits of a version: the undo bit, and a hash of the click id.
     marks: U64
     refused: list[RefusedLine]
-    #: Once it is decided when they were made (streams/counting/decide.py): that, and their versions.
+    #: Set once streams/counting/decide.py has decided the times: those, and the full versions.
     times_ms: I64 = field(init=False)
     versions: U64 = field(init=False)
 
@@ -110,7 +109,7 @@ class Columns:
         return len(self.positions)
 
     def lines(self, indices: Iterable[int]) -> Iterator[ClickLine]:
-        """The clicks at these rising indices, under the names that their members have in the column."""
+        """Decode the clicks at these ascending indices, with their members named as in the column."""
         records = {record.offset: record for record in self.records}
         offset, places = -1, dict[int, ClickLine]()
         for index in indices:
@@ -123,7 +122,7 @@ class Columns:
 
 
 def read(records: Sequence[LogRecord], epoch: int) -> Columns:
-    """Read all clicks of the records."""
+    """Decode all clicks of the records; positions get the given log epoch."""
     read_quickly = _read_singles(records) or _read_blocks(records)
     if read_quickly is not None:
         gathered, counts = read_quickly
@@ -139,10 +138,10 @@ def read(records: Sequence[LogRecord], epoch: int) -> Columns:
 
 
 def _read_singles(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
-    """Many records in one call when each is a single object on a single line, as single-click producers write.
+    """Decode many records in one call, if each is one object on one line, as single-click producers write them.
 
-    Objects cannot run over the joint of two records: after a closing brace JSON wants a comma
-    or an end, never an opening brace. So as many clicks as records means one each.
+    An object cannot span two joined records, since JSON never allows an opening brace right after a closing one. So
+    as many clicks as records means one click each.
     """
     if b"\n" in records[0].value:
         return None
@@ -164,7 +163,7 @@ def _read_singles(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
 
 
 def _read_blocks(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
-    """Record by record, and how many clicks each holds; None where anything is wrong."""
+    """Decode record by record; also returns the clicks per record. None if anything is malformed."""
     gathered = _Gathered()
     counts: list[int] = []
     for record in records:
@@ -180,10 +179,10 @@ def _read_blocks(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
 
 
 class _Gathered:
-    """Fields of clicks on their way into columns.
+    """Collects the fields of clicks for the columns.
 
-    They are taken out block by block and the clicks let go, while all of it is in the core's cache: with the
-    objects of a whole batch alive, reading takes half as long again.
+    Fields are taken out block by block and the objects dropped while they are in the CPU cache: with the objects of a
+    whole batch alive, decoding takes half as long again.
     """
 
     def __init__(self) -> None:
@@ -197,7 +196,7 @@ class _Gathered:
         self._undos: list[bool] = []
 
     def add(self, clicks: list[ClickLine]) -> None:
-        """Clicks that follow those before."""
+        """Append clicks."""
         self._members.add([click.member_id for click in clicks])
         self._creators.add([click.creator_id for click in clicks])
         self._sites.add([click.site_id for click in clicks])
@@ -213,7 +212,7 @@ class _Gathered:
     def columns(
         self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
     ) -> Columns | None:
-        """The columns; None when a name is malformed."""
+        """Build the columns; None when a name is malformed."""
         click_ids = _unhex("".join(self._click_ids), len(positions), dashed=True)
         thing_ids = _unhex("".join(self._thing_ids), len(positions), dashed=False)
         if click_ids is None or thing_ids is None:
@@ -253,13 +252,13 @@ def _times_said(times: list[int | None]) -> I64 | None:
 
 
 def halves(ids: Ids) -> tuple[U64, U64]:
-    """Ids of 128 bits as two columns."""
+    """128-bit ids as two UInt64 columns, the first eight bytes first."""
     words: U64 = ids.view("<u8")
     return words[0::2], words[1::2]
 
 
 def _unhex(text: str, count: int, *, dashed: bool) -> Ids | None:
-    """``count`` hexadecimal 128-bit names of equal length; None when one is malformed."""
+    """Decode ``count`` concatenated 128-bit ids in hexadecimal; None when one is malformed."""
     try:
         data = text.encode("ascii")
         if dashed:
@@ -273,7 +272,7 @@ def _unhex(text: str, count: int, *, dashed: bool) -> Ids | None:
 
 
 def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
-    """Record by record, and line by line where one is wrong: a wrong line takes none of the others with it."""
+    """Decode record by record, and line by line if one is malformed, so that only the malformed lines are refused."""
     good: list[ClickLine] = []
     positions: list[int] = []
     times: list[int] = []
@@ -291,14 +290,15 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
     gathered.add(good)
     laid = gathered.columns(records, np.array(positions, np.uint64), np.array(times, np.int64), refused)
     if laid is None:
-        raise AssertionError("a click that was found well-formed cannot be laid out")
+        raise AssertionError("bug: a well-formed click does not fit the columns")
     return laid
 
 
 def _read_record(record: LogRecord, start: int, refused: list[RefusedLine]) -> list[tuple[int, Verdict, bytes]]:
-    """Index, verdict and bytes of each click. What a record holds must not depend on its neighbours.
+    """Index, verdict and bytes of each click.
 
-    So a record that can be read as a whole is read as a whole here, too.
+    A record's clicks must not depend on its neighbours, so a record that decodes as a whole is decoded as a whole here
+    as well.
     """
     try:
         clicks = _lines.decode_lines(record.value)
@@ -314,15 +314,15 @@ def _split(record: LogRecord, start: int, refused: list[RefusedLine]) -> list[by
     if 0 < len(lines) <= BLOCK_CLICKS_MAX:
         return lines
     if lines:
-        reason, detail = Reason.BLOCK_TOO_LONG, f"{len(lines)} clicks in a block, {BLOCK_CLICKS_MAX} are the most"
+        reason, detail = Reason.BLOCK_TOO_LONG, f"{len(lines)} clicks in a block; the maximum is {BLOCK_CLICKS_MAX}"
     else:
-        reason, detail = Reason.BODY_EMPTY, "a record without a click"
+        reason, detail = Reason.BODY_EMPTY, "the record contains no click"
     refused.append(RefusedLine(start, record.timestamp_ms, reason, detail, record.value))
     return []
 
 
 def _read_line(line: bytes) -> Verdict:
-    """One click, or why it is refused."""
+    """Decode one click, or say why it is refused."""
     try:
         click = decode(line)
     except msgspec.ValidationError as error:
@@ -333,13 +333,13 @@ def _read_line(line: bytes) -> Verdict:
 
 
 def _wrong(click: Click | ClickLine) -> tuple[Reason, str] | None:
-    """Why a click that was read is refused, or None."""
+    """Why a decoded click is refused, or None."""
     if click.v != VERSION:
-        return Reason.VERSION_UNKNOWN, f"version {click.v}, this reads {VERSION}"
+        return Reason.VERSION_UNKNOWN, f"version {click.v}; only version {VERSION} is supported"
     for name, high in _LENGTHS:
         length = len(getattr(click, name))
         if length > high:
-            return Reason.FIELD_TOO_LONG, f"{name} has {length} characters, {high} are the most"
+            return Reason.FIELD_TOO_LONG, f"{name} has {length} characters; the maximum is {high}"
     wrong = next((name for name, right in _RULES.items() if not right(getattr(click, name))), None)
     return None if wrong is None else (Reason.FIELD_VALUE, f"{wrong} is not {_MEANT[wrong]}")
 

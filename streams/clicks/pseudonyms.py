@@ -1,8 +1,7 @@
-"""Members who were erased: their clicks count as before, and their rows bear a pseudonym.
+"""Erased members: their clicks count as before, but their rows carry a pseudonym.
 
-The state goes on knowing such a member by the hash of the id, so it need not change when
-somebody is erased while a worker runs. Only names change: of rows on their way out, and of
-hashes on their way in, where rows of the warehouse bear the pseudonym already.
+The state still identifies such a member by the hash of the id, so it need not change when somebody is erased while a
+worker runs. Only names are mapped: in rows being written, and in hashes read from rows that already have the pseudonym.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ Hash = tuple[int, int]
 
 
 class Listed(NamedTuple):
-    """A click of an erased member: its place, the pseudonym, the first month that bears it, the state's hash."""
+    """A click of an erased member: its index, the pseudonym, the first month that uses it, and the state's hash."""
 
     place: int
     pseudonym: str
@@ -37,11 +36,11 @@ class Listed(NamedTuple):
 
 
 class Pseudonyms:
-    """The list at one moment, and the key under which names are hashed.
+    """The erasure list at one moment, and the key under which names are hashed.
 
-    Rows: keyed hash of the id and SHA-256 of it (both hexadecimal), pseudonym, first month that bears it. A row from
-    before there was a key has the SHA-256 alone, so its member is found by that, and the state knows the
-    member by the hash of the pseudonym: by that, too, clicks and rows of both names are one member's.
+    Rows: keyed hash and SHA-256 of the id (both hexadecimal), pseudonym, first month that uses it. Rows from before
+    keys existed have the SHA-256 alone. Their members are looked up by that, and the state identifies them by the hash
+    of the pseudonym, so that clicks and rows under either name belong to one member.
     """
 
     def __init__(self, key: IdentityKey, rows: Sequence[Row] = ()) -> None:
@@ -63,15 +62,15 @@ class Pseudonyms:
         self._know(members)
 
     def __bool__(self) -> bool:
-        """Whether anybody was."""
+        """Whether anybody was erased."""
         return bool(self.rows)
 
     def hash(self, name: str) -> Hash:
-        """The hash of a member's or creator's name."""
+        """The hash of a member's or creator's name, as two UInt64."""
         return name_hash(name, self.key)
 
     def among(self, members: StringColumn, high: U64, low: U64) -> list[Listed]:
-        """Which of the clicks' members, given by name and hash, are on the list."""
+        """The clicks whose members, given by name and hash (two UInt64 columns), are on the list."""
         return [*self._among_keyed(high, low), *self._among_older(members, high)]
 
     def _among_keyed(self, high: U64, low: U64) -> list[Listed]:
@@ -79,7 +78,7 @@ class Pseudonyms:
             return []
         likely = np.flatnonzero(_in_sorted(high, self._highs)).tolist()
         hashes = ((index, (int(high[index]), int(low[index]))) for index in likely)
-        return [Listed(index, *self._names[own], own) for index, own in hashes if own in self._names]
+        return [Listed(index, *self._names[member], member) for index, member in hashes if member in self._names]
 
     def _among_older(self, members: StringColumn, high: U64) -> list[Listed]:
         if not self._by_sha256:
@@ -94,7 +93,7 @@ class Pseudonyms:
         return listed
 
     def name(self, member_id: str, month: int | None = None) -> str:
-        """What the member is called in rows of that month; of any month, where none is given."""
+        """The member's name in rows of that month, or the current name if no month is given."""
         known = self._entry(member_id)
         if known is None:
             return member_id
@@ -108,12 +107,12 @@ class Pseudonyms:
         return found or (self._by_sha256.get(member_sha256(member_id)) if self._by_sha256 else None)
 
     def state_hash(self, member_id: str) -> Hash:
-        """By which hash the state knows a member whose rows bear this name."""
-        own = self.hash(member_id)
-        return self._members.get(own, own)
+        """The hash by which the state identifies the member that has this name in rows."""
+        hashed = self.hash(member_id)
+        return self._members.get(hashed, hashed)
 
     def to_state(self, grid: U64) -> U64:
-        """Packed rows, whose first two words are a member's hash, with pseudonyms' hashes turned into the state's."""
+        """Map pseudonyms' hashes to the state's, in rows (shape (n, words)) that begin with a member's hash."""
         if not self._members:
             return grid
         likely = np.flatnonzero(_in_sorted(grid[:, 0], self._pseudonym_highs)).tolist()
@@ -144,14 +143,14 @@ class Pseudonyms:
         self._pseudonym_highs = np.array(sorted(high for high, _ in members), np.uint64)
 
     def scrubbed(self, raw: bytes) -> bytes:
-        """Refused bytes without what they say of an erased member: of such a click only its id is kept."""
+        """Refused bytes; if they are an erased member's click, only its id."""
         if not self.rows:
             return raw
         try:
             click = _mention.decode(raw)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return raw
-        # Renamed already, it may still name the member as its creator.
+        # A click that is already renamed may still name the member as its creator.
         if click.member_id not in self._pseudonyms and self._entry(click.member_id) is None:
             return raw
         return msgspec.json.encode({"click_id": click.click_id})
@@ -163,15 +162,15 @@ class _Mention(msgspec.Struct, frozen=True):
 
 
 _mention = msgspec.json.Decoder(_Mention)
-#: Nobody is erased, and the key is this process's own: for a state that is not read from a warehouse.
+#: An empty list with a random key: for a state that is not read from a warehouse.
 NOBODY: Final = Pseudonyms(IdentityKey.random())
 
 
 class ErasureList:
-    """The list and the key as the warehouse has them, read again once they are a second old.
+    """The erasure list and the key from the warehouse, cached for a second.
 
-    Blocks; raises ``WarehouseError``, and ``StreamStopped`` when the warehouse has no key or another than before:
-    what this process has hashed then fits nothing any more.
+    Blocks. Raises ``WarehouseError``, and ``StreamStopped`` when the warehouse has no key or another one than before,
+    since hashes in this process would then match nothing.
     """
 
     def __init__(self, warehouse: Warehouse) -> None:
@@ -188,7 +187,7 @@ class ErasureList:
             return self._known
 
     def newest(self) -> Pseudonyms:
-        """The list as it is now."""
+        """The list, read now."""
         with self._lock:
             self._read()
             return self._known
@@ -204,8 +203,8 @@ class ErasureList:
             self._known = Pseudonyms(key)
         if key != self._known.key:
             raise StreamStopped(
-                "The warehouse has another identity key than when this process began: start it again, "
-                "after a look at who replaced the table identity_key."
+                "the identity key in the warehouse has changed since this worker started: find out who replaced the "
+                "table identity_key, then restart the worker"
             )
         if tuple(rows) != self._known.rows:
             self._known = Pseudonyms(key, rows)

@@ -1,7 +1,7 @@
-"""What ingest refused at the door: from the topic `rejected` into the table, with its bytes.
+"""What ingest refused: from the topic `rejected` into the table, with its bytes.
 
-Rows are keyed by where they stand in the log, so writing one twice changes nothing, and
-Kafka's committed offset is enough to go on from.
+Rows are keyed by their position in the log, so writing one twice changes nothing, and Kafka's committed offset is
+enough to resume from.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from streams.source.chunk import Chunk
 
 
 def rejections(partition: int, chunk: Chunk, epoch: int, erased: Pseudonyms = NOBODY) -> Rows:
-    """One row per record. A record that cannot be read is kept as it is; what an erased member sent is not."""
+    """One row per record. An unreadable record is stored as it is; what an erased member sent is left out."""
     rows = Rows()
     for record in chunk.records:
         record_at_ms = max(record.timestamp_ms, 0)

@@ -1,10 +1,9 @@
-"""Names in columns: to 128-bit hashes, to Kafka partitions, and to the wire.
+"""Columns of names: to 128-bit hashes, to Kafka partitions, and to ClickHouse's wire format.
 
-Both hash functions are ClickHouse's too, sipHash128ReferenceKeyed() and kafkaMurmurHash(), so that state can
-be read back as hashes. Compiled, they take less time than looking a name up in a dictionary.
-
-A name's hash is its identity in the state, so it has to be one that nobody can aim: SipHash-2-4 with 128 bits of
-output (Aumasson and Bernstein, 2012) under the installation's key. Kafka's murmur2 only says where a key goes.
+A name's hash is its identity in the state, so nobody must be able to construct a collision: it is SipHash-2-4 with
+128 bits of output (SipHash-128; Aumasson and Bernstein, 2012) under the installation's key. Partitions are chosen as
+Kafka's default partitioner does, by MurmurHash2 (Appleby). ClickHouse has both, sipHash128ReferenceKeyed() and
+kafkaMurmurHash(), so that state can be read back as hashes. Compiled, they are faster than a dictionary lookup.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ NAMELESS: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class StringColumn:
-    """A column of names: their UTF-8 one after the other, and where each ends."""
+    """A column of n names: their concatenated UTF-8 bytes, and the end of each (shape (n,))."""
 
     data: U8
     ends: I64
 
     @classmethod
     def of(cls, names: Sequence[str]) -> StringColumn:
-        """Those names."""
+        """Build a column."""
         joining = NamesJoined()
         joining.add(names)
         return joining.names()
@@ -46,40 +45,40 @@ class StringColumn:
         return self.data[self.ends[index - 1] if index else 0 : self.ends[index]].tobytes().decode()
 
     def visible(self) -> bool:
-        """Whether no name has anything but visible ASCII characters in it."""
+        """Whether all names consist of visible ASCII characters."""
         data = self.data[: self.ends[-1] if len(self.ends) else 0]
         return not len(data) or bool(data.min() > ord(" ") and data.max() <= ord("~"))
 
     def renamed(self, others: Mapping[int, str]) -> StringColumn:
-        """These names, with others at some indices. For few of them: each name is taken apart."""
+        """A copy with other names at some indices. Slow, as every name is decoded; meant for rare cases."""
         return StringColumn.of([others.get(index) or self[index] for index in range(len(self.ends))])
 
     def hashes(self, key: IdentityKey) -> tuple[U64, U64]:
-        """The two 64-bit halves of each name's SipHash, the first eight bytes first."""
+        """Each name's SipHash-128 as two UInt64 columns, the first eight bytes first."""
         high, low = np.empty(len(self.ends), np.uint64), np.empty(len(self.ends), np.uint64)
         _siphash(self.data, self.ends, np.uint64(key.k0), np.uint64(key.k1), high, low)
         return high, low
 
     def partitions(self, partitions: int) -> I64:
-        """Kafka's default partition of each name as a key: its murmur2, without the sign, modulo the partitions."""
+        """Each name's partition under Kafka's default partitioner: MurmurHash2 & 0x7fffffff, modulo partitions."""
         hashes = np.empty(len(self.ends), np.int64)
         _murmur2(self.data, self.ends, hashes)
         return hashes % partitions
 
     def packed(self, which: I64) -> Packed:
-        """The names at these indices as ClickHouse takes them; ``NAMELESS`` is the empty one."""
+        """The names at these indices in ClickHouse's native format; ``NAMELESS`` gives an empty one."""
         return Packed("String", len(which), _packed(self.data, self.ends, which).tobytes())
 
 
 class NamesJoined:
-    """Names on their way into a column: those of a block at a time, while they are still near the core."""
+    """Collects names for a column, block by block, while they are still in the CPU cache."""
 
     def __init__(self) -> None:
         self._data: list[bytes] = []
         self._lengths: list[int] = []
 
     def add(self, names: Sequence[str]) -> None:
-        """Names that follow those before."""
+        """Append names."""
         text = "".join(names)
         data = text.encode()
         self._data.append(data)
@@ -92,14 +91,14 @@ class NamesJoined:
 
 
 def name_hash(name: str, key: IdentityKey) -> tuple[int, int]:
-    """The two 64-bit halves of one name's hash."""
+    """One name's SipHash-128 as two integers, the first eight bytes first."""
     high, low = StringColumn.of([name]).hashes(key)
     return int(high[0]), int(low[0])
 
 
 @compiled
 def _packed(data: U8, ends: I64, which: I64) -> U8:
-    """Each of the names behind its length, which is in LEB128: 7 bits a byte, the lowest first."""
+    """Each name after its length in unsigned LEB128 (7 bits per byte, lowest first)."""
     size = 0
     for i in which:
         if i >= 0:
@@ -171,7 +170,7 @@ def _finished(v0: np.uint64, v1: np.uint64, v2: np.uint64, v3: np.uint64) -> Wor
 
 @compiled
 def _siphash(data: U8, ends: I64, k0: np.uint64, k1: np.uint64, high: U64, low: U64) -> None:  # noqa: PLR0913, PLR0917 - a column, a key, two columns
-    """SipHash-2-4 of each name, 128 bits, little-endian words."""
+    """SipHash-2-4 of each name with 128 bits of output, as little-endian words."""
     start = np.int64(0)
     for i in range(len(ends)):
         length = ends[i] - start
@@ -193,7 +192,7 @@ def _siphash(data: U8, ends: I64, k0: np.uint64, k1: np.uint64, high: U64, low: 
 
 @compiled
 def _murmur2(data: U8, ends: I64, hashes: I64) -> None:
-    """Kafka's murmur2 of each name, as a positive number."""
+    """MurmurHash2 of each name as in Kafka's partitioner, without the sign bit."""
     start = np.int64(0)
     for i in range(len(ends)):
         length = ends[i] - start

@@ -1,4 +1,4 @@
-"""How many active flattrs a creator, a thing or a (member, creator) has: pure, compiled."""
+"""Counts of active flattrs per creator, thing or (member, creator). Pure, compiled."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from streams.state.hash_table import I8, I64, PREFETCH_DISTANCE, U64, HashTable,
 
 
 def count(table: HashTable, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
-    """Add each delta to its key's count.
+    """Add each click's delta (shape (n,)) to the count of its key.
 
-    Returns, per key whose count was touched, the index of the last click that did, and the
-    count after all of them: together one row of a table of absolute counts.
+    Returns, for each key that was touched, the index of the last click that did, and the count after all of them:
+    together one row of a table of absolute counts.
     """
     touching = np.flatnonzero(deltas)
     if not len(touching):
@@ -27,7 +27,7 @@ def count(table: HashTable, high: U64, low: U64, deltas: I8) -> tuple[I64, U64]:
 
 @compiled
 def _count(slots: U64, high: U64, low: U64, deltas: I8, touching: I64, places: I64, scratch: I64) -> int:
-    # scratch: open addressing from a count's place to the last click (its index in `touching`) on it.
+    # scratch: an open-addressing map from a count's slot to the last click on it (an index into `touching`).
     added = 0
     mask = len(scratch) - 1
     for j in range(len(touching)):
@@ -36,7 +36,7 @@ def _count(slots: U64, high: U64, low: U64, deltas: I8, touching: I64, places: I
         i = touching[j]
         at, new = claim(slots, high[i], low[i])
         added += new
-        # Unsigned wrap-around subtracts; a count is never taken below the active flattrs it counts.
+        # Unsigned wrap-around subtracts; a count cannot become negative.
         slots[at] += np.uint64(np.int64(deltas[i]))
         places[j] = at
         note = (at * 0x9E3779B1) & mask

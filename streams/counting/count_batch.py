@@ -1,7 +1,7 @@
-"""Records in, rows out: the pure heart of the stream.
+"""Records in, rows out: the pure core of the stream.
 
-``count_records`` takes a partition's state and the records that follow it, moves the state
-behind them and returns nothing but rows; it opens no socket and reads no clock.
+``count_records`` takes a partition's state and the records that follow it, advances the state past them and adds the
+resulting rows; it opens no socket and reads no clock.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
     from streams.settings import StreamsSettings
 
 _STIR: Final = np.uint64(PAIR_STIR)
-#: In place of a label: an undo of the next month that reaches back into this one, and is labelled there.
+#: In place of a label: an undo that belongs to the next month and reaches back into this one; it is labelled there.
 _REACHING: Final = 3
 
-#: Reads a month of a partition from the warehouse; an empty one when it has none.
+#: Reads a month of a partition from the warehouse; an empty one if there is none.
 MonthLoader = Callable[[int], MonthState]
 
 
 @dataclass(frozen=True, slots=True)
 class CountingRules:
-    """What does not change while a worker runs, but for the list of erased members."""
+    """What stays the same while a worker runs, except for the list of erased members."""
 
     partitions: int
     epoch: int
@@ -54,12 +54,12 @@ class CountingRules:
     topic: str
     erased: Pseudonyms = NOBODY
     skew_min_ms: int = SKEW_MIN_MS
-    #: Of each refused click or record, at most so many bytes are kept; None: all.
+    #: How many bytes of each refused click or record are stored; None: all.
     raw_max_bytes: int | None = None
 
 
 def rules_from(settings: StreamsSettings, partitions: int, erased: Pseudonyms = NOBODY) -> CountingRules:
-    """The rules that a worker and a replay go by."""
+    """The rules that workers and replays share."""
     return CountingRules(
         partitions,
         settings.log_epoch,
@@ -73,10 +73,10 @@ def rules_from(settings: StreamsSettings, partitions: int, erased: Pseudonyms = 
 def count_records(
     state: PartitionState, records: Sequence[LogRecord], rules: CountingRules, load: MonthLoader, rows: Rows
 ) -> None:
-    """Count the records into the state and add to ``rows`` what the warehouse has to be told.
+    """Count the records into the state, and add to ``rows`` what has to be written to the warehouse.
 
-    Records at or below the state's position are skipped. Raises what ``load`` raises; the
-    state is then half-way and must be dropped.
+    Records at or below the state's position are skipped. Raises what ``load`` raises; the state is then inconsistent
+    and must be dropped.
     """
     fresh = [record for record in records if position(rules.epoch, record.offset, 0xFFFF) > state.position]
     if not fresh:
@@ -108,7 +108,7 @@ def _month(state: PartitionState, load: MonthLoader, used: set[int], month: int)
 
 @dataclass(frozen=True, slots=True)
 class _Hashed:
-    """Hash halves of each click's member and creator."""
+    """The hashes of each click's member and creator, as UInt64 columns."""
 
     member_high: U64
     member_low: U64
@@ -116,7 +116,7 @@ class _Hashed:
     creator_low: U64
 
     def pairs(self) -> tuple[U64, U64]:
-        """Of member and creator together."""
+        """The hash of each (member, creator)."""
         return self.member_high ^ self.creator_high * _STIR, self.member_low ^ self.creator_low * _STIR
 
 
@@ -129,7 +129,7 @@ def _rule_and_count(
     month_of_state: MonthLoader,
     rows: Rows,
 ) -> None:
-    """Refuse what is against the rules, decide the others' months, set late ones aside and count the rest."""
+    """Refuse invalid clicks, decide the months of the others, set late ones aside and count the rest."""
     good = _refuse_what_is_wrong(state, laid, hashed, partition)
     listed = _known_in_state(laid, hashed, rules.erased)
     keys = _keys(laid, hashed)
@@ -153,18 +153,18 @@ def _rule_and_count(
 
 
 def _refuse_what_is_wrong(state: PartitionState, laid: Columns, hashed: _Hashed, partition: I64) -> Flags:
-    """Refuse own things, clicks in a partition of others, and those of times to come. The others."""
+    """Refuse clicks on own things, in a wrong partition, or received after their record. Returns the others."""
     own = (hashed.member_high == hashed.creator_high) & (hashed.member_low == hashed.creator_low)
-    _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the creator")
+    _refuse_clicks(laid, np.flatnonzero(own), Reason.OWN_THING, lambda _: "the member is the thing's creator")
     strange = ~own & (partition != state.number)
     _refuse_clicks(
         laid, np.flatnonzero(strange), Reason.PARTITION_WRONG,
-        lambda index: f"the member's clicks belong to partition {partition[index]}, not {state.number}",
+        lambda index: f"the member's clicks belong in partition {partition[index]}, not {state.number}",
     )  # fmt: skip
     too_new = ~own & ~strange & (laid.received_at_ms > laid.record_at_ms + AHEAD_MAX_MS)
     _refuse_clicks(
         laid, np.flatnonzero(too_new), Reason.TIME_AHEAD,
-        lambda index: f"received at {laid.received_at_ms[index]}, and the record is of {laid.record_at_ms[index]}",
+        lambda index: f"received at {laid.received_at_ms[index]}, after its record's stamp {laid.record_at_ms[index]}",
     )  # fmt: skip
     good: Flags = ~(own | strange | too_new)
     return good
@@ -191,26 +191,26 @@ def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64
 
 
 def _known_in_state(laid: Columns, hashed: _Hashed, erased: Pseudonyms) -> list[Listed]:
-    """Clicks of erased members, from here on under the hashes by which the state knows these."""
+    """The clicks of erased members, whose hashes are replaced by those that the state uses."""
     listed = erased.among(laid.members, hashed.member_high, hashed.member_low)
-    for one in listed:
-        hashed.member_high[one.place], hashed.member_low[one.place] = one.hash
+    for click in listed:
+        hashed.member_high[click.place], hashed.member_low[click.place] = click.hash
     return listed
 
 
 def _pseudonymise(laid: Columns, listed: list[Listed], months: I64, late_from: I64) -> None:
-    """Rename clicks of erased members. A closed month keeps the name that it was closed with."""
+    """Rename clicks of erased members; those of a closed month keep the name it was closed with."""
     renamed = {
-        one.place: one.pseudonym
-        for one in listed
-        if months[one.place] >= one.open_from or laid.record_at_ms[one.place] >= late_from[one.place]
+        click.place: click.pseudonym
+        for click in listed
+        if months[click.place] >= click.open_from or laid.record_at_ms[click.place] >= late_from[click.place]
     }
     if renamed:
         laid.members = laid.members.renamed(renamed)
 
 
 def _with_names_of(month: int, laid: Columns, as_sent: StringColumn, back: I64, erased: Pseudonyms) -> Columns:
-    """The clicks under the names of this month, where some of the next one reach back into it."""
+    """The clicks with the names they have in this month, as some of the next month reach back into it."""
     if not len(back) or as_sent is laid.members:
         return laid
     named = copy(laid)
@@ -229,7 +229,7 @@ def _count_month(
     back: Flags,
     rows: Rows,
 ) -> None:
-    """Count clicks into their month; those that reach ``back`` into it have their label in their own."""
+    """Count clicks into a month; those that reach ``back`` into it get their label in their own month."""
     thing_high, thing_low = (half[which] for half in halves(laid.thing_ids))
     creator_high, creator_low = hashed.creator_high[which], hashed.creator_low[which]
     pair_high, pair_low = (half[which] for half in hashed.pairs())
@@ -244,7 +244,7 @@ def _count_month(
     tables = ResultRows(month, state.number, laid, rows)
     tables.add_labels(which, labels)
     tables.add_flattrs(which, verdicts.rows)
-    # One row per creator, thing and pair that changed, as of the last click that changed it.
+    # One row per creator, thing and pair that changed, at the position of the last click that changed it.
     known_things = of_month.things.size
     by_creator, creator_counts = count(of_month.creators, creator_high, creator_low, verdicts.deltas)
     by_thing, thing_counts = count(of_month.things, thing_high, thing_low, verdicts.deltas)
@@ -257,7 +257,7 @@ def _count_month(
 
 
 def _relabel(of_month: MonthState, labels: np.ndarray, high: U64, low: U64, positions: U64) -> None:
-    """A replayed click that the warehouse already counts is that counted click, not its own duplicate."""
+    """Label a replayed click that the warehouse has already counted as counted, not as its own duplicate."""
     for index in np.flatnonzero(labels == DUPLICATE).tolist():
         key = (int(high[index]), int(low[index]))
         if of_month.first_positions.get(key) == int(positions[index]):
@@ -272,19 +272,19 @@ def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable
 
 
 def _refuse(state: PartitionState, refused: list[RefusedLine], rules: CountingRules, rows: Rows) -> None:
-    for one in refused:
-        month = month_of(one.record_at_ms)
+    for line in refused:
+        month = month_of(line.record_at_ms)
         rows.add(
             "rejected",
             month,
             month=[month],
             topic=["clicks"],
             partition=[state.number],
-            position=[one.position],
-            rejected_at=[one.record_at_ms],
-            reason=[str(one.reason)],
-            detail=[one.detail],
-            raw=[rules.erased.scrubbed(one.raw)[: rules.raw_max_bytes]],
+            position=[line.position],
+            rejected_at=[line.record_at_ms],
+            reason=[str(line.reason)],
+            detail=[line.detail],
+            raw=[rules.erased.scrubbed(line.raw)[: rules.raw_max_bytes]],
             member_id=[""],
             site_id=[""],
         )
@@ -292,7 +292,7 @@ def _refuse(state: PartitionState, refused: list[RefusedLine], rules: CountingRu
 
 
 def add_progress(state: PartitionState, written_at_ms: int, rows: Rows) -> None:
-    """The row that claims everything up to the state's position. It is written last."""
+    """Add the row that declares everything up to the state's position counted. It must be written last."""
     months = sorted(state.tallies)
     tallies = {
         f"tallies.{name}": [[state.tallies[month][name] for month in months]]

@@ -1,22 +1,23 @@
-"""Where each click counts: its month and its time, the same at every attempt. Pure.
+"""Where each click counts: its month and time, the same for every attempt. Pure.
 
-A click's true time is an estimate that moves with the way of its request, so near a month's end two attempts could
-come to two months, and be paid twice. Three rules forbid it; each is a function of the log alone:
+A click's true time is an estimate that depends on its request's transit time, so near the end of a month two attempts
+could fall into two months and be paid twice. Three rules prevent that; each is a function of the log alone:
 
-1. **The first attempt decides.** A click whose time another attempt may see otherwise (``Times.retimed``, ``unsaid``)
-   is remembered by its id, flattr and action in the month that it came to (``MonthState.retimed``); every later
-   attempt of it, whatever it says, takes month and time from there.
-2. **An attempt by the client's own time may have come before.** Such are not remembered: most clicks are. So an
-   attempt that comes to another month than its own time's, and is not late there, looks at its flattr in the month of
-   its own time: if the last word on it is older than this click, no attempt came before. Otherwise one may have, and
-   this is one more of it.
-3. **An undo reaches back while the month before is open**, when that has a flattr of the thing and its own month has
-   none: it is a word in both, so that a flattr can be taken back until its month closes.
+1. **The first attempt decides.** A click whose next attempt may have another true time (``Times.retimed``, ``unsaid``)
+   is remembered by id, flattr and action in the month it fell into (``MonthState.retimed``). Every later attempt,
+   whatever it says, takes month and time from there.
+2. **An attempt by the client's own time may have come first.** Such attempts, which are most clicks, are not
+   remembered. So an attempt that falls into another month than its own time's, and is not late there, looks at its
+   flattr in the month of its own time. If the flattr's version there is older than this click, no attempt came first.
+   Otherwise one may have, and this counts as a repeat of it.
+3. **An undo reaches back while the month before is open**, if that month has the flattr and the undo's own month does
+   not. It then applies to both, so that a flattr can be undone until its month closes.
 
-What is remembered is written before any flattr (streams/sink/flush_rows.py). So where the flattrs are ahead of
-``progress``, what was decided there is known, too, by the click's position (``MonthState.newer``). Whatever hung on a
-flattr's state is remembered, unless it stays true whatever comes after (the click is late in the month of rule 2; the
-undo's own month has a flattr). Hence a replay decides as the first run did, though it sees flattrs yet to come.
+What is remembered is written before any flattr (streams/sink/flush_rows.py). So where flattrs are newer than
+``progress``, the decisions behind them are known as well, by the click's position (``MonthState.newer``). Decisions
+that depended on a flattr's state are remembered, unless later clicks cannot change them (the click is late in the
+month of rule 2; the undo's own month has a flattr). Hence a replay decides as the first run did, although it sees
+flattrs from later in the log.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from streams.state.hash_table import I64, U64, HashTable
 from streams.state.partition import MonthState
 from streams.state.word import SEEN_BIT, UNDO_BIT, VERSION_MASK
 
-#: Of what is remembered: the time in ms; whether the month before is meant as well; that it is no empty slot.
+#: Bits of a remembered word: the time in ms; whether it reaches back a month; that the slot is not empty.
 TIME_MASK: Final = (1 << 43) - 1
 REACH_BIT: Final = 62
 _HELD: Final = 1 << 63
@@ -48,7 +49,7 @@ Key = tuple[int, int]
 
 @dataclass(slots=True)
 class Keys:
-    """Two words each: of a click, whose attempts have id, flattr and action in common; and of its flattr."""
+    """The 128-bit keys of each click (id, flattr and action, the same for all attempts) and of its flattr."""
 
     click_high: U64
     click_low: U64
@@ -58,7 +59,7 @@ class Keys:
 
 @dataclass(slots=True)
 class Decided:
-    """Of each click: its month, when that ends, its time in ms; and of an undo, whether it reaches back a month."""
+    """For each click: its month, the month's end and its time (ms), and whether it is an undo that reaches back."""
 
     months: I64
     ends: I64
@@ -68,7 +69,7 @@ class Decided:
 
 @dataclass(slots=True)
 class Batch:
-    """Clicks to decide: those that are ``good``, of one partition, in their order."""
+    """Clicks of one partition in log order; those that are ``good`` are decided."""
 
     clicks: Columns
     good: Flags
@@ -81,7 +82,7 @@ class Batch:
 
 
 def decide(batch: Batch) -> Decided:
-    """Decide the clicks, remember what has to be, and add the rows that say so."""
+    """Decide the clicks, and remember and add rows for those decisions that later attempts need."""
     times = times_of(batch.clicks, batch.skew_min_ms)
     record_at_ms = batch.clicks.record_at_ms
     months, starts, ends = months_of(within_reach(times.true_ms, record_at_ms, batch.grace_ms))
@@ -101,7 +102,7 @@ def decide(batch: Batch) -> Decided:
 
 
 def _near(record_at_ms: I64) -> tuple[list[int], bool]:
-    """Every month that some of the records is near to, and whether all are near to the same."""
+    """The months near to any of the records, and whether they are the same for all records."""
     first, last = near_months(int(record_at_ms.min())), near_months(int(record_at_ms.max()))
     if first == last:
         return list(first), True
@@ -112,7 +113,7 @@ def _near(record_at_ms: I64) -> tuple[list[int], bool]:
 
 
 def _among(high: U64, low: U64, of: Flags) -> Flags:
-    """Which keys are one of those."""
+    """Which keys equal one of the flagged keys."""
     table = HashTable()
     table.keep_first(high[of], low[of], np.ones(int(of.sum()), np.uint64))
     found: Flags = table.values(high, low) != 0
@@ -120,13 +121,13 @@ def _among(high: U64, low: U64, of: Flags) -> Flags:
 
 
 class _Apart:
-    """Which clicks are not simply what they say.
+    """Selects the clicks that need more than their own fields to decide.
 
-    ``special`` ones are decided one by one: those that look at a flattr, whatever changes it, and whatever has the id
-    of one of them. ``retained`` ones only have to be remembered, all in one month: that goes together.
+    ``special`` clicks are decided one by one: those that depend on a flattr, those that change it, and other attempts
+    of either. ``retained`` clicks only have to be remembered, all in one month, which is done in one pass.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what there is to look at
+    def __init__(  # noqa: PLR0913, PLR0917 - the batch and what was derived from it
         self,
         batch: Batch,
         times: Times,
@@ -154,7 +155,7 @@ class _Apart:
             self.special = good
         elif len(months) and not (in_one_pass and months.min() == months.max() and int(months[0]) in near):
             self.special = self.special | retained
-        # What is remembered in this batch may be another's attempt, too.
+        # Other clicks of this batch may be attempts of the remembered ones.
         if self.special.any() or retained.any():
             self.special = self.special | (good & _among(keys.click_high, keys.click_low, self.special))
             others = good & ~retained & ~self.special
@@ -164,13 +165,13 @@ class _Apart:
 
     @staticmethod
     def _attempts_of(keys: Keys, retained: Flags, others: Flags) -> Flags:
-        """Of the others, attempts of clicks that are kept; and these."""
+        """Those of ``others`` that are attempts of retained clicks, and those retained clicks."""
         same = others & _among(keys.click_high, keys.click_low, retained)
         return same | (retained & _among(keys.click_high, keys.click_low, same)) if same.any() else same
 
 
 def _decide_in_one_pass(batch: Batch, decided: Decided, near: list[int], which: I64) -> None:
-    """Clicks that come to one month: known ones are what they were, the others are remembered."""
+    """Decide clicks that fall into one month: known ones as before, the others are remembered."""
     high, low = batch.keys.click_high[which], batch.keys.click_low[which]
     month = int(decided.months[which[0]])
     left = np.ones(len(which), np.bool_)
@@ -212,12 +213,12 @@ def _add_rows(batch: Batch, month: int, which: I64, words: U64) -> None:
 
 
 class _OneByOne:
-    """Clicks in their order, each before the state that those before it leave.
+    """Decides clicks in order, each on the state left by those before it.
 
-    ``which`` holds every click that touches what another of them looks at, so this sees all that matters to them.
+    ``which`` includes every click that affects what another one depends on, so nothing outside of it matters.
     """
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what there is to decide by
+    def __init__(  # noqa: PLR0913, PLR0917 - the batch and what was derived from it
         self, batch: Batch, times: Times, decided: Decided, own_months: I64, near: list[int], which: I64
     ) -> None:
         self._batch, self._decided, self._which = batch, decided, which
@@ -234,7 +235,7 @@ class _OneByOne:
         self._unsure: list[bool] = (times.retimed | times.unsaid)[which].tolist()
         self._old: list[bool] = [False] * len(which) if times.old is None else times.old[which].tolist()
         self._reaching: list[int] = []
-        #: Of each month near: what is remembered of clicks, and the words of flattrs.
+        #: For each month nearby: the remembered words of clicks, and the words of flattrs.
         self._held: dict[int, dict[Key, int]] = {}
         self._words: dict[int, dict[Key, int]] = {}
         self._newer: dict[int, dict[Key, tuple[int, int]]] = {}
@@ -249,7 +250,7 @@ class _OneByOne:
         self._new: dict[int, list[tuple[int, int]]] = {month: [] for month in near}
 
     def run(self) -> None:
-        """Decide them all."""
+        """Decide all clicks."""
         for place in range(len(self._which)):
             self._decide(place)
         decided, which, keys = self._decided, self._which, self._batch.keys
@@ -290,7 +291,7 @@ class _OneByOne:
             self._new[month].append((place, word))
 
     def _found(self, click: Key, place: int, near: tuple[int, ...]) -> tuple[int, int] | None:
-        """Month and word of what was decided of this click before."""
+        """Month and word of an earlier decision about this click."""
         for month in near:
             word = self._held[month].get(click)
             if word is not None:
@@ -302,17 +303,17 @@ class _OneByOne:
         return None
 
     def _first(self, flattr: Key, place: int, near: tuple[int, ...]) -> tuple[int, int]:
-        """Month and word of a click of which nothing is remembered."""
-        month, own = self._months[place], self._own_months[place]
-        if own != month and own in near and month in near and not self._old[place]:
+        """Month and word of a click without an earlier decision (rule 2)."""
+        month, own_month = self._months[place], self._own_months[place]
+        if own_month != month and own_month in near and month in near and not self._old[place]:
             late_from_ms = bounds_of(month)[1] + self._batch.grace_ms
-            word, undo = self._words[own][flattr], self._marks[place] >> UNDO_BIT
+            word, undo = self._words[own_month][flattr], self._marks[place] >> UNDO_BIT
             if (
                 self._record_at_ms[place] < late_from_ms
                 and (undo or word >> SEEN_BIT)
                 and (word & VERSION_MASK) >> UNDO_BIT >= self._own_ms[place] << 1 | undo
             ):
-                return own, self._own_ms[place] | _HELD
+                return own_month, self._own_ms[place] | _HELD
         return month, self._times_ms[place] | _HELD
 
     def _apply(self, month: int, flattr: Key, version: int, *, undo: bool) -> None:

@@ -1,4 +1,4 @@
-"""What a click does to its flattr: pure, compiled, the one place where it is decided."""
+"""What a click does to its flattr: the only place where that is decided. Pure, compiled."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ VERSION_ROW: Final = 2  # moves the version, names no click
 
 @dataclass(frozen=True)
 class Verdicts:
-    """What became of each click, as parallel arrays: label, row to write, change of the active count."""
+    """What became of each click, as arrays of shape (n,): label, row to write, change of the active count."""
 
     labels: U8
     rows: U8
@@ -30,7 +30,7 @@ class Verdicts:
 
 
 def judge(flattrs: HashTable, high: U64, low: U64, versions: U64) -> Verdicts:
-    """Take clicks into the table in their order and say what became of each."""
+    """Apply clicks (keys and versions, shape (n,)) to the table, in order."""
     verdicts = Verdicts(np.empty(len(high), np.uint8), np.empty(len(high), np.uint8), np.empty(len(high), np.int8))
     flattrs.reserve(len(high))
     flattrs.size += _judge(flattrs.slots, high, low, versions, verdicts.labels, verdicts.rows, verdicts.deltas)

@@ -1,7 +1,6 @@
-"""Rows of the warehouse into a month's tables: pure, compiled, in one pass over a block.
+"""Merging rows of the warehouse into a month's tables, in one pass over a block. Pure, compiled.
 
-A row is in flattrs_of_partitions.sql's columns: two words each of member, creator and thing,
-and the flattr's state.
+Columns are those of flattrs_of_partitions.sql: two words each of member, creator and thing, and the flattr's word.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from streams.state.hash_table import I64, PREFETCH_DISTANCE, U64, claim, compile
 from streams.state.partition import PAIR_STIR, MonthState
 from streams.state.word import active, merged
 
-#: Two large tables are fetched from at a time, so half the distance keeps as many slots on their way.
+#: Two large tables are prefetched at a time, so half the distance keeps as many fetches in flight.
 _DISTANCE: Final = PREFETCH_DISTANCE // 2
 
 
 @compiled
 def by_partition(partitions: U64, numbers: U64) -> tuple[I64, I64]:
-    """Rows by partition, and where each of these begins among them; the last one's end follows."""
+    """Sort rows by partition: their indices, and each partition's start among them, plus the end (length + 1)."""
     place = np.zeros(np.max(numbers) + np.uint64(1), np.int64)
     for at in range(len(numbers)):
         place[numbers[at]] = at
@@ -39,8 +38,8 @@ def by_partition(partitions: U64, numbers: U64) -> tuple[I64, I64]:
 
 
 def take_in(columns: Sequence[U64], rows: I64, month: MonthState, counted: int = 0) -> None:
-    """Bring these rows of a block into a month that has about as many flattrs as ``counted``."""
-    # Rows come by member, so the pairs of the first ones foretell those of all.
+    """Merge these rows of a block into a month that will have about ``counted`` flattrs."""
+    # Rows are ordered by member, so the first ones predict the ratio of pairs to flattrs.
     pairs = counted * month.pairs.size // max(1, month.flattrs.size)
     for table, foretold in zip(month.tables, (counted, 0, 0, pairs), strict=True):
         table.reserve(len(rows), foretold)
@@ -51,7 +50,7 @@ def take_in(columns: Sequence[U64], rows: I64, month: MonthState, counted: int =
 
 @compiled
 def _key(members: U64, creators: U64, things: U64, row: int) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Keys of a row's pair and flattr."""
+    """The keys of a row's pair and flattr."""
     stir = np.uint64(PAIR_STIR)
     high = members[2 * row] ^ (creators[2 * row] * stir)
     low = members[2 * row + 1] ^ (creators[2 * row + 1] * stir)
@@ -59,11 +58,11 @@ def _key(members: U64, creators: U64, things: U64, row: int) -> tuple[np.uint64,
 
 
 @compiled
-def _merge(  # noqa: PLR0913, PLR0917 - a block's columns and a month's tables
+def _merge(  # noqa: PLR0913, PLR0917 - the columns of a block and the tables of a month
     rows: I64, members: U64, creators: U64, things: U64, words: U64,
     of_flattrs: U64, of_creators: U64, of_things: U64, of_pairs: U64,
 ) -> tuple[int, int, int, int]:  # fmt: skip
-    """Merge rows into the flattrs and add what that changes to the counts; how many keys were new in each table."""
+    """Merge rows into the flattrs and update the counts; returns the number of new keys in each table."""
     flattrs = new_creators = new_things = new_pairs = 0
     for j in range(len(rows)):
         if j + _DISTANCE < len(rows):
@@ -81,7 +80,7 @@ def _merge(  # noqa: PLR0913, PLR0917 - a block's columns and a month's tables
         of_flattrs[at] = after
         delta = active(after) - active(before)
         if delta != 0:
-            # Unsigned wrap-around subtracts; a count is never taken below the active flattrs it counts.
+            # Unsigned wrap-around subtracts; a count cannot become negative.
             change = np.uint64(np.int64(delta))
             at, new = claim(of_creators, creators[2 * i], creators[2 * i + 1])
             new_creators += new

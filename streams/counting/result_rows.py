@@ -1,4 +1,4 @@
-"""What became of clicks, as rows of the warehouse's tables; each row is a function of the log before it."""
+"""The outcome of clicks as rows of the warehouse's tables; each row is a function of the log up to it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIME: Final = "<M8[ms]"
 
 
 class ResultRows:
-    """Rows of one month and partition; ``which`` is the indices of clicks in the columns of all."""
+    """Adds rows of one month and partition; ``which`` are indices into the columns of clicks."""
 
     def __init__(self, month: int, partition: int, clicks: Columns, rows: Rows) -> None:
         self._month = month
@@ -28,7 +28,7 @@ class ResultRows:
         self._rows = rows
 
     def add_labels(self, which: I64, labels: U8) -> None:
-        """A row for each click that changed no count of its own."""
+        """Add a row for each duplicate and undo."""
         for label, table in ((DUPLICATE, "duplicates"), (UNDONE, "undos")):
             at = which[labels == label]
             if len(at):
@@ -44,7 +44,7 @@ class ResultRows:
                 )
 
     def add_flattrs(self, which: I64, kinds: U8) -> None:
-        """The flattrs that clicks made, and those of which they moved the version."""
+        """Add the flattrs that clicks created, and those whose version they changed."""
         at = which[kinds != NO_ROW]
         if not len(at):
             return
@@ -68,7 +68,7 @@ class ResultRows:
         )
 
     def add_counts(self, table: str, last: I64, counts: U64) -> None:
-        """Counts, each with the last click that changed it."""
+        """Add counts, each at the position of the last click that changed it."""
         if not len(last):
             return
         clicks = self._clicks
@@ -89,7 +89,7 @@ class ResultRows:
         )
 
     def add_things(self, touched: I64) -> None:
-        """Addresses of the things touched, when some are new to this month: stating one again changes nothing."""
+        """Add the addresses of touched things; repeating one changes nothing."""
         self._rows.add(
             "things",
             0,

@@ -1,6 +1,6 @@
-"""When each click was made, and in which month: true times, as columns. Pure.
+"""True times and months of clicks, as columns. Pure.
 
-The scalar definition is ``ingest.contract.times.true_time_ms``; a property test holds the two together.
+The scalar definition is ``ingest.contract.times.true_time_ms``; a property test shows that the two agree.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from streams.clicks.decode import Columns
 from streams.state.hash_table import I64
 
 Flags = npt.NDArray[np.bool_]
-#: A skew of half the least one may be above it at the next attempt, and below it again at the one after.
+#: A skew above half the minimum may exceed the minimum at the next attempt, so such a time is not certain.
 _UNSURE: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Of each click, in ms; and which of them say another time at another attempt."""
+    """The times of each click in ms, and which of them may differ at another attempt. Arrays of shape (n,)."""
 
-    #: By the client's clock: the same at every attempt, but where ``unsaid``.
+    #: By the client's clock: the same at every attempt, except where ``unsaid``.
     own_ms: I64
-    #: When it was made, which says the month.
+    #: When it was made, which decides the month.
     true_ms: I64
-    #: What orders a flattr and its undo: the true time, but for old records whose clicks waited.
+    #: What orders a flattr and its undo: the true time, except on old records whose clicks were delayed.
     version_ms: I64
-    #: Another attempt may come to another true time.
+    #: Another attempt may have another true time.
     retimed: Flags
-    #: The client said no time: each attempt bears that of its receipt.
+    #: The client stated no time, so each attempt has its time of receipt.
     unsaid: Flags
-    #: Records of before there was ``sent_at``, whose ``clicked_at`` ingest moved: their month is what was counted.
+    #: Records from before ``sent_at`` existed, whose ``clicked_at`` ingest corrected: they keep the month they had.
     old: Flags | None = None
 
 
 def times_of(clicks: Columns, skew_min_ms: int) -> Times:
-    """The times of these clicks."""
+    """Compute the times of these clicks."""
     clicked, received = clicks.clicked_at_ms, clicks.received_at_ms
     unsaid = np.equal(clicked, received)
     retimed: Flags = np.greater(clicked, received)
@@ -57,7 +57,7 @@ def times_of(clicks: Columns, skew_min_ms: int) -> Times:
 
 
 def _with_old(times: Times, clicks: Columns) -> Times:
-    """The same, with records in it of which ingest moved ``clicked_at`` and kept the client's as ``client_at``."""
+    """The times when some are old records, with the client's own time in ``client_at``."""
     client = clicks.client_at_ms
     if client is None:
         return times
@@ -67,7 +67,7 @@ def _with_old(times: Times, clicks: Columns) -> Times:
     return Times(
         np.where(old, client, times.own_ms),
         times.true_ms,
-        # A time to come would make a flattr that no undo reaches.
+        # With a time in the future, no undo could ever be newer.
         np.where(old, np.minimum(client, times.true_ms), times.true_ms),
         times.retimed | old,
         times.unsaid & ~old,
@@ -76,7 +76,7 @@ def _with_old(times: Times, clicks: Columns) -> Times:
 
 
 def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
-    """The month of each time; and of that month its first ms and the first one after it."""
+    """The month of each time, and that month's start and end in ms (end exclusive)."""
     if not len(times_ms):
         return times_ms, times_ms, times_ms
     first, last = int(times_ms.min()), int(times_ms.max())
@@ -84,7 +84,7 @@ def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
     start, end = month_start_ms(month), month_start_ms(month_after(month))
     if last < end:
         return np.full_like(times_ms, month), np.full_like(times_ms, start), np.full_like(times_ms, end)
-    # Whatever the clocks say, the work is that of the clicks, not that of the months.
+    # Vectorised, so that the cost depends on the number of clicks and not of months, whatever the clocks say.
     since_1970 = times_ms.astype("<M8[ms]").astype("<M8[M]")
     index = since_1970.astype(np.int64)
     months: I64 = (1970 + index // 12) * 100 + index % 12 + 1
@@ -92,10 +92,10 @@ def months_of(times_ms: I64) -> tuple[I64, I64, I64]:
 
 
 def within_reach(times_ms: I64, record_at_ms: I64, grace_ms: int) -> I64:
-    """Times to take months of: none beyond the month after the record's, none before the month two before it.
+    """Clamp times to at most the month after the record's and at least two months before it.
 
-    What is older is late in that month as in its own, if the grace lets it be; and a member whose clock says another
-    month with every click makes no thousand months to look at, to tally and to write.
+    Anything older is late either way, if the grace has passed. This bounds the months to load, tally and write, even if
+    a client's clock shows another month with every click.
     """
     _, starts, ends = months_of(record_at_ms)
     _, before, _ = months_of(np.maximum(starts - 1, 0))
@@ -105,16 +105,16 @@ def within_reach(times_ms: I64, record_at_ms: I64, grace_ms: int) -> I64:
 
 @lru_cache(1024)
 def bounds_of(month: int) -> tuple[int, int]:
-    """The first ms of a month and the first one after it."""
+    """A month's start and end in ms (end exclusive)."""
     return month_start_ms(month), month_start_ms(month_after(month))
 
 
 @lru_cache(1024)
 def near_months(record_at_ms: int) -> tuple[int, ...]:
-    """The months whose flattrs a click of a record of that time may be held against, oldest first.
+    """The months whose flattrs may affect a click in a record with this timestamp, oldest first.
 
-    That of the record and the one before; within ``AHEAD_MAX_MS`` of the end, the next one. They are a function of the
-    log, and few, so that no client's clock makes a worker read months that nobody asks for.
+    They are the record's month, the one before, and within ``AHEAD_MAX_MS`` of the end the next one. They depend on
+    the log alone, and are few, so that no client's clock can make a worker load arbitrary months.
     """
     month = month_of(record_at_ms)
     before = (month_before(month),) if month > MONTH_FIRST else ()

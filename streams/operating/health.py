@@ -1,4 +1,4 @@
-"""/live, /ready and /metrics of a worker."""
+"""A worker's endpoints /live, /ready and /metrics."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from streams.operating.metrics import Metrics
 
 
 class Health:
-    """A small HTTP server: /live touches nothing, /ready tells what is missing, one line each."""
+    """A small HTTP server: /live checks nothing; /ready lists what is missing, one line each."""
 
     def __init__(self, host: str, port: int, metrics: Metrics, missing: Callable[[], list[str]]) -> None:
         self._host = host
@@ -25,7 +25,7 @@ class Health:
         self._runner = web.AppRunner(app, access_log=None)
 
     async def start(self) -> None:
-        """Listen. Raises ``OSError`` when the port is taken."""
+        """Start listening. Raises ``OSError`` when the port is in use."""
         await self._runner.setup()
         await web.TCPSite(self._runner, self._host, self._port).start()
 

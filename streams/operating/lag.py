@@ -1,4 +1,4 @@
-"""How far each partition is behind its log's end: for /ready, for the metrics, and beside every count."""
+"""How far each partition is behind the end of its log, for /ready and the metrics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Final
 
 from streams.operating.metrics import Metrics
 
-#: Ends of the log that are remembered per partition, one a second: past an hour behind, the lag is a bit too long.
+#: Log ends remembered per partition, one a second: beyond an hour, the reported lag is slightly too long.
 _ENDS_MAX: Final = 3600
 
 
@@ -20,21 +20,21 @@ class PartitionProgress:
 
     counted: int  # the next offset to count
     end: int
-    caught_up: float  # monotonic time until which everything in the log is counted
+    caught_up: float  # monotonic time up to which everything in the log is counted
     moved: float  # monotonic time at which progress last moved
-    #: When the log was seen to end where, of those ends that are not counted up to. Under load there is always
-    #: something uncounted, so the lag is the age of what is, not the time since there was nothing.
+    #: Observed (time, end of the log) pairs that are not counted yet. Under load something is always uncounted, so the
+    #: lag is the age of the oldest uncounted record, not the time since there was none.
     seen: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_ENDS_MAX))
 
     @property
     def records(self) -> int:
-        """Records not counted."""
+        """Records not counted yet."""
         return max(0, self.end - self.counted)
 
 
 @dataclass(slots=True)
 class LagTracker:
-    """Lag of all partitions of this worker. A partition stalls when it has a lag and does not move."""
+    """The lag of this worker's partitions. A partition is stalled when it has a lag and does not move."""
 
     stall_s: float
     metrics: Metrics
@@ -42,7 +42,7 @@ class LagTracker:
     monotonic: Callable[[], float] = time.monotonic
 
     def observe(self, counted: Mapping[int, int], ends: Mapping[int, int]) -> None:
-        """Take in each partition's next offset to count and the log's end."""
+        """Record each partition's next offset to count and the end of its log."""
         now = self.monotonic()
         for gone in set(self.partitions) - set(counted):
             del self.partitions[gone]
@@ -63,11 +63,11 @@ class LagTracker:
             self.metrics.lag_s.labels(str(number)).set(now - known.caught_up)
 
     def stalled(self) -> list[str]:
-        """A sentence for each partition that has clicks to count and stands still."""
+        """A sentence for each stalled partition."""
         now = self.monotonic()
         return [
-            f"partition {number} stands still at offset {lag.counted} for {now - lag.moved:.0f} s, "
-            f"{lag.records} records before the log's end"
+            f"partition {number} has been stuck at offset {lag.counted} for {now - lag.moved:.0f} s, "
+            f"{lag.records} records before the end of its log"
             for number, lag in sorted(self.partitions.items())
             if lag.records and now - lag.moved >= self.stall_s
         ]

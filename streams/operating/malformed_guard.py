@@ -1,6 +1,6 @@
-"""A producer gone wrong: its clicks are kept in `rejected`, somebody is told, and everybody else's are counted.
+"""Detects a faulty producer: its clicks are stored in `rejected` and logged, and everybody else's are counted.
 
-What ingest answers 202 is well-formed here (one contract, ingest/contract/click.py), so no member can bring this about.
+Whatever ingest accepts is well-formed here (both share ingest/contract/click.py), so no member can cause this.
 """
 
 from __future__ import annotations
@@ -14,25 +14,25 @@ import structlog
 
 _log = structlog.get_logger()
 _WINDOW_S: Final = 60
-#: Fewer clicks than this say nothing about a share.
+#: Fewer clicks than this are too small a sample.
 _SAMPLE_MIN: Final = 1000
-#: What is kept of each refused click or record while there are too many.
+#: How much of each refused click or record is stored while there are too many.
 RAW_MAX_BYTES: Final = 256
 
 
 class MalformedGuard:
-    """Says what share of a minute's clicks cannot be read; above ``share_max`` little of each is kept."""
+    """Measures the fraction of a minute's clicks that is malformed; above ``share_max`` little of each is stored."""
 
     def __init__(self, share_max: float, now_s: Callable[[], float] = time.monotonic) -> None:
         self._share_max = share_max
         self._now_s = now_s
         self._batches: deque[tuple[float, int, int]] = deque()
         self._told_at_s = float("-inf")
-        #: How many bytes of a refused click or record to keep; None: all.
+        #: How many bytes of a refused click or record to store; None: all.
         self.raw_max_bytes: int | None = None
 
     def watch(self, clicks: int, malformed: int) -> float:
-        """Take a batch in. The share of the last minute; logged once a minute while it is too large."""
+        """Add a batch and return the last minute's fraction; logs once a minute while it is too large."""
         now_s = self._now_s()
         self._batches.append((now_s, clicks, malformed))
         while self._batches[0][0] <= now_s - _WINDOW_S:
@@ -43,7 +43,7 @@ class MalformedGuard:
         if over and now_s - self._told_at_s >= _WINDOW_S:
             self._told_at_s = now_s
             _log.error(
-                "clicks that cannot be read: find the producer that writes them (`flattr rejected list`)",
+                "too many malformed clicks: find the producer that writes them (`flattr rejected list`)",
                 malformed=wrong,
                 clicks=seen,
                 share_max=self._share_max,

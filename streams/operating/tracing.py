@@ -1,4 +1,4 @@
-"""A batch's spans: linked to the blocks that it counts, with a child for counting and one for each insert."""
+"""Spans of a batch: linked to its blocks, with children for counting and for each insert."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Insert = Callable[[str, dict[str, Column]], object]
 
 
 def batch_trace(traces: Traces, chunks: Iterable[Chunk]) -> BatchTrace | None:
-    """A trace for a batch that has a traced block in it."""
+    """A trace for a batch that contains a traced block, or None."""
     found = (context_of(text) for chunk in chunks for text in chunk.traceparents)
     blocks = [context for context in found if context is not None]
     return BatchTrace(traces, blocks) if blocks else None
 
 
 class BatchTrace:
-    """One batch on its way to the warehouse. Its methods are called in order, whichever thread is at it."""
+    """The trace of one batch. Its methods are called in order, from changing threads."""
 
     def __init__(self, traces: Traces, blocks: list[SpanContext]) -> None:
         from opentelemetry.trace import SpanKind
@@ -44,12 +44,12 @@ class BatchTrace:
         )
 
     def counted(self, clicks: int) -> None:
-        """Decoded, deduplicated and counted."""
+        """The batch is decoded, deduplicated and counted."""
         self.span.set_attribute("flattr.clicks", clicks)
         self._traces.start("count", self._kinds.INTERNAL, parent=self.span, start_ns=self._began_ns).end()
 
     def inserting(self, warehouse: Warehouse) -> Insert:
-        """What inserts with a span for each; the server gets the span's name with the query."""
+        """An insert function with a span per call; ClickHouse gets the span's context with the query."""
 
         def insert(table: str, block: dict[str, Column]) -> None:
             span = self._traces.start(
@@ -70,7 +70,7 @@ class BatchTrace:
         return insert
 
     def end(self, error: BaseException | str | None = None) -> None:
-        """Written, or not."""
+        """The batch is written, or failed with this error."""
         if error is not None:
             failed(self.span, error)
         self.span.end()

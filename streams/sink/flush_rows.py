@@ -1,4 +1,4 @@
-"""The rows of one flush, by table and month, as columns."""
+"""The rows of one flush, as columns by table and month."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from warehouse.storage.native_columns import Column, Packed
 
-#: Tables of each step of the flush, in the order in which they are written.
+#: The steps of a flush and their tables, in the order in which they are written.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
     ("labels", ("retimed", "things", "rejected", "late", "duplicates", "undos")),
     ("flattrs", ("flattrs",)),
@@ -23,7 +23,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 
 
 Array = npt.NDArray[Any]
-#: What ClickHouse calls the values of an array.
+#: ClickHouse's type for each numpy dtype.
 _KINDS: Final = {
     np.dtype("<u2"): "UInt16",
     np.dtype("<u4"): "UInt32",
@@ -35,27 +35,27 @@ _KINDS: Final = {
 
 @dataclass(slots=True)
 class Rows:
-    """Columns per (table, month), in the pieces in which they came; tables that have no month take 0."""
+    """Columns per (table, month), as lists of pieces; tables without a month use 0."""
 
     blocks: dict[tuple[str, int], dict[str, list[Any]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
     clicks: int = 0
-    #: Of these clicks, those that could not be read.
+    #: How many of these clicks were malformed.
     malformed: int = 0
 
     def add(self, table: str, month: int, /, **columns: Sequence[Any] | Array | Packed) -> None:
-        """Append columns of equal length; those of a table are lists at all times, or arrays and packed ones."""
+        """Append columns of equal length. A table's columns must be always lists, or always arrays and ``Packed``."""
         block = self.blocks[table, month]
         for name, values in columns.items():
             block[name].append(values)
 
     def of(self, table: str) -> list[dict[str, Column]]:
-        """The blocks of a table, one per month, oldest first, as the warehouse takes them."""
+        """A table's blocks for insertion, one per month, oldest first."""
         return [self.block(*key) for key in sorted(self.blocks) if key[0] == table]
 
     def block(self, table: str, month: int) -> dict[str, Column]:
-        """A table's rows of that month."""
+        """A table's rows of one month."""
         return {name: _joined(pieces) for name, pieces in self.blocks[table, month].items()}
 
 

@@ -1,12 +1,12 @@
-"""The flush's writes, in the order that makes every crash between them harmless.
+"""The writes of a flush, in an order that makes a crash between any two of them harmless.
 
-| step     | writes                                         | a crash right after it costs             |
+| step     | writes                                         | cost of a crash right after it           |
 |----------|------------------------------------------------|------------------------------------------|
 | labels   | retimed, things, rejected, late, duplicates,   | a replay; the same rows again            |
 |          | undos                                          |                                          |
-| flattrs  | flattrs, one block per month                   | a replay; they are known at recovery     |
-| counts   | counts by creator, thing, member               | the same; recovery states them again     |
-| progress | one row per partition: position and tallies    | nothing: what is below it is skipped     |
+| flattrs  | flattrs, one block per month                   | a replay; recovery knows them            |
+| counts   | counts by creator, thing, member               | a replay; recovery writes them again     |
+| progress | one row per partition: position and tallies    | nothing: everything up to it is skipped  |
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from warehouse.storage.native_columns import Column
 
 
 class Writer:
-    """Writes rows step by step, blocking: for one worker thread.
+    """Writes rows step by step, blocking; for one worker thread.
 
-    An unavailable warehouse is tried again for ``patience_s``, then ``StreamStopped`` is
-    raised; a refusing one raises at once. Every row may be written twice. ``after_step`` is
-    called with each step's name once the step is in the warehouse.
+    Retries for ``patience_s`` while the warehouse is unavailable, then raises ``StreamStopped``; raises it at once when
+    the warehouse refuses rows. Any row may be written twice. ``after_step`` is called with each step's name once the
+    step is in the warehouse.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Writer:
         self._after_step = after_step
 
     def write(self, rows: Rows, trace: BatchTrace | None = None) -> None:
-        """Write all rows. When it returns, the warehouse has them and says so in ``progress``."""
+        """Write all rows, ending with ``progress``. When it returns, the warehouse has them."""
         insert: Insert = self._warehouse.insert if trace is None else trace.inserting(self._warehouse)
         for step, tables in STEPS:
             for table in tables:

@@ -1,1 +1,1 @@
-"""Records from Kafka: Faust's consumer, handing over what one fetch brought."""
+"""Records from Kafka, through Faust's consumer, one event per fetch."""

@@ -1,4 +1,4 @@
-"""What the consumer hands to the stream: all records of one fetch of one partition, as one value."""
+"""The event that the consumer delivers: all records of one fetch of one partition."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ class LogRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Records of one partition in log order, none left out since ``follows``.
+    """Records of one partition in log order, without gaps since ``follows``.
 
-    ``follows`` is the offset that this chunk goes on from: the end of the chunk before it, or
-    where the consumer was set. A chunk that goes on from elsewhere tells that one was lost.
+    ``follows`` is the end of the previous chunk, or the offset to which the consumer was set; any other value shows
+    that a chunk was lost.
     """
 
     follows: int
     records: tuple[LogRecord, ...]
     size_bytes: int
-    #: of the records' headers, when traces are on
+    #: From the records' headers, when tracing is on.
     traceparents: tuple[bytes, ...] = ()
 
     @property
     def end(self) -> int:
-        """The offset behind the last record."""
+        """The offset after the last record."""
         return self.records[-1].offset + 1

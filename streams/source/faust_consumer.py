@@ -1,16 +1,16 @@
-"""Faust's consumer, handing over all records of one fetch of a partition as one event.
+"""Faust's consumer, delivering all records of one fetch of a partition as one event.
 
-Faust costs some 300 us per event: four tasks in ``Consumer._drain_messages``, a reference
-count, two entries in per-offset lists. So the event here is a chunk (streams/source/chunk.py), and
-three pieces of Faust's consumer are replaced, by overriding what it offers to subclasses:
+Faust costs about 300 us per event: four tasks in ``Consumer._drain_messages``, a reference count, two entries in
+per-offset lists. So the event here is a chunk (streams/source/chunk.py), and three methods of Faust's consumer are
+overridden:
 
 - ``getmany`` yields one message per partition and fetch instead of one per record.
-- Acknowledgement: our agents acknowledge a partition's chunks in order, so one number per
-  partition, the offset behind the last acknowledged record, replaces the lists and gap trees.
-- ``seek_to_committed``: the positions come from the warehouse's ``progress``, not from Kafka's
-  committed offsets; Faust calls it after each rebalance, before the flow is resumed.
+- Acknowledgement: our agents acknowledge a partition's chunks in order, so one number per partition, the offset after
+  the last acknowledged record, replaces the lists and gap trees.
+- ``seek_to_committed`` takes offsets from the warehouse's ``progress`` instead of Kafka's committed offsets. Faust
+  calls it after each rebalance, before the flow is resumed.
 
-tests/streams/test_faust.py pins what this assumes of Faust.
+tests/streams/test_faust.py checks these assumptions about Faust.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from streams.source.chunk import Chunk, LogRecord
 
 
 class Positions(Protocol):
-    """Who knows where each partition is to be read from."""
+    """Knows from which offset to read each partition."""
 
     async def where(
         self,
@@ -36,19 +36,19 @@ class Positions(Protocol):
         ends: Mapping[TP, int],
         committed: Callable[[TP], Awaitable[int | None]],
     ) -> dict[TP, int]:
-        """The next offset of each partition; raises when the log does not have it any more or not yet."""
+        """The next offset of each partition; raises when the log does not contain it."""
 
     async def settle(self) -> None:
-        """Give up what is not counted and wait until nothing is being written, for a bounded time."""
+        """Drop what is not counted, and wait for a bounded time until nothing is being written."""
 
     async def drain(self) -> None:
-        """Count and write all that was taken, in a bounded time, and take no more."""
+        """Count and write everything accepted, within a bounded time, and accept no more."""
 
 
 class ChunkConsumer(driver.Consumer):
-    """Consumer whose events are chunks."""
+    """A consumer whose events are chunks."""
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - whatever Faust passes
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on unchanged
         super().__init__(*args, **kwargs)
         transport = cast("ChunkTransport", self.transport)
         self.positions = transport.positions
@@ -59,7 +59,7 @@ class ChunkConsumer(driver.Consumer):
         self._seeks = 0
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
-        """Set every assigned partition to what the warehouse has not counted yet."""
+        """Seek every assigned partition to the first record that the warehouse has not counted."""
         assigned = self.assignment()
         if not assigned:
             return {}
@@ -80,7 +80,7 @@ class ChunkConsumer(driver.Consumer):
         return None if committed is None else int(committed)
 
     async def wait_empty(self) -> None:
-        """Let what is being written end, then commit: called before partitions are given back, and at the end."""
+        """Wait for writes in progress, then commit; called before partitions are revoked, and at the end."""
         if self.app.should_stop:
             await self.positions.drain()
         else:
@@ -93,12 +93,12 @@ class ChunkConsumer(driver.Consumer):
         records, _ = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if not records or self.should_stop or not self.flow_active:
-            # What was fetched is dropped: every resumption of the flow seeks first.
+            # Drop what was fetched: the flow is never resumed without a seek.
             return
         for raw_tp, batch in records.items():
             tp = TP(raw_tp.topic, raw_tp.partition)
             if seeks != self._seeks:
-                # Fetched from before the seek; the fetch moved the position, so set it again.
+                # Fetched before the seek. The fetch has moved the position, so seek again.
                 await self.seek_wait({tp: self._next[tp]} if tp in self._next else {})
                 continue
             for chunk in self._chunks(tp, batch):
@@ -124,10 +124,10 @@ class ChunkConsumer(driver.Consumer):
             yield Chunk(follows, tuple(records), size)
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
-        """Nothing to do: offsets between chunks were delivered inside them, or never existed."""
+        """Do nothing: offsets between the ends of chunks were delivered inside chunks, or do not exist."""
 
     def ack(self, message: Message) -> bool:
-        """Take everything up to the message's last record as done."""
+        """Acknowledge everything up to the message's last record."""
         if message.acked:
             return False
         message.acked = True
@@ -145,7 +145,7 @@ class ChunkConsumer(driver.Consumer):
 
 
 class ChunkTransport(driver.Transport):
-    """Faust's Kafka transport with the consumer of chunks. ``positions`` is set before the app starts."""
+    """Faust's Kafka transport with ``ChunkConsumer``. Set ``positions`` before the app starts."""
 
     Consumer: ClassVar[type[ChunkConsumer]] = ChunkConsumer
     positions: Positions
@@ -154,7 +154,7 @@ class ChunkTransport(driver.Transport):
 
 
 def traced(chunk: Chunk, batch: Sequence[Any]) -> Chunk:
-    """The chunk with what the headers of its records say of traces."""
+    """The chunk with the ``traceparent`` headers of its records."""
     first = chunk.records[0].offset
     found = [
         value
@@ -179,7 +179,7 @@ def _message(tp: TP, timestamp_type: int, chunk: Chunk, generation: int | None) 
         timestamp_type,
         None,
         None,
-        cast("bytes", chunk),  # the raw serializer hands it on as it is
+        cast("bytes", chunk),  # the raw serializer passes it on unchanged
         None,
         0,
         chunk.size_bytes,

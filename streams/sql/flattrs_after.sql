@@ -1,4 +1,4 @@
--- Flattrs of one month and some partitions that changed at or after a position of each, with their names.
+-- Flattrs of one month and some partitions that changed at or after a position given for each, with names.
 WITH toUInt16(kafkaMurmurHash(member_id) %% %(partitions)s) AS partition
 SELECT partition, member_id, creator_id, thing_id, version, first_position, position
 FROM flattrs

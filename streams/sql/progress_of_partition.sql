@@ -1,4 +1,4 @@
--- How far one partition is counted, with its tallies: one row, or none before the first flush.
+-- A partition's progress with its tallies: one row, or none before the first flush.
 SELECT
     position,
     toUnixTimestamp64Milli(record_at),

@@ -1,6 +1,6 @@
--- Flattrs of a month in which the replayed log and what was counted differ, one row each.
--- `until` holds each partition's progress when the replay began: what was counted since is left
--- out on both sides, for the replay did not read it.
+-- Flattrs of a month that differ between the replayed log and what was counted, one row each.
+-- `until` is each partition's progress when the replay began. Flattrs that changed since then are left out on both
+-- sides, as the replay did not read those changes.
 WITH
     %(until)s AS until,
     counted AS

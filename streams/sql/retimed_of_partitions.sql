@@ -1,5 +1,5 @@
--- What was decided of clicks of one month and some partitions (0080_retimed.sql), as columns of fixed width.
--- Materialized: a part whose rows are nearly all of partition 0 keeps and sends that column sparsely, without the zeros.
+-- Decisions about clicks of one month and some partitions (0080_retimed.sql), as columns of fixed width.
+-- materialize(), because ClickHouse sends a column that is nearly all zeros in its sparse format.
 SELECT
     click_key,
     reinterpretAsFixedString(materialize(word)),

@@ -1,13 +1,12 @@
-"""Open addressing over 128-bit keys, in one flat numpy array, with loops compiled by numba.
+"""A hash table with open addressing over 128-bit keys, in one flat numpy array, with loops compiled by numba.
 
-A slot is three words side by side, a key's two and its value, so that one look costs one reach into memory.
-A table grows by copying before it is more than ``FULL`` full, to ``ROOMY``, so a stored key costs 24/FULL
-to 24/ROOMY bytes. Key (0, 0) marks an empty slot;
-a key that is really zero is stored as (0, 1), which collides with a chance of 2**-128.
+A slot is three adjacent words, two for the key and one for the value, so that a lookup costs one memory access. Before
+it exceeds the load factor ``FULL``, a table is copied to one with load factor ``ROOMY``, so a key costs 24/FULL to
+24/ROOMY bytes. Key (0, 0) marks an empty slot; a real key of zero is stored as (0, 1), which collides with a
+probability of 2**-128.
 
-The loops release the GIL, so they run beside the event loop and beside an insert. A large table
-is slower to reach than to work on, so every loop over keys asks for the slots of the key ``PREFETCH_DISTANCE``
-places on (``fetch``) before it needs them.
+The loops release the GIL, so they run in parallel to the event loop and to inserts. In a large table memory latency
+dominates, so every loop prefetches the slot of the key ``PREFETCH_DISTANCE`` places ahead (``fetch``).
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ ROOMY: Final = 0.65
 #: A slot: the key's high and low word, and the value.
 SLOT_WORDS: Final = 3
 BYTES_PER_SLOT: Final = 8 * SLOT_WORDS
-#: Keys whose slots are on their way at a time: more than memory's delay, fewer than a core can wait for.
+#: Prefetches in flight: enough to cover memory latency, fewer than a core can track.
 PREFETCH_DISTANCE: Final = 12
 _CAPACITY_MIN: Final = 256
 _WORTH_FITTING: Final = 0.9
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)  # 2**64 over the golden ratio
 
-#: What LLVM's prefetch is told: the line will be written to, is to stay in all caches, and holds data.
+#: Arguments of LLVM's prefetch: for writing, into all cache levels, of data.
 _TO_WRITE: Final = 1
 _ALL_CACHES: Final = 3
 _DATA: Final = 1
@@ -57,7 +56,7 @@ def _typed(_context: object, array: object, index: object) -> tuple[object, Call
     return cast("Any", types).void(array, index), _emitted
 
 
-def _emitted(context: Any, builder: Any, signature: Any, arguments: Any) -> object:  # noqa: ANN401 - numba's own, untyped
+def _emitted(context: Any, builder: Any, signature: Any, arguments: Any) -> object:  # noqa: ANN401 - numba's types are untyped
     view = context.make_array(signature.args[0])(context, builder, arguments[0])
     address = builder.gep(view.data, [arguments[1]])
     number = ir.IntType(32)
@@ -67,17 +66,17 @@ def _emitted(context: Any, builder: Any, signature: Any, arguments: Any) -> obje
     return context.get_dummy_value()
 
 
-#: ``prefetch(array, index)`` in a compiled loop: LLVM's instruction, for which Python has no word. It has no effect but
-#: on time, and past the array's end it does nothing.
-#: Without it recovery takes 1.7 times as long, counting 1.1 times (docs/decisions/0021).
+#: ``prefetch(array, index)``, for compiled loops: LLVM's instruction, which numba does not offer. It affects only
+#: speed, and an index past the end is harmless. Without it recovery takes 1.7 times as long, counting 1.1 times
+#: (docs/decisions/0021).
 prefetch = cast("Callable[[npt.NDArray[np.uint64], np.int64], None]", intrinsic(_typed))
 
 
 @compiled
 def _home(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
-    """Where the search for a key begins: the first word of its slot."""
-    # Stirred, for keys need not be random in every bit; then multiply-shift onto any
-    # capacity: no power of two, so growth can be gentle.
+    """Where the search for a key begins: the index of its home slot's first word."""
+    # Mixed, as keys need not be random in every bit, then mapped by multiply-shift onto a capacity that need not be a
+    # power of two, so that tables can grow in small steps.
     stirred = (high ^ (low * _ODD)) * _ODD
     capacity = np.uint64(len(slots) // SLOT_WORDS)
     return np.int64(((stirred >> np.uint64(32)) * capacity) >> np.uint64(32)) * SLOT_WORDS
@@ -85,7 +84,7 @@ def _home(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
 
 @compiled
 def fetch(slots: U64, high: np.uint64, low: np.uint64) -> None:
-    """Have the key's slot on its way to the core by the time ``claim`` looks at it."""
+    """Prefetch the key's slot for a later ``claim`` or ``find``."""
     at = _home(slots, high, low)
     prefetch(slots, at)
     prefetch(slots, at + SLOT_WORDS - 1)  # one slot in four lies on two lines
@@ -93,7 +92,7 @@ def fetch(slots: U64, high: np.uint64, low: np.uint64) -> None:
 
 @compiled
 def find(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
-    """First word of the key's slot, or of the empty slot where it belongs."""
+    """Index of the first word of the key's slot, or of the empty slot where it belongs."""
     at = _home(slots, high, low)
     while True:
         at_high = slots[at]
@@ -107,7 +106,7 @@ def find(slots: U64, high: np.uint64, low: np.uint64) -> np.int64:
 
 @compiled
 def claim(slots: U64, high: np.uint64, low: np.uint64) -> tuple[np.int64, int]:
-    """Where the key's value is, its slot taken for it if it was empty, and 1 if it was."""
+    """Find or insert the key; returns the index of its value, and 1 if it was inserted."""
     if high == 0 and low == 0:
         low = np.uint64(1)
     at = find(slots, high, low)
@@ -137,7 +136,7 @@ def _move(slots: U64, to: U64) -> None:
 
 @compiled
 def lookup(slots: U64, high: U64, low: U64, values: U64) -> None:
-    """The value of each key, 0 where there is none."""
+    """Write the value of each key into ``values``, 0 for missing keys. All arrays have shape (n,)."""
     for i in range(len(high)):
         if i + PREFETCH_DISTANCE < len(high):
             fetch(slots, high[i + PREFETCH_DISTANCE], low[i + PREFETCH_DISTANCE])
@@ -147,7 +146,7 @@ def lookup(slots: U64, high: U64, low: U64, values: U64) -> None:
 
 @compiled
 def keep_first(slots: U64, high: U64, low: U64, values: U64, new: U8) -> int:
-    """Give each key its value unless it has one, which then takes the place of that given; how many were new."""
+    """Insert missing keys; for existing ones write the stored value into ``values``. Returns how many were new."""
     added = 0
     for i in range(len(high)):
         if i + PREFETCH_DISTANCE < len(high):
@@ -162,7 +161,7 @@ def keep_first(slots: U64, high: U64, low: U64, values: U64, new: U8) -> int:
 
 
 class HashTable:
-    """Map of 128-bit keys to 64-bit values that only grows. Not safe between threads."""
+    """A map from 128-bit keys to 64-bit values that only grows. Not thread-safe."""
 
     def __init__(self, memory: Memory = UNBOUNDED) -> None:
         self._memory = memory
@@ -171,25 +170,25 @@ class HashTable:
 
     @property
     def capacity(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return len(self.slots) // SLOT_WORDS
 
     @property
     def bytes(self) -> int:
-        """What the slots take."""
+        """The size of the slots."""
         return self.slots.nbytes
 
     def reserve(self, more: int, foretold: int = 0) -> None:
-        """Make room for that many new keys: no loop over the table grows it.
+        """Make room for ``more`` new keys. Call this before a loop, since loops do not grow the table.
 
-        If it has to grow, then at once for as many as are ``foretold`` in all.
+        If it has to grow, it grows to hold at least ``foretold`` keys in all.
         """
         if self.size + more <= FULL * self.capacity:
             return
         self._resize(int(max(self.size + more, foretold) / ROOMY) + 1)
 
     def fit(self) -> None:
-        """Give back what is spare, if that is worth the copying."""
+        """Shrink the table if that frees enough to be worth the copying."""
         capacity = max(_CAPACITY_MIN, int(self.size / ROOMY) + 1)
         if capacity < _WORTH_FITTING * self.capacity:
             self._resize(capacity)
@@ -200,16 +199,16 @@ class HashTable:
         self.slots = slots
 
     def values(self, high: U64, low: U64) -> U64:
-        """Values of these keys, 0 where there is none."""
+        """The values of these keys (shape (n,)), 0 for missing ones."""
         values = np.zeros(len(high), np.uint64)
         if self.size:
             lookup(self.slots, high, low, values)
         return values
 
     def keep_first(self, high: U64, low: U64, values: U64) -> U8:
-        """Add keys with their values; those that are there already keep theirs, which is put into ``values``.
+        """Insert missing keys with their values; for existing keys write the stored value into ``values``.
 
-        Returns 1 for each that was new.
+        Returns an array with 1 for each key that was new.
         """
         new = np.zeros(len(high), np.uint8)
         self.reserve(len(high))
@@ -217,5 +216,5 @@ class HashTable:
         return new
 
     def get(self, high: int, low: int) -> int:
-        """Value of one key, 0 when it is not there. For look-ups one at a time."""
+        """The value of one key, 0 if it is missing."""
         return int(self.slots[find(self.slots, np.uint64(high), np.uint64(low)) + 2])

@@ -1,8 +1,8 @@
-"""Room for tables: in memory up to a bound, in files beyond it.
+"""Allocates tables: in memory up to a bound, in memory-mapped files beyond it.
 
-A table in a file works the same, so counting stays exact; it is as slow as the disk when the
-machine's memory is short, and as fast as before while the page cache holds it. The file has
-no name and goes with its table: state can always be read from the warehouse again.
+A table in a file works the same, so counting stays exact. It is as fast as memory while the page cache holds it, and
+as slow as the disk when the machine is short of memory. The file is unnamed and disappears with its table, as state
+can always be loaded from the warehouse again.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ import numpy.typing as npt
 import structlog
 
 _log = structlog.get_logger()
-#: From this size on an array has pages of its own: in the heap, what a growing table leaves behind would
-#: stay with the process, in holes between what still lives.
+#: Larger arrays are mapped separately: in the heap, the old copies of growing tables would leave fragmented memory
+#: that is never returned to the system.
 _OWN_PAGES_BYTES: Final = 1 << 18
-#: A huge page is 2 MB: smaller arrays would share them, and the last to go would keep them.
+#: A huge page has 2 MB; smaller arrays would share one and free it only when the last of them is gone.
 _HUGE_PAGES_BYTES: Final = 1 << 22
 
 
 class Memory:
-    """Gives out zeroed arrays; ``bound_bytes`` of them in memory, further ones in files in ``folder``."""
+    """Allocates zeroed arrays, up to ``bound_bytes`` in memory, further ones in files in ``folder``."""
 
     def __init__(self, bound_bytes: int | None = None, folder: Path | None = None) -> None:
         self._bound_bytes = bound_bytes
         self._folder = folder
-        # Tables are dropped by whichever thread lets go of them last, maybe in the middle of `zeros`.
+        # Reentrant, since a finalizer may run in any thread, even in the middle of `zeros`.
         self._lock = threading.RLock()
         self.held_bytes = 0
         self.spilled_bytes = 0
 
     def zeros(self, count: int) -> npt.NDArray[np.uint64]:
-        """An array of that many words."""
+        """A zeroed array of ``count`` 64-bit words."""
         with self._lock:
             return self._zeros(count)
 
@@ -50,7 +50,10 @@ class Memory:
             weakref.finalize(array, self._take_back, size, 0)
             return array
         if not self.spilled_bytes:
-            _log.warning("state is over its bound: further tables go to disk", bound_bytes=self._bound_bytes)
+            _log.warning(
+                "the state exceeds FLATTR_STREAMS_STATE_MAX_MB: further tables go to disk, which may be slow",
+                bound_bytes=self._bound_bytes,
+            )
         with tempfile.TemporaryFile(dir=self._folder) as file:
             file.truncate(size)
             array = np.frombuffer(mmap.mmap(file.fileno(), size), np.uint64)
@@ -67,10 +70,10 @@ class Memory:
 def _mapped(size: int) -> npt.NDArray[np.uint64]:
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if size >= _HUGE_PAGES_BYTES:
-        # Reached at random: with small pages, most reaches would look for the page, too.
+        # Accesses are random: with small pages, most of them would also miss the TLB.
         pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, np.uint64)
 
 
-#: For whoever needs no bound.
+#: Memory without a bound.
 UNBOUNDED = Memory()

@@ -1,4 +1,4 @@
-"""What a worker remembers of one partition: a function of the partition's log up to ``position``."""
+"""The state of one partition: a function of its log up to ``position``."""
 
 from __future__ import annotations
 
@@ -10,67 +10,67 @@ from streams.state.hash_table import HashTable
 from streams.state.memory import UNBOUNDED, Memory
 
 TALLIES: Final = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
-#: Keeps (member, creator) apart from (creator, member) when their hashes are combined.
+#: Distinguishes (member, creator) from (creator, member) when their hashes are combined.
 PAIR_STIR: Final = 0x9E3779B97F4A7C15
-#: `first_position` of a flattr that no click was counted for.
+#: `first_position` of a flattr without a counted click.
 NO_POSITION: Final = (1 << 64) - 1
-#: The current month and the one before it, which its grace keeps open.
+#: The current month and the one before it, which is open during its grace.
 MONTHS_MAX: Final = 2
 
 
 class MonthState:
-    """One month of one partition: the flattrs and the counts of those that are active."""
+    """One month of one partition: its flattrs, and the counts of active ones."""
 
     def __init__(self, memory: Memory = UNBOUNDED) -> None:
         self.flattrs = HashTable(memory)
         self.creators = HashTable(memory)
         self.things = HashTable(memory)
         self.pairs = HashTable(memory)
-        #: Flattrs that the warehouse counted after ``progress``: the replay of their clicks is no duplicate.
+        #: Flattrs whose counted click is newer than ``progress``: its replay must not be labelled duplicate.
         self.first_positions: dict[tuple[int, int], int] = {}
-        #: What was decided of clicks that another attempt may see otherwise (streams/counting/decide.py), by click.
+        #: Remembered decisions about clicks (streams/counting/decide.py).
         self.retimed = HashTable(memory)
-        #: The same of clicks after ``progress``, with the position of each: it is in force from there on.
+        #: Decisions newer than ``progress``, with their positions: each applies from there on.
         self.newer: dict[tuple[int, int], tuple[int, int]] = {}
 
     @property
     def tables(self) -> tuple[HashTable, ...]:
-        """Those of its flattrs."""
+        """The tables of flattrs and their counts."""
         return self.flattrs, self.creators, self.things, self.pairs
 
     @property
     def bytes(self) -> int:
-        """What the tables take."""
+        """The size of the tables."""
         return sum(table.bytes for table in (*self.tables, self.retimed))
 
 
 @dataclass(slots=True)
 class PartitionState:
-    """One partition: how far it is counted, what became of the clicks until there, and its open months."""
+    """One partition: its progress, the tallies up to there, and its open months."""
 
     number: int
-    #: Of the last click counted in; -1 is before the first, whose position is 0.
+    #: The position of the last click counted; -1 before the first, whose position is 0.
     position: int = -1
     record_at_ms: int = 0
     tallies: dict[int, dict[str, int]] = field(default_factory=dict)
     months: dict[int, MonthState] = field(default_factory=dict)
 
     def tally(self, month: int, label: str, clicks: int) -> None:
-        """Add clicks to a month's tallies: under their label and under accepted."""
+        """Add clicks to a month's tallies, under their label and under accepted."""
         if clicks:
             of_month = self.tallies.setdefault(month, dict.fromkeys(TALLIES, 0))
             of_month[label] += clicks
             of_month["accepted"] += clicks
 
     def pass_to(self, position: int) -> None:
-        """Everything up to this position is counted."""
+        """Mark everything up to this position as counted."""
         self.position = position
         for month in self.months.values():
             if month.newer:
                 month.newer = {click: known for click, known in month.newer.items() if known[0] > position}
 
     def keep_months(self, used: Iterable[int]) -> None:
-        """Forget all months but those just used and the newest; a forgotten one is read again when needed."""
+        """Drop all months but those just used and the newest; a dropped one is loaded again when needed."""
         keep = set(used) | set(sorted(self.months)[-MONTHS_MAX:])
         for month in set(self.months) - keep:
             del self.months[month]
@@ -82,5 +82,5 @@ class PartitionState:
 
     @property
     def bytes(self) -> int:
-        """What the months' tables take."""
+        """The size of the months' tables."""
         return sum(month.bytes for month in self.months.values())

@@ -176,7 +176,7 @@ def test_refused_click_is_taken_back_and_said(page: Page, stack: Stack) -> None:
     button = page.locator("#article").get_by_role("button")
     button.click()
     page.locator("#article").get_by_role("button", pressed=False).wait_for()
-    wait_until(lambda: "Not taken" in page.locator("#article").get_by_role("status").inner_text(), "said")
+    wait_until(lambda: "Refused" in page.locator("#article").get_by_role("status").inner_text(), "said")
     assert waiting(page) == []
 
 

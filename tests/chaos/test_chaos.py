@@ -64,7 +64,7 @@ def test_stating_the_offset_before_the_insert_is_found(tmp_path: Path) -> None:
     result = run(tmp_path, "offset-first", KILLED_WHILE_WRITING)
     report = result.report()
     assert report["lost"] > 0
-    assert "the warehouse knows nothing" in "\n".join(report["problems"])
+    assert "but is missing" in "\n".join(report["problems"])
 
 
 def test_counts_as_deltas_are_found(tmp_path: Path) -> None:

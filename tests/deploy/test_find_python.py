@@ -1,4 +1,4 @@
-"""Which Python the Makefile takes: the newest from 3.11 to 3.14 that works; others are passed over with a word."""
+"""Which Python the Makefile takes: the newest from 3.11 to 3.14 that works; others are skipped, with the reason."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_python_that_cannot_make_environments_is_passed_over_with_a_word(tmp_pat
     interpreter(tmp_path, "python3.12", version="3.12")
     found = find(tmp_path)
     assert found.stdout.strip() == str(tmp_path / "python3.12")
-    assert "passing over python3.14: it cannot make virtual environments" in found.stderr
+    assert "skipping python3.14: it cannot create virtual environments" in found.stderr
     assert "apt-get install python3.14-venv" in found.stderr
 
 
@@ -56,7 +56,7 @@ def test_python_that_does_not_run_is_passed_over_with_what_it_says(tmp_path: Pat
     interpreter(tmp_path, "python3", version="3.11")
     found = find(tmp_path)
     assert found.stdout.strip() == str(tmp_path / "python3")
-    assert found.stderr == "passing over python3.13: pyenv: python3.13: command not found\n"
+    assert found.stderr == "skipping python3.13: pyenv: python3.13: command not found\n"
 
 
 @pytest.mark.parametrize("version", ["3.10", "3.15"])
@@ -64,7 +64,7 @@ def test_python_that_is_too_old_or_too_new_is_refused_and_says_what_is_needed(tm
     interpreter(tmp_path, "python3", version=version)
     found = find(tmp_path)
     assert found.returncode == 1
-    assert f"it is {version}, and 3.11 to 3.14 are needed" in found.stderr
+    assert f"it is {version}, but 3.11 to 3.14 is required" in found.stderr
     assert "install one, or run make PYTHON=/path/to/python3.13" in found.stderr
 
 

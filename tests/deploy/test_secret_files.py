@@ -166,7 +166,7 @@ def test_certificate_is_the_brokers_and_signed_by_the_authority(folder: Path) ->
 def test_command_shows_the_operators_key_once_and_no_password(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "deploy", "secrets", "init", "--folder", str(tmp_path / "s")]
     first, second = (subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True) for _ in range(2))
-    assert "API key of the operator, shown once: " in first.stdout
+    assert "the operator's API key (not shown again): " in first.stdout
     assert "API key" not in second.stdout
     passwords = {word for name in ("clickhouse.env",) for word in values(tmp_path / "s" / name).values()}
     assert not [word for word in passwords if word in first.stdout]

@@ -42,7 +42,7 @@ def flattr(*words: str) -> list[str]:
 
 
 def has_traffic(shown: Path) -> bool:
-    return "Clicks come in" in shown.read_text()
+    return "Clicks arrive" in shown.read_text()
 
 
 def demo(folder: Path, *, kill_streams: bool) -> dict[str, Any]:
@@ -115,7 +115,7 @@ def test_demo_at_a_terminal_keeps_its_pages_up_until_a_key_is_pressed(tmp_path: 
     shown = b""
     while b"Press any key" not in shown:
         shown += os.read(ours, 65536)
-    assert b"live page" in shown[: shown.index(b"Clicks come in")]
+    assert b"live page" in shown[: shown.index(b"Clicks arrive")]
     (address,) = re.findall(rb"(http://[\d.:]+/months/\d{4}-\d\d)", shown)
     with urllib.request.urlopen(address.decode(), timeout=10) as page:
         assert "Closed and sealed" in page.read().decode()
@@ -139,7 +139,7 @@ def test_up_names_a_crashed_part_brings_it_back_and_stops_on_ctrl_c(tmp_path: Pa
         said = (tmp_path / "data" / "env").read_text()
         assert "FLATTR_BROKER=127.0.0.1:" in said
         os.kill(pids["api"], signal.SIGKILL)
-        wait_until(lambda: "api is back" in out.read_text(), "api to come back", timeout_s=30)
+        wait_until(lambda: "api restarted" in out.read_text(), "api to come back", timeout_s=30)
         assert "api died (code -9)" in out.read_text()
     finally:
         process.send_signal(signal.SIGINT)

@@ -106,11 +106,11 @@ def test_batch_that_was_cut_goes_in_as_far_as_it_is_whole() -> None:
 def test_batch_is_read_to_where_it_breaks_and_says_so() -> None:
     whole = json.dumps(BATCH).encode()
     assert [item for item, _ in pieces_of(record(b"[7," + whole[1:])).clicks] == [1, 2, 3]
-    assert pieces_of(record(b"[7," + whole[1:])).rest == "1 items are no clicks"
+    assert pieces_of(record(b"[7," + whole[1:])).rest == "1 items are not clicks"
     broken = pieces_of(record(whole.replace(b'/1"', b"/1")))
-    assert ([item for item, _ in broken.clicks], broken.rest) == ([0], "item 1 is no whole JSON")
+    assert ([item for item, _ in broken.clicks], broken.rest) == ([0], "item 1 is not complete JSON")
     lines = pieces_of(record(b'{"creator_id":"bob","thing":"x"}\n{nonsense\n{"creator_id":"bob","thing":"y"}'))
-    assert ([item for item, _ in lines.clicks], lines.rest) == ([0, 2], "1 items are no clicks")
+    assert ([item for item, _ in lines.clicks], lines.rest) == ([0, 2], "1 items are not clicks")
     assert pieces_of(replace(record(b'{"creator_id":"bob","thi'), cut=True)).rest.startswith("only its beginning")
 
 
@@ -150,18 +150,18 @@ def test_rejected_click_is_listed_shown_and_replayed_into_one_flattr(tmp_path: P
         shown = flattr(stack, "rejected", "show", str(retained.id))
         assert raw in shown.stdout
         as_it_is = flattr(stack, "rejected", "replay", str(retained.id), "--url", stack.ingest.url)
-        assert (as_it_is.returncode, as_it_is.stdout.splitlines()[-1]) == (1, "0 of 1 taken")
+        assert (as_it_is.returncode, as_it_is.stdout.splitlines()[-1]) == (1, "0 of 1 accepted")
         for _ in range(2):
             words = ["rejected", "replay", str(retained.id), "--drop", "colour", "--url", stack.ingest.url]
             done = flattr(stack, *words)
-            assert done.stdout == "1 of 1 taken\n", done.stderr
+            assert done.stdout == "1 of 1 accepted\n", done.stderr
         # What is in again has left the list, and can be looked up all the same.
         assert flattr(stack, "rejected", "list").stdout == "Nothing was refused.\n"
         warehouse = Warehouse(stack.warehouse_url)
         assert [one.id for one in rejected(warehouse, replayed=True)] == [retained.id]
         warehouse.close()
         unknown = flattr(stack, "rejected", "show", "rejected:0:1")
-        assert (unknown.returncode, unknown.stderr.strip()) == (1, "flattr: nothing refused is called rejected:0:1")
+        assert (unknown.returncode, unknown.stderr.strip()) == (1, "flattr: no refused input with id rejected:0:1")
         counters = f"{stack.api.url}/v1/counters?creator=bob&thing=https://example.org/a"
         wait_until(lambda: list(ask(counters).json["counters"].values()) == [1], "the replayed click is counted once")
 
@@ -180,10 +180,10 @@ def test_batch_refused_as_a_whole_is_replayed_in_parts(tmp_path: Path) -> None:
         assert 100 < whole < 1001
         done = flattr(stack, "rejected", "replay", str(retained.id), "--url", stack.ingest.url)
         assert (
-            f"{retained.id}: {whole} of {whole} clicks taken; item {whole} is no whole JSON, the rest was cut off"
-            in done.stdout
+            f"{retained.id}: {whole} of {whole} clicks accepted; "
+            f"item {whole} is not complete JSON, the rest was cut off" in done.stdout
         )
-        assert done.stdout.endswith("1 of 1 taken\n"), done.stderr
+        assert done.stdout.endswith("1 of 1 accepted\n"), done.stderr
         assert rejected(warehouse) == []
         counts = "SELECT count() FROM flattrs FINAL"
         wait_until(lambda: warehouse.rows(counts) == [(whole,)], "each replayed click is one flattr")

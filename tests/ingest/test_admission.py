@@ -211,7 +211,7 @@ def test_command_issues_pixel_tokens_as_ingest_takes_them(guarded: Ingest) -> No
     assert pixel(guarded, done.stdout.strip()).status == 200, done.stderr
     lacking = flattr(guarded, *words[:-2])
     assert (lacking.returncode, lacking.stderr.strip()) == (
-        1, "flattr: a pixel token is for one flattr: it needs --site"
+        1, "flattr: a pixel token is for one flattr: give --site"
     )  # fmt: skip
     assert flattr(guarded, *words[1:]).returncode == 1
 

@@ -340,7 +340,7 @@ def test_folder_and_its_parents_are_on_the_disk_before_anything_is_answered(
 
 def test_spool_that_cannot_be_opened_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(SpoolBroken, match=r"the spool .*file.* cannot be opened: "):
+    with pytest.raises(SpoolBroken, match=r"cannot open the spool .*file.*: "):
         open_slots(tmp_path / "file" / "spool", max_bytes=1, segment_max_bytes=1, fsync=True)
 
 

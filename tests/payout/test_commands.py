@@ -84,7 +84,7 @@ def test_month_from_pledges_to_payments_on_the_command_line(
     assert "is not a month" in terminal.refuses("month", "close", "2026-13")
     assert "2026-11 is not closed" in terminal.refuses("payouts", "show", "2026-11")
     assert "can be closed: 3 flattrs" in terminal.says("month", "status", "2026-11")
-    assert "would be closed" in terminal.says("month", "close", "2026-11", "--dry-run", "--keep")
+    assert "would close as follows" in terminal.says("month", "close", "2026-11", "--dry-run", "--keep")
     assert "2026-11 is closed" in terminal.says("month", "close", "2026-11")
     assert "verifies" in terminal.says("month", "verify", "2026-11")
     assert "0 payout lines differ" in terminal.says("month", "compare", "2026-11")

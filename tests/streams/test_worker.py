@@ -169,7 +169,7 @@ def test_partition_that_stands_still_with_clicks_to_count_names_itself() -> None
     lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
     lag.observe({0: 5, 3: 7}, {0: 5, 3: 9})
     (sentence,) = lag.stalled()
-    assert "partition 3 stands still at offset 7" in sentence
+    assert "partition 3 has been stuck at offset 7" in sentence
     lag.observe({0: 5, 3: 9}, {0: 5, 3: 9})
     assert lag.stalled() == []
 

@@ -150,5 +150,5 @@ def test_process_stops_when_the_warehouses_key_is_another_than_it_began_with(war
     warehouse.command("TRUNCATE TABLE identity_key")
     other = IdentityKey.random()
     warehouse.insert("identity_key", {"k0": [other.k0], "k1": [other.k1]})
-    with pytest.raises(StreamStopped, match="another identity key"):
+    with pytest.raises(StreamStopped, match="identity key in the warehouse has changed"):
         recovery.load([PartitionState(0)], NOVEMBER)

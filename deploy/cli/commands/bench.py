@@ -1,4 +1,4 @@
-"""`flattr bench NAME`: the figures, as JSON; one benchmark a module of benchmarks/. `flattr bench report`: the page."""
+"""`flattr bench NAME`: figures as JSON, each from a module of benchmarks/. `flattr bench report`: the page of them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Annotated, Any, ParamSpec
 import typer
 
 _Options = ParamSpec("_Options")
-_Json = Annotated[Path | None, typer.Option("--json", help="write the figures to this file, too")]
+_Json = Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    bench = typer.Typer(help="Measure: each prints its figures as JSON.", no_args_is_help=True)
+    bench = typer.Typer(help="Benchmarks; each prints its figures as JSON.", no_args_is_help=True)
     bench.command("ingest")(ingest)
     bench.command("reads")(reads)
     bench.command("streams")(streams)
@@ -29,13 +29,13 @@ def register(app: typer.Typer) -> None:
 
 def ingest(
     json: _Json = None,
-    round_s: Annotated[float, typer.Option(min=0.2, help="length of one round")] = 3,
+    round_s: Annotated[float, typer.Option(min=0.2, help="seconds per round")] = 3,
     rounds: Annotated[int, typer.Option(min=1)] = 5,
-    soak_s: Annotated[float, typer.Option(min=0, help="seconds at half load to watch memory; 0 for none")] = 300,
+    soak_s: Annotated[float, typer.Option(min=0, help="seconds at half load to monitor memory; 0: skip")] = 300,
     connections: Annotated[int, typer.Option(min=1)] = 256,
-    broker: Annotated[str, typer.Option(help="HOST:PORT; otherwise Apache Kafka if fetched, else embedded")] = "",
+    broker: Annotated[str, typer.Option(help="HOST:PORT; default: Apache Kafka if fetched, else embedded")] = "",
 ) -> None:
-    """Clicks a second through one ingest worker, against a bare server and a naive one."""
+    """Measure clicks per second through one ingest worker, compared with a bare server and a naive one."""
     from benchmarks.ingest import run
 
     _measure(json, run, round_s=round_s, rounds=rounds, soak_s=soak_s, connections=connections, broker=broker)
@@ -43,11 +43,11 @@ def ingest(
 
 def reads(
     json: _Json = None,
-    flattrs: Annotated[int, typer.Option(min=1000, help="in the month that is read")] = 10_000_000,
-    seconds: Annotated[float, typer.Option(min=0.2, help="for each figure")] = 5,
-    subscribers: Annotated[int, typer.Option(min=1, help="of the live stream")] = 1000,
+    flattrs: Annotated[int, typer.Option(min=1000, help="flattrs in the month that is read")] = 10_000_000,
+    seconds: Annotated[float, typer.Option(min=0.2, help="seconds per figure")] = 5,
+    subscribers: Annotated[int, typer.Option(min=1, help="subscribers of the live stream")] = 1000,
 ) -> None:
-    """Reads a second and their latency over a full month, while writes go on."""
+    """Measure reads per second and their latency over a full month during writes."""
     from benchmarks.reads import run
 
     _measure(json, run, flattrs=flattrs, seconds=seconds, subscribers=subscribers)
@@ -55,14 +55,14 @@ def reads(
 
 def streams(
     json: _Json = None,
-    clicks: Annotated[int, typer.Option(min=1000, help="in blocks, per round")] = 400_000,
-    singles: Annotated[int, typer.Option(min=1000, help="one to a record")] = 150_000,
-    plain: Annotated[int, typer.Option(min=100, help="for plain Faust")] = 8_000,
+    clicks: Annotated[int, typer.Option(min=1000, help="clicks in blocks, per round")] = 400_000,
+    singles: Annotated[int, typer.Option(min=1000, help="clicks in single records, per round")] = 150_000,
+    plain: Annotated[int, typer.Option(min=100, help="clicks for plain Faust")] = 8_000,
     state: Annotated[int, typer.Option(min=1000, help="flattrs in memory for ratio_at_10m")] = 10_000_000,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     visible_s: Annotated[float, typer.Option(min=1, help="how long to measure visibility")] = 10,
 ) -> None:
-    """Clicks a second through one stream worker, against a bare loop and plain Faust; recovery; visibility."""
+    """Measure clicks per second through one stream worker, compared with plain Faust; recovery; visibility."""
     from benchmarks.streams import run
 
     _measure(json, run, clicks=clicks, singles=singles, plain=plain, state=state, rounds=rounds, visible_s=visible_s)
@@ -71,10 +71,10 @@ def streams(
 def close(
     json: _Json = None,
     pairs: Annotated[
-        int, typer.Option(min=1000, help="of member and creator; half of them is measured too")
+        int, typer.Option(min=1000, help="pairs of member and creator; half as many are measured as well")
     ] = 10_000_000,
 ) -> None:
-    """The month's close against one plain GROUP BY over the same month."""
+    """Measure the close of a month, compared with one plain GROUP BY over the same month."""
     from benchmarks.close import run
 
     _measure(json, run, pairs=pairs)
@@ -84,7 +84,7 @@ def traces(
     json: _Json = None,
     rounds: Annotated[int, typer.Option(min=1)] = 15,
 ) -> None:
-    """What traces cost a request of the beacon: off, on and not drawn, drawn."""
+    """Measure what tracing costs a beacon request: off, on but not sampled, sampled."""
     from benchmarks.traces import run
 
     _measure(json, run, rounds=rounds)
@@ -93,10 +93,10 @@ def traces(
 def fuzz(
     json: _Json = None,
     inputs: Annotated[int, typer.Option(min=100)] = 1_000_000,
-    seed: Annotated[int, typer.Option(help="the same requests for the same seed")] = 1,
-    broker: Annotated[str, typer.Option(help="HOST:PORT; otherwise Apache Kafka if fetched, else embedded")] = "",
+    seed: Annotated[int, typer.Option(help="the same seed gives the same requests")] = 1,
+    broker: Annotated[str, typer.Option(help="HOST:PORT; default: Apache Kafka if fetched, else embedded")] = "",
 ) -> None:
-    """Hostile requests at one ingest worker: no 5xx, a reason for each refusal, flat memory, nothing lost."""
+    """Send hostile requests to one ingest worker; fails on a 5xx, a refusal without a reason, or a lost click."""
     from benchmarks.fuzz import run
 
     figures = _measure(json, run, inputs=inputs, seed=seed, broker=broker)
@@ -107,10 +107,10 @@ def fuzz(
 
 def soak(
     json: _Json = None,
-    seconds: Annotated[float, typer.Option(min=10, help="how long at half load")] = 3600,
-    every_s: Annotated[float, typer.Option(min=0.5, help="between two looks at memory and lag")] = 5,
+    seconds: Annotated[float, typer.Option(min=10, help="seconds at half load")] = 3600,
+    every_s: Annotated[float, typer.Option(min=0.5, help="seconds between samples of memory and lag")] = 5,
 ) -> None:
-    """The whole stack at half load: whether memory and lag stay flat, and everything adds up."""
+    """Run the whole stack at half load and check that memory and lag stay flat and everything adds up."""
     from benchmarks.soak import run
 
     _measure(json, run, seconds=seconds, every_s=every_s, say=lambda line: typer.echo(line, err=True))
@@ -118,21 +118,21 @@ def soak(
 
 def hostile(
     json: _Json = None,
-    seconds: Annotated[float, typer.Option(min=2, help="length of each attack")] = 10,
+    seconds: Annotated[float, typer.Option(min=2, help="seconds per attack")] = 10,
     only: Annotated[str, typer.Option(help="only attacks whose name contains this")] = "",
 ) -> None:
-    """Each known attack from outside against the real processes, with honest traffic beside it."""
+    """Run each known attack from outside against the real processes, alongside honest traffic."""
     from benchmarks.hostile import run
 
     _measure(json, run, seconds=seconds, only=only, say=lambda line: typer.echo(line, err=True))
 
 
 def report(
-    source: Annotated[Path, typer.Option("--from", help="the folder with the JSON of one run")] = Path(".bench"),
+    source: Annotated[Path, typer.Option("--from", help="folder with the JSON files of one run")] = Path(".bench"),
     to: Annotated[Path, typer.Option(help="the page to write")] = Path("docs/figures.md"),
-    readme: Annotated[Path | None, typer.Option(help="write the short table into this document, too")] = None,
+    readme: Annotated[Path | None, typer.Option(help="also update the short table in this document")] = None,
 ) -> None:
-    """Write the page of figures: machine, date, commit, and of each figure its goal and whether it is met."""
+    """Write the page of figures: machine, date, commit, and each figure with its goal and whether it is met."""
     import json
 
     from benchmarks.goals import BENCHES
@@ -143,12 +143,12 @@ def report(
     try:
         runs = {file.stem: json.loads(file.read_text()) for file in files if file.exists()}
         if not runs:
-            raise CommandFailed(f"{source} holds the JSON of no benchmark: run `make bench`")
+            raise CommandFailed(f"{source} contains no benchmark results: run `make bench`")
         to.write_text(page(runs))
         if readme is not None:
             readme.write_text(with_headlines(readme.read_text(), runs))
     except (OSError, ValueError) as error:
-        raise CommandFailed(f"no page of figures: {error}") from error
+        raise CommandFailed(f"cannot write the page of figures: {error}") from error
     judged = marks(runs)
     typer.echo(f"{to}   {judged.count('yes')} goals met, {judged.count('**no**')} missed")
 
@@ -156,7 +156,7 @@ def report(
 def _measure(
     path: Path | None, run: Callable[_Options, dict[str, Any]], *args: _Options.args, **options: _Options.kwargs
 ) -> dict[str, Any]:
-    """Run a benchmark and print its JSON, with where and of what it was measured."""
+    """Run a benchmark and print its figures and provenance as JSON."""
     import json
 
     from benchmarks.provenance import provenance

@@ -1,4 +1,4 @@
-"""`flattr chaos`: hurt the stack under load, and see whether anything is lost or counted twice."""
+"""`flattr chaos`: inject faults under load, and check that nothing is lost or counted twice."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def register(app: typer.Typer) -> None:
 
 
 def chaos(
-    faults: Annotated[int, typer.Option(min=0, help="how many")] = 20,
-    seed: Annotated[int, typer.Option(help="decides the clicks and the faults")] = 1,
-    brokers: Annotated[int, typer.Option(min=1, max=3, help="Kafka nodes; 3 replicate")] = 1,
-    rate: Annotated[float, typer.Option(min=1, help="requests a second")] = 60,
-    data: Annotated[Path | None, typer.Option(help="keep data, logs and answers in this new folder")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the report there")] = None,
+    faults: Annotated[int, typer.Option(min=0, help="number of faults")] = 20,
+    seed: Annotated[int, typer.Option(help="seed of the clicks and the faults")] = 1,
+    brokers: Annotated[int, typer.Option(min=1, max=3, help="Kafka nodes; with 3, topics are replicated")] = 1,
+    rate: Annotated[float, typer.Option(min=1, help="requests per second")] = 60,
+    data: Annotated[Path | None, typer.Option(help="new folder in which to keep data, logs and answers")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write the report to this file")] = None,
 ) -> None:
-    """Run the stack on Apache Kafka under load and faults; fails when anything was lost, doubled or miscounted."""
+    """Run the stack on Apache Kafka under load and faults; fails if anything is lost, doubled or miscounted."""
     import json
     import tempfile
     import time
@@ -38,7 +38,7 @@ def chaos(
 
     console = Console(stderr=True, highlight=False)
     if data is not None and data.exists() and any(data.iterdir()):
-        raise CommandFailed(f"{data} is not empty: a run starts from nothing, name another folder")
+        raise CommandFailed(f"{data} is not empty: name a new folder")
     begun = provenance()
     with tempfile.TemporaryDirectory(prefix="flattr-chaos-") as scratch:
         plan = ChaosPlan(data or Path(scratch), faults=faults, seed=seed, brokers=brokers, rate=rate)
@@ -51,6 +51,6 @@ def chaos(
     for name in _SHOWN:
         typer.echo(f"{name:<15} {report[name]}")
     if not result.good:
-        for line in [*report["problems"][:10], "", "The smallest history:", *report["history"]]:
+        for line in [*report["problems"][:10], "", "The shortest history:", *report["history"]]:
             typer.echo(line)
-        raise CommandFailed(f"seed {seed}: {len(result.verdict.problems)} things are wrong")
+        raise CommandFailed(f"seed {seed}: {len(result.verdict.problems)} problems found")

@@ -1,4 +1,4 @@
-"""`flattr ingest` and `flattr token`: take clicks, and say who may send them."""
+"""`flattr ingest` and `flattr token`: accept clicks, and issue the tokens to send them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_KeyFile = Annotated[Path, typer.Option("--keys", envvar="FLATTR_TOKEN_KEYS", help="the file of token keys")]
+_KeyFile = Annotated[Path, typer.Option("--keys", envvar="FLATTR_TOKEN_KEYS", help="file of token keys")]
 _KEYS = Path(".flattr/token-keys.json")
 
 
@@ -24,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Take clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/ingest.md)."""
+    """Accept clicks over HTTP until SIGTERM. Settings: FLATTR_INGEST_* (docs/ingest.md)."""
     from deploy.cli import logs
     from deploy.errors import CommandFailed
     from ingest.log.producer import TopicMissing
@@ -41,13 +41,13 @@ def serve() -> None:
 
 
 def worker() -> FastAPI:
-    """The app of one of several workers."""
+    """Build the app of one of several workers."""
     from deploy.cli import logs
     from deploy.stack.embedded import die_with_parent
     from ingest.app import create_app
     from ingest.settings import IngestSettings
 
-    # Killed -9, the parent would leave its workers behind, with the port.
+    # Otherwise a parent killed with -9 would leave its workers running on the port.
     die_with_parent()
     logs.set_up()
     return create_app(IngestSettings())
@@ -57,17 +57,17 @@ def issue(
     member: Annotated[str, typer.Argument(help="the member's id")],
     keys: _KeyFile = _KEYS,
     audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
-    days: Annotated[float, typer.Option(min=0.001, help="how long the token holds")] = 30,
-    kid: Annotated[str | None, typer.Option(help="sign with this key; otherwise with the file's newest")] = None,
+    days: Annotated[float, typer.Option(min=0.001, help="lifetime of the token in days")] = 30,
+    kid: Annotated[str | None, typer.Option(help="id of the key to sign with; default: the newest")] = None,
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
     *,
-    pixel: Annotated[bool, typer.Option("--pixel", help="a token for a pixel: for one flattr, and minutes")] = False,
-    creator: Annotated[str, typer.Option(help="with --pixel: whose thing it is")] = "",
-    thing: Annotated[str, typer.Option(help="with --pixel: the thing, as its address is given")] = "",
-    site: Annotated[str, typer.Option(help="with --pixel: the id of the site that shows it")] = "",
-    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="with --pixel: how long the token holds")] = 10,
+    pixel: Annotated[bool, typer.Option("--pixel", help="issue a pixel token: one flattr, for minutes")] = False,
+    creator: Annotated[str, typer.Option(help="with --pixel: the creator")] = "",
+    thing: Annotated[str, typer.Option(help="with --pixel: the thing's address or id")] = "",
+    site: Annotated[str, typer.Option(help="with --pixel: id of the site that shows it")] = "",
+    minutes: Annotated[float, typer.Option(min=0.1, max=60, help="with --pixel: lifetime in minutes")] = 10,
 ) -> None:
-    """Print a token that lets MEMBER click, or with --pixel a page's image flattr one thing for MEMBER."""
+    """Print a token that lets MEMBER click, or with --pixel lets an image flattr one thing for MEMBER."""
     from deploy.errors import CommandFailed
     from ingest.admission.tokens import issue as sign
     from ingest.runtime.clock import clock_from
@@ -76,9 +76,9 @@ def issue(
     bound = {"creator": creator, "thing": thing, "site": site}
     missing = [f"--{name}" for name, value in bound.items() if not value]
     if pixel and missing:
-        raise CommandFailed(f"a pixel token is for one flattr: it needs {', '.join(missing)}")
+        raise CommandFailed(f"a pixel token is for one flattr: give {', '.join(missing)}")
     if not pixel and len(missing) < len(bound):
-        raise CommandFailed("--creator, --thing and --site go with --pixel")
+        raise CommandFailed("--creator, --thing and --site need --pixel")
     try:
         typer.echo(
             sign(
@@ -98,9 +98,9 @@ def issue(
 def keygen(
     keys: _KeyFile = _KEYS,
     algorithm: Annotated[str, typer.Option(help="HS256 or EdDSA")] = "HS256",
-    kid: Annotated[str | None, typer.Option(help="the key's id; made up when left out")] = None,
+    kid: Annotated[str | None, typer.Option(help="id of the key; default: random")] = None,
 ) -> None:
-    """Add a signing key; ingest reads the file again by itself, and old tokens stay good while their key is there."""
+    """Add a signing key. Ingest reloads the file; old tokens stay valid while their key is in it."""
     import secrets
 
     from deploy.errors import CommandFailed
@@ -109,7 +109,7 @@ def keygen(
     from ingest.runtime.watched_file import FileError
 
     if algorithm not in ALGORITHMS:
-        raise CommandFailed(f"algorithm {algorithm!r} is none of {', '.join(ALGORITHMS)}")
+        raise CommandFailed(f"algorithm {algorithm!r} must be one of {', '.join(ALGORITHMS)}")
     kid = kid or secrets.token_hex(4)
     try:
         generate(keys, algorithm=algorithm, kid=kid)

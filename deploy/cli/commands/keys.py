@@ -9,7 +9,7 @@ import typer
 
 from warehouse.keys import Key, Role
 
-_File = Annotated[Path, typer.Option("--file", envvar="FLATTR_API_KEYS", help="the file of keys")]
+_File = Annotated[Path, typer.Option("--file", envvar="FLATTR_API_KEYS", help="file of API keys")]
 
 
 def register(app: typer.Typer) -> None:
@@ -21,14 +21,14 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-def issue(name: Annotated[str, typer.Argument(help="who it is for")], role: Role, file: _File) -> None:
-    """Make a key for ROLE and print it, once. The file keeps its hash."""
+def issue(name: Annotated[str, typer.Argument(help="name of the key's holder")], role: Role, file: _File) -> None:
+    """Create a key for ROLE and print it once. The file stores only its hash."""
     from deploy.errors import CommandFailed
     from warehouse import keys
 
     known = _known(file)
     if any(key.name == name for key in known):
-        raise CommandFailed(f"{file} has a key for {name!r} already: revoke it first, or take another name")
+        raise CommandFailed(f"{file} already has a key for {name!r}: revoke it first, or use another name")
     secret, key = keys.issue(name, role)
     keys.save(file, [*known, key])
     typer.echo(secret)
@@ -41,7 +41,7 @@ def show(file: _File) -> None:
 
 
 def revoke(name: str, file: _File) -> None:
-    """Remove a key. The API refuses it from its next request on."""
+    """Remove a key. The API refuses it from the next request on."""
     from deploy.errors import CommandFailed
     from warehouse import keys
 

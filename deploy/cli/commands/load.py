@@ -1,4 +1,4 @@
-"""`flattr load`: traffic."""
+"""`flattr load`: generate traffic."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
-    url: Annotated[list[str] | None, typer.Option(help="ingest's address; name several times for several")] = None,
-    keys: Annotated[
-        Path, typer.Option(envvar="FLATTR_TOKEN_KEYS", help="keys to sign the members' tokens with")
-    ] = Path(".flattr/token-keys.json"),
+    url: Annotated[list[str] | None, typer.Option(help="ingest's address; may be repeated")] = None,
+    keys: Annotated[Path, typer.Option(envvar="FLATTR_TOKEN_KEYS", help="file of keys to sign members' tokens")] = Path(
+        ".flattr/token-keys.json"
+    ),
     rate: Annotated[
-        float | None, typer.Option(min=0.1, help="requests a second (open loop); without it the loop is closed")
+        float | None, typer.Option(min=0.1, help="requests per second (open loop); default: closed loop")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.1, help="how long to send")] = 10,
-    connections: Annotated[int, typer.Option(min=1, help="over all processes")] = 32,
+    seconds: Annotated[float, typer.Option(min=0.1, help="duration")] = 10,
+    connections: Annotated[int, typer.Option(min=1, help="total over all processes")] = 32,
     processes: Annotated[int, typer.Option(min=1)] = 1,
-    seed: Annotated[int, typer.Option(help="the same seed sends the same clicks")] = 1,
+    seed: Annotated[int, typer.Option(help="the same seed gives the same clicks")] = 1,
     members: Annotated[int, typer.Option(min=1)] = 1000,
     creators: Annotated[int, typer.Option(min=1)] = 100,
     retry_share: _Share = 0.03,
     duplicate_share: _Share = 0.05,
     undo_share: _Share = 0.02,
     malformed_share: _Share = 0.01,
-    skew_share: Annotated[float, typer.Option(min=0, max=1, help="members whose clock is off")] = 0.02,
+    skew_share: Annotated[float, typer.Option(min=0, max=1, help="fraction of members whose clock is wrong")] = 0.02,
     batch_share: _Share = 0.1,
-    burst_factor: Annotated[float, typer.Option(min=1, help="a second of so many times the rate, every ten")] = 3,
+    burst_factor: Annotated[float, typer.Option(min=1, help="every ten seconds, one at this multiple of the rate")] = 3,
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
     audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
-    answers: Annotated[Path | None, typer.Option(help="folder for the record of every answer")] = None,
-    json_file: Annotated[Path | None, typer.Option("--json", help="write the result there too")] = None,
+    answers: Annotated[Path | None, typer.Option(help="folder in which to record every answer")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="also write the result to this file")] = None,
 ) -> None:
     """Send realistic traffic to ingest and measure how it answers."""
     import dataclasses
@@ -61,9 +61,9 @@ def load(
     try:
         read_keys(keys)
     except FileError as error:
-        raise CommandFailed(f"no keys to sign tokens with in {keys}: {error}; --keys names another file") from error
+        raise CommandFailed(f"cannot sign tokens with {keys}: {error}; name another file with --keys") from error
     ingest_port = os.environ.get("FLATTR_INGEST_PORT", "8001")
-    urls = tuple(one.rstrip("/") + "/v1/clicks" for one in url or [f"http://127.0.0.1:{ingest_port}"])
+    urls = tuple(base.rstrip("/") + "/v1/clicks" for base in url or [f"http://127.0.0.1:{ingest_port}"])
     plan = LoadPlan(
         urls=urls, token_keys=str(keys.resolve()), rate=rate, seconds=seconds, connections=connections,
         processes=processes, seed=seed, members=members, creators=creators, retry_share=retry_share,
@@ -81,7 +81,7 @@ def load(
 
 
 def _progress(seconds: float) -> Callable[[Report], None]:
-    """A bar on a terminal; nothing elsewhere."""
+    """A progress bar, if stderr is a terminal."""
     import atexit
 
     from rich.console import Console

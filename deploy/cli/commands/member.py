@@ -1,4 +1,4 @@
-"""`flattr member erase`: take a member out of everything that is open."""
+"""`flattr member erase`: erase a member from everything that is open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploy.provision.topics import DAY_MS, TopicPlan
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    member = typer.Typer(help="What there is of a member, and its erasure.", no_args_is_help=True)
+    member = typer.Typer(help="A member's data, and their erasure.", no_args_is_help=True)
     member.callback()(_group)
     member.command("erase")(erase)
     app.add_typer(member, name="member")
@@ -24,14 +24,17 @@ def _group() -> None:
 def erase(
     member_id: str,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="list what there is and what would become of it")] = False,
-    log_days: Annotated[
-        int, typer.Option(min=1, help="how long the topics keep a record (retention.ms), in days")
-    ] = TopicPlan("", 1).retention_ms // DAY_MS,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="list the member's data and what would happen to them")
+    ] = False,
+    log_days: Annotated[int, typer.Option(min=1, help="retention of the topics (retention.ms), in days")] = TopicPlan(
+        "", 1
+    ).retention_ms
+    // DAY_MS,
 ) -> None:
-    """Erase a member: a pseudonym in the open months, no name in what is not paid; closed months stay as sealed.
+    """Erase a member: open months get a pseudonym, unpaid entries lose the name; closed months stay as sealed.
 
-    Safe to repeat, and to be repeated when it was interrupted. docs/erasure.md says what is left where, and why.
+    Safe to repeat, also after an interruption. docs/erasure.md says what remains where, and why.
     """
     import asyncio
 
@@ -44,9 +47,10 @@ def erase(
 
     if dry_run:
         found = find(warehouse(), member_id)
-        for one in found:
-            typer.echo(f"{one.table:<17} {month_text(one.month)} {one.rows:>9} rows  {one.fate}")
-        typer.echo(f"{sum(one.rows for one in found if one.fate == 'goes')} rows would go; nothing was changed")
+        for entry in found:
+            typer.echo(f"{entry.table:<17} {month_text(entry.month)} {entry.rows:>9} rows  {entry.fate}")
+        rows = sum(entry.rows for entry in found if entry.fate == "goes")
+        typer.echo(f"{rows} rows would be removed; nothing was changed")
         return
     settings = StreamsSettings()
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
@@ -56,6 +60,4 @@ def erase(
 
     done = erase_member(warehouse(), member_id, partitions, log_days=log_days, step_done=say)
     typer.echo(f"erased: {done.id}, proof {done.proof}")
-    typer.echo(
-        f"Kafka's log forgets the member's clicks within {log_days} days; docs/erasure.md says what else is left."
-    )
+    typer.echo(f"Kafka deletes the member's clicks within {log_days} days; docs/erasure.md says what else remains.")

@@ -1,4 +1,4 @@
-"""`flattr pledges`, `creators`, `month`: what finance does at the month's end. `payouts`: see payouts.py."""
+"""`flattr pledges`, `creators` and `month`: finance's work at the end of a month. For `payouts` see payouts.py."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploy.cli.finance import clock, closed, log_ends, print_proof, settings, w
 if TYPE_CHECKING:
     from warehouse.payout.close.recount import Restated
 
-#: The stream is always a moment behind the log; who asks for a status does not wait for more.
+#: The stream is always slightly behind the log; a status query waits only this long for it.
 _STATUS_WAITS_S = 5.0
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 
@@ -23,37 +23,37 @@ def register(app: typer.Typer) -> None:
     pledges = typer.Typer(help="What members pay.", no_args_is_help=True)
     pledges.command("import")(import_pledges)
     app.add_typer(pledges, name="pledges")
-    creators = typer.Typer(help="Who is paid, and whose money waits.", no_args_is_help=True)
+    creators = typer.Typer(help="The register of creators, and holds.", no_args_is_help=True)
     creators.command("import")(import_creators)
     creators.command("hold")(hold)
     creators.command("release")(release)
     app.add_typer(creators, name="creators")
-    month = typer.Typer(help="The month's close.", no_args_is_help=True)
+    month = typer.Typer(help="Close a month, and check it.", no_args_is_help=True)
     for command in (close, status, verify, proof, approve, outliers, compare):
         month.command(command.__name__)(command)
     app.add_typer(month, name="month")
 
 
 def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,month,amount,currency,paid")]) -> None:
-    """Import pledges from a CSV file: all rows, or none and every bad row named."""
+    """Import pledges from a CSV file: all rows, or none, with every invalid row reported."""
     from warehouse.payout.inputs.pledges import import_pledges as read
 
     done = read(warehouse(), file, settings().close_currency)
     if done.version == 0:
-        typer.echo(f"{file.name} is the newest import already: nothing to do")
+        typer.echo(f"{file.name} is already the latest import: nothing to do")
     else:
         typer.echo(f"{done.rows} pledges imported as version {done.version}")
 
 
 def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,name,iban,bic")]) -> None:
-    """Import creators who have signed up, with their accounts: all rows or none."""
+    """Import creators and their bank accounts from a CSV file: all rows or none."""
     from warehouse.payout.inputs.creators import import_creators as read
 
     typer.echo(f"{read(warehouse(), file)} creators imported")
 
 
-def hold(creator_id: str, reason: Annotated[str, typer.Option(help="what the creator will be told")]) -> None:
-    """Keep a creator's money back from the next close on."""
+def hold(creator_id: str, reason: Annotated[str, typer.Option(help="reason shown to the creator")]) -> None:
+    """Hold a creator's payments from the next close on."""
     from warehouse.payout.inputs.creators import hold as keep_back
 
     keep_back(warehouse(), creator_id, reason)
@@ -61,7 +61,7 @@ def hold(creator_id: str, reason: Annotated[str, typer.Option(help="what the cre
 
 
 def release(creator_id: str) -> None:
-    """Lift a hold: what waited is paid with the next close."""
+    """Lift a hold; the held money is paid with the next close."""
     from warehouse.payout.inputs.creators import release as let_go
 
     let_go(warehouse(), creator_id)
@@ -71,12 +71,12 @@ def release(creator_id: str) -> None:
 def close(
     month: Month,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, publish nothing")] = False,
-    keep: Annotated[bool, typer.Option("--keep", help="keep a dry run, to compare the final month with")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, but publish nothing")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="store the dry run, to compare it with the final month")] = False,
 ) -> None:
-    """Close a month: check that all is in, divide every cent, publish and seal.
+    """Close a month: check that everything is counted, divide every cent, publish and seal.
 
-    A dry run of a closed month is a rehearsal on its data: it says whether it would come out the same.
+    A dry run of a closed month recomputes it from its data and says whether the result is the same.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -88,7 +88,7 @@ def close(
     from warehouse.payout.close.recount import restated
 
     if keep and not dry_run:
-        raise CommandFailed("--keep keeps a dry run: give --dry-run with it.")
+        raise CommandFailed("--keep stores a dry run: add --dry-run.")
     number = parse_month(month)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task(f"closing {month}", total=100)
@@ -99,7 +99,7 @@ def close(
         differing: list[Restated] = []
         work = functools.partial(rehearse_month, keep=keep, differs=differing.append) if dry_run else close_month
         stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
-    typer.echo(f"{month} would be closed like this (dry run):" if dry_run else f"{month} is closed.")
+    typer.echo(f"{month} would close as follows (dry run):" if dry_run else f"{month} is closed.")
     print_proof(stated)
     for found in differing:
         typer.echo(f"  a close would restate {found}")
@@ -113,7 +113,7 @@ def close(
 
 
 def status(month: Month) -> None:
-    """Say whether a month is closed, and if not, what is missing."""
+    """Show whether a month is closed, and if not, what is missing."""
     from warehouse.payout.books.approval import approvers
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
@@ -133,11 +133,11 @@ def status(month: Month) -> None:
     except PayoutRefused as missing:
         typer.echo(f"{month} is open. {missing}")
     else:
-        typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are in.")
+        typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are counted.")
 
 
 def verify(month: Month) -> None:
-    """Compute a closed month again in plain Python and compare line by line and hash by hash."""
+    """Recompute a closed month in plain Python and compare every line and hash."""
     from deploy.errors import CommandFailed
     from warehouse.payout.audit.verify import verify_month
     from warehouse.payout.close.months import parse_month
@@ -150,9 +150,9 @@ def verify(month: Month) -> None:
 
 
 def proof(
-    month: Month, output: Annotated[Path | None, typer.Option(help="a file; standard output without it")] = None
+    month: Month, output: Annotated[Path | None, typer.Option(help="output file; default: standard output")] = None
 ) -> None:
-    """Write the published proof of a closed month: the text whose SHA-256 is the seal."""
+    """Print the published proof of a closed month: the text whose SHA-256 is the seal."""
     text = closed(month).text()
     if output is None:
         typer.echo(text, nl=False)
@@ -162,10 +162,10 @@ def proof(
 
 def approve(
     month: Month,
-    keys: Annotated[Path, typer.Option(envvar="FLATTR_API_KEYS", help="the file of API keys")],
-    key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="of the role finance")],
+    keys: Annotated[Path, typer.Option(envvar="FLATTR_API_KEYS", help="file of API keys")],
+    key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="an API key with the role finance")],
 ) -> None:
-    """Approve a closed month's seal; payments need two different keys."""
+    """Approve the seal of a closed month; payments need approvals with two different keys."""
     from deploy.errors import CommandFailed
     from warehouse.keys import KeyRing
     from warehouse.payout.books.approval import APPROVERS_NEEDED
@@ -181,20 +181,21 @@ def approve(
 
 
 def outliers(month: Month) -> None:
-    """Name creators, members and sites that grew beyond the set bounds since last month."""
+    """List creators, members and sites that grew beyond the configured bounds since the month before."""
     from warehouse.payout.books.outliers import find_outliers
     from warehouse.payout.close.months import parse_month
 
     found = find_outliers(warehouse(), parse_month(month), settings())
     for line in found:
         typer.echo(f"{line.kind} {line.name}: {line.flattrs} flattrs, {line.flattrs_before} the month before")
-    typer.echo(f"{len(found)} stand out in {month}")
+    typer.echo(f"{len(found)} outliers in {month}")
 
 
 def compare(
-    month: Month, run: Annotated[int | None, typer.Option(help="a kept dry run's number; the newest without it")] = None
+    month: Month,
+    run: Annotated[int | None, typer.Option(help="number of a stored dry run; default: the newest")] = None,
 ) -> None:
-    """Explain what changed from a kept dry run to the final month."""
+    """Explain what changed between a stored dry run and the final month."""
     from warehouse.payout.close.provisional_run import compare_run
 
     compared = compare_run(warehouse(), closed(month), run)

@@ -1,4 +1,4 @@
-"""`flattr payouts`, `flattr ledger`, `flattr statement`: what comes out of a closed month."""
+"""`flattr payouts`, `flattr ledger` and `flattr statement`: the results of a closed month."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import typer
 from deploy.cli.finance import closed, settings, warehouse
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
-Output = Annotated[Path | None, typer.Option(help="a file; standard output without it")]
+Output = Annotated[Path | None, typer.Option(help="output file; default: standard output")]
 Form = Annotated[Literal["json", "csv", "html"], typer.Option("--format")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    payouts = typer.Typer(help="What creators are paid.", no_args_is_help=True)
+    payouts = typer.Typer(help="Payouts to creators.", no_args_is_help=True)
     for command in (show, export, returns):
         payouts.command(command.__name__)(command)
     app.add_typer(payouts, name="payouts")
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
     ledger.command("export")(beancount)
     ledger.command("correct")(correct)
     app.add_typer(ledger, name="ledger")
-    statement = typer.Typer(help="Statements that re-derive to clicks.", no_args_is_help=True)
+    statement = typer.Typer(help="Statements of members and creators, traceable to clicks.", no_args_is_help=True)
     statement.command("member")(member)
     statement.command("creator")(creator)
     app.add_typer(statement, name="statement")
@@ -58,9 +58,9 @@ def export(
     month: Month,
     form: Annotated[Literal["csv", "parquet", "pain.001"], typer.Option("--format")] = "csv",
     output: Output = None,
-    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="pain.001: when the bank pays")] = None,
+    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="pain.001: execution date")] = None,
     *,
-    draft: Annotated[bool, typer.Option("--draft", help="pain.001 without two approvals, to look at")] = False,
+    draft: Annotated[bool, typer.Option("--draft", help="pain.001 without approvals, for review only")] = False,
 ) -> None:
     """Write the payouts of a closed month; payments (pain.001) need two approvals."""
     from deploy.errors import CommandFailed
@@ -72,13 +72,13 @@ def export(
         _write(output, "".join(exports.csv_text(all_payouts(warehouse(), proof.month))).encode())
     elif form == "parquet":
         if output is None:
-            raise CommandFailed("Parquet is not for a terminal: give --output FILE.")
+            raise CommandFailed("Parquet is binary: add --output FILE.")
         exports.write_parquet(all_payouts(warehouse(), proof.month), output)
     else:
         rules = settings()
         if on is None or not rules.close_debtor_iban:
             raise CommandFailed(
-                "pain.001 needs --on YYYY-MM-DD and the paying account: "
+                "pain.001 needs --on YYYY-MM-DD and the debtor's account: "
                 "FLATTR_CLOSE_DEBTOR_NAME, FLATTR_CLOSE_DEBTOR_IBAN, FLATTR_CLOSE_DEBTOR_BIC."
             )
         debtor = exports.Debtor(rules.close_debtor_name, rules.close_debtor_iban, rules.close_debtor_bic)
@@ -86,14 +86,14 @@ def export(
 
 
 def returns(file: Annotated[Path, typer.Argument(help="CSV: payment_id,amount,reason")]) -> None:
-    """Match payments that the bank returned and credit their creators again with the next close."""
+    """Match returned payments and credit their creators with the next close."""
     from warehouse.payout.inputs.adjustments import import_returns
 
     typer.echo(f"{len(import_returns(warehouse(), file))} returned payments are credited with the next close")
 
 
 def beancount(month: Month, output: Output = None) -> None:
-    """Write the books from the first closed month up to this one in Beancount's syntax."""
+    """Write the books from the first closed month to this one in Beancount syntax."""
     from warehouse.payout.books.beancount import beancount_text
     from warehouse.payout.close.proof import stored_until
 
@@ -104,13 +104,13 @@ def beancount(month: Month, output: Output = None) -> None:
 def correct(
     month: Month,
     creator_id: str,
-    amount: Annotated[str, typer.Argument(help="such as 12.34; to take back, give --take")],
-    reason: Annotated[str, typer.Option(help="why, for the books")],
-    against: Annotated[Literal["fee", "charity", "kept"], typer.Option(help="who bears it")] = "fee",
+    amount: Annotated[str, typer.Argument(help="such as 12.34; add --take to take it back")],
+    reason: Annotated[str, typer.Option(help="reason for the books")],
+    against: Annotated[Literal["fee", "charity", "kept"], typer.Option(help="account that bears it")] = "fee",
     *,
     take: Annotated[bool, typer.Option("--take", help="take the amount back from the creator")] = False,
 ) -> None:
-    """Correct a creator's line of a closed month by a new entry in the next close."""
+    """Correct a creator's line of a closed month through a new entry in the next close."""
     from deploy.errors import CommandFailed
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.inputs import adjustments
@@ -128,7 +128,7 @@ def correct(
 
 
 def member(month: Month, member_id: str, form: Form = "json", output: Output = None) -> None:
-    """Where a member's pledge went."""
+    """Show where a member's pledge went."""
     from warehouse.payout.books import statements
 
     statement = statements.member_statement(warehouse(), closed(month), member_id)
@@ -136,7 +136,7 @@ def member(month: Month, member_id: str, form: Form = "json", output: Output = N
 
 
 def creator(month: Month, creator_id: str, form: Form = "json", output: Output = None) -> None:
-    """Where a creator's money came from."""
+    """Show where a creator's money came from."""
     from warehouse.payout.books import statements
 
     statement = statements.creator_statement(warehouse(), closed(month), creator_id)

@@ -1,4 +1,4 @@
-"""`flattr quarantine`: flattrs that leave counts and payouts, by rule or by hand, until they are released."""
+"""`flattr quarantine`: flattrs excluded from counts and payouts, by rule or by hand, until they are released."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
     from warehouse.quarantine.log import Step, Subject
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
-Member = Annotated[str, typer.Option(help="all of a member's flattrs; with --creator or --thing only those")]
-Creator = Annotated[str, typer.Option(help="all flattrs of a creator; with --member only that member's")]
-Thing = Annotated[str, typer.Option(help="with --member: one flattr, by the thing's id as in a receipt")]
-Site = Annotated[str, typer.Option(help="all flattrs from a site")]
-Reason = Annotated[str, typer.Option(help="why, for the log")]
-By = Annotated[str, typer.Option(envvar="FLATTR_OPERATOR", help="who takes the step; your user's name without it")]
+Member = Annotated[str, typer.Option(help="a member's flattrs; limited by --creator or --thing")]
+Creator = Annotated[str, typer.Option(help="a creator's flattrs; limited by --member")]
+Thing = Annotated[str, typer.Option(help="with --member: one flattr, by the thing's id from a receipt")]
+Site = Annotated[str, typer.Option(help="a site's flattrs")]
+Reason = Annotated[str, typer.Option(help="reason for the log")]
+By = Annotated[str, typer.Option(envvar="FLATTR_OPERATOR", help="who takes this step; default: your user name")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    quarantine = typer.Typer(help="Flattrs that leave counts and payouts until released.", no_args_is_help=True)
+    quarantine = typer.Typer(help="Exclude flattrs from counts and payouts until released.", no_args_is_help=True)
     for command in (scan, flag, release):
         quarantine.command(command.__name__)(command)
     quarantine.command("list")(list_flags)
@@ -34,22 +34,20 @@ def register(app: typer.Typer) -> None:
 
 
 def scan(
-    month: Annotated[
-        str, typer.Argument(help="YYYY-MM; without it, this month and the last", metavar="[YYYY-MM]")
-    ] = "",
+    month: Annotated[str, typer.Argument(help="YYYY-MM; default: this month and the last", metavar="[YYYY-MM]")] = "",
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what the rules find")] = False,
-    every: Annotated[float | None, typer.Option(min=1, help="repeat so often, in s, until stopped")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what the rules find")] = False,
+    every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
     port: Annotated[
         int | None,
-        typer.Option(envvar="FLATTR_QUARANTINE_PORT", help="with --every: serve /metrics there for Prometheus"),
+        typer.Option(envvar="FLATTR_QUARANTINE_PORT", help="with --every: port for /metrics"),
     ] = None,
-    host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: where to listen")] = (
+    host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: address to listen on")] = (
         "127.0.0.1"
     ),
     by: By = "",
 ) -> None:
-    """Flag what the rules find in open months, and what was clicked since by whom flags cover."""
+    """Flag what the rules find in open months, and newer flattrs of subjects that are already flagged."""
     import time
 
     from deploy.cli.quarantine_metrics import QuarantineMetrics
@@ -69,7 +67,7 @@ def scan(
 
 
 def _open_months(month: str) -> list[int]:
-    """The month named; without one, the last and this one, those that are not closed."""
+    """The given month, or else those of last and this month that are not closed."""
     from ingest.contract.month import month_before, month_of
     from warehouse.payout.close import proof
     from warehouse.payout.close.months import parse_month
@@ -92,7 +90,7 @@ def _find(month: int) -> None:
 
 
 def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> None:
-    """One month once. A ``patient`` scan leaves a month that is being closed to the close, and to its next turn."""
+    """Scan one month once. A ``patient`` scan skips a month that is being closed until its next turn."""
     from ingest.contract.month import month_text
     from warehouse.payout.errors import MonthLocked
     from warehouse.quarantine import desk
@@ -118,7 +116,7 @@ def flag(
     site: Site = "",
     by: By = "",
 ) -> None:
-    """Put a member, creator, site, or one flattr into quarantine; of a closed month, take back what they brought."""
+    """Quarantine a member, creator, site or flattr; in a closed month, take back what they earned."""
     from warehouse.payout.close.months import parse_month
     from warehouse.quarantine import desk
 
@@ -136,7 +134,7 @@ def release(
     site: Site = "",
     by: By = "",
 ) -> None:
-    """Let go what was flagged; of a closed month, give what the flattrs would have earned."""
+    """Release a flag; in a closed month, pay what the flattrs would have earned."""
     from warehouse.payout.close.months import parse_month
     from warehouse.quarantine import desk
 
@@ -146,16 +144,16 @@ def release(
 
 
 def list_flags(month: Month) -> None:
-    """Show the flags that stand."""
+    """List the flags in force."""
     from warehouse.payout.close.months import parse_month
     from warehouse.quarantine.log import in_force, read_steps
 
     flags = in_force(read_steps(warehouse(), parse_month(month)))
-    _table(f"{len(flags)} flags stand in {month}", list(flags.values()))
+    _table(f"{len(flags)} flags in force in {month}", list(flags.values()))
 
 
 def show_log(month: Month) -> None:
-    """Show every step that was taken, oldest first."""
+    """List every step taken, oldest first."""
     from warehouse.payout.close.months import parse_month
     from warehouse.quarantine.log import read_steps
 

@@ -1,4 +1,4 @@
-"""`flattr replay`: recount a month from the log and compare."""
+"""`flattr replay`: recount a month from the log and compare it with what was counted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def register(app: typer.Typer) -> None:
 
 def replay(
     month: Annotated[str, typer.Option(help="YYYY-MM")],
-    show: Annotated[int, typer.Option(min=0, help="differences to list")] = 20,
+    show: Annotated[int, typer.Option(min=0, help="how many differences to list")] = 20,
 ) -> None:
-    """Recount a month from Kafka into a side table and compare it row by row with what was counted.
+    """Recount a month from Kafka and compare it row by row with what was counted.
 
-    Exit code 1 when anything differs. Settings: FLATTR_* in the environment.
+    Exits with code 1 if anything differs. Settings: FLATTR_* in the environment.
     """
     from rich.console import Console
     from rich.progress import Progress
@@ -48,6 +48,6 @@ def replay(
         if counted != replayed:
             typer.echo(f"  {name}: counted {counted}, in the log {replayed}")
     if not found.same:
-        more = "1000 or more" if len(found.differences) == 1000 else len(found.differences)
-        raise CommandFailed(f"{month} is not what the log says: {more} flattrs differ")
-    typer.echo("every row and every tally is what was counted")
+        differing = "1000 or more" if len(found.differences) == 1000 else len(found.differences)
+        raise CommandFailed(f"{month} does not match the log: {differing} flattrs differ")
+    typer.echo("every row and every tally matches")

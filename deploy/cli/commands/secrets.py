@@ -1,4 +1,4 @@
-"""`flattr secrets`: what docker-compose.yml needs before its first start."""
+"""`flattr secrets`: the secrets that docker-compose.yml needs before its first start."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def register(app: typer.Typer) -> None:
 
 
 def _group() -> None:
-    """Keep `init` a word of its own while there is no other."""
+    """Make typer keep `init` as a subcommand although it is the only one."""
 
 
 def init(
-    folder: Annotated[Path, typer.Option(help="where the files go")] = Path("deploy/secrets"),
+    folder: Annotated[Path, typer.Option(help="folder for the files")] = Path("deploy/secrets"),
 ) -> None:
-    """Write what is missing; never write over what is there. The operator's API key is shown once."""
+    """Create the missing files; existing ones are never overwritten. The operator's API key is shown once."""
     from deploy.provision.secret_files import init as make
 
     made = make(folder)
-    typer.echo(f"{folder}: {len(made.written)} files written, {len(made.retained)} were there")
+    typer.echo(f"{folder}: {len(made.written)} files created, {len(made.retained)} already present")
     if made.api_key:
-        typer.echo(f"API key of the operator, shown once: {made.api_key}")
+        typer.echo(f"the operator's API key (not shown again): {made.api_key}")

@@ -1,4 +1,4 @@
-"""`flattr settings`: every setting there is."""
+"""`flattr settings`: list every setting."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def show() -> None:
-    """Print the table of all settings, as docs/settings.md has it."""
+    """Print all settings as in docs/settings.md."""
     from deploy.provision.settings_table import markdown
 
     typer.echo(markdown(), nl=False)

@@ -22,18 +22,18 @@ def register(app: typer.Typer) -> None:
 def up(
     data: Annotated[Path, typer.Option(help="folder for data, keys and logs")] = Path(".flattr"),
     broker: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
+        str | None, typer.Option(metavar="HOST:PORT", help="use this Kafka instead of the embedded one")
     ] = None,
     warehouse: Annotated[
-        str | None, typer.Option(metavar="clickhouse://...", help="your ClickHouse instead of the embedded one")
+        str | None, typer.Option(metavar="clickhouse://...", help="use this ClickHouse instead of the embedded one")
     ] = None,
-    partitions: Annotated[int, typer.Option(min=1, help="of the topic of clicks, when it is made")] = 4,
+    partitions: Annotated[int, typer.Option(min=1, help="partitions of the clicks topic, if it is created")] = 4,
     clock: Annotated[str, typer.Option(help="system, +SECONDS, -SECONDS or file:PATH")] = "system",
-    broker_port: Annotated[int, typer.Option(help="of the embedded broker; 0 takes a free one")] = 9092,
-    warehouse_port: Annotated[int, typer.Option(help="of the embedded warehouse; 0 takes a free one")] = 9000,
-    ingest_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8001,
-    streams_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8002,
-    api_port: Annotated[int, typer.Option(help="0 takes a free one")] = 8003,
+    broker_port: Annotated[int, typer.Option(help="port of the embedded broker; 0: any free port")] = 9092,
+    warehouse_port: Annotated[int, typer.Option(help="port of the embedded warehouse; 0: any free port")] = 9000,
+    ingest_port: Annotated[int, typer.Option(help="0: any free port")] = 8001,
+    streams_port: Annotated[int, typer.Option(help="0: any free port")] = 8002,
+    api_port: Annotated[int, typer.Option(help="0: any free port")] = 8003,
 ) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops it."""
     from deploy.stack.supervisor import Stack, StackPlan
@@ -57,9 +57,9 @@ def up(
             while True:
                 time.sleep(0.3)
                 for name in stack.watch():
-                    typer.echo(f"{name} is back")
+                    typer.echo(f"{name} restarted")
         except KeyboardInterrupt:
-            typer.echo("stopping: ingest drains, streams flush")
+            typer.echo("stopping: draining ingest, flushing streams")
     typer.echo("stopped")
 
 
@@ -74,20 +74,22 @@ def demo(
             "--input",
             exists=True,
             dir_okay=False,
-            help="your own clicks, one JSON object a line, in place of the simulated",
+            help="your own clicks instead of simulated ones, one JSON object per line",
         ),
     ] = None,
-    figures: Annotated[Path | None, typer.Option("--json", help="write the figures here")] = None,
+    figures: Annotated[Path | None, typer.Option("--json", help="also write the figures to this file")] = None,
     data: Annotated[Path, typer.Option(help="folder for data, keys and logs; emptied first")] = Path(".flattr/demo"),
     broker: Annotated[
-        str | None, typer.Option(metavar="HOST:PORT", help="your Kafka instead of the embedded one")
+        str | None, typer.Option(metavar="HOST:PORT", help="use this Kafka instead of the embedded one")
     ] = None,
-    minimum_minor: Annotated[int, typer.Option(min=0, help="least payout in cents; the real one is 1000")] = 100,
-    exit_at_end: Annotated[  # noqa: FBT002 - an option, always named
-        bool, typer.Option("--exit", help="end by itself on a terminal too")
+    minimum_minor: Annotated[
+        int, typer.Option(min=0, help="minimum payout in cents; the default of a real close is 1000")
+    ] = 100,
+    exit_at_end: Annotated[  # noqa: FBT002 - an option, always passed by name
+        bool, typer.Option("--exit", help="exit at the end even on a terminal")
     ] = False,
 ) -> None:
-    """Run the whole pipeline once: clicks in, the month closed, a payout table out, every cent explained."""
+    """Run the whole pipeline once: send clicks, close the month, and show a payout table with every cent explained."""
     import json
 
     from rich.console import Console
@@ -104,7 +106,9 @@ def demo(
         if figures is not None:
             figures.write_text(json.dumps(found, indent=2) + "\n")
         if at_terminal() and not exit_at_end:
-            console.print(f"The closed month: [bold]{stack.api.url}/months/{found['month']}[/]   Press any key to end.")
+            console.print(
+                f"The closed month: [bold]{stack.api.url}/months/{found['month']}[/]   Press any key to exit."
+            )
             wait_for_key(lambda: list(stack.watch()))
 
     _stop_on_signals()
@@ -113,6 +117,6 @@ def demo(
 
 
 def _stop_on_signals() -> None:
-    # SIGINT too: a shell starts background jobs with it ignored, and Python leaves it so.
+    # SIGINT as well: shells start background jobs with it ignored, and Python leaves it that way.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)

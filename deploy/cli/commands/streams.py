@@ -1,4 +1,4 @@
-"""`flattr streams`: a stream worker in the foreground."""
+"""`flattr streams`: run a stream worker."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def register(app: typer.Typer) -> None:
 
 
 def serve() -> None:
-    """Count clicks from Kafka into the warehouse until told to stop. Settings: FLATTR_* in the environment."""
+    """Count clicks from Kafka into the warehouse until SIGTERM. Settings: FLATTR_* in the environment."""
     from deploy.cli.logs import set_up
     from streams.app import worker_from
     from streams.settings import StreamsSettings

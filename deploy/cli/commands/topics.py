@@ -1,4 +1,4 @@
-"""`flattr topics`: the Kafka topics."""
+"""`flattr topics`: create the Kafka topics and their access rights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _Group = Annotated[str, typer.Option(envvar="FLATTR_STREAMS_GROUP", help="consum
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    topics = typer.Typer(help="The Kafka topics.", no_args_is_help=True)
+    topics = typer.Typer(help="Kafka topics and access rights.", no_args_is_help=True)
     topics.command("create")(create)
     topics.command("allow")(allow)
     app.add_typer(topics, name="topics")
@@ -22,15 +22,15 @@ def register(app: typer.Typer) -> None:
 
 def create(
     broker: Annotated[str, typer.Option(envvar="FLATTR_BROKER")] = "127.0.0.1:9092",
-    partitions: Annotated[int, typer.Option(min=1, help="of the topic of clicks")] = 12,
+    partitions: Annotated[int, typer.Option(min=1, help="partitions of the clicks topic")] = 12,
     replication: Annotated[int, typer.Option(min=1)] = 1,
     clicks: _Clicks = "clicks",
     rejected: _Rejected = "rejected",
     group: _Group = "flattr-streams",
     *,
-    rights: Annotated[bool, typer.Option("--rights", help="then do as `topics allow` does")] = False,
+    rights: Annotated[bool, typer.Option("--rights", help="then run `topics allow`")] = False,
 ) -> None:
-    """Create the topics that are missing; check the others and bound their records' stamps as planned."""
+    """Create missing topics, check existing ones, and set the bounds on their records' timestamps."""
     from deploy.provision.topics import TopicPlan, bring_to_plan, create_topics, rejected_plan
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
 
@@ -42,9 +42,11 @@ def create(
     made = asyncio.run(create_topics(broker, plans, client))
     changed = asyncio.run(bring_to_plan(broker, [plan for plan in plans if plan.name not in made], client))
     for plan in plans:
-        typer.echo(f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'was there'}")
+        typer.echo(
+            f"{plan.name}: {plan.partitions} partitions, {'created' if plan.name in made else 'already present'}"
+        )
     for change in changed:
-        typer.echo(f"{change.topic}: {change.setting} was {change.before}, is {change.after}")
+        typer.echo(f"{change.topic}: {change.setting} changed from {change.before} to {change.after}")
     if rights:
         allow(broker, clicks, rejected, group)
 
@@ -55,7 +57,7 @@ def allow(
     rejected: _Rejected = "rejected",
     group: _Group = "flattr-streams",
 ) -> None:
-    """Allow each service's user of Kafka its work and nothing else. Wants a super user; twice does no harm."""
+    """Grant each service's Kafka user the rights it needs, and no others. Needs a super user; safe to repeat."""
     from deploy.provision import acl
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
 

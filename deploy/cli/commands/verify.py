@@ -1,4 +1,4 @@
-"""`flattr verify`: whether acknowledged = in the log = distinct = live = payout holds now."""
+"""`flattr verify`: check that acknowledged = in the log = distinct = live = payout."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     *,
-    answers: Annotated[Path | None, typer.Option(help="also look up every promise recorded there")] = None,
+    answers: Annotated[Path | None, typer.Option(help="also check the answers recorded in this folder")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    every: Annotated[float | None, typer.Option(min=1, help="repeat so often, in s, until stopped")] = None,
-    port: Annotated[int | None, typer.Option(help="with --every: serve /metrics there for Prometheus")] = None,
+    every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
+    port: Annotated[int | None, typer.Option(help="with --every: port for /metrics")] = None,
 ) -> None:
-    """Compare log, tallies, rows, counts and payouts as of one moment. Reads only; fails when they differ."""
+    """Compare log, tallies, rows, counts and payouts as of one moment. Read-only; fails if they differ."""
     import json
     import time
 
@@ -76,13 +76,13 @@ def _checks(answers: Path | None) -> list[Equation]:
 
 
 def _serve(port: int) -> Callable[[Sequence[Equation]], None]:
-    """Serve two gauges: how many equations there are and how many do not hold, and when that was looked at."""
+    """Serve gauges: how many equations were compared, how many do not hold, and when."""
     from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
     registry = CollectorRegistry()
-    asked = Gauge("flattr_verify_equations", "Equations compared last.", registry=registry)
-    wrong = Gauge("flattr_verify_wrong", "Equations that did not hold.", registry=registry)
-    at = Gauge("flattr_verify_last_timestamp_seconds", "When they were compared last.", registry=registry)
+    asked = Gauge("flattr_verify_equations", "Equations in the last comparison.", registry=registry)
+    wrong = Gauge("flattr_verify_wrong", "Equations that did not hold in the last comparison.", registry=registry)
+    at = Gauge("flattr_verify_last_timestamp_seconds", "Time of the last comparison.", registry=registry)
     start_http_server(port, addr="127.0.0.1", registry=registry)
 
     def show(checks: Sequence[Equation]) -> None:

@@ -1,4 +1,4 @@
-"""`flattr warehouse`: the database."""
+"""`flattr warehouse`: migrate the database."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    """Bring the database at FLATTR_WAREHOUSE to this version."""
+    """Migrate the database at FLATTR_WAREHOUSE to this version."""
     from warehouse.storage.client import Warehouse, masked
     from warehouse.storage.migrate import migrate as apply
     from warehouse.storage.migrate import migrations

@@ -14,7 +14,7 @@ done
 echo "fetching Apache Kafka into .kafka (110 MB, once)"
 rm -rf "$target"
 mkdir -p "$target"
-# Maven Central answers 'too many requests' now and then: three tries.
+# Maven Central occasionally answers 'too many requests': try three times.
 for try in 1 2 3; do
   if mvn -q -B -f "$here/pom.xml" dependency:copy-dependencies -DoutputDirectory="$target/libs"; then
     echo "$want" >"$stamp"
@@ -23,5 +23,5 @@ for try in 1 2 3; do
   echo "attempt $try failed"
   sleep $((try * 5))
 done
-echo "Apache Kafka could not be fetched from Maven Central"
+echo "cannot fetch Apache Kafka from Maven Central; try again later"
 exit 1

@@ -1,8 +1,8 @@
-"""The stack under test: its processes, the links between them, its clock; and everything that can be done to them.
+"""The stack under test: its processes, the links between them, its clock, and the faults that can be injected.
 
-One thread owns an arena: a part dies with the thread that launched it. Nothing here waits but ``start``,
-``heal`` and ``stop``: what takes time is finished by ``tick``, which is called many times a second and
-brings up whatever is down and should not be, as a supervisor does in production.
+One thread must own an arena, as a service dies with the thread that launched it. Only ``start``, ``heal`` and
+``stop`` block. Everything else that takes time is finished by ``tick``, which is called many times a second and
+restarts services that are down, as a supervisor does in production.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ from warehouse.storage.migrate import migrate
 TICK_S: Final = 0.05
 _READY_TIMEOUT_S: Final = 90.0
 _RELAUNCH_AFTER_S: Final = 0.3
-#: A part that died by itself so often is broken; the run ends.
+#: A service that dies by itself more often is broken, and the run ends.
 _EXITS_MAX: Final = 20
 
 
 def plain_command(service: str) -> list[str]:
-    """How a service is started. Tests that break a guarantee on purpose hand in another."""
+    """The command that starts a service. Tests that break a guarantee on purpose pass another."""
     return [sys.executable, "-m", "deploy", service]
 
 
@@ -56,14 +56,14 @@ class ArenaPlan:
     partitions: int = 4
     grace_s: int = 5
     settle_s: int = 15
-    #: The clock's first time, ms: shortly before a month's end.
+    #: The clock's initial time in ms, shortly before the end of a month.
     begin_ms: int = 0
     command: Callable[[str], list[str]] = plain_command
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Served(ServiceProcess):
-    """One of our own services, ready when ``/ready`` says so."""
+    """One of our services, ready when ``/ready`` says so."""
 
     def __init__(
         self, name: str, command: Sequence[str], *, folder: Path, port: int, environment: dict[str, str]
@@ -71,7 +71,7 @@ class Served(ServiceProcess):
         super().__init__(name, command, folder=folder, port=port, environment={**environment, "PYTHONPATH": str(ROOT)})
 
     def is_ready(self) -> bool:
-        """Ask it."""
+        """Ask ``/ready``."""
         try:
             with urllib.request.urlopen(f"http://{self.address}/ready", timeout=2) as answer:
                 return bool(answer.status == 200)
@@ -81,7 +81,7 @@ class Served(ServiceProcess):
 
 @dataclass(frozen=True)
 class Exit:
-    """A process that ended by itself."""
+    """A process that exited by itself."""
 
     at: float
     service: str
@@ -90,7 +90,7 @@ class Exit:
 
 
 class Arena:
-    """All parts of one run. As a context it stops them."""
+    """All services of one run; a context manager that starts and stops them."""
 
     def __init__(self, plan: ArenaPlan, say: Callable[[str], None] = lambda _: None) -> None:
         self.plan = plan
@@ -115,11 +115,11 @@ class Arena:
         self._paused: set[str] = set()
         self._ending: set[str] = set()
 
-    # -- what it is made of
+    # -- its services
 
     @property
     def targets(self) -> Targets:
-        """What faults can hit."""
+        """What faults can target."""
         return Targets(
             brokers=[node.name for node in self.nodes],
             ingest=[name for name in self.services if name.startswith("ingest")],
@@ -130,16 +130,16 @@ class Arena:
 
     @property
     def urls(self) -> tuple[str, ...]:
-        """Where clicks go in."""
+        """Ingest's addresses."""
         return tuple(f"http://{self.services[name].address}/v1/clicks" for name in self.targets.ingest)
 
     @property
     def clock_setting(self) -> str:
-        """What ``FLATTR_CLOCK`` is for everybody."""
+        """``FLATTR_CLOCK`` for every service."""
         return f"file:{self.clock_file}"
 
     def environment(self, warehouse_url: str = "") -> dict[str, str]:
-        """What every service is told."""
+        """The environment of every service."""
         return {
             "FLATTR_BROKER": self.broker,
             "FLATTR_WAREHOUSE": warehouse_url or self.warehouse_url,
@@ -159,20 +159,20 @@ class Arena:
     # -- its clock
 
     def now_ms(self) -> int:
-        """The arena's time, without the steps of faults."""
+        """The arena's time in ms, without the clock steps of faults."""
         return system_clock() + self._base_ms
 
     def month(self) -> int:
-        """The month that it is there."""
+        """The current month in the arena."""
         return month_of(self.now_ms())
 
     def move_clock_to(self, at_ms: int) -> None:
-        """Set everybody's clock."""
+        """Set the clock of all services."""
         self._base_ms = at_ms - system_clock()
         write_clock_file(self.clock_file, self._base_ms)
 
     def step_clock(self, by_ms: int) -> None:
-        """Put everybody's clock off its course by so much; an earlier step is taken back."""
+        """Step the clock of all services, replacing any earlier step."""
         write_clock_file(self.clock_file, self._base_ms + by_ms)
 
     # -- its life
@@ -201,7 +201,7 @@ class Arena:
         self.wait_ready()
 
     def stop(self) -> None:
-        """End everything, services first."""
+        """Kill everything, services first."""
         for name in list(self._paused):
             self.resume(name)
         for name in reversed(self.services):
@@ -222,7 +222,7 @@ class Arena:
         self.stop()
 
     def tick(self) -> None:
-        """Bring up what is down and should not be. Raises ``ServiceFailed`` when a part dies again and again."""
+        """Restart services that are down. Raises ``ServiceFailed`` when one keeps dying."""
         now = time.monotonic()
         for name, service in self.services.items():
             if service.running():
@@ -237,7 +237,7 @@ class Arena:
                 service.launch()
 
     def heal(self) -> None:
-        """End every fault and wait until all parts are ready. Raises ``ServiceFailed``."""
+        """End every fault and wait until all services are ready. Raises ``ServiceFailed``."""
         for link in self.links.values():
             link.set(Mode.PASS)
         self.step_clock(0)
@@ -249,7 +249,7 @@ class Arena:
         self.wait_ready()
 
     def wait_ready(self) -> None:
-        """Wait for all parts, restarting those that die. Raises ``ServiceFailed``."""
+        """Wait for all services, restarting those that die. Raises ``ServiceFailed``."""
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while waiting := [
             name for name, service in self.services.items() if not (service.running() and service.is_ready())
@@ -259,17 +259,17 @@ class Arena:
             self.tick()
             time.sleep(TICK_S)
 
-    # -- what can be done to it
+    # -- faults
 
     def kill(self, name: str, for_s: float) -> None:
-        """Kill -9; it comes back after ``for_s``."""
+        """Kill -9; restart after ``for_s``."""
         self._ending.add(name)
         self._paused.discard(name)
         self.services[name].kill()
         self._down_until[name] = time.monotonic() + for_s
 
     def end(self, name: str) -> None:
-        """SIGTERM; it comes back when it has ended."""
+        """SIGTERM; restart when it has exited."""
         process = self.services[name].process
         if process is not None:
             self._ending.add(name)
@@ -290,11 +290,11 @@ class Arena:
             process.send_signal(signal.SIGCONT)
 
     def fill_disk(self, name: str) -> None:
-        """Let every write of a part to a file fail, as on a full disk; a limit stands in for the disk."""
+        """Make every file write of a service fail as on a full disk, through its file size limit."""
         self._limit_files(name, 0)
 
     def free_disk(self, name: str) -> None:
-        """Let it write again."""
+        """Lift that limit."""
         self._limit_files(name, resource.RLIM_INFINITY)
 
     def _limit_files(self, name: str, size_bytes: int) -> None:
@@ -303,18 +303,18 @@ class Arena:
             resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
     def add_worker(self) -> str:
-        """One more stream worker joins the group; its name."""
+        """Start another stream worker in the group; returns its name."""
         name = f"guest-{1 + sum(service.startswith('guest') for service in self.services)}"
         self._add_service("streams", name, self.warehouse_url)
         return name
 
     def remove_worker(self, name: str) -> None:
-        """Kill -9 a guest, for good."""
+        """Kill -9 an extra worker, without a restart."""
         self.services.pop(name).kill()
         self._down_until.pop(name, None)
 
     def command(self, name: str, arguments: Sequence[str]) -> ServiceProcess:
-        """Launch a command of `flattr` with everybody's settings; whoever called looks after it."""
+        """Launch a `flattr` command with the arena's settings; the caller manages the process."""
         service = ServiceProcess(
             name, [sys.executable, "-m", "deploy", *arguments], folder=self.folder / name, port=0,
             environment={**self.environment(), "PYTHONPATH": str(ROOT)},
@@ -325,9 +325,9 @@ class Arena:
     def _note_exit(self, name: str, service: ServiceProcess) -> None:
         code = service.process.returncode if service.process else 0
         self.exits.append(Exit(time.time(), name, code, service.tail()))
-        self.say(f"{name} ended by itself with code {code}")
+        self.say(f"{name} exited by itself with code {code}")
         if sum(exit_.service == name for exit_ in self.exits) > _EXITS_MAX:
-            raise ServiceFailed(f"{name} ended by itself more than {_EXITS_MAX} times.\n{service.tail()}")
+            raise ServiceFailed(f"{name} exited by itself more than {_EXITS_MAX} times.\n{service.tail()}")
 
     def _add_service(self, service: str, name: str, warehouse_url: str) -> None:
         port = free_port()
@@ -339,7 +339,7 @@ class Arena:
         started.launch()
 
     def _make_topics(self) -> None:
-        """The cluster may still be electing when its ports answer."""
+        """Create the topics, with retries, since the cluster may still be electing a leader."""
         replication = min(3, self.plan.brokers)
         topics = [TopicPlan("clicks", self.plan.partitions, replication), rejected_plan("rejected", replication)]
         plans = [topic.unbounded() for topic in topics]
@@ -349,7 +349,7 @@ class Arena:
                 asyncio.run(create_topics(self.broker, plans))
             except (KafkaError, RuntimeError) as error:
                 if time.monotonic() > deadline:
-                    raise ServiceFailed(f"no topics: {error}\n{self.nodes[0].tail()}") from error
+                    raise ServiceFailed(f"cannot create topics: {error}\n{self.nodes[0].tail()}") from error
                 time.sleep(0.3)
             else:
                 return

@@ -1,4 +1,4 @@
-"""What happened to one click, from every side, in order of time: the story behind a problem."""
+"""The history of one click from all sources, in order of time, to explain a problem."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Final
 from deploy.proving.oracle.evidence import Line
 from deploy.proving.oracle.verdict import Mismatch
 
-#: Faults so close to an event of the click, in ms, belong to its story.
+#: Faults within this many ms of one of the click's events are part of its history.
 _NEAR_MS: Final = 3_000
 _CLICKS_MAX: Final = 5
 
-#: A moment in ms of the machine's clock, and what happened.
+#: A time in ms by the machine's clock, and what happened.
 Event = tuple[int, str]
 
 
 def smallest(
     problems: Iterable[Mismatch], attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
 ) -> list[str]:
-    """The shortest story among the problems' clicks; of the first problem alone where none names a click."""
+    """The shortest history among the problems that name clicks, or else that of the first problem."""
     problems = list(problems)
     if not problems:
         return []
@@ -33,7 +33,7 @@ def smallest(
 def story(
     problem: Mismatch, attempts: Sequence[dict[str, Any]], lines: Sequence[Line], faults: Sequence[Event]
 ) -> list[str]:
-    """A problem's events: attempts to send its clicks, their places in the log, the faults near them."""
+    """A problem's events: attempts to send its clicks, their positions in the log, and faults near them."""
     wanted = set(problem.click_ids[:_CLICKS_MAX])
     events: list[Event] = []
     for attempt in attempts:

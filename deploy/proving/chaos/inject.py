@@ -1,4 +1,4 @@
-"""Carry a schedule out: begin each fault at its time, end it at its time."""
+"""Executes a schedule: begins and ends each fault at its time."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from deploy.proving.oracle.model import month_end_ms, month_of
 from deploy.stack.embedded import ServiceProcess
 from ingest.contract.month import month_after, month_text
 
-#: So long before its end a month is left when the clock is moved to it.
+#: The clock is moved to this long before the end of the month.
 BEFORE_END_MS: Final = 1_500
 _CLOSE_PAUSE_S: Final = 1.5
 _MODES: Final = {Kind.CUT: Mode.CUT, Kind.STALL: Mode.STALL, Kind.SLOW: Mode.SLOW}
 
 
 class Closer:
-    """Closes the months that are over, again and again until each close says that it is done."""
+    """Closes the months that are over, retrying until each close succeeds."""
 
     def __init__(self, arena: Arena, first: int) -> None:
         self.arena = arena
@@ -39,12 +39,12 @@ class Closer:
 
     @property
     def due(self) -> bool:
-        """Whether a month is over, grace and settling time too, and not closed."""
+        """Whether the next month is over, including grace and settling time."""
         plan = self.arena.plan
         return self.arena.now_ms() >= month_end_ms(self._next) + (plan.grace_s + plan.settle_s) * 1000
 
     def tick(self) -> None:
-        """Start a close that is due; take note of one that ended."""
+        """Start a close that is due; note one that has ended."""
         if self._part is not None and not self._part.running():
             process, self._part = self._part.process, None
             if process is not None and process.returncode == 0:
@@ -55,31 +55,31 @@ class Closer:
             self.begin()
 
     def begin(self) -> None:
-        """Start closing the next month, whether it is over or not: the gate has to know."""
+        """Start closing the next month, even if it is not over: its gate must refuse that."""
         if self._part is None:
             self.attempts += 1
             month = month_text(self._next)
             self._part = self.arena.command("close", ["month", "close", month])
 
     def kill(self) -> None:
-        """Kill -9 the close under way."""
+        """Kill -9 the running close."""
         if self._part is not None and self._part.process is not None:
             self._part.process.send_signal(signal.SIGKILL)
 
     def end(self) -> None:
-        """Start no more, and leave none running."""
+        """Kill the running close and wait for it."""
         self.kill()
         if self._part is not None and self._part.process is not None:
             self._part.process.wait()
 
     def tail(self) -> str:
-        """What the closes said last."""
+        """The last lines of the closes' log."""
         log = self.arena.folder / "close" / "close.log"
         return "\n".join(log.read_text(errors="replace").splitlines()[-5:]) if log.exists() else ""
 
 
 class Injector:
-    """Begins and ends faults as time goes by; ``noted`` tells when each began and ended, in ms."""
+    """Begins and ends faults; ``noted`` records when each began and ended, in ms."""
 
     def __init__(self, arena: Arena, closer: Closer, faults: Sequence[Fault]) -> None:
         self.arena = arena
@@ -99,12 +99,12 @@ class Injector:
         return not self._agenda
 
     def tick(self) -> None:
-        """Do what is due."""
+        """Execute what is due."""
         while self._agenda and self._agenda[0][0] <= time.monotonic() - self._started:
             heapq.heappop(self._agenda)[2]()
 
     def leave(self) -> None:
-        """Send guests away."""
+        """Remove the extra workers."""
         for name in self._guests:
             self.arena.remove_worker(name)
         self._guests.clear()
@@ -172,7 +172,7 @@ class Injector:
 
 
 def leader(arena: Arena) -> int:
-    """The node that leads partition 0 of the clicks; node 1 when nobody answers in time."""
+    """The node that leads partition 0 of the clicks; node 1 if the cluster does not answer in time."""
 
     async def ask() -> int:
         async with asyncio.timeout(3):
@@ -186,6 +186,6 @@ def leader(arena: Arena) -> int:
 
     try:
         found = asyncio.run(ask())
-    except Exception:  # noqa: BLE001 - whatever keeps the cluster from answering: any node will do
+    except Exception:  # noqa: BLE001 - if the cluster cannot answer, any node will do
         return 1
     return found if found > 0 else 1

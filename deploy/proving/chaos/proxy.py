@@ -1,4 +1,4 @@
-"""A TCP proxy that can be told to cut, stall or slow down what passes through it."""
+"""A TCP proxy that can cut, stall or slow down connections."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Final
 from deploy.stack.embedded import HOST, free_port
 
 _CHUNK_BYTES: Final = 65_536
-#: How long a slowed chunk takes.
+#: The delay of each chunk in mode SLOW.
 SLOW_S: Final = 0.2
 
 
@@ -21,13 +21,13 @@ class Mode(StrEnum):
     """What a proxy does with bytes."""
 
     PASS = "pass"  # noqa: S105 - not a password
-    CUT = "cut"  # connections are reset, new ones too
-    STALL = "stall"  # bytes wait: a network that loses every packet, so that nobody is told
-    SLOW = "slow"  # every chunk takes SLOW_S longer
+    CUT = "cut"  # reset all connections, including new ones
+    STALL = "stall"  # hold all bytes, like a network that silently drops packets
+    SLOW = "slow"  # delay every chunk by SLOW_S
 
 
 class Proxies:
-    """Any number of proxies on one event loop in a thread. As a context it closes them all."""
+    """Any number of proxies on one event loop in its own thread."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
@@ -36,14 +36,14 @@ class Proxies:
         self.made: list[Proxy] = []
 
     def before(self, target: int) -> Proxy:
-        """A proxy on a free port before a port of this machine."""
+        """A proxy on a free port, in front of a port of this machine."""
         proxy = Proxy(self._loop, free_port(), target)
         asyncio.run_coroutine_threadsafe(proxy.listen(), self._loop).result(10)
         self.made.append(proxy)
         return proxy
 
     def close(self) -> None:
-        """Close all of them."""
+        """Close all proxies."""
         for proxy in self.made:
             asyncio.run_coroutine_threadsafe(proxy.close(), self._loop).result(10)
         self._loop.call_soon_threadsafe(self._loop.stop)
@@ -52,7 +52,7 @@ class Proxies:
 
 
 class Proxy:
-    """One listening port and where it leads. ``target`` may be set later: connections made from then on go there."""
+    """One listening port and its target. ``target`` may be changed, which affects only new connections."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, port: int, target: int) -> None:
         self.port = port
@@ -67,11 +67,11 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """HOST:PORT for a client."""
+        """HOST:PORT for clients."""
         return f"{HOST}:{self.port}"
 
     def set(self, mode: Mode) -> None:
-        """Change what happens to bytes, from any thread."""
+        """Change the mode, from any thread."""
         asyncio.run_coroutine_threadsafe(self._set(mode), self._loop).result(10)
 
     async def _set(self, mode: Mode) -> None:
@@ -85,7 +85,7 @@ class Proxy:
                 _abort(writer)
 
     async def listen(self) -> None:
-        """Take connections."""
+        """Start listening."""
         self._server = await asyncio.start_server(self._connected, HOST, self.port)
 
     async def close(self) -> None:
@@ -123,7 +123,7 @@ class Proxy:
             asyncio.create_task(self._pump(far_reader, writer)),
         ]
         try:
-            # Either side's end ends both: none of the protocols here half-closes.
+            # When one side closes, close both: none of the protocols here uses half-closed connections.
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for way in ways:
@@ -143,7 +143,7 @@ class Proxy:
 
 
 def _abort(writer: asyncio.StreamWriter) -> None:
-    """Reset, as a cut network does: without lingering a closed socket would say good-bye."""
+    """Send a reset, as a cut network does: with SO_LINGER 0, close sends RST instead of FIN."""
     raw = writer.get_extra_info("socket")
     if raw is not None and not writer.transport.is_closing():
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

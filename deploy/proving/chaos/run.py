@@ -1,7 +1,7 @@
-"""One chaos run: start the stack, load it, hurt it, let it heal, close the months, judge.
+"""One chaos run: start the stack under load, inject faults, let it recover, close the months, judge.
 
-The seed decides the clicks and the faults. What the machine does in between, it decides itself: the same
-seed hits the same parts at the same times of the run, not at the same instructions.
+The seed decides the clicks and the faults, but not the scheduling: the same seed hits the same services at the same
+times of the run, not at the same instructions.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ingest.contract.month import month_after, month_text
 
 TOPIC: Final = "clicks"
 _MEMBERS: Final = 150
-#: Months that a run may cross; pledges are there for all of them.
+#: How many months a run may span; there are pledges for all of them.
 _MONTHS: Final = 6
 _BEGIN_BEFORE_END_MS: Final = 3 * 86_400_000
 _LOOK_EVERY_S: Final = 0.2
@@ -43,7 +43,7 @@ _GIVE_UP_S: Final = 45.0
 
 @dataclass(frozen=True)
 class ChaosPlan:
-    """What to do. ``schedule`` replaces the faults drawn from the seed."""
+    """The parameters of a run. ``schedule`` replaces the faults drawn from the seed."""
 
     folder: Path
     faults: int = 20
@@ -52,19 +52,19 @@ class ChaosPlan:
     rate: float = 60.0
     every_s: float = EVERY_S
     schedule: Sequence[Fault] | None = None
-    #: Seconds of quiet load before the first fault and after the last.
+    #: Seconds of load without faults, before the first and after the last.
     lead_s: float = 1.0
     command: Callable[[str], list[str]] = plain_command
     environment: Mapping[str, str] = field(default_factory=dict)
-    #: How long the end may take: for the counting to catch up, and again for the last close.
+    #: How long the counting may take to catch up, and again how long the last close may take.
     patience_s: float = 90.0
-    #: Replaces settings of the load.
+    #: Overrides settings of the load.
     load: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
 class ChaosResult:
-    """The outcome; ``report`` is its JSON."""
+    """The outcome of a run; ``report`` gives it as JSON."""
 
     plan: ChaosPlan
     faults: list[Fault]
@@ -77,11 +77,11 @@ class ChaosResult:
 
     @property
     def good(self) -> bool:
-        """Whether nothing at all is wrong."""
+        """Whether no problem was found."""
         return not self.verdict.problems
 
     def report(self) -> dict[str, Any]:
-        """Plain values."""
+        """The result as plain values."""
         judged = self.verdict
         return {
             "good": self.good,
@@ -111,7 +111,7 @@ class ChaosResult:
 
 
 def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> ChaosResult:
-    """Do one run. Raises ``ServiceFailed`` when the stack cannot be started or healed."""
+    """Execute one run. Raises ``ServiceFailed`` when the stack cannot start or recover."""
     began = time.monotonic()
     begin_ms = _begin_ms()
     arena = Arena(
@@ -123,11 +123,11 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
     with arena:
         pledges = _import_pledges(arena, plan.seed)
         faults = list(plan.schedule or draw(plan.seed, plan.faults, arena.targets, every_s=plan.every_s))
-        say(f"stack up after {time.monotonic() - began:.1f} s; {len(faults)} faults follow")
+        say(f"stack up after {time.monotonic() - began:.1f} s; {len(faults)} faults to inject")
         closer = Closer(arena, model.month_of(begin_ms))
         with Load(_load_plan(plan, arena)) as load:
             noted = _hurt(plan, arena, closer, faults)
-            say("healing")
+            say("recovering")
             arena.heal()
             load.stop()
             _keep_until(arena, closer, lambda: not load.running(), _GIVE_UP_S + 15, "the load to end")
@@ -143,7 +143,7 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
             faults=faults,
             verdict=outcome,
             months_closed=closer.closed,
-            exits=[f"{exit_.service} ended with code {exit_.code}" for exit_ in arena.exits],
+            exits=[f"{exit_.service} exited with code {exit_.code}" for exit_ in arena.exits],
             history=history.smallest(outcome.problems, attempts, lines, noted),
             seconds=time.monotonic() - began,
             load={
@@ -156,14 +156,14 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
 
 
 def _begin_ms() -> int:
-    """Three days before the end of a month some time ago: Kafka refuses times in the future, and keeps 100 days."""
+    """Three days before the end of a recent month: Kafka refuses future times, and retains records for 100 days."""
     now = datetime.now(UTC)
     month = now.year * 12 + now.month - 1 - 3
     return model.month_end_ms(month // 12 * 100 + month % 12 + 1) - _BEGIN_BEFORE_END_MS
 
 
 def _import_pledges(arena: Arena, seed: int) -> Path:
-    """Most members pay EUR 2, some more, some not at all; imported by the command, as finance does it."""
+    """Import pledges as finance does: most members pay EUR 2, some more, some nothing. Returns the file."""
     chance = random.Random(f"pledges {seed}")  # noqa: S311 - a simulation wants repeatable dice
     path = arena.folder / "pledges.csv"
     month = arena.month()
@@ -178,7 +178,7 @@ def _import_pledges(arena: Arena, seed: int) -> Path:
             month = month_after(month)
     importing = arena.command("pledges", ["pledges", "import", str(path)])
     if importing.process is None or importing.process.wait(60) != 0:
-        raise ServiceFailed(f"pledges were not imported.\n{importing.tail()}")
+        raise ServiceFailed(f"cannot import the pledges.\n{importing.tail()}")
     return path
 
 
@@ -208,7 +208,7 @@ def _load_plan(plan: ChaosPlan, arena: Arena) -> LoadPlan:
 
 
 def _hurt(plan: ChaosPlan, arena: Arena, closer: Closer, faults: Sequence[Fault]) -> list[tuple[int, str]]:
-    """Carry the faults out once clicks are being counted. Returns when each began and ended."""
+    """Inject the faults once clicks are being counted. Returns when each began and ended."""
     _keep_until(arena, closer, lambda: len(_positions(arena)) == arena.plan.partitions, _BEGIN_TIMEOUT_S, "a count")
     _keep_for(arena, closer, plan.lead_s)
     injector = Injector(arena, closer, faults)
@@ -231,7 +231,7 @@ def _keep_for(arena: Arena, closer: Closer, seconds: float) -> None:
 
 
 def _keep_until(arena: Arena, closer: Closer, condition: Callable[[], bool], timeout_s: float, what: str = "") -> bool:
-    """Keep the stack up until a condition holds. False when it does not in time; raises when ``what`` names it."""
+    """Keep the stack up until a condition holds. On a timeout, raise if ``what`` names it, or return False."""
     deadline = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline:
@@ -243,20 +243,22 @@ def _keep_until(arena: Arena, closer: Closer, condition: Callable[[], bool], tim
 
 
 def _let_finish(arena: Arena, closer: Closer, patience_s: float, say: Callable[[str], None]) -> list[Mismatch]:
-    """Nothing is sent any more: wait until all is counted, let the last month end, close it."""
+    """After the load: wait until everything is counted, let the last month end, and close it."""
     problems = []
     if not _keep_until(arena, closer, lambda: not list(arena.spool.rglob("*.segment")), patience_s):
-        problems.append(Mismatch(Wrong.LOST, f"the spool was not emptied within {patience_s:.0f} s"))
+        problems.append(Mismatch(Wrong.LOST, f"the spool was not empty within {patience_s:.0f} s"))
     ends = evidence.log_ends(arena.broker, TOPIC, arena.plan.partitions)
     say(f"draining to {sum(ends.values())} records")
     if not _keep_until(arena, closer, lambda: _counted(arena, ends), patience_s):
         behind = {service: end for service, end in ends.items() if _positions(arena).get(service, 0) < end}
-        problems.append(Mismatch(Wrong.LOST, f"not counted to the end {behind} within {patience_s:.0f} s"))
+        problems.append(
+            Mismatch(Wrong.LOST, f"partitions not counted to their ends {behind} within {patience_s:.0f} s")
+        )
     last = arena.month()
     arena.move_clock_to(model.month_end_ms(last) + (arena.plan.grace_s + arena.plan.settle_s + 1) * 1000)
     say(f"closing up to {last}")
     if not _keep_until(arena, closer, lambda: last in closer.closed, patience_s):
-        problems.append(Mismatch(Wrong.OPEN, f"{last} could not be closed: {closer.tail()}"))
+        problems.append(Mismatch(Wrong.OPEN, f"cannot close {last}: {closer.tail()}"))
     return problems
 
 

@@ -1,4 +1,4 @@
-"""What goes wrong, and when: drawn from a seed. Pure: the same seed draws the same faults."""
+"""Which faults happen, and when, drawn from a seed. Pure: the same seed draws the same faults."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from typing import Final
 
 
 class Kind(StrEnum):
-    """Each kind of fault. The target is a part's name, or what it says here."""
+    """The kinds of faults. The target is the name of a service or link, unless stated otherwise."""
 
-    KILL = "kill"  # kill -9, started again after for_s
-    PAUSE = "pause"  # SIGSTOP, SIGCONT after for_s: beyond the session timeout it makes a zombie
-    RESTART = "restart"  # SIGTERM, then started again
-    LEADER = "leader"  # kill -9 of the node that leads partition 0, started again after for_s
-    CUT = "cut"  # a link's connections are reset, and new ones, for for_s
-    STALL = "stall"  # a link's bytes wait for for_s
-    SLOW = "slow"  # every chunk on a link takes longer, for for_s
-    DISK = "disk"  # an ingest worker loses the broker, and the disk of its spool is full, for for_s
-    CLOCK = "clock"  # everybody's clock steps by by_ms
-    REBALANCE = "rebalance"  # another stream worker joins the group, and is killed after for_s
-    CLOSE = "close"  # the month that is over is closed under load; killed -9 after for_s when that is not 0
-    MONTH = "month"  # the clock goes past the month's end: months cross under load
+    KILL = "kill"  # kill -9, restart after for_s
+    PAUSE = "pause"  # SIGSTOP, SIGCONT after for_s; beyond the session timeout this makes a zombie
+    RESTART = "restart"  # SIGTERM, then restart
+    LEADER = "leader"  # kill -9 of the node that leads partition 0, restart after for_s
+    CUT = "cut"  # reset a link's connections, including new ones, for for_s
+    STALL = "stall"  # hold a link's bytes for for_s
+    SLOW = "slow"  # delay every chunk on a link for for_s
+    DISK = "disk"  # an ingest worker loses the broker while the disk of its spool is full, for for_s
+    CLOCK = "clock"  # step the clock of all services by by_ms
+    REBALANCE = "rebalance"  # another stream worker joins the group and is killed after for_s
+    CLOSE = "close"  # close the last month under load; kill -9 the close after for_s, unless that is 0
+    MONTH = "month"  # move the clock to the end of the month, so that months change under load
 
 
-#: How often each kind is drawn. MONTH is placed, not drawn.
+#: Relative frequency of each kind. MONTH is placed, not drawn.
 WEIGHTS: Final = {
     Kind.KILL: 6,
     Kind.PAUSE: 4,
@@ -40,15 +40,15 @@ WEIGHTS: Final = {
     Kind.REBALANCE: 1,
     Kind.CLOSE: 2,
 }
-#: Clocks step by at most this, either way: the close waits longer than that before it trusts the log's times.
+#: Largest clock step, either way; the close's settling time is longer.
 STEP_MAX_MS: Final = 5_000
-#: Mean distance of faults; they last longer than that, so they overlap.
+#: Mean time between faults; many last longer than that, so they overlap.
 EVERY_S: Final = 1.5
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault. ``at_s`` is from the start of the faults, ``for_s`` how long it lasts."""
+    """One fault. ``at_s`` is relative to the start of the schedule; ``for_s`` is its duration."""
 
     at_s: float
     kind: Kind
@@ -64,7 +64,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class Targets:
-    """What can be hit: processes by name, and the links that proxies stand in."""
+    """What faults can target: processes by name, and links with a proxy."""
 
     brokers: Sequence[str]
     ingest: Sequence[str]
@@ -74,8 +74,8 @@ class Targets:
 
 
 def draw(seed: int, count: int, targets: Targets, *, every_s: float = EVERY_S) -> list[Fault]:
-    """The faults of a seed, in order of time. One in thirty, and at least one, is a month's end."""
-    chance = random.Random(f"faults {seed}")  # noqa: S311 - a simulation wants repeatable dice
+    """The faults of a seed, in order of time. About one in thirty, and at least one, is the end of a month."""
+    chance = random.Random(f"faults {seed}")  # noqa: S311 - a simulation needs repeatable randomness
     ends = min(3, max(1, count // 30))
     months = {round(count * (number + 1) / (ends + 1)) for number in range(ends)}
     faults: list[Fault] = []
@@ -107,7 +107,7 @@ def _fault(at_s: float, chance: random.Random, targets: Targets) -> Fault:
 
 
 def _process(kind: Kind, chance: random.Random, targets: Targets) -> str:
-    # The stream workers hold the state, so they are hit most; a broker's clean restart takes seconds, so seldom.
+    # Stream workers hold the state, so they are hit most. A broker's clean restart takes seconds, so it is rare.
     groups = [targets.streams, targets.ingest, [targets.warehouse], targets.brokers]
     group = chance.choices(groups, [5, 3, 2, 1 if kind is Kind.RESTART else 2])[0]
     return chance.choice(list(group))
@@ -116,5 +116,5 @@ def _process(kind: Kind, chance: random.Random, targets: Targets) -> str:
 def _length(kind: Kind, for_s: float, chance: random.Random) -> float:
     if kind is Kind.RESTART:
         return 0.0
-    # Now and then past every session timeout, so that what wakes up has been replaced.
+    # Sometimes longer than every session timeout, so that the paused process has been replaced when it resumes.
     return 7.0 if kind is Kind.PAUSE and chance.random() < 0.25 else for_s

@@ -1,1 +1,1 @@
-"""`flattr load`: seeded traffic from several processes, and a record of every answer."""
+"""`flattr load`: seeded traffic from several processes, with a record of every answer."""

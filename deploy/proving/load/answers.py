@@ -1,7 +1,6 @@
-"""The answers file: one JSON line per attempt, appended as it ends and never changed.
+"""The answers file: one JSON line per attempt, appended when it ends.
 
-It is the client's testimony: what was sent, what came back, what was promised. Whoever judges the
-system reads it; nobody who runs the system writes it.
+It is the client's independent record of what was sent and how it was answered, for judging the system.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ _encoder = msgspec.json.Encoder()
 
 
 class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
-    """One request sent once. ``status`` 0 means no answer: ``error`` says why. Times are the machine's, in ms."""
+    """One attempt at a request. ``status`` 0 means no answer, see ``error``. Times are the machine's, in ms."""
 
     request: str
     attempt: int
@@ -34,7 +33,7 @@ class Attempt(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AnswersFile:
-    """Append attempts to a file. Buffered by lines; closing it writes the rest and syncs."""
+    """Appends attempts to a file, in whole lines; closing it flushes and syncs."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +47,7 @@ class AnswersFile:
             self.flush()
 
     def flush(self) -> None:
-        """Hand what waits to the kernel."""
+        """Write buffered lines to the file."""
         if self._waiting:
             self._file.write(self._waiting)
             self._waiting.clear()
@@ -65,7 +64,7 @@ class AnswersFile:
 
 
 def read_answers(folder: Path) -> Iterator[Attempt]:
-    """Every attempt of a run, file after file. A last line cut short by a crash is passed over."""
+    """Every attempt of a run, file by file. A last line truncated by a crash is skipped."""
     decoder = msgspec.json.Decoder(Attempt)
     for path in sorted(folder.glob("answers-*.ndjson")):
         for line in path.read_bytes().split(b"\n"):

@@ -1,7 +1,7 @@
-"""A raw HTTP/1.1 client for loads, benchmarks and the demo.
+"""A minimal HTTP/1.1 client for load, benchmarks and the demo.
 
-Asyncio protocols, kept-alive connections, requests as bytes: it costs little enough that one core offers several
-thousand requests a second and still keeps its due times. One request at a time per connection, as a page's beacon does.
+With asyncio protocols, persistent connections and requests as bytes, it is cheap enough for one core to send several
+thousand requests a second on time. Each connection has one request in flight, as a page's beacon does.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from ingest.runtime.backoff import backoff_s
 
 _RECONNECT_FIRST_S: Final = 0.05
 _RECONNECT_MAX_S: Final = 1.0
-#: Answers after which a request is sent again, as it was. 0: there was none.
+#: Statuses after which a request is retried unchanged; 0 means no answer.
 RETRY_STATUSES: Final = frozenset({0, 408, 429, 500, 502, 503, 504})
-#: How often the pool looks for requests that had no answer in time.
+#: How often the pool checks for requests that have timed out.
 _LOOK_EVERY_S: Final = 0.25
 
 
 @dataclass(slots=True)
 class Reply:
-    """What came back to one request: a status and body, or status 0 and why there is none."""
+    """The answer to one request: status and body, or status 0 and an error."""
 
     status: int
     body: bytes = b""
@@ -35,7 +35,7 @@ class Reply:
 
 
 OnReply = Callable[[Reply], None]
-#: From the address of the server that will get it to the request's bytes.
+#: Makes a request's bytes for the server at this address; None cancels the request.
 MakeRequest = Callable[[str], bytes | None]
 
 
@@ -48,7 +48,7 @@ def post(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection with at most one request under way. It connects again by itself until closed."""
+    """One connection with at most one request in flight. It reconnects until closed."""
 
     def __init__(self, pool: Pool, url: str) -> None:
         address = urlsplit(url)
@@ -62,7 +62,7 @@ class _Connection(asyncio.Protocol):
         self._closed = False
 
     async def connect(self) -> None:
-        """Try until it works, ever more slowly."""
+        """Connect, retrying with backoff."""
         loop = asyncio.get_running_loop()
         failures = 0
         while not self._closed:
@@ -81,7 +81,7 @@ class _Connection(asyncio.Protocol):
         self._pool.free(self)
 
     def send(self, request: bytes, on_reply: OnReply) -> bool:
-        """Send; False when the connection was lost meanwhile and the caller has to take another."""
+        """Send a request; False when the connection was lost and the caller must use another."""
         if self._transport is None or self._transport.is_closing():
             return False
         self._on_reply = on_reply
@@ -119,7 +119,7 @@ class _Connection(asyncio.Protocol):
             self._transport.abort()
 
     def end_if_sent_before(self, at_s: float) -> None:
-        """Give up on an answer to a request that was sent before this monotonic time."""
+        """Give up on a request that was sent before this monotonic time."""
         if self._on_reply is not None and self._sent_at < at_s:
             self._finish(Reply(0, error="no answer in time"))
             if self._transport is not None:
@@ -132,7 +132,7 @@ class _Connection(asyncio.Protocol):
 
 
 class Pool:
-    """Connections to one or more servers, and what waits for the first that is free."""
+    """Connections to one or more servers, and a queue of requests for the next free one."""
 
     def __init__(self, urls: Sequence[str], connections: int, timeout_s: float, *, source: str | None = None) -> None:
         """``source`` is the local address to connect from."""
@@ -145,23 +145,23 @@ class Pool:
         self._connections = [_Connection(self, urls[number % len(urls)]) for number in range(connections)]
 
     def open(self) -> None:
-        """Begin to connect; requests may be handed over at once."""
+        """Start connecting; requests may be queued at once."""
         for connection in self._connections:
             self.reconnect(connection)
         self._looking = asyncio.get_running_loop().create_task(self._look_for_late_answers())
 
     async def wait_open(self) -> None:
-        """Wait until every connection stands."""
+        """Wait until every connection is open."""
         await asyncio.gather(*self._tasks)
 
     def send(self, make: MakeRequest, on_reply: OnReply) -> None:
-        """Send when a connection is free. ``make`` is called then, with the address; None withdraws the request."""
+        """Send when a connection is free; ``make`` is called then, with the server's address."""
         self.waiting.append((make, on_reply))
         if self._free:
             self.free(self._free.popleft())
 
     async def request(self, make: MakeRequest) -> Reply:
-        """The same as ``send``, for one who can wait. Status 0 as well when no connection is free in time."""
+        """``send`` as a coroutine. Status 0 also means that no connection was free in time."""
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         self.send(
             lambda url: None if answer.done() else make(url),
@@ -174,7 +174,7 @@ class Pool:
             return Reply(0, error="no connection in time")
 
     def free(self, connection: _Connection) -> None:
-        """Give a free connection its next request."""
+        """Give a free connection the next request."""
         while self.waiting:
             make, on_reply = self.waiting.popleft()
             request = make(connection.url)
@@ -194,7 +194,7 @@ class Pool:
         task.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
-        """Abort what is open."""
+        """Abort all connections."""
         for connection in self._connections:
             connection.close()
         for task in (self._looking, *self._tasks):
@@ -211,7 +211,7 @@ class Pool:
 
 
 def _number(head: bytes, name: bytes) -> int | None:
-    """The value of a header; ``name`` is in small letters, as all of ``head`` is, and ends with its colon."""
+    """The value of a numeric header; ``name`` includes its colon, and it and ``head`` are in lower case."""
     at = head.find(name)
     if at < 0:
         return None

@@ -1,4 +1,4 @@
-"""What a load run sends, and when. Pure: the same plan gives the same clicks at the same due times."""
+"""What a load run sends, and when. Pure: the same plan gives the same clicks at the same times."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import msgspec
 
 from deploy.proving.traffic import Traffic
 
-#: A worker's clicks are drawn as long as it runs.
+#: A worker sends clicks until it is stopped.
 _ENDLESS: Final = 1 << 62
 
 
 class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """One run. It travels to the worker processes as JSON, so it holds plain values only.
+    """One run; plain values only, as it is passed to worker processes as JSON.
 
-    ``rate`` is requests a second over all processes (open loop: requests are due at their time,
-    whatever the answers do); without it the loop is closed: each connection sends its next request
-    when it has its answer. Shares are of clicks, as in ``Traffic``.
+    ``rate`` is requests per second over all processes in an open loop, whose requests are due at fixed times whatever
+    the answers. Without it the loop is closed: each connection sends its next request when it has an answer. Shares are
+    fractions of clicks, as in ``Traffic``.
     """
 
     urls: tuple[str, ...]
@@ -38,20 +38,20 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
     malformed_share: float = 0.01
     skew_share: float = 0.02
     batch_share: float = 0.1
-    #: Every ``burst_every_s`` the rate is ``burst_factor`` times as high for ``burst_s``.
+    #: Every ``burst_every_s``, the rate is multiplied by ``burst_factor`` for ``burst_s``.
     burst_factor: float = 3.0
     burst_every_s: float = 10.0
     burst_s: float = 1.0
     timeout_s: float = 10.0
-    #: A request that nobody took for so long is given up; its clicks were promised to nobody.
+    #: A request that is not accepted in this time is given up; none of its clicks were acknowledged.
     give_up_s: float = 60.0
     clock: str = "system"
     audience: str = "flattr"
-    #: Folder of the answers files; empty: none are written.
+    #: Folder for the answers files; empty: none are written.
     answers: str = ""
 
     def traffic(self, worker: int) -> Traffic:
-        """The clicks of one of the processes. Members are shared: their requests may meet anywhere."""
+        """The clicks of one process. Processes share the members, so their requests may overlap."""
         return Traffic(
             members=self.members,
             creators=self.creators,
@@ -67,10 +67,10 @@ class LoadPlan(msgspec.Struct, frozen=True, kw_only=True):
         )
 
     def due_times(self, worker: int) -> Iterator[float]:
-        """Seconds from the start at which this process's requests are due: Poisson, with bursts. Open loop only."""
+        """When this process's requests are due, in s from the start: Poisson, with bursts. Open loop only."""
         if self.rate is None:
             raise ValueError("a closed loop has no due times")
-        chance = random.Random(f"due {self.seed} {worker}")  # noqa: S311 - a simulation wants repeatable dice
+        chance = random.Random(f"due {self.seed} {worker}")  # noqa: S311 - a simulation needs repeatable randomness
         rate = self.rate / self.processes
         at = 0.0
         while True:

@@ -1,4 +1,4 @@
-"""Run a load plan in its processes and put their reports together."""
+"""Runs a load plan in its processes and merges their reports."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _QUANTILES = {"p50": 50.0, "p90": 90.0, "p99": 99.0, "p99_9": 99.9, "max": 100.0
 
 
 class LoadFailed(RuntimeError):
-    """A process of the load ended before its time; the message is what it said last."""
+    """A load process exited early; the message contains its last output."""
 
 
 @dataclass
 class LoadResult:
-    """All workers together. Latencies are in ms."""
+    """The result of all workers. Latencies are in ms."""
 
     requests: int
     answered: int
@@ -38,21 +38,21 @@ class LoadResult:
     clicks_refused: int
     seconds: float
     statuses: dict[int, int]
-    #: From when a request was due (open loop) or begun until it was accepted. In a closed loop corrected for
-    #: coordinated omission: the requests that a slow answer kept from being sent are added.
+    #: From when a request was due (open loop) or begun until it was accepted. In a closed loop, corrected for
+    #: coordinated omission: the requests that a slow answer prevented are added.
     accepted_ms: dict[str, float]
-    #: One attempt, as the client's stopwatch saw it, uncorrected.
+    #: A single attempt as measured by the client, uncorrected.
     attempt_ms: dict[str, float]
 
     @property
     def requests_per_s(self) -> float:
-        """Requests with a final answer, a second of sending."""
+        """Requests with a final answer, per second of sending."""
         return self.answered / self.seconds if self.seconds else 0.0
 
 
 @dataclass
 class Load:
-    """A running load. As a context it stops and collects when the block ends."""
+    """A running load; a context manager that starts and stops it."""
 
     plan: LoadPlan
     _processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -79,21 +79,21 @@ class Load:
         return self
 
     def running(self) -> bool:
-        """Whether any process still sends or waits for answers."""
+        """Whether any process is still sending or waiting for answers."""
         return any(process.poll() is None for process in self._processes)
 
     def now(self) -> Report:
-        """The newest reports, added up."""
+        """The sum of the latest reports."""
         return added(list(self._reports.values()))
 
     def stop(self) -> None:
-        """Send nothing new. What is under way is still answered."""
+        """Send nothing new; requests in flight are still answered."""
         for process in self._processes:
             if process.stdin is not None:
                 process.stdin.close()
 
     def result(self) -> LoadResult:
-        """Wait for the end and put the reports together. Raises ``LoadFailed``."""
+        """Wait for the end and merge the reports. Raises ``LoadFailed``."""
         for process, thread in zip(self._processes, self._threads, strict=True):
             code = process.wait()
             thread.join()
@@ -102,11 +102,11 @@ class Load:
             if process.stdout is not None:
                 process.stdout.close()
             if code != 0:
-                raise LoadFailed(f"a process of the load ended with code {code}; its traceback stands above")
+                raise LoadFailed(f"a load process exited with code {code}; see its traceback above")
         return summed(list(self._reports.values()), closed=self.plan.rate is None)
 
     def kill(self) -> None:
-        """End the processes at once."""
+        """Kill the processes."""
         for process in self._processes:
             process.kill()
 
@@ -146,7 +146,7 @@ def run_load(plan: LoadPlan, on_report: Callable[[Report], None] = lambda _: Non
 
 
 def added(reports: list[Report]) -> Report:
-    """The sums of what several workers say; histograms are left out."""
+    """The sum of several workers' reports, without histograms."""
     total = Report()
     for name in ("sent", "answered", "given_up", "retries", "clicks_sent", "clicks_accepted", "clicks_refused"):
         setattr(total, name, sum(getattr(report, name) for report in reports))
@@ -160,7 +160,7 @@ def added(reports: list[Report]) -> Report:
 
 
 def summed(reports: list[Report], *, closed: bool) -> LoadResult:
-    """The final result of several workers."""
+    """The final result of several workers; ``closed`` applies the correction of a closed loop."""
     total = added(reports)
     accepted = _merged([report.accepted_us for report in reports])
     return LoadResult(
@@ -179,10 +179,10 @@ def summed(reports: list[Report], *, closed: bool) -> LoadResult:
 
 
 def corrected(histogram: Any) -> Any:  # noqa: ANN401 - hdrh has no types
-    """A closed loop's histogram with the requests added that a slow answer kept from being sent.
+    """A closed loop's histogram, corrected for coordinated omission (Tene, HdrHistogram).
 
-    While a connection waits for a slow answer it sends nothing, so the pause would be measured once instead
-    of once per request that would have come in it. The interval at which those would have come is the median.
+    While a connection waits for a slow answer it sends nothing, so the delay would be measured once instead of once per
+    request that would have been sent meanwhile. The expected interval is the median latency.
     """
     interval = histogram.get_value_at_percentile(50)
     full = HdrHistogram(*HISTOGRAM)
@@ -192,7 +192,7 @@ def corrected(histogram: Any) -> Any:  # noqa: ANN401 - hdrh has no types
 
 
 def quantiles(histogram: Any) -> dict[str, float]:  # noqa: ANN401 - hdrh has no types
-    """Latencies in ms by name; empty when nothing was measured."""
+    """Latencies in ms by quantile; empty when nothing was measured."""
     if not histogram.get_total_count():
         return {}
     return {name: histogram.get_value_at_percentile(percent) / 1000 for name, percent in _QUANTILES.items()}

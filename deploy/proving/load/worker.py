@@ -1,7 +1,7 @@
-"""One process of a load run: ``python -m deploy.proving.load.worker NUMBER``, the plan as JSON on its standard input.
+"""One process of a load run: ``python -m deploy.proving.load.worker NUMBER``, with the plan as JSON on stdin.
 
-It sends until its time is up or its input is closed, then until every request has its final answer,
-and reports on standard output, one JSON line a quarter of a second, the last one with its histograms.
+It sends until its time is up or stdin is closed, then waits until every request has its final answer. It reports a
+JSON line on stdout every quarter of a second; the last one contains the histograms.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
 
 REPORT_EVERY_S: Final = 0.25
-#: A minute in microseconds, to three digits.
+#: Up to a minute, in microseconds, with three significant digits.
 HISTOGRAM: Final = (1, 60_000_000, 3)
-#: Refusals of single items that are the system's fault: the page sends the request again.
+#: Retryable refusals of single items: the page sends the request again.
 _RETRY_REASONS: Final = frozenset({"broker_unavailable", "queue_full", "draining", "bodies_full", "connections_full"})
 _BACKOFF_MAX_S: Final = 2.0
 _TOKEN_VALID_S: Final = 86_400
 
 
 class Report(msgspec.Struct):
-    """What a worker says so far. Counts are of requests, but where they say clicks."""
+    """A worker's report so far. Counts are of requests, unless they are named clicks."""
 
     sent: int = 0
     answered: int = 0
@@ -50,8 +50,8 @@ class Report(msgspec.Struct):
     waiting: int = 0
     seconds: float = 0.0
     statuses: dict[int, int] = {}
-    #: Base64 of HDR histograms in microseconds: from due until accepted, retries and queueing in it; and of
-    #: single attempts as the client's stopwatch saw them. In the last report only.
+    #: Base64 of HDR histograms in microseconds, in the last report only: from due until accepted, including retries and
+    #: queueing; and of single attempts as measured by the client.
     accepted_us: str = ""
     attempt_us: str = ""
 
@@ -67,7 +67,7 @@ class _Body(msgspec.Struct):
 
 
 class _Job:
-    """One request on its way to a final answer."""
+    """One request until its final answer."""
 
     __slots__ = ("attempt", "body", "due", "name", "request", "sent", "url")
 
@@ -82,7 +82,7 @@ class _Job:
 
 
 class LoadWorker:
-    """Sends its share of a plan's traffic."""
+    """Sends one process's share of a plan's traffic."""
 
     def __init__(self, plan: LoadPlan, number: int, answers: AnswersFile | None) -> None:
         self.plan = plan
@@ -107,7 +107,7 @@ class LoadWorker:
         self._stopped.set()
 
     async def run(self) -> None:
-        """Send, then wait for the answers of what was sent."""
+        """Send, then wait for all answers."""
         started = time.perf_counter()
         self._pool.open()
         if self.plan.seconds is not None:
@@ -169,7 +169,7 @@ class LoadWorker:
         self._attempt_us.record_value(_microseconds(now - job.sent))
         body = self._body.decode(reply.body) if reply.status == 202 else _Body()
         self._write(job, reply, now)
-        again = reply.status in RETRY_STATUSES or any(one.reason in _RETRY_REASONS for one in body.refused)
+        again = reply.status in RETRY_STATUSES or any(item.reason in _RETRY_REASONS for item in body.refused)
         if again:
             self.report.retries += 1
             pause_s = backoff_s(job.attempt, first_s=0.05, max_s=_BACKOFF_MAX_S, chance=self._chance)
@@ -190,7 +190,7 @@ class LoadWorker:
             self._all_answered.set()
 
     def _token(self, member_id: str) -> str:
-        """A member's token, which is good for a day of the clock; a new one when half of that is over."""
+        """A member's token, valid for a day by the clock and renewed after half a day."""
         now_ms = self._clock()
         known = self._tokens.get(member_id)
         if known is None or not known[1] <= now_ms < known[1] + _TOKEN_VALID_S * 500:
@@ -260,7 +260,7 @@ async def _run(plan: LoadPlan, number: int) -> None:
 
 
 def main() -> None:
-    """Read the plan's line, run."""
+    """Read the plan from stdin and run it."""
     plan = msgspec.json.decode(sys.stdin.buffer.readline(), type=LoadPlan)
     uvloop.run(_run(plan, int(sys.argv[1])))
 

@@ -1,4 +1,4 @@
-"""What there is to look at: the clients' record, the log, and what the warehouse states."""
+"""The evidence: the clients' records, the log, and the warehouse's tables."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ Key = tuple[int, str, str]
 
 @dataclass(frozen=True)
 class Promise:
-    """One click that a client was told is accepted."""
+    """One click that was acknowledged to a client."""
 
     click_id: str
     member_id: str
     sent: dict[str, Any]
-    #: All None when the click was in ingest's spool; the offset alone when the broker did not say.
+    #: All None when the click was in ingest's spool; only the offset when the broker did not return it.
     partition: int | None
     offset: int | None
     index: int | None
@@ -46,13 +46,13 @@ class Line:
 
     @property
     def click_id(self) -> str:
-        """Its id."""
+        """The click's id."""
         return str(self.click["click_id"])
 
 
 @dataclass
 class Stated:
-    """What the warehouse says."""
+    """What the warehouse contains."""
 
     #: Click id, place and creator of the counted click (None: only undone), and whether it is active.
     flattrs: dict[Key, tuple[str, Place | None, str, bool]] = field(default_factory=dict)
@@ -63,15 +63,15 @@ class Stated:
     by_creator: dict[tuple[int, str], int] = field(default_factory=dict)
     by_thing: dict[tuple[int, str], int] = field(default_factory=dict)
     by_member: dict[tuple[int, str, str], int] = field(default_factory=dict)
-    #: Counts that a close found wrong and stated anew, in words.
+    #: Counts that a close had to restate, as text.
     restated: list[str] = field(default_factory=list)
-    #: accepted, counted, duplicate, undo, rejected, late by (partition, month)
+    #: (accepted, counted, duplicate, undo, rejected, late) by (partition, month).
     tallies: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict)
     progress: dict[int, int] = field(default_factory=dict)
 
 
 def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
-    """Every attempt that the clients recorded; a last line cut short is passed over."""
+    """Every attempt that the clients recorded; a truncated last line is skipped."""
     for path in sorted(folder.glob("answers-*.ndjson")):
         for line in path.read_text().splitlines():
             if line.endswith("}"):
@@ -79,7 +79,7 @@ def read_attempts(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def promises(attempts: Iterable[dict[str, Any]]) -> list[Promise]:
-    """One for each receipt of each 202. The same click may be promised several times."""
+    """One promise per receipt of each 202; the same click may be promised several times."""
     found = []
     for attempt in attempts:
         if attempt["status"] != 202:
@@ -114,7 +114,7 @@ def _items(body: str) -> list[dict[str, Any]]:
 
 
 def read_log(broker: str, topic: str, count: int) -> list[Line]:
-    """Every click of a topic with ``count`` partitions, partition by partition in order."""
+    """Every click of a topic with ``count`` partitions, in order within each partition."""
     return asyncio.run(_read_log(broker, [TopicPartition(topic, number) for number in range(count)]))
 
 
@@ -156,7 +156,7 @@ def log_ends(broker: str, topic: str, count: int) -> dict[int, int]:
 
 
 def counted_to(warehouse_url: str) -> dict[int, int]:
-    """By partition, the next offset that the warehouse has not counted."""
+    """Each partition's next offset that the warehouse has not counted."""
     client = Client.from_url(warehouse_url)
     try:
         rows = client.execute("SELECT partition, max(position) FROM progress GROUP BY partition")
@@ -166,7 +166,7 @@ def counted_to(warehouse_url: str) -> dict[int, int]:
 
 
 def read_stated(warehouse_url: str, topic: str, partition_of: Callable[[str], int]) -> Stated:
-    """Everything that the stream stated."""
+    """Read everything that the stream wrote."""
     client = Client.from_url(warehouse_url)
     stated = Stated()
     try:

@@ -1,4 +1,4 @@
-"""What the log means, by the written rules, click by click with plain dictionaries. Pure."""
+"""What the log means by the written rules, click by click with plain dictionaries. Pure."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ LABELS = ("accepted", "counted", "duplicate", "undo", "rejected", "late")
 
 @dataclass
 class Expected:
-    """What the warehouse should state."""
+    """What the warehouse should contain."""
 
     counted: dict[Key, Line] = field(default_factory=dict)
     creators: dict[Key, str] = field(default_factory=dict)
-    #: The last word on a key by the member's clock, an undo winning a tie: (time in ms, is undo).
+    #: The latest click on a key, by (time in ms, is undo), so that an undo wins a tie.
     last_word: dict[Key, tuple[int, bool]] = field(default_factory=dict)
     labels: dict[Place, str] = field(default_factory=dict)
     tallies: dict[tuple[int, int], Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
 
     def active(self) -> list[Key]:
-        """The flattrs that were not taken back."""
+        """The flattrs that were not undone."""
         return [key for key, (_, undone) in self.last_word.items() if not undone]
 
     def counts(self) -> tuple[Counter[tuple[int, str]], Counter[tuple[int, str]], Counter[tuple[int, str, str]]]:
@@ -44,7 +44,7 @@ class Expected:
 
 
 def expect(lines: Sequence[Line], grace_s: int) -> Expected:
-    """Follow the log. ``lines`` are in the order of their partitions' offsets."""
+    """Evaluate the log. ``lines`` must be in order within each partition."""
     when = When(grace_s * 1000)
     expected = Expected(last_word=when.last_word)
     for line in lines:
@@ -72,12 +72,12 @@ def _label(expected: Expected, line: Line, decision: Decision) -> str:
 
 
 def partition_of(member_id: str, partitions: int) -> int:
-    """Where a member's clicks belong."""
+    """The partition of a member's clicks, as in Kafka's default partitioner."""
     return (murmur2(member_id.encode()) & 0x7FFFFFFF) % partitions
 
 
 def murmur2(key: bytes) -> int:
-    """Kafka's hash of a key, from its definition."""
+    """MurmurHash2 with Kafka's seed, written from its definition."""
     seed, m, mask = 0x9747B28C, 0x5BD1E995, 0xFFFFFFFF
     h = (seed ^ len(key)) & mask
     whole = len(key) // 4 * 4

@@ -1,4 +1,4 @@
-"""A closed month worked out anew from the pledges' file and the log: every unit that was charged is somewhere."""
+"""Recomputes closed months from the pledges file and the log, and checks that no money is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MICRO: Final = 1_000_000
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of the run, as they are written."""
+    """The rules of the run."""
 
     fee_percent: int = 10
     minimum_micro: int = 10 * MICRO
@@ -27,7 +27,7 @@ class Rules:
 
 
 def read_pledges(path: Path) -> dict[tuple[int, str], int]:
-    """What each member paid for each month, in micro-units; who did not pay is left out."""
+    """Read what each member paid for each month, in micro-euro; unpaid pledges are left out."""
     with path.open(newline="") as file:
         return {
             (int(row["month"].replace("-", "")), row["member_id"]): round(float(row["amount"]) * 100) * 10_000
@@ -44,7 +44,7 @@ def sealed_months(warehouse_url: str) -> list[int]:
 def check_money(
     warehouse_url: str, months: list[int], pledges: Mapping[tuple[int, str], int], expected: Expected, rules: Rules
 ) -> list[Mismatch]:
-    """Check every closed month, in order: shares, payouts, carries, and the whole."""
+    """Check every closed month, in order: shares, payouts, carries and totals."""
     problems: list[Mismatch] = []
     carried: dict[str, int] = {}
     for month in months:
@@ -86,14 +86,14 @@ def _check_shares(
         pledge = paid_in.get(member, 0)
         pool = pledge - pledge * rules.fee_percent // 100
         if {creator: flattrs for creator, (flattrs, _) in lines.items()} != dict(ballot):
-            problems.append(_money(f"{month}: {member} flattred {dict(ballot)}, shares say {lines}"))
+            problems.append(_money(f"{month}: {member} flattred {dict(ballot)}, but the shares are {lines}"))
         elif sum(share for _, share in lines.values()) != pool:
             problems.append(_money(f"{month}: the shares of {member} do not add up to {pool}"))
         elif any(
             abs(share * ballot.total() - pool * ballot[creator]) >= ballot.total()
             for creator, (_, share) in lines.items()
         ):
-            problems.append(_money(f"{month}: a share of {member} is off by a unit or more: {lines}"))
+            problems.append(_money(f"{month}: a share of {member} is wrong by a micro-euro or more: {lines}"))
     return problems
 
 
@@ -114,7 +114,9 @@ def _check_payouts(
         want = [earned[creator], carried.get(creator, 0), paid, due - paid]
         said = payouts.get(creator, [0, 0, 0, 0])
         if want != said:
-            problems.append(_money(f"{month}: {creator} earned, brought, is paid, carries {want}; stated {said}"))
+            problems.append(
+                _money(f"{month}: {creator}'s earned, carried in, paid, carried out should be {want}, but are {said}")
+            )
     return problems
 
 

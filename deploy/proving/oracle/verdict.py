@@ -1,4 +1,4 @@
-"""The comparison: promises with the log, the log's meaning with what the warehouse states."""
+"""The comparison of the promises with the log, and of the log's meaning with the warehouse."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ K = TypeVar("K")
 
 
 class Wrong(StrEnum):
-    """What can be wrong."""
+    """The kinds of problems."""
 
     LOST = "lost"
     DOUBLE = "double_counted"
@@ -28,7 +28,7 @@ class Wrong(StrEnum):
 
 @dataclass(frozen=True)
 class Mismatch:
-    """One thing that is wrong, with the clicks that it is about."""
+    """One problem, with the clicks it concerns."""
 
     kind: Wrong
     text: str
@@ -48,14 +48,14 @@ class Verdict:
     problems: list[Mismatch] = field(default_factory=list)
 
     def count(self, kind: Wrong) -> int:
-        """How many problems of a kind there are."""
+        """The number of problems of a kind."""
         return sum(problem.kind is kind for problem in self.problems)
 
 
 def judge(
     promised: Sequence[Promise], lines: Sequence[Line], expected: Expected, stated: Stated, partitions: int
 ) -> Verdict:
-    """Compare everything with everything."""
+    """Make all comparisons."""
     labels = Counter(expected.labels.values())
     return Verdict(
         acked=len({promise.click_id for promise in promised}),
@@ -76,7 +76,7 @@ def judge(
 
 
 def check_promises(promised: Iterable[Promise], lines: Sequence[Line]) -> list[Mismatch]:
-    """Every promised click is in the log, where its receipt says, as it was sent."""
+    """Every promised click is in the log, at the position in its receipt, as it was sent."""
     at_place = {line.place: line for line in lines}
     by_id: dict[str, list[Line]] = {}
     for line in lines:
@@ -85,7 +85,9 @@ def check_promises(promised: Iterable[Promise], lines: Sequence[Line]) -> list[M
     for promise in promised:
         found = by_id.get(promise.click_id)
         if not found:
-            problems.append(_problem(Wrong.LOST, f"promised {promise.click_id} is not in the log", promise.click_id))
+            problems.append(
+                _problem(Wrong.LOST, f"{promise.click_id} was acknowledged but is not in the log", promise.click_id)
+            )
             continue
         if promise.partition is not None and promise.offset is not None and promise.index is not None:
             there = at_place.get((promise.partition, promise.offset, promise.index))
@@ -95,7 +97,7 @@ def check_promises(promised: Iterable[Promise], lines: Sequence[Line]) -> list[M
         for line in found:
             changed = _changed(promise, line)
             if changed:
-                text = f"{promise.click_id} has another {changed} in the log than was sent"
+                text = f"{promise.click_id} was sent with another {changed} than it has in the log"
                 problems.append(_problem(Wrong.ALTERED, text, promise.click_id))
     return problems
 
@@ -109,7 +111,7 @@ def _changed(promise: Promise, line: Line) -> str:
             return name
     if click["action"] != promise.sent.get("action", "flattr"):
         return "action"
-    # Each attempt says anew when it leaves: only the line that this promise names has to say what was sent with it.
+    # Every attempt has its own sent_at, so it is compared only with the line that this promise refers to.
     here = line.place == (promise.partition, promise.offset, promise.index)
     for name in ("clicked_at", "sent_at") if here else ("clicked_at",):
         at = promise.sent.get(name)
@@ -119,13 +121,13 @@ def _changed(promise: Promise, line: Line) -> str:
 
 
 def check_places(lines: Iterable[Line], partitions: int) -> list[Mismatch]:
-    """Every click is in its member's partition, and a name of a thing stands for one thing."""
+    """Every click is in its member's partition, and every thing id belongs to one thing."""
     problems = []
     names: dict[str, tuple[str, str]] = {}
     for line in lines:
         click = line.click
         if partition_of(click["member_id"], partitions) != line.place[0]:
-            text = f"{line.click_id} stands in partition {line.place[0]}, not in its member's"
+            text = f"{line.click_id} is in partition {line.place[0]}, not in its member's"
             problems.append(_problem(Wrong.ALTERED, text, line.click_id))
         thing = (click["creator_id"], click["thing"])
         if names.setdefault(click["thing_id"], thing) != thing:
@@ -135,7 +137,7 @@ def check_places(lines: Iterable[Line], partitions: int) -> list[Mismatch]:
 
 
 def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> list[Mismatch]:
-    """Every click in the log became exactly one thing, and nothing is stated of clicks that are not there."""
+    """Every click in the log has exactly one label, and no labels exist without a click."""
     said: dict[Place, list[str]] = {}
     for _, place, _, _ in stated.flattrs.values():
         if place is not None:
@@ -149,10 +151,10 @@ def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> l
     for line in lines:
         labels = said.pop(line.place, [])
         if not labels:
-            text = f"{line.click_id} at {line.place} is {expected.labels[line.place]}, and the warehouse knows nothing"
+            text = f"{line.click_id} at {line.place} should be {expected.labels[line.place]}, but is missing"
             problems.append(_problem(Wrong.LOST, text, line.click_id))
         elif labels != [expected.labels[line.place]]:
-            text = f"{line.click_id} at {line.place} is {expected.labels[line.place]}, the warehouse says {labels}"
+            text = f"{line.click_id} at {line.place} should be {expected.labels[line.place]}, but is {labels}"
             problems.append(_problem(Wrong.DOUBLE, text, line.click_id))
     for place, labels in said.items():
         problems.append(_problem(Wrong.DOUBLE, f"the warehouse has {labels} at {place}, where the log has nothing"))
@@ -160,20 +162,20 @@ def check_labels(lines: Sequence[Line], expected: Expected, stated: Stated) -> l
 
 
 def check_flattrs(expected: Expected, stated: Stated) -> list[Mismatch]:
-    """Each (month, member, thing) has one row, of the click that was first, with the member's last word."""
+    """Each (month, member, thing) has one row, for its first click, active or not by its latest click."""
     problems = []
     for key, (at_ms, undone) in expected.last_word.items():
         row = stated.flattrs.get(key)
         line = expected.counted.get(key)
         ids = (line.click_id,) if line else ()
         if row is None:
-            problems.append(Mismatch(Wrong.LOST, f"no flattr {key}", ids))
+            problems.append(Mismatch(Wrong.LOST, f"flattr {key} is missing", ids))
         elif row[3] is undone:
             problems.append(Mismatch(Wrong.COUNT, f"flattr {key}: undone is {undone} by the click of {at_ms}", ids))
         elif line is not None and row[:3] != (line.click_id, line.place, line.click["creator_id"]):
             problems.append(Mismatch(Wrong.COUNT, f"flattr {key} is {row}, expected {line.click_id} {line.place}", ids))
     problems += [
-        Mismatch(Wrong.DOUBLE, f"flattr {key} is of no click in the log")
+        Mismatch(Wrong.DOUBLE, f"flattr {key} has no click in the log")
         for key in stated.flattrs
         if key not in expected.last_word
     ]
@@ -187,13 +189,13 @@ def check_counts(expected: Expected, stated: Stated) -> list[Mismatch]:
         *_differences("by_creator", by_creator, stated.by_creator, expected),
         *_differences("by_thing", by_thing, stated.by_thing, expected),
         *_differences("by_member", by_member, stated.by_member, expected),
-        # A close mends counts before it divides money, and writes down which: they were wrong all the same.
-        *(_problem(Wrong.COUNT, f"the close had to state anew: {text}") for text in stated.restated),
+        # A close corrects counts before it divides money, and records which; they were wrong nevertheless.
+        *(_problem(Wrong.COUNT, f"the close had to restate: {text}") for text in stated.restated),
     ]
 
 
 def check_tallies(expected: Expected, stated: Stated) -> list[Mismatch]:
-    """What became of the clicks, by partition and month."""
+    """Tallies by partition and month."""
     problems = []
     for at in expected.tallies.keys() | stated.tallies.keys():
         want = tuple(expected.tallies[at][label] for label in LABELS) if at in expected.tallies else (0,) * len(LABELS)
@@ -214,7 +216,7 @@ def _differences(name: str, want: Mapping[K, int], said: Mapping[K, int], expect
 
 
 def _clicks_of(name: str, key: object, expected: Expected) -> tuple[str, ...]:
-    """The counted clicks behind a count; the smallest history is that of the smallest count."""
+    """The counted clicks behind a count."""
 
     def touches(flattr: Key) -> bool:
         month, member, thing = flattr

@@ -1,4 +1,4 @@
-"""When a click counts, by the written rules, one click after the other with plain dictionaries. Pure."""
+"""Decides when a click counts, by the written rules, click by click with plain dictionaries. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Key = tuple[int, str, str]
 
 
 def month_of(at_ms: int) -> int:
-    """202611 for a time in November 2026, UTC."""
+    """The month of a time in UTC, such as 202611."""
     at = datetime.fromtimestamp(at_ms / 1000, UTC)
     return at.year * 100 + at.month
 
@@ -28,14 +28,14 @@ def month_end_ms(month: int) -> int:
 
 
 def month_before(month: int) -> int:
-    """202612 for 202701."""
+    """The previous month: 202701 -> 202612."""
     year, number = divmod(month, 100)
     return month - 1 if number > 1 else (year - 1) * 100 + 12
 
 
 @dataclass
 class Decision:
-    """Month and time of a click; the keys it has a word in: its own first, then that of the month before."""
+    """Month and time of a click, and the keys it affects: its own, and perhaps that of the month before."""
 
     month: int
     at_ms: int
@@ -45,17 +45,17 @@ class Decision:
 
 @dataclass
 class When:
-    """All clicks so far: what was decided of those that another attempt may see otherwise, and each flattr's words."""
+    """The state after all clicks so far: remembered decisions, and each flattr's latest click."""
 
     grace_ms: int
     skew_ms: int = SKEW_MS
-    #: By month and click (member, thing, action, id): the time, and whether the month before was meant as well.
+    #: By month and click (member, thing, action, id): the time, and whether it also affects the month before.
     remembered: dict[tuple[int, tuple[str, str, str, str]], tuple[int, bool]] = field(default_factory=dict)
     last_word: dict[Key, tuple[int, bool]] = field(default_factory=dict)
     counted: set[Key] = field(default_factory=set)
 
     def decide(self, click: Mapping[str, Any], stamp_ms: int) -> Decision:
-        """Take the next click in."""
+        """Decide the next click."""
         month = month_of(stamp_ms)
         near = {month, month_of(stamp_ms + CLOCKS_MAX_MS), *([month_before(month)] if month > 197001 else [])}
         member, thing, undo = click["member_id"], click["thing_id"], click["action"] == "undo"
@@ -88,21 +88,21 @@ class When:
                 decision.keys.append(before)
         if unsure and not known and month in near:
             self.remembered[month, name] = at_ms, reaches
-        for one in decision.keys:
-            self.last_word[one] = max((at_ms, undo), self.last_word.get(one, (-1, False)))
+        for affected in decision.keys:
+            self.last_word[affected] = max((at_ms, undo), self.last_word.get(affected, (-1, False)))
         if not undo:
             self.counted.add(key)
         return decision
 
     def _month(self, true_ms: int, stamp_ms: int) -> int:
-        """The month of a time; what is late in the month two before its record's is late in that one."""
+        """The month of a time, but not before the month two before its record's if that one is past its grace."""
         oldest = month_of(stamp_ms)
         for _ in range(2):
             oldest = month_before(oldest) if oldest > 197001 else oldest
         return max(month_of(true_ms), oldest) if month_end_ms(oldest) + self.grace_ms <= stamp_ms else month_of(true_ms)
 
     def _times(self, click: Mapping[str, Any], stamp_ms: int) -> tuple[int, int, int, bool, bool]:
-        """The click's own time, its true one, that of its word; whether another attempt may differ; an old record."""
+        """Own, true and version time of a click; whether another attempt may differ; whether it is an old record."""
         clicked, sent, received = click["clicked_at"], click.get("sent_at"), click.get("received_at", stamp_ms)
         skew = 0 if sent is None else received - sent
         true = max(0, min(clicked + (skew if abs(skew) >= self.skew_ms else 0), received))

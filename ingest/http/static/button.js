@@ -12,19 +12,19 @@
   const waiting = () => Object.keys(store).filter((key) => key.startsWith(CLICK))
     .map((key) => [key, JSON.parse(store[key])]).sort((a, b) => a[1].body.clicked_at - b[1].body.clicked_at);
 
-  /* Without TLS: the end of an object's URL. */
+  /* Without TLS, take the UUID of an object URL. */
   const newId = () => crypto.randomUUID?.() ?? URL.createObjectURL(new Blob()).slice(-36);
 
-  /* Now, by the clock of clicked_at; where that was set since (from 1970), as the page counted on. */
+  /* Now, by the clock of clicked_at; by the page's timer if it was set since (from 1970). */
   const pressed = {};
   const sentAt = ({ click_id, clicked_at }, now = Date.now()) => {
     const own = clicked_at + Math.round(performance.now() - pressed[click_id]);
     return Math.abs(now - own) > KEEP_MS ? own : now;
   };
-  /* The token, too: a beacon has no headers, and plain text no preflight. */
+  /* Token in the body: sendBeacon has no headers, plain text no preflight. */
   const packed = ({ body, token }) => JSON.stringify({ ...body, sent_at: sentAt(body), token });
 
-  /* Oldest first, one at a time, stored until answered; a beacon hears no answer. */
+  /* Oldest first, one at a time, stored until answered; beacons get no answer. */
   let timer, pauseMs = 1e3, sending;
   async function send() {
     clearTimeout(timer);
@@ -116,14 +116,14 @@ color:#fff}span{position:absolute;clip-path:inset(50%)}</style><button type="but
       store[CLICK + body.click_id] = JSON.stringify({ url, token, cookie: !!site && !token, body });
       if (undo) delete store[this.#mine];
       else store[this.#mine] = body.click_id;
-      this.#show(undo ? -1 : 1, undo ? "Taken back" : "Flattred");
+      this.#show(undo ? -1 : 1, undo ? "Undone" : "Flattred");
       send();
     }
 
     #refused({ click_id, detail, reason }) {
       if (store[this.#mine] !== click_id) return;
       delete store[this.#mine];
-      this.#show(-1, `Not taken: ${detail ?? reason ?? "try again"}`);
+      this.#show(-1, `Refused: ${detail ?? reason ?? "try again"}`);
     }
   }
   customElements.define("flattr-button", FlattrButton);

@@ -1,4 +1,4 @@
-/* What a site's own page would know: who the reader is, and where counters are read. */
+/* What a site's own page would know: who the reader is, and where to read counters. */
 "use strict";
 for (const [name, value] of new URLSearchParams(location.hash.slice(1))) {
   for (const button of document.querySelectorAll("flattr-button")) button.setAttribute(name, value);
