@@ -1,8 +1,8 @@
-"""API keys by role. The file holds hashes only, so whoever reads it cannot use it.
+"""API keys by role. The file holds only hashes, so reading it gives nobody access.
 
 ``FLATTR_API_KEYS`` names a JSON file: ``{"keys": [{"name": ..., "role": ..., "sha256": ...}]}``.
-A key has 256 random bits, which is why one round of SHA-256 is hash enough.
-The file is read anew when it changes: issuing and revoking need no restart.
+A key has 256 random bits, so a single round of SHA-256 is enough.
+The file is reloaded when it changes: issuing and revoking keys need no restart.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ PREFIX: Final = "flk_"
 
 
 class Role(StrEnum):
-    """What a key is for."""
+    """What a key may read."""
 
-    #: counts, series, top lists, the live stream: of creators and things, never of a member
+    #: counts, series, top lists and the live stream of creators and things, never of a member
     DASHBOARD = "dashboard"
-    #: also members, payouts, the month's end
+    #: also members, payouts and the month-end pages
     FINANCE = "finance"
     #: everything
     OPERATOR = "operator"
 
     def may(self, needed: Role) -> bool:
-        """Whether a key of this role opens what needs the other."""
+        """Whether this role includes the rights of ``needed``."""
         return _RANK[self] >= _RANK[needed]
 
 
@@ -41,7 +41,7 @@ _RANK: Final = {Role.DASHBOARD: 0, Role.FINANCE: 1, Role.OPERATOR: 2}
 
 
 class Key(msgspec.Struct, frozen=True):
-    """One line of the file. ``sha256`` is of the whole key, in hexadecimal digits."""
+    """One entry of the file. ``sha256`` is the hash of the whole key, in hexadecimal."""
 
     name: str
     role: Role
@@ -53,11 +53,11 @@ class _File(msgspec.Struct):
 
 
 class KeysError(Exception):
-    """The file of keys cannot be read or does not say what it should; the message tells."""
+    """The keys file cannot be read or has the wrong format; the message says which."""
 
 
 def issue(name: str, role: Role) -> tuple[str, Key]:
-    """A new key and its line. The key is shown once and kept nowhere."""
+    """Make a key and its entry. The key itself is stored nowhere, so the caller must show it now."""
     secret = PREFIX + secrets.token_urlsafe(32)
     return secret, Key(name, role, _hash(secret))
 
@@ -69,11 +69,11 @@ def load(path: Path) -> list[Key]:
     except OSError as error:
         raise KeysError(f"keys file {path} cannot be read: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise KeysError(f"keys file {path} is not what `flattr keys issue` writes: {error}") from error
+        raise KeysError(f"keys file {path} does not have the format of `flattr keys issue`: {error}") from error
 
 
 def save(path: Path, keys: list[Key]) -> None:
-    """Replace the file in one step, readable by its owner only."""
+    """Replace the file atomically, readable only by its owner."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
         file.write(msgspec.json.format(msgspec.json.encode(_File(keys)), indent=2) + b"\n")
@@ -88,7 +88,7 @@ def _hash(secret: str) -> str:
 
 @dataclass(frozen=True)
 class _Stamp:
-    """What changes when the file does."""
+    """What changes whenever the file does."""
 
     mtime_ns: int
     inode: int
@@ -96,9 +96,9 @@ class _Stamp:
 
 
 class KeyRing:
-    """The keys of a file, as it stands now. Raises ``KeysError`` when it cannot be read at the start.
+    """The current keys of a file. Raises ``KeysError`` when it cannot be read at the start.
 
-    A file that becomes unreadable later opens nothing: nobody gets in on keys that may be revoked.
+    If it becomes unreadable later, every key is refused: any of them may have been revoked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -107,7 +107,7 @@ class KeyRing:
         self._keys: list[Key] = load(path)
 
     def holder(self, secret: str) -> Key | None:
-        """Whose key this is. Takes the same time whichever key it is, or none."""
+        """Find the key's entry. Takes the same time whichever key matches, or none."""
         presented = _hash(secret)
         found: Key | None = None
         for key in self._current():

@@ -112,7 +112,7 @@ def test_month_that_is_over_waits_for_the_partitions_that_are_behind(warehouse: 
         put_log_end(warehouse, partition, cutoff + 130_000, 9999 if partition == 2 else 0)
     body = status_at(warehouse, cutoff + 150_000)
     assert (passed(body)["over"], passed(body)["drained"], passed(body)["explained"]) == (True, False, True)
-    assert next(check["detail"] for check in body["checks"] if check["name"] == "drained").endswith("there yet: 2.")
+    assert next(check["detail"] for check in body["checks"] if check["name"] == "drained").endswith("still behind: 2.")
 
 
 @pytest.mark.usefixtures("november")

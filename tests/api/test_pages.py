@@ -101,7 +101,7 @@ def test_month_end_page_tells_gate_and_then_proof_and_downloads(warehouse: Wareh
     pledge(warehouse, 202611, {"mia": 2_000_000})
     before = ask(f"{api}/months/2026-11")
     assert before.headers["x-state"] == "open"
-    assert "This is what its close waits for" in before.body.decode()
+    assert "what the close is waiting for" in before.body.decode()
     proof = close_month(warehouse, 202611, clock=clock_after(202611, RULES), log_ends=drained, settings=RULES)
     after = ask(f"{api}/months/2026-11")
     html = after.body.decode()
@@ -167,7 +167,7 @@ def test_wrong_key_and_wrong_role_are_told_apart(locked: tuple[str, str, str]) -
     assert ask(f"{url}/creators/anna", headers={"Cookie": cookie}).status == 200
     answer = ask(f"{url}/members/m-1", headers={"Cookie": cookie})
     assert answer.status == 403
-    assert b"has the role dashboard; this needs finance" in answer.body
+    assert b"has the role dashboard, but this needs finance" in answer.body
 
 
 @pytest.mark.parametrize("address", ["https://evil.example", "//evil.example", "/\\evil.example", "javascript:x", ""])

@@ -92,9 +92,9 @@ def test_live_page_says_when_it_has_lost_the_service_and_when_it_is_back(
     with serving(create_app(settings_for(warehouse), RULES), port=port) as url:
         page.goto(url)
         expect(page.locator("#state")).not_to_contain_text("Connecting")
-    expect(page.locator("#state")).to_contain_text("No connection")
+    expect(page.locator("#state")).to_contain_text("Disconnected")
     with serving(create_app(settings_for(warehouse), RULES), port=port):
-        expect(page.locator("#state")).not_to_contain_text("No connection", timeout=15_000)
+        expect(page.locator("#state")).not_to_contain_text("Disconnected", timeout=15_000)
         page.close()
 
 
@@ -129,7 +129,7 @@ def test_month_end_page_follows_a_close_to_its_seal(
 ) -> None:
     with opened(browser) as page:
         page.goto(f"{fast_polling_api}/months/2026-11")
-        expect(page.locator("#status")).to_contain_text("This is what its close waits for")
+        expect(page.locator("#status")).to_contain_text("what the close is waiting for")
         log_stage(warehouse, MONTH, "run", Stage.GATE)
         expect(page.locator(".steps .done")).to_have_count(1)
         expect(page.locator(".steps .now")).to_contain_text("Compute")

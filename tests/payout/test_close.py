@@ -123,7 +123,7 @@ def test_closing_again_gives_the_same_proof_and_other_rules_are_refused(warehous
     state_month(warehouse, MONTH, flattrs_of("mia ada 1"))
     pledge(warehouse, MONTH, {"mia": 2 * EUR})
     assert close(warehouse) == close(warehouse)
-    with pytest.raises(PayoutRefused, match=r"closed, under other rules \(fee_bps\)"):
+    with pytest.raises(PayoutRefused, match=r"closed under different rules \(fee_bps\)"):
         close(warehouse, settings=closing(close_fee_bps=500))
 
 

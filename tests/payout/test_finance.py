@@ -158,7 +158,7 @@ def test_return_that_fits_no_payment_is_refused_with_all_others(warehouse: Wareh
     ((payment,),) = warehouse.rows("SELECT payment_id FROM payouts WHERE creator_id = 'cat'")
     path = tmp_path / "returns.csv"
     path.write_text(f"payment_id,amount,reason\n{payment},1.12,x\nFL-1,1.00,x\n{payment},1.13,x\n")
-    with pytest.raises(PayoutRefused, match=r"line 3: payment 'FL-1' is not one of ours\n  line 4: .* was 1\.12"):
+    with pytest.raises(PayoutRefused, match=r"line 3: payment 'FL-1' is unknown\n  line 4: .* was 1\.12"):
         adjustments.import_returns(warehouse, path)
     assert warehouse.rows("SELECT count() FROM adjustments") == [(0,)]
 
@@ -216,14 +216,14 @@ def test_payments_that_are_not_what_was_sealed_are_refused(warehouse: Warehouse,
     proof = approved(warehouse, tmp_path)
     change = "UPDATE paid_micro = paid_micro + 10000 WHERE creator_id = 'ada'"
     warehouse.command(f"ALTER TABLE payouts {change} SETTINGS mutations_sync = 1")
-    with pytest.raises(PayoutRefused, match="not what was sealed"):
+    with pytest.raises(PayoutRefused, match="differ from what was sealed"):
         export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
 
 
 def test_payee_without_an_account_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     november(warehouse)
     register(warehouse, tmp_path)
-    with pytest.raises(PayoutRefused, match="No account is known of cat"):
+    with pytest.raises(PayoutRefused, match="No bank account is known for cat"):
         export.pain001(warehouse, close(warehouse, NOVEMBER), DEBTOR, date(2026, 12, 3), draft=True)
 
 
@@ -274,7 +274,7 @@ def test_provisional_run_is_kept_and_its_difference_to_the_final_explained(wareh
         provisional_run.Difference("ada", 1_200_000, 2_400_000, 1_200_000, 2_400_000),
         provisional_run.Difference("bob", 3_975_000, 4_575_000, 3_970_000, 4_570_000),
     ]
-    with pytest.raises(PayoutRefused, match="No provisional run"):
+    with pytest.raises(PayoutRefused, match="has no provisional run"):
         provisional_run.compare_run(warehouse, final, 2)
 
 

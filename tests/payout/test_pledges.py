@@ -53,9 +53,9 @@ def test_file_with_bad_rows_imports_nothing_and_names_every_one(warehouse: Wareh
     assert "write it as YYYY-MM" in reasons["line 4"]
     assert "more than the 2 decimals of EUR" in reasons["line 5"]
     assert "'USD' is not EUR" in reasons["line 6"]
-    assert "'maybe' is none of true" in reasons["line 8"]
-    assert reasons["line 9"] == "mia has 2026-11 already in line 2"
-    assert reasons["line 11"] == "3 cells, the header has 5"
+    assert "'maybe' is not true" in reasons["line 8"]
+    assert reasons["line 9"] == "line 2 already has mia in 2026-11"
+    assert reasons["line 11"] == "3 cells, but the header has 5"
     assert warehouse.rows("SELECT (SELECT count() FROM pledges), (SELECT count() FROM pledge_imports)") == [(0, 0)]
 
 
@@ -65,7 +65,7 @@ def test_file_with_bad_rows_imports_nothing_and_names_every_one(warehouse: Wareh
         ("", "line 1: the header is ''"),
         ("member,month\n", "line 1: the header is 'member,month'"),
         (HEADER, "line 2: no rows"),
-        (HEADER + 'mia,"2026-11,2.00,EUR,true\n', "line 2: not CSV"),
+        (HEADER + 'mia,"2026-11,2.00,EUR,true\n', "line 2: not valid CSV"),
     ],
 )
 def test_file_that_is_no_table_of_pledges_is_refused(

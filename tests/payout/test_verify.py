@@ -81,7 +81,7 @@ def test_closed_months_verify_line_by_line_and_hash_by_hash(closed: Warehouse) -
             "UPDATE proof = replaceOne(proof, '\"paid_micro\": ', '\"paid_micro\": 1') WHERE month = 202611",
             "seals",
         ),
-        ("seals", "UPDATE previous = 'x' WHERE month = 202611", "seals: 2026-11 does not follow"),
+        ("seals", "UPDATE previous = 'x' WHERE month = 202611", "seals: 2026-11 does not name the seal"),
     ],
 )
 def test_tampered_table_is_named_with_its_line(closed: Warehouse, table: str, change: str, named: str) -> None:

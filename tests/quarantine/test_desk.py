@@ -103,7 +103,7 @@ def test_flag_that_died_after_a_step_has_its_effect_with_whatever_comes_next(
     if after == "scan":
         scan(warehouse)
     elif after == "again":
-        with pytest.raises(PayoutRefused, match="in quarantine already"):
+        with pytest.raises(PayoutRefused, match="already in quarantine"):
             flag(warehouse, ROB)
     if after != "close":
         assert warehouse.rows("SELECT count() FROM quarantined") == [(3,)]

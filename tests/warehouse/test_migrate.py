@@ -27,7 +27,7 @@ def test_changed_migration_is_refused(warehouse: Warehouse) -> None:
 
 def test_database_newer_than_the_code_is_refused(warehouse: Warehouse) -> None:
     warehouse.insert("migrations", {"number": [9999], "name": ["9999_future"], "sha256": ["x"]})
-    with pytest.raises(MigrationError, match="update flattr"):
+    with pytest.raises(MigrationError, match="install a newer flattr"):
         migrate(warehouse)
 
 

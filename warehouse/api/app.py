@@ -48,9 +48,8 @@ log = structlog.get_logger()
 DESCRIPTION = """
 Live counts of flattrs and the payouts of closed months.
 
-Beside every count stand `as_of`, the moment until which every accepted click is in it, and `lag`, how far
-the pipeline is behind. Months are calendar months in UTC. Errors are problem details (RFC 9457) with a
-stable `reason`.
+Every count comes with `as_of`, the moment up to which every accepted click is included, and `lag`, how far the
+pipeline is behind. Months are calendar months in UTC. Errors are problem details (RFC 9457) with a stable `reason`.
 """
 
 
@@ -62,10 +61,9 @@ _ROUTERS: Final = (
 def create_app(
     settings: ApiSettings, rules: CloseSettings | None = None, trace_settings: TraceSettings | None = None
 ) -> FastAPI:
-    """Build the app. It connects on the first query, so it starts without the warehouse and says so in /ready.
+    """Build the app. It connects on the first query, so it also starts without the warehouse; /ready reports that.
 
-    ``rules`` are those of the month's close, for what is provisional; from the environment when not given,
-    as are ``trace_settings``.
+    ``rules`` are those of the month's close, for estimates. They and ``trace_settings`` default to the environment.
     """
     traces = traces_from(trace_settings, "api")
     reads = QueryRunner(settings, rules or CloseSettings(), traces)
@@ -95,7 +93,7 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        # Its spans would hold addresses, which name members; and each request would ask whether somebody set it up.
+        # Its spans would contain URLs, which name members, and every request would check whether it is configured.
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.state.reads = reads
@@ -117,7 +115,7 @@ def create_app(
 
 
 def _surround(app: FastAPI, reads: QueryRunner) -> None:
-    """What stands around the routes; the last one added sees a request first."""
+    """Add the middleware; the last one added sees a request first."""
     app.add_middleware(
         CounterCache,
         understand=lambda query: counters.understand(reads, query),
@@ -132,21 +130,21 @@ def _surround(app: FastAPI, reads: QueryRunner) -> None:
 
 
 def _name_roles(router: APIRouter) -> None:
-    """State in the OpenAPI document which role each route asks for."""
+    """State in the OpenAPI document which role each route needs."""
     for route in router.routes:
         if isinstance(route, APIRoute):
             route.openapi_extra = {"x-role": auth.role_of(route) or "public"}
 
 
 class Measured:
-    """Count each answer by route and status. Plain ASGI: it must not buffer a stream."""
+    """Count answers by route and status. Plain ASGI, because it must not buffer a stream."""
 
     def __init__(self, app: ASGIApp, metrics: ApiMetrics) -> None:
         self._app = app
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass everything through; look at the first message of the answer."""
+        """Pass everything through, and record the first message of the answer."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -154,7 +152,7 @@ class Measured:
 
         async def counted(message: Message) -> None:
             if message["type"] == "http.response.start":
-                # The route's template, never the address as asked: labels stay few.
+                # The route's template, never the requested path: that would create unbounded labels.
                 route = getattr(scope.get("route"), "path_format", "unknown")
                 self._metrics.requests.labels(route, str(message["status"])).inc()
                 self._metrics.request_seconds.labels(route).observe(time.perf_counter() - started)

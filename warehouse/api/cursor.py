@@ -1,4 +1,4 @@
-"""Cursors of lists by flattrs: where the next page starts, opaque to the client."""
+"""Cursors of lists by flattrs: where the next page starts, opaque to clients."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from warehouse.api.problems import Problem, ReadReason
 
 
 def encode(values: tuple[int, str]) -> str:
-    """The (flattrs, id) of a page's last row, as text for an address."""
+    """Encode the (flattrs, id) of a page's last row for a URL."""
     return urlsafe_b64encode(msgspec.json.encode(values)).decode().rstrip("=")
 
 
 def decode(text: str) -> tuple[int, str]:
-    """The (flattrs, id) again. Raises ``Problem`` 422 when it is not one of this list's."""
+    """Decode a cursor into (flattrs, id). Raises ``Problem`` 422 if it is malformed."""
     try:
         padded = text + "=" * (-len(text) % 4)
         return msgspec.json.decode(urlsafe_b64decode(padded.encode("ascii")), type=tuple[int, str])
@@ -24,5 +24,5 @@ def decode(text: str) -> tuple[int, str]:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             ReadReason.CURSOR_MALFORMED,
-            "this cursor is not from this list: start without one, then take `next` of each page",
+            "this cursor is not from this list: start without a cursor, then pass on `next` of each page",
         ) from None

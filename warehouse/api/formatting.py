@@ -1,4 +1,4 @@
-"""How pages write numbers, money and time, and where a chart's bars stand. Pure."""
+"""Formatting of numbers, money and time for the pages, and the layout of charts. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from warehouse.counts.rankings import ThingRank
 from warehouse.counts.series import Point
 from warehouse.payout.money import as_text, minor_micro
 
-#: Characters that are not seen: controls, formats (which turn the line), halves of one, unassigned, separators.
+#: Unicode categories of invisible characters: control, format (which can reverse text), surrogate, private use,
+#: unassigned, line and paragraph separators.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
-#: Longer names of things show their beginning, where the host is, and their end.
+#: Longer addresses of things are shortened to their beginning, which has the host, and their end.
 _THING_MAX: Final = 120
 _THING_HEAD: Final = 80
 _THING_TAIL: Final = 39
@@ -29,7 +30,7 @@ def number(value: int) -> str:
 def money(amount_micro: int, currency: str, *, exact: bool = False, digits: int | None = None) -> str:
     """``€1,234.56``: rounded towards zero to the minor unit.
 
-    ``exact`` writes all six decimals when the minor unit does not suffice, ``digits=6`` always, for columns.
+    ``exact`` shows six decimals if the minor unit does not suffice; ``digits=6`` always does, so that columns align.
     """
     unit = 1 if exact or digits else minor_micro(currency)
     size = abs(amount_micro) // unit * unit
@@ -50,7 +51,7 @@ def day(at_ms: int) -> str:
 
 
 def age(seconds: float | None) -> str:
-    """``0.4 s``, ``12 s``, ``3 min``, ``2 h``: no finer than it matters."""
+    """``0.4 s``, ``12 s``, ``3 min`` or ``2 h``."""
     if seconds is None:
         return "not known"
     if seconds < 10:
@@ -61,14 +62,14 @@ def age(seconds: float | None) -> str:
 
 
 def visible(text: str) -> str:
-    """Text whose every character is seen: what turns the line, joins or hides has its number in its place."""
+    """Replace invisible characters, such as those that reverse or join text, by their code points."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(f"\\u{{{ord(char):x}}}" if category(char) in _UNSEEN else char for char in text)
 
 
 def thing_text(line: ThingRank) -> str:
-    """A thing's address as people say it; its id when no address is known. As long as a line of a list takes."""
+    """A thing's address without scheme, shortened for a line of a list; its id if the address is unknown."""
     text = visible(line.thing.removeprefix("https://").removeprefix("http://")) or line.thing_id
     return text if len(text) <= _THING_MAX else f"{text[:_THING_HEAD]}\N{HORIZONTAL ELLIPSIS}{text[-_THING_TAIL:]}"
 
@@ -79,26 +80,26 @@ def month_name(month: int) -> str:
 
 
 def part(amount: int, whole: int, steps: int = 1000) -> int:
-    """How much of the whole, in thousandths: the width of a bar. What fell below nothing has none."""
+    """The share of the whole in thousandths, for the width of a bar; negative amounts give 0."""
     return max(0, min(steps, amount * steps // whole)) if whole > 0 else 0
 
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar of a chart, in its units, with what it says."""
+    """A bar of a chart, in the chart's units, with its label."""
 
     x: float
     y: float
     width: float
     height: float
     label: str
-    #: under the bar; empty for most
+    #: the text under the bar, empty for most
     tick: str
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Bars in a box of ``width`` by ``height``, and the lines of the scale: (y, text)."""
+    """Bars in a box of ``width`` by ``height``, and the lines of the scale as (y, text)."""
 
     width: int
     height: int
@@ -107,13 +108,13 @@ class Chart:
 
 
 def nice_top(largest: int) -> int:
-    """The scale's end: the next of 1, 2, 4, 6, 8, 10 times a power of ten; from 2 on its half is whole."""
+    """The top of the scale: the next 1, 2, 4, 6, 8 or 10 times a power of ten, so that from 2 on half is whole."""
     power = int("1".ljust(len(str(largest)), "0"))
     return next(power * step for step in (1, 2, 4, 6, 8, 10) if power * step >= largest)
 
 
 def day_chart(points: Sequence[Point], days: int, *, width: int = 720, height: int = 200) -> Chart:
-    """A month of days as bars; days to come leave their place empty."""
+    """A month's days as bars; days to come are left empty."""
     top = nice_top(max((point.flattrs for point in points), default=1) or 1)
     slot = width / max(days, 1)
     bars = tuple(_bar(place, point, slot, height, top) for place, point in enumerate(points))

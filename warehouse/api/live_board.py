@@ -1,9 +1,8 @@
-"""Live events: topics, their last word, and who listens. No queries here; warehouse/api/live_poller.py asks them.
+"""Live events: topics, the newest event of each, and who listens. The queries are in live_poller.py.
 
-What is sent are absolute values, never changes, so an event that was missed is made good by the
-next one of its topic. That is what keeps slow clients cheap: a mailbox holds the newest event of
-each topic and nothing else, however slowly it is emptied. It also makes resuming easy: whoever
-comes back with the id of the last event it saw gets the topics that have a newer one.
+Events carry absolute values, never differences, so the next event on a topic makes up for a missed one. That keeps
+slow clients cheap: a mailbox holds only the newest event of each topic, however slowly it is emptied. It also makes
+resuming easy: a client that returns with the id of the last event it saw gets the topics that have a newer one.
 """
 
 from __future__ import annotations
@@ -16,23 +15,23 @@ from typing import Final
 
 import msgspec
 
-#: topics that everybody may hear
+#: the topics about the whole platform
 PULSE: Final = "pulse"
 TOP: Final = "top"
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """The last word on a topic. ``number`` rises with time, over restarts too: ms of the server's clock."""
+    """The newest state of a topic. ``number`` is the server's clock in ms, so that it rises across restarts too."""
 
     number: int
     topic: str
-    #: as text/event-stream has it: encoded once, for all who listen
+    #: in the format of text/event-stream, encoded once for all listeners
     text: bytes
 
 
 def encoded(number: int, topic: str, state: object) -> Event:
-    """An event; its name is the topic up to a colon."""
+    """Make an event, named by its topic up to the colon."""
     name = topic.partition(":")[0]
     return Event(
         number, topic, b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), msgspec.json.encode(state))
@@ -45,13 +44,13 @@ def creator_topic(creator_id: str) -> str:
 
 
 def creator_of(topic: str) -> str | None:
-    """The creator of a topic, None for other topics."""
+    """The creator that a topic is about, or None."""
     kind, _, creator_id = topic.partition(":")
     return creator_id if kind == "creator" else None
 
 
 class Mailbox:
-    """What one client has yet to be sent: at most one event per topic."""
+    """The events not yet sent to one client, at most one per topic."""
 
     def __init__(self, topics: Iterable[str], last_seen: int) -> None:
         self.topics: Final = frozenset(topics)
@@ -60,7 +59,7 @@ class Mailbox:
         self._filled = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        """Keep an event in place of an older one of its topic; none that the client has seen."""
+        """Replace the topic's pending event, unless the client has already seen this or a newer one."""
         if event.number <= self._last_seen:
             return
         self._pending.pop(event.topic, None)
@@ -76,13 +75,13 @@ class Mailbox:
         return events
 
     async def chunks(self) -> AsyncIterator[bytes]:
-        """For ever, encoded."""
+        """Yield encoded events for ever."""
         while True:
             yield b"".join([event.text for event in await self.take()])
 
 
 class Board:
-    """The last word on every topic that somebody listens to."""
+    """The newest event of every topic that has listeners."""
 
     def __init__(self) -> None:
         self._last: dict[str, Event] = {}
@@ -92,20 +91,20 @@ class Board:
 
     @property
     def topics(self) -> set[str]:
-        """What somebody listens to."""
+        """The topics that have listeners."""
         return set(self._mailboxes)
 
     def silent(self) -> set[str]:
-        """Topics that somebody listens to and nothing was ever said on."""
+        """Topics that have listeners and no event yet."""
         return self.topics - self._last.keys()
 
     async def listened(self) -> None:
-        """Wait until somebody listens."""
+        """Wait until there is a listener."""
         await self._arrived.wait()
 
     @contextmanager
     def listen(self, topics: Iterable[str], last_seen: int = 0) -> Iterator[Mailbox]:
-        """A mailbox with the last word on each topic that is newer than ``last_seen``."""
+        """Register a mailbox, filled with the topics' newest events after ``last_seen``."""
         mailbox = Mailbox(topics, last_seen)
         for topic in mailbox.topics:
             self._mailboxes.setdefault(topic, set()).add(mailbox)
@@ -124,13 +123,13 @@ class Board:
             self._mailboxes[topic].discard(mailbox)
             if not self._mailboxes[topic]:
                 del self._mailboxes[topic]
-                # Nobody listens, so nobody asks the warehouse: this would grow old.
+                # Without listeners the topic is no longer polled, so its event would become stale.
                 self._last.pop(topic, None)
         if not self._mailboxes:
             self._arrived.clear()
 
     def say(self, number: int, topic: str, state: object) -> None:
-        """State a topic that somebody listens to."""
+        """Publish a topic's state; no-op if nobody listens."""
         mailboxes = self._mailboxes.get(topic)
         if not mailboxes:
             return
@@ -139,5 +138,5 @@ class Board:
             mailbox.put(event)
 
     def forget(self) -> None:
-        """Start over, as at the beginning of a month: every topic is said anew."""
+        """Drop all events, for example at the start of a month, so that every topic is published anew."""
         self._last.clear()

@@ -1,7 +1,7 @@
-"""The one poll behind all live events: it asks while somebody listens, and only for what they hear.
+"""The single poller behind all live events. It polls only while there are listeners, and only for their topics.
 
-Every quarter of a second it reads the progress of the partitions, a dozen rows. Only when that
-moved does it ask which creators changed, and of those only the ones that somebody watches.
+Every quarter of a second it reads the progress of the partitions, a dozen rows. Only if that has moved does it query
+which creators changed, and of those only the ones that have listeners.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from warehouse.storage.errors import WarehouseError
 
 log = structlog.get_logger()
 
-#: A row's changed_at is when its insert began; it is seen when that ended. No insert takes so long.
+#: A row's changed_at is when its insert began, but it becomes visible when the insert ends. No insert takes this long.
 _OVERLAP_MS: Final = 5000
 _PULSE_S: Final = 1.0
 _SERVICES_S: Final = 3.0
 _RATE_WINDOW_S: Final = 10.0
 TOP_LINES: Final = 10
-#: A top list reads a month of counts: it may take this part of one thread's time at most.
+#: A top list reads a month of counts, so it may take at most this share of one thread's time.
 _TOP_SHARE: Final = 0.1
 
 
 class Rate:
-    """Clicks a second over the last seconds, from a total that rises."""
+    """Clicks per second over a sliding window, from a rising total."""
 
     def __init__(self, window_s: float = _RATE_WINDOW_S) -> None:
         self._window_s = window_s
         self._totals: deque[tuple[float, int]] = deque()
 
     def add(self, at_s: float, total: int) -> float | None:
-        """Note a total; None until there are two. A total that fell is a new month: start over."""
+        """Add a total and return the rate, None until there are two. A falling total means a new month: start over."""
         if self._totals and total < self._totals[-1][1]:
             self._totals.clear()
         self._totals.append((at_s, total))
@@ -57,7 +57,7 @@ class Rate:
 
 
 class LivePoller:
-    """Polls the warehouse and tells the board. One per app; ``run`` never returns."""
+    """Polls the warehouse and publishes to the board. One per app; ``run`` never returns."""
 
     def __init__(self, reads: QueryRunner, board: Board) -> None:
         self._reads = reads
@@ -74,7 +74,7 @@ class LivePoller:
         self._away = False
 
     async def run(self) -> None:
-        """Poll while somebody listens, until cancelled."""
+        """Poll while there are listeners, until cancelled."""
         while True:
             await self._board.listened()
             started = time.monotonic()
@@ -86,11 +86,11 @@ class LivePoller:
                     log.warning("live events wait for the warehouse", error=str(error))
                 self._away = True
             pause_s = self._reads.settings.api_poll_ms / 1000
-            # The loop may be polling without a pause when a query is slow; leave it a breath.
+            # When queries are slow there is no time left to sleep; yield to the event loop all the same.
             await asyncio.sleep(max(0.02, pause_s - (time.monotonic() - started)))
 
     async def look(self) -> None:
-        """One poll. Raises ``WarehouseError``; what was said until then stays true."""
+        """Poll once. Raises ``WarehouseError``; events published before that remain valid."""
         reads = self._reads
         number = await reads.run(queries.server_now_ms)
         lag = await reads.run(read_lag, reads.clock())
@@ -99,12 +99,12 @@ class LivePoller:
             self._begin(month)
         positions = tuple(part.position for part in lag.partitions)
         quarantine = await reads.flagged(month)
-        # A flag or a release changes counts for which nothing is stored: whoever is watched is asked about.
+        # A flag or release changes counts without writing any: every creator with listeners is queried.
         moved = positions != self._positions or quarantine != self._quarantine
         await self._tell_creators(number, lag, moved=moved, quarantine=quarantine)
         await self._tell_top(number, lag, moved=moved, quarantine=quarantine)
         await self._tell_pulse(number, lag)
-        # Last: a poll that fails on its way is repeated from where the one before it ended.
+        # Last, so that after a failed poll the next one starts again from the same state.
         if moved:
             self._positions, self._since_ms, self._quarantine = positions, number, quarantine
 
@@ -133,7 +133,7 @@ class LivePoller:
 
     async def _tell_top(self, number: int, lag: Lag, *, moved: bool, quarantine: int) -> None:
         started = time.monotonic()
-        # A move that comes too soon after the last list is told with the next one.
+        # A change that comes too soon after the last list is published with the next one.
         self._top_is_old |= moved
         due = self._top_is_old and started >= self._top_at_s
         if TOP not in self._board.topics or not (due or TOP in self._board.silent()):
@@ -194,7 +194,7 @@ class LivePoller:
         asked = await asyncio.gather(
             *(asyncio.to_thread(service_health.ask, name, str(url)) for name, url in others.items())
         )
-        # This poll has just been answered by the warehouse.
+        # The warehouse has just answered this poll.
         self._services = [
             *asked,
             service_health.ServiceHealth("warehouse", ready=True),

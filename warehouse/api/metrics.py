@@ -1,4 +1,4 @@
-"""The metrics of the read API: a closed list. What is not here is not measured."""
+"""The metrics of the read API, all of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 class ApiMetrics:
-    """One registry per app, so that two apps in one process do not share figures."""
+    """One registry per app, so that two apps in one process do not share metrics."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -26,7 +26,7 @@ class ApiMetrics:
         )
         self.query_seconds = Histogram(
             "flattr_api_query_seconds",
-            "One warehouse call, without its wait for a thread.",
+            "One warehouse call, without waiting for a thread.",
             ["query"],
             buckets=_SECONDS,
             registry=self.registry,
@@ -38,31 +38,31 @@ class ApiMetrics:
             "flattr_api_queries_failed", "Warehouse calls that failed.", ["query"], registry=self.registry
         )
         self.refused = Counter(
-            "flattr_api_refused", "Requests refused before any route was asked.", ["reason"], registry=self.registry
+            "flattr_api_refused", "Requests refused before routing.", ["reason"], registry=self.registry
         )
-        self.connections = Gauge("flattr_api_connections", "Connections.", registry=self.registry)
+        self.connections = Gauge("flattr_api_connections", "Open connections.", registry=self.registry)
         self.held_bytes = Gauge(
-            "flattr_api_held_bytes", "Bytes of unfinished and of unanswered requests.", registry=self.registry
+            "flattr_api_held_bytes", "Bytes of unfinished and unanswered requests.", registry=self.registry
         )
         self.listeners = Gauge("flattr_api_listeners", "Clients of the live stream.", registry=self.registry)
-        # The names under which `flattr verify --port` serves them, too.
-        self.verify_equations = Gauge("flattr_verify_equations", "Equations compared last.", registry=self.registry)
+        # `flattr verify --port` exports these under the same names.
+        self.verify_equations = Gauge("flattr_verify_equations", "Equations in the last check.", registry=self.registry)
         self.verify_wrong = Gauge("flattr_verify_wrong", "Equations that did not hold.", registry=self.registry)
         self.verify_at = Gauge(
-            "flattr_verify_last_timestamp_seconds", "When they were compared last; 0 before.", registry=self.registry
+            "flattr_verify_last_timestamp_seconds", "Time of the last check; 0 before any.", registry=self.registry
         )
-        # Of the pipeline, as the warehouse knows it: true even when the workers are gone.
+        # About the pipeline, as seen from the warehouse: right even when the workers are gone.
         self.lag_records = Gauge(
             "flattr_pipeline_lag_records", "Records not yet counted.", ["partition"], registry=self.registry
         )
         self.lag_seconds = Gauge(
             "flattr_pipeline_lag_seconds",
-            "Age of the moment until which every accepted click is counted.",
+            "Age of the moment up to which every accepted click is counted.",
             ["partition"],
             registry=self.registry,
         )
         self.close_overdue_seconds = Gauge(
             "flattr_pipeline_close_overdue_seconds",
-            "Since when the oldest open month could have been closed; 0 when none could.",
+            "For how long the oldest open month could have been closed; 0 if none could.",
             registry=self.registry,
         )

@@ -20,15 +20,15 @@ log = structlog.get_logger()
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 2
-#: Of what is wrong with a request, so much is said.
+#: How many mistakes in a request are reported, and how many characters of each.
 _TOLD_MAX: Final = 5
 _SENTENCE_MAX: Final = 300
-#: The server's words hold the statement, and that what the caller sent.
+#: The server's message contains the query, and that contains what the caller sent.
 _LOGGED_MAX: Final = 1000
 
 
 class ReadReason(StrEnum):
-    """Why a read was refused. The codes are part of the API and never change meaning."""
+    """Why a read was refused. The codes are part of the API and never change their meaning."""
 
     MONTH_MALFORMED = "month_malformed"
     MONTH_NOT_CLOSED = "month_not_closed"
@@ -50,7 +50,7 @@ class ReadReason(StrEnum):
 
 
 class Problem(Exception):
-    """A request that is answered with an error. ``detail`` says what to do about it."""
+    """An error answer. ``detail`` says what is wrong or what to do."""
 
     def __init__(
         self, status: HTTPStatus, reason: ReadReason, detail: str, *, headers: dict[str, str] | None = None
@@ -73,12 +73,12 @@ class ProblemBody(BaseModel):
     parameters: list[str] = Field(default=[], description="the parameters that were refused")
 
 
-#: For ``responses=`` of every route: what it may answer instead.
+#: For ``responses=`` of every route.
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": meaning}
     for status, meaning in (
-        (422, "A parameter is not what it should be; `reason` says which rule it breaks."),
-        (503, "The warehouse is away or the queue is full; Retry-After says when to ask again."),
+        (422, "A parameter is invalid; `reason` says which rule it breaks."),
+        (503, "The warehouse is unavailable or the queue is full; Retry-After says when to try again."),
     )
 }
 
@@ -102,26 +102,26 @@ def answer(problem: Problem, parameters: list[str] | None = None) -> JSONRespons
 
 
 def unavailable(reason: ReadReason, detail: str) -> Problem:
-    """503 with a Retry-After."""
+    """A 503 problem with Retry-After."""
     return Problem(HTTPStatus.SERVICE_UNAVAILABLE, reason, detail, headers={"Retry-After": str(RETRY_AFTER_S)})
 
 
-#: Errors that ``answer_to`` knows.
+#: Errors that ``answer_to`` turns into responses.
 ANSWERED: Final = (Problem, WarehouseUnavailable, WarehouseRefused)
 
 
 def answer_to(error: Exception) -> JSONResponse:
-    """The response for one of ``ANSWERED``; any other is raised again."""
+    """The response for one of ``ANSWERED``; any other error is raised again."""
     match error:
         case Problem():
             return answer(error)
         case WarehouseUnavailable():
-            # The driver's words name hosts and users: they are for the log, not for the caller.
-            away = "the warehouse does not answer; ask again soon"
+            # The driver's message names hosts and users, which callers must not see.
+            away = "the warehouse does not answer; try again in a moment"
             return answer(unavailable(ReadReason.WAREHOUSE_UNAVAILABLE, away))
         case WarehouseRefused():
             log.error("warehouse refused a query", error=str(error)[:_LOGGED_MAX], code=error.code)
-            detail = "this is a fault of the service, not of the request; the log has it"
+            detail = "this is an error of the service, not of the request; the log has the details"
             return answer(Problem(HTTPStatus.INTERNAL_SERVER_ERROR, ReadReason.INTERNAL, detail))
     raise error
 
@@ -136,13 +136,13 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, known)
 
     async def gone(_: Request, __: Exception) -> Response:
-        return Response()  # nobody is there to take it
+        return Response()  # the client is gone and will not receive it
 
     app.add_exception_handler(ClientDisconnect, gone)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
-        # As many as anybody reads: a list of a thousand wrong things is one mistake.
+        # Limited, because a request can contain a thousand mistakes.
         wrong = error.errors()[:_TOLD_MAX]
         places = [".".join(str(part) for part in item["loc"])[:_SENTENCE_MAX] for item in wrong]
         sentences = [f"{place}: {item['msg']}"[:_SENTENCE_MAX] for place, item in zip(places, wrong, strict=True)]
@@ -152,8 +152,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def unknown(request: Request, error: HTTPException) -> JSONResponse:
         if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-            detail = f"{request.method} is not for this address; it is read with GET"
+            detail = f"{request.method} is not allowed here; use GET"
             reason = ReadReason.METHOD_UNKNOWN
         else:
-            reason, detail = ReadReason.ROUTE_UNKNOWN, "nothing is at this address; /docs lists what there is"
+            reason, detail = ReadReason.ROUTE_UNKNOWN, "there is nothing at this address; /docs lists all routes"
         return answer(Problem(HTTPStatus(error.status_code), reason, detail, headers=dict(error.headers or {})))

@@ -1,4 +1,4 @@
-"""What the routes share: the warehouse behind worker threads, the clock, the lag, the metrics."""
+"""What the routes share: the warehouse behind worker threads, caches, the clock, the lag and the metrics."""
 
 from __future__ import annotations
 
@@ -35,49 +35,49 @@ from warehouse.storage.errors import WarehouseError
 
 P = ParamSpec("P")
 T = TypeVar("T")
-#: for keys and the versions of the months' quarantines: something of each key
+#: from keys and the versions of the months' quarantines to a value for each key
 Ask = Callable[[Sequence[Key], Mapping[int, int]], Awaitable[Mapping[Key, T]]]
-#: by query and parameters: the lag that was read first, and the answer
+#: by query and parameters, the lag, which is read first, and the answer
 Answers = CoalescingCache[tuple[Any, ...], tuple[Lag, Any]]
 
 _ADDRESSES_BYTES: Final = 32 << 20
 _ADDRESS_TTL_S: Final = 60
-#: Of lists, and again of money: a page of a thousand lines weighs a megabyte or two.
+#: For lists, and the same again for money: a page of a thousand lines takes a megabyte or two.
 _LISTS_BYTES: Final = 32 << 20
-#: Names, a cursor and an id.
+#: Allowance for a cache key: names, a cursor and an id.
 _KEY_BYTES: Final = 1000
-#: Stands for every month of which nothing is known: they share their questions, and none of them has an answer.
+#: Stands for every month without data: they share their queries, all of which come back empty.
 NO_MONTH: Final = 0
-#: What watches the service asks every few seconds; whoever asks more often does not reach the warehouse.
+#: Probes come every few seconds; requests more frequent than this do not reach the warehouse.
 _SHARED_TTL_S: Final = 0.25
 _LANE_WAITING_MAX: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class KnownThing(queries.Count):
-    """A thing's count, and whose it is and where; that is None when nobody ever flattred it."""
+    """A thing's count, with its creator and address; these are None when nobody ever flattred it."""
 
     of: queries.Thing | None = None
 
 
 class QueryRunner:
-    """One per app. Starts its threads when the first query comes."""
+    """Runs queries for the routes. One per app; its threads start with the first query."""
 
     def __init__(self, settings: ApiSettings, rules: CloseSettings, traces: Traces | None = None) -> None:
         self.settings = settings
         self._traces = traces
-        #: by which the close would divide
+        #: the close's rules, for estimates
         self.rules = rules
         self.clock = clock_from(settings.clock)
         self.metrics = ApiMetrics()
         self.warehouse = Warehouse(
             settings.warehouse.get_secret_value(),
             timeout_s=settings.api_query_timeout_s + 5,
-            # The server would tell its counters after each query, and the driver would read and drop them.
+            # Otherwise the server sends profile events after each query, which the driver reads and discards.
             settings={"max_execution_time": settings.api_query_timeout_s, "send_profile_events": 0},
         )
         self.aliases = Aliases(settings.ingest_aliases_file, self.clock)
-        #: None where everything is open
+        #: None if the API is open to everybody
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
@@ -92,18 +92,18 @@ class QueryRunner:
             ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._shared: CoalescingCache[str, Any] = CoalescingCache(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
-        #: at the live stream
+        #: of the live stream
         self.seats = ListenerLimit(
             settings.api_listeners_max,
             max(1, int(settings.api_listeners_max * settings.api_listeners_share)),
             reserve=self.keys is not None,
         )
-        #: for questions of anybody that no other answer serves
+        #: for anonymous requests that no cache can answer
         self.lane = Throttle(_LANE_WAITING_MAX)
         self._lists, self._money = (
             _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )
-        #: for pages with buttons; kept, unlike the three below
+        #: for pages with buttons; cached, unlike the three below
         self.counters = self._paced(
             self._asking(queries.thing_counts, queries.thing_counts_of_months),
             ttl_s=settings.api_counters_ttl_ms / 1000,
@@ -113,7 +113,7 @@ class QueryRunner:
         self._thing_counts = self._asking(queries.thing_counts, queries.thing_counts_of_months)
         self.things = self._paced(self._known_things)
         self.members = self._paced(self._asking(queries.member_counts, queries.member_counts_of_months))
-        #: whose a thing is and where: that never changes, so it is kept; asked by ``things``, at its pitch
+        #: creators and addresses of things, which never change and so are cached; queried by ``things`` at its pace
         self._addresses = CountBatcher(
             self._fetch_addresses,
             ttl_s=_ADDRESS_TTL_S,
@@ -125,10 +125,10 @@ class QueryRunner:
     async def run(self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Call ``query(warehouse, ...)`` in a worker thread.
 
-        Raises ``Problem`` 503 when too many wait already, and the warehouse's own errors.
+        Raises ``Problem`` 503 if too many calls are waiting, and ``WarehouseError``.
         """
         if self._waiting >= self.settings.api_threads + self.settings.api_queue_max:
-            raise unavailable(ReadReason.QUEUE_FULL, "too many reads at a time; ask again soon")
+            raise unavailable(ReadReason.QUEUE_FULL, "too many reads at a time; try again in a moment")
         self._waiting += 1
         self.metrics.queries_waiting.set(self._waiting)
 
@@ -154,21 +154,21 @@ class QueryRunner:
             self.metrics.queries_waiting.set(self._waiting)
 
     async def lag(self) -> Lag:
-        """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it stands beside."""
+        """The pipeline's lag, at most ``api_lag_ttl_ms`` old. Read it before the count that it accompanies."""
         return await self._lag.get("lag", lambda: self.run(read_lag, self.clock()))
 
     async def flagged(self, month: int) -> int:
-        """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old: while it is 0, counts ask no more."""
+        """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old. At 0, counts need not read it."""
         return (await self._flagged()).get(month, 0)
 
     async def _flagged(self) -> dict[int, int]:
         return await self._quarantines.get("all", lambda: self.run(queries.quarantine_versions))
 
     async def asked_of(self, month: int) -> int:
-        """The month itself when anything is known of it, ``NO_MONTH`` otherwise.
+        """The month itself if it has any data, or else ``NO_MONTH``.
 
-        Anybody may ask for any month, and each would be a question of its own to the warehouse. The current one and
-        the one before it, whose grace may be open, are always known; the others for ``api_lag_ttl_ms``.
+        Otherwise anybody could cause a separate query for every possible month. The current month and the one before
+        it, which may be in grace, always pass; the list of the others is cached for ``api_lag_ttl_ms``.
         """
         current = month_of(self.clock())
         if month in (current, month_before(current)):
@@ -177,32 +177,32 @@ class QueryRunner:
         return month if month in known else NO_MONTH
 
     def address_of(self, scope: Scope) -> str:
-        """Whose share a request takes: the server says it, who knows the proxies; under another one it is the peer."""
+        """The address whose share a request counts against: set by our server, which knows the proxies, or the peer."""
         address: str | None = scope.get("state", {}).get("address")
         peer = scope.get("client")
         return share_of(peer and peer[0]) if address is None else address
 
     async def share(self, query: Callable[[Warehouse], T], /) -> T:
-        """Like ``run``, once for all who ask within a quarter of a second: for what anybody may ask all the time."""
+        """Like ``run``, but coalesced for a quarter of a second: for routes that anybody may call at any rate."""
         return cast("T", await self._shared.get(query.__name__, lambda: self.run(query)))
 
     async def keep(
         self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
-        """Like ``run``, once for all who ask the same of a month within ``api_lists_ttl_ms``; the lag was read before.
+        """Like ``run``, but cached by month and parameters for ``api_lists_ttl_ms``; returns the lag, read first, too.
 
-        A month of which nothing is known is asked for as ``NO_MONTH``.
+        A month without data is queried as ``NO_MONTH``.
         """
         return await self._keep(self._lists, query, await self.asked_of(month), *args, **kwargs)
 
     async def keep_longer(
         self, query: Callable[Concatenate[Warehouse, int, P], T], month: int, /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
-        """The same for ``api_money_ttl_ms``, for what costs more and moves less."""
+        """Like ``keep``, but for ``api_money_ttl_ms``: for answers that cost more and change less."""
         return await self._keep(self._money, query, await self.asked_of(month), *args, **kwargs)
 
     async def keep_whole(self, query: Callable[[Warehouse], T], /) -> tuple[Lag, T]:
-        """The same as ``keep``, of a query about no month."""
+        """Like ``keep``, for a query that is not about one month."""
         return await self._keep(self._lists, query)
 
     async def _keep(
@@ -216,7 +216,7 @@ class QueryRunner:
         return replace(lag, now_ms=self.clock()), answer
 
     async def _known_things(self, keys: Sequence[Key], flagged: Mapping[int, int]) -> dict[Key, KnownThing]:
-        """At one moment: who asked would else wait for the later of two."""
+        """Fetch counts and addresses concurrently, so that the caller does not wait for one after the other."""
         thing_ids = list(dict.fromkeys(thing_id for _, thing_id in keys))
         counts, addresses = await asyncio.gather(
             self._thing_counts(keys, flagged), self._addresses.get(NO_MONTH, thing_ids)
@@ -233,7 +233,7 @@ class QueryRunner:
         query: Callable[[Warehouse, int, Sequence[str], int], Mapping[str, T]],
         of_months: Callable[[Warehouse, Sequence[Key], Mapping[int, int]], Mapping[Key, T]],
     ) -> Ask[T]:
-        """``query`` where all keys are of one month, as they mostly are; ``of_months`` for a mixture."""
+        """Use ``query`` if all keys are of one month, as they usually are, and ``of_months`` otherwise."""
 
         async def ask(keys: Sequence[Key], flagged: Mapping[int, int]) -> Mapping[Key, T]:
             month = keys[0][0]
@@ -259,11 +259,11 @@ class QueryRunner:
         )
 
     def close(self) -> None:
-        """Wait for what runs and close every thread's connection."""
+        """Wait for running queries and close every thread's connection."""
         meeting = threading.Barrier(self.settings.api_threads)
 
         def leave() -> None:
-            # All meet first, or a quick thread would leave twice and a slow one never.
+            # Wait for all threads first, or a fast one would run this twice and a slow one never.
             meeting.wait(timeout=self.settings.api_query_timeout_s + 10)
             self.warehouse.close()
 
@@ -273,7 +273,7 @@ class QueryRunner:
 
 
 def _answers(ttl_ms: int) -> Answers:
-    """Kept by query and parameters, which callers choose: bounded by what the answers weigh."""
+    """A cache by query and parameters. Callers choose those, so it is bounded by the size of the answers."""
     return CoalescingCache(
         ttl_s=ttl_ms / 1000,
         monotonic=time.monotonic,

@@ -1,4 +1,4 @@
-"""What is judged of every request before anything looks into it."""
+"""Checks on every request before routing."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from warehouse.api import problems
 from warehouse.api.problems import Problem, ReadReason
 
-#: The longest address that means something: a thing of 2,048 characters, each of four bytes written as %F0%9F%92%B8.
+#: Room for the longest valid query: a thing of 2,048 characters, each of four bytes percent-encoded (%F0%9F%92%B8).
 QUERY_MAX_BYTES: Final = 32 * 1024
 PATH_MAX_BYTES: Final = 4 * 1024
 
 
 class RequestGuard:
-    """Refuses addresses longer than any that means something, and answers HEAD as GET, whose body the server drops."""
+    """Refuses URLs longer than any valid one, and answers HEAD like GET; the server drops the body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what is of a sensible length."""
+        """Refuse or pass on a request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif len(scope["query_string"]) > QUERY_MAX_BYTES or len(scope["path"]) > PATH_MAX_BYTES:
@@ -33,7 +33,7 @@ class RequestGuard:
             await self._app(scope, receive, send)
 
     async def _app_as_get(self, scope: Scope, receive: Receive, send: Send) -> None:
-        # A copy: the server goes by its own, and sends no body.
+        # A copy, because the server must still see HEAD in its own scope to send no body.
         asked: Scope = {**scope, "method": "GET"}
 
         async def told(message: Message) -> None:

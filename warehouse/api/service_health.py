@@ -1,4 +1,4 @@
-"""Health of the other parts: what their /ready answers. Blocks, one thread per part."""
+"""Health of the other services, from their /ready. Blocks: use one thread per service."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _TIMEOUT_S: Final = 2
 
 @dataclass(frozen=True)
 class ServiceHealth:
-    """A part of the system, and whether it is ready."""
+    """A service, and whether it is ready."""
 
     name: str
     ready: bool
 
 
 def ask(name: str, url: str) -> ServiceHealth:
-    """Ask one part. Any answer but 200 within two seconds is not ready."""
+    """Ask one service. Anything but a 200 within two seconds means not ready."""
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - http(s), checked in the settings
             return ServiceHealth(name, answer.status == 200)

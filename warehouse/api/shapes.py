@@ -1,4 +1,4 @@
-"""Parameters and shapes that several routes share."""
+"""Parameters and response models that several routes share."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def parse_month(text: str) -> int:
 
 
 def month_or_current(reads: QueryRunner, month: str | None) -> int:
-    """The month asked for, the current one when none is. Raises ``Problem`` 422."""
+    """The given month, or else the current one. Raises ``Problem`` 422."""
     return month_of(reads.clock()) if month is None else parse_month(month)
 
 
@@ -35,12 +35,12 @@ async def month_in_query(
     request: Request,
     month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None,
 ) -> int:
-    """The parameter ``month``, the current month when it is not given."""
+    """The query parameter ``month``; the current month by default."""
     return month_or_current(runner_of(request), month)
 
 
 async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
-    """The month in the address."""
+    """The month in the path."""
     return parse_month(month)
 
 
@@ -64,29 +64,29 @@ def moment(at_ms: int | None) -> datetime | None:
 class LagBody(BaseModel):
     """How far the pipeline is behind."""
 
-    records: int | None = Field(description="records in the log not yet counted; null when its end is not known")
-    seconds: float | None = Field(description="age of as_of; null when as_of is", examples=[0.412])
+    records: int | None = Field(description="records in the log not yet counted; null if its end is unknown")
+    seconds: float | None = Field(description="age of as_of in seconds; null if as_of is", examples=[0.412])
 
 
 class AsOf(BaseModel):
-    """Stands beside every count."""
+    """Base of every body with a count."""
 
     as_of: datetime | None = Field(
-        description="every click accepted before this moment is in the count; null until each partition was counted"
+        description="every click accepted before this moment is in the count; null while a partition was never counted"
     )
     lag: LagBody
 
     @classmethod
     def fields(cls, lag: Lag) -> dict[str, object]:
-        """The two fields, to build a subclass with."""
+        """The two fields, for building a subclass."""
         return {"as_of": moment(lag.as_of_ms), "lag": LagBody(records=lag.records, seconds=lag.seconds)}
 
     @classmethod
     def plain(cls, lag: Lag) -> dict[str, object]:
-        """The two fields without a model, for routes that encode by themselves."""
+        """The two fields as plain values, for routes that encode JSON themselves."""
         return {"as_of": moment(lag.as_of_ms), "lag": {"records": lag.records, "seconds": lag.seconds}}
 
     @classmethod
     def with_lag(cls, lag: Lag, **values: object) -> Self:
-        """A body of ``values`` beside its lag."""
+        """A body with ``values`` and the lag."""
         return cls.model_validate({**values, **cls.fields(lag)})

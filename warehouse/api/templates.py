@@ -1,4 +1,4 @@
-"""Pages are rendered here: templates and files under page/, with headers that let nothing else in."""
+"""Renders pages from the templates under page/ and serves its files, with headers that allow nothing else."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from markupsafe import Markup, escape
 
 from warehouse.api import formatting
 
-#: Nothing from other hosts, nothing inline, nobody frames us.
+#: Nothing from other hosts, nothing inline, no framing.
 HEADERS: Final = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
-    # What stands on a page is true now; and it may be for one reader's eyes only.
+    # Pages go out of date at once, and may be meant for one reader only.
     "Cache-Control": "no-store",
 }
 _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
@@ -29,7 +29,7 @@ _TYPES: Final = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+x
 
 @cache
 def _file(name: str) -> tuple[bytes, str] | None:
-    """A file's bytes and the hash that stands in its address."""
+    """A file's bytes, and the hash that goes into its URL."""
     if name.rpartition(".")[2] not in _TYPES:
         return None
     known = {entry.name: entry for entry in (resources.files("warehouse.api") / "page").iterdir()}
@@ -40,7 +40,7 @@ def _file(name: str) -> tuple[bytes, str] | None:
 
 
 def address(name: str) -> str:
-    """Where a page finds a file: the address changes with the content, so it may be kept for ever."""
+    """A file's URL for use in pages. It changes with the content, so it may be cached for ever."""
     found = _file(name)
     if found is None:
         raise LookupError(f"there is no page/{name}")
@@ -48,18 +48,18 @@ def address(name: str) -> str:
 
 
 def file_response(name: str, version: str) -> Response | None:
-    """A file of page/; None when there is none."""
+    """A file of page/, or None."""
     found = _file(name)
     if found is None:
         return None
-    # Scripts import each other without a version: those are asked for again each time.
+    # Scripts import each other without a version, so those requests must revalidate.
     fresh = "public, max-age=31536000, immutable" if version == found[1] else "no-cache"
     headers = {**HEADERS, "Cache-Control": fresh, "ETag": f'"{found[1]}"'}
     return Response(found[0], media_type=_TYPES[name.rpartition(".")[2]], headers=headers)
 
 
 def _code(text: str) -> Markup:
-    """Escaped, with what stands between backticks as code."""
+    """Escape text and turn `backticks` into code elements."""
     pieces = str(escape(text)).split("`")
     return Markup("".join(f"<code>{piece}</code>" if place % 2 else piece for place, piece in enumerate(pieces)))  # noqa: S704 - escaped above
 

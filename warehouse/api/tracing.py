@@ -1,4 +1,4 @@
-"""Spans of the read API: one for a request that is drawn, one below it for each query that it waits for."""
+"""Spans of the read API: one for each sampled request, with a child for each query that it waits for."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from ingest.runtime.tracing import HEADER, Traces, context_of, failed
 
 T = TypeVar("T")
 _SERVER_ERROR: Final = 500
-#: What asks every few seconds whether we are there.
+#: Not traced: probes come every few seconds.
 _PROBES: Final = frozenset({"/live", "/ready", "/metrics"})
 
 
 class TracedRequests:
-    """Plain ASGI: it must not buffer a stream. The span ends with the answer's last byte."""
+    """Traces requests; a span ends with the answer's last byte. Plain ASGI, because it must not buffer a stream."""
 
     def __init__(self, app: ASGIApp, traces: Traces) -> None:
         self._app = app
         self._traces = traces
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Trace a request that is drawn; its route is its name, since an address may name a member."""
+        """Trace a sampled request. Its span is named by route, because a URL may name a member."""
         if scope["type"] != "http" or scope["path"] in _PROBES or not self._traces.sampled():
             await self._app(scope, receive, send)
             return
@@ -50,7 +50,7 @@ class TracedRequests:
 
 
 async def traced_query(traces: Traces, name: str, answer: Awaitable[T]) -> T:
-    """Wait for a query under a span of that name, if the request has one."""
+    """Await a query in a span named after it, if the request is traced."""
     request = get_current_span()
     if not request.is_recording():
         return await answer

@@ -1,4 +1,4 @@
-"""The equations of warehouse/counts/equations.py for a page and for metrics, worked out at most so often."""
+"""The equations of warehouse/counts/equations.py for a page and for metrics, rate-limited."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from warehouse.storage.errors import WarehouseError
 _log = structlog.get_logger()
 _TIMEOUT_S: Final = 120
 _LOG_TIMEOUT_S: Final = 30
-#: One thread of the warehouse: whoever clicks or reads has the others.
+#: One thread of the warehouse, which leaves the others to clicks and reads.
 _GENTLY: Final = {"max_threads": 1}
-_NOT_ASKED: Final = "Not asked: set `FLATTR_API_VERIFY_LOG`, or run `flattr verify`."
+_NOT_ASKED: Final = "Not checked: set `FLATTR_API_VERIFY_LOG`, or run `flattr verify`."
 
 
 @dataclass(frozen=True)
 class Compared:
-    """Every equation as of one moment. ``log`` says why the log is not among them; empty when it is."""
+    """All equations as of one moment. ``log`` says why the log was not checked, or is empty."""
 
     checks: tuple[Equation, ...]
     at_ms: int
@@ -40,12 +40,12 @@ class Compared:
 
     @property
     def wrong(self) -> int:
-        """Equations that do not hold."""
+        """How many equations do not hold."""
         return sum(not check.holds for check in self.checks)
 
 
 class Verifier:
-    """Compares when asked, at most once in ``api_verify_s``; all who ask meanwhile get the last answer."""
+    """Checks on request, at most once in ``api_verify_s``; requests in between get the last result."""
 
     def __init__(self, settings: ApiSettings, clock: Clock, metrics: ApiMetrics) -> None:
         self._settings = settings
@@ -56,16 +56,16 @@ class Verifier:
         )
 
     async def get(self) -> Compared:
-        """The last comparison, or a new one. Raises ``WarehouseError``."""
+        """The last result, or a new one. Raises ``WarehouseError``."""
         return await self._cached.get("identity", self._compare)
 
     async def run(self) -> None:
-        """Compare again and again, for the metrics."""
+        """Check at intervals, for the metrics."""
         while True:
             try:
                 await self.get()
             except WarehouseError as error:
-                _log.warning("the identity was not compared", error=str(error))
+                _log.warning("the equations could not be checked", error=str(error))
             await asyncio.sleep(self._settings.api_verify_s)
 
     async def _compare(self) -> Compared:
@@ -77,7 +77,7 @@ class Verifier:
 
     def _ask(self) -> Compared:
         at_ms, began = self._clock(), time.monotonic()
-        # A connection of its own: it may take longer than a reader's query is given.
+        # A connection of its own, because it may take longer than the API's query timeout.
         url = self._settings.warehouse.get_secret_value()
         with contextlib.closing(Warehouse(url, timeout_s=_TIMEOUT_S, settings=_GENTLY)) as warehouse:
             found = warehouse.rows(named("verify_partitions"))
@@ -96,5 +96,5 @@ class Verifier:
         try:
             return asyncio.run(asyncio.wait_for(check_log(warehouse, reached, log), _LOG_TIMEOUT_S)), ""
         except (KafkaError, OSError) as error:
-            _log.warning("the log could not be asked", error=repr(error))
+            _log.warning("the log could not be checked", error=repr(error))
             return [], f"No answer from {where.broker}."

@@ -1,4 +1,4 @@
-"""Typed functions over ``queries/*.sql`` for the read API. They block: call them from a worker thread."""
+"""Typed functions over ``sql/*.sql`` for the read API. They block: call them from a worker thread."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ N = TypeVar("N")
 #: (month, id)
 Key = tuple[int, str]
 
-#: For a few granules: to hand them to several threads costs the server half as much again as to read them.
+#: For queries that read a few granules: spreading those over threads costs the server half as much again.
 ONE_THREAD: Final = {"max_threads": 1}
 _FEW: Final = 100
 
 
 @dataclass(frozen=True)
 class Thing:
-    """What a thing's id stands for; ``thing`` is its canonical address, or its id."""
+    """What a thing id stands for; ``thing`` is its canonical address, or its id."""
 
     creator_id: str
     thing: str
@@ -30,7 +30,7 @@ class Thing:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Flattrs that count, and those that stand beside them in quarantine."""
+    """Active flattrs outside quarantine, and those in quarantine."""
 
     flattrs: int
     quarantined: int = 0
@@ -38,7 +38,7 @@ class Count:
 
 @dataclass(frozen=True)
 class MemberCount:
-    """A member's month: flattrs, the creators that they go to, and flattrs in quarantine."""
+    """A member's month: flattrs, the number of creators they go to, and flattrs in quarantine."""
 
     flattrs: int
     creators: int
@@ -46,9 +46,10 @@ class MemberCount:
 
 
 def shown(thing: str) -> str:
-    """A thing as it is called, however the member wrote it whose click named it first; empty when it has no name.
+    """A thing's address in canonical form, or empty when it has none.
 
-    The table keeps what somebody sent: a user name before the host, a campaign behind it, letters that turn the line.
+    The table holds the address as the first click sent it, which may include a user name, a tracking parameter or
+    control characters that reverse the text.
     """
     try:
         return canonical(thing)
@@ -57,7 +58,7 @@ def shown(thing: str) -> str:
 
 
 def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | None]:
-    """Whose things are and where: one entry for each id asked for, None when nobody ever flattred it."""
+    """Creator and address of things: one entry per id, None when nobody ever flattred it."""
     rows = warehouse.rows(named("things"), {"thing_ids": list(thing_ids)}, _threads(thing_ids))
     return {
         **dict.fromkeys(thing_ids),
@@ -66,9 +67,9 @@ def things(warehouse: Warehouse, thing_ids: Sequence[str]) -> dict[str, Thing | 
 
 
 def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], flagged: int = 1) -> dict[str, Count]:
-    """Flattrs of things (32 hexadecimal digits each) in a month, 0 included: one entry for each id asked for.
+    """Flattrs of things (ids of 32 hexadecimal digits) in a month: one entry per id, 0 included.
 
-    ``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+    ``flagged`` is 0 when the month is known to have no quarantine, which saves a query.
     """
     params = {"month": month, "thing_ids": list(thing_ids)}
     stated: dict[str, int] = dict(warehouse.rows(named("thing_counts"), params, _threads(thing_ids)))
@@ -79,7 +80,7 @@ def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], fla
 def thing_counts_of_months(
     warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
 ) -> dict[Key, Count]:
-    """Flattrs of things, each in a month of its own; ``flagged`` are the months that have a quarantine."""
+    """Flattrs of things, each in its own month; ``flagged`` are the months that have a quarantine."""
     stated = _by_key(warehouse.rows(named("thing_counts_of_months"), _pairs(keys), _threads(keys)))
     held_of = [key for key in keys if key[0] in flagged]
     held = _things_held(warehouse, _months(held_of), [name for _, name in held_of]) if held_of else {}
@@ -94,7 +95,7 @@ def _things_held(warehouse: Warehouse, months: Sequence[int], thing_ids: Sequenc
 def member_counts(
     warehouse: Warehouse, month: int, member_ids: Sequence[str], flagged: int = 1
 ) -> dict[str, MemberCount]:
-    """Flattrs of members in a month: one entry for each id asked for. ``flagged`` as in ``thing_counts``."""
+    """Flattrs of members in a month: one entry per id. ``flagged`` as in ``thing_counts``."""
     params = {"month": month, "member_ids": tuple(member_ids)}
     query = named("member_counts_quarantined" if flagged else "member_counts")
     rows = warehouse.rows(query, params, _threads(member_ids))
@@ -105,7 +106,7 @@ def member_counts(
 def member_counts_of_months(
     warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
 ) -> dict[Key, MemberCount]:
-    """Flattrs of members, each in a month of its own; ``flagged`` as in ``thing_counts_of_months``."""
+    """Flattrs of members, each in its own month; ``flagged`` as in ``thing_counts_of_months``."""
     query = less_quarantined("member_counts_of_months", any(month in flagged for month, _ in keys))
     rows = warehouse.rows(query, _pairs(keys), _threads(keys))
     found = {(int(month), member_id): MemberCount(*map(int, counts)) for month, member_id, *counts in rows}
@@ -125,7 +126,7 @@ def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str],
 def creator_counts_of_months(
     warehouse: Warehouse, keys: Sequence[Key], flagged: Collection[int] = ()
 ) -> dict[Key, Count]:
-    """Flattrs of creators, each in a month of its own; ``flagged`` as in ``thing_counts_of_months``."""
+    """Flattrs of creators, each in its own month; ``flagged`` as in ``thing_counts_of_months``."""
     stated = _by_key(warehouse.rows(named("creator_counts_of_months"), _pairs(keys), _threads(keys)))
     held_of = [key for key in keys if key[0] in flagged]
     held = _creators_held(warehouse, _months(held_of), [name for _, name in held_of]) if held_of else {}
@@ -155,7 +156,7 @@ def _threads(ids: Sequence[object]) -> Mapping[str, Any] | None:
 
 
 def _less(ids: Sequence[N], stated: Mapping[N, int], held: Mapping[N, int]) -> dict[N, Count]:
-    """Counts less what is in quarantine. A flattr is written before its count: for that moment it is no debt."""
+    """Subtract the quarantine. A flattr is written before its count, so the difference can briefly be negative."""
     return {
         name: Count(max(0, int(stated.get(name, 0)) - int(held.get(name, 0))), int(held.get(name, 0))) for name in ids
     }
@@ -167,28 +168,28 @@ def _plain(query: str) -> str:
 
 
 def less_quarantined(query: str, flagged: int) -> str:
-    """A named query; without what it asks of the quarantine when ``flagged`` is 0, as in ``thing_counts``."""
+    """A named query, without its ``-- quarantine`` section when ``flagged`` is 0, as in ``thing_counts``."""
     return named(query) if flagged else _plain(query)
 
 
 def quarantine_versions(warehouse: Warehouse) -> dict[int, int]:
-    """The newest version of each month's quarantine; months in which nothing was ever flagged are left out."""
+    """The newest version of each month's quarantine, for months in which anything was ever flagged."""
     return {
         int(month): int(version) for month, version in warehouse.rows(named("quarantine_versions"), settings=ONE_THREAD)
     }
 
 
 def known_months(warehouse: Warehouse) -> frozenset[int]:
-    """Months of which anything is known."""
+    """Months for which the warehouse has any rows."""
     return frozenset(int(month) for (month,) in warehouse.rows(named("known_months"), settings=ONE_THREAD))
 
 
 def server_now_ms(warehouse: Warehouse) -> int:
-    """The server's clock."""
+    """The server's clock, in ms."""
     return int(warehouse.rows(named("server_now"))[0][0])
 
 
 def changed_creators(warehouse: Warehouse, month: int, since_ms: int) -> set[str]:
-    """Creators whose counts were stored since a moment of the server's clock."""
+    """Creators whose counts were written since ``since_ms`` by the server's clock."""
     rows = warehouse.rows(named("changed_creators"), {"month": month, "since_ms": since_ms})
     return {creator_id for (creator_id,) in rows}

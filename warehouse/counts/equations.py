@@ -1,8 +1,8 @@
-"""Acknowledged = in the log = distinct = live = payout, asked of a running system: for `flattr verify` and the page.
+"""The equations acknowledged = in the log = distinct = live = paid of a running system, for `flattr verify` and a page.
 
-It reads only. A running system moves while it is read, so everything is compared as of one moment: the
-progress rows as they were read first. What stands at or below their positions was written before them and
-does not change any more; what is newer is left out and looked at next time.
+It only reads. A running system changes while it is read, so everything is compared as of one moment: the progress
+rows, which are read first. Rows at or below their positions were written before them and no longer change; newer
+rows are left to the next check.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.contract.click import UNREADABLE, decode_block
 from ingest.contract.position import offset_of
 from warehouse.storage.client import Warehouse, named
 
-#: So many records of each partition are looked up, those just below what is counted.
+#: How many of each partition's last counted records are looked up.
 SAMPLE_RECORDS: Final = 20
 _IDS_AT_ONCE: Final = 5000
 _LABELS: Final = ("counted", "duplicate", "undo", "rejected", "late")
@@ -26,7 +26,7 @@ _LABELS: Final = ("counted", "duplicate", "undo", "rejected", "late")
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation. It holds when both sides are equal."""
+    """One equation, which holds when both sides are equal."""
 
     name: str
     left: int
@@ -35,31 +35,31 @@ class Equation:
 
     @property
     def holds(self) -> bool:
-        """Whether the sides are equal."""
+        """Whether both sides are equal."""
         return self.left == self.right
 
 
 @dataclass(frozen=True)
 class Reached:
-    """The progress rows at one moment: a position per partition, the tallies per month."""
+    """The progress rows at one moment: positions by partition, tallies by month."""
 
     positions: tuple[int, ...]
     tallies: dict[int, Counter[str]]
 
     def next_offsets(self) -> list[int]:
-        """By partition, the offset behind the last counted record; 0 where nothing was counted."""
+        """By partition, the offset after the last counted record; 0 where nothing is counted."""
         return [offset_of(position) + 1 if position else 0 for position in self.positions]
 
 
 class Log(Protocol):
-    """What is asked of the topic of clicks."""
+    """What ``check_log`` needs of the topic of clicks."""
 
     async def ends(self, partitions: int) -> list[tuple[int, int]]:
         """First and next offset of each partition."""
         ...
 
     async def sample(self, offsets: Sequence[int], records: int) -> list[str]:
-        """Click ids of so many records before each partition's offset."""
+        """Click ids of the last ``records`` records before each partition's offset."""
         ...
 
 
@@ -76,7 +76,7 @@ def read_reached(warehouse: Warehouse, partitions: int) -> Reached:
 
 
 def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> list[Equation]:
-    """Compare the tallies with themselves, with the rows, and the counts with the flattrs; the newest months."""
+    """Check, for the newest months, that the tallies add up and match the rows, and the counts match the flattrs."""
     newest = sorted(reached.tallies)[-months:]
     since = newest[0] if newest else 0
     params = {"positions": list(reached.positions), "since": since}
@@ -110,7 +110,7 @@ def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> 
 
 
 async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: int = SAMPLE_RECORDS) -> list[Equation]:
-    """Compare with the log: nothing counted that it does not have, nothing gone uncounted, a sample known."""
+    """Check that nothing was counted that the log lacks, nothing was deleted uncounted, and a sample of it is known."""
     ends = await log.ends(len(reached.positions))
     offsets = reached.next_offsets()
     past_end = sum(offset > end for offset, (_, end) in zip(offsets, ends, strict=True))
@@ -126,7 +126,7 @@ async def check_log(warehouse: Warehouse, reached: Reached, log: Log, records: i
 
 
 def known(warehouse: Warehouse, ids: Iterable[str]) -> set[str]:
-    """Those of the click ids (32 hexadecimal digits) that became something."""
+    """Those of the click ids (32 hexadecimal digits) that have a row in any table."""
     ordered = sorted(ids)
     found: set[str] = set()
     for start in range(0, len(ordered), _IDS_AT_ONCE):
@@ -136,12 +136,12 @@ def known(warehouse: Warehouse, ids: Iterable[str]) -> set[str]:
 
 
 def shown(checks: Sequence[Equation]) -> list[dict[str, object]]:
-    """Plain values for JSON."""
+    """Equations as plain values for JSON."""
     return [{**asdict(check), "holds": check.holds} for check in checks]
 
 
 class KafkaLog:
-    """The topic on a broker. ``client`` are further arguments of the Kafka client (TLS, SASL)."""
+    """The topic on a broker. ``client`` holds further arguments of the Kafka client (TLS, SASL)."""
 
     def __init__(self, broker: str, topic: str, client: Mapping[str, Any] | None = None) -> None:
         self._options = {"bootstrap_servers": broker, "enable_auto_commit": False, **(client or {})}
@@ -159,14 +159,14 @@ class KafkaLog:
         return [(first[one], end[one]) for one in wanted]
 
     async def sample(self, offsets: Sequence[int], records: int) -> list[str]:
-        """Read so many records before each offset. A record that is no block of clicks gives none."""
+        """Click ids of the last ``records`` records before each offset; records that cannot be read give none."""
         consumer = AIOKafkaConsumer(**self._options)
         try:
             await consumer.start()
             counted = {TopicPartition(self._topic, number): offset for number, offset in enumerate(offsets) if offset}
             consumer.assign(list(counted))
             first, ends = await consumer.beginning_offsets(list(counted)), await consumer.end_offsets(list(counted))
-            # Never wait for what the log does not have: that is for `ends` to tell.
+            # Never wait past the end of the log; `ends` reports that case.
             wanted = {partition: min(offset, ends[partition]) for partition, offset in counted.items()}
             for partition, offset in wanted.items():
                 consumer.seek(partition, max(first[partition], offset - records))

@@ -1,6 +1,6 @@
-"""Lists by flattrs, most first: pages of creators and things. The functions block.
+"""Pages of creators and things by flattrs, most first. The functions block: call them from a worker thread.
 
-``flagged`` is 0 when the month is known to have no quarantine: then nothing is asked of it.
+``flagged`` is 0 when the month is known to have no quarantine, which makes the query cheaper.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final
 from warehouse.counts.counts import less_quarantined, shown
 from warehouse.storage.client import Warehouse
 
-#: More flattrs than there are: the first page.
+#: The cursor of the first page: more flattrs than anybody has.
 START: Final = (2**63, "")
 
 
@@ -25,7 +25,7 @@ class CreatorRank:
 
 @dataclass(frozen=True)
 class ThingRank:
-    """One line of a list of things; ``thing`` as in ``queries.Thing``."""
+    """One line of a list of things; ``thing`` as in ``counts.Thing``."""
 
     thing_id: str
     flattrs: int
@@ -40,7 +40,7 @@ def _page(month: int, limit: int, after: tuple[int, str], **more: str) -> dict[s
 def top_creators(
     warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[CreatorRank]:
-    """Creators of a month after (flattrs, creator)."""
+    """A month's creators after the cursor (flattrs, creator)."""
     return [
         CreatorRank(*row)
         for row in warehouse.rows(less_quarantined("top_creators", flagged), _page(month, limit, after))
@@ -50,14 +50,14 @@ def top_creators(
 def top_things(
     warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[ThingRank]:
-    """Things of a month after (flattrs, thing id in hex)."""
+    """A month's things after the cursor (flattrs, thing id in hex)."""
     return _things(warehouse, less_quarantined("top_things", flagged), _page(month, limit, after))
 
 
 def creator_things(  # noqa: PLR0913 - a page is named by four things
     warehouse: Warehouse, month: int, creator_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[ThingRank]:
-    """A creator's things of a month after (flattrs, thing id in hex)."""
+    """A creator's things of a month after the cursor (flattrs, thing id in hex)."""
     params = _page(month, limit, after, creator_id=creator_id)
     return _things(warehouse, less_quarantined("creator_things", flagged), params)
 
@@ -72,6 +72,6 @@ def _things(warehouse: Warehouse, query: str, params: dict[str, int | str]) -> l
 def member_creators(  # noqa: PLR0913 - as creator_things
     warehouse: Warehouse, month: int, member_id: str, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[CreatorRank]:
-    """The creators that a member flattred in a month after (flattrs, creator)."""
+    """The creators a member flattred in a month, after the cursor (flattrs, creator)."""
     params = _page(month, limit, after, member_id=member_id)
     return [CreatorRank(*row) for row in warehouse.rows(less_quarantined("member_creators", flagged), params)]

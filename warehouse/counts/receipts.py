@@ -1,4 +1,4 @@
-"""Receipts: where is my click? From its id to what became of it."""
+"""Receipts: what became of a click, by its id."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warehouse.storage.client import Row, Warehouse, named
 
 
 class Status(StrEnum):
-    """What became of a click. A click id that was sent twice has the first of these that fits."""
+    """What became of a click. If its id was sent more than once, the first of these that applies."""
 
     COUNTED = "counted"
     UNDO = "undo"
@@ -26,8 +26,8 @@ class Status(StrEnum):
 class Receipt:
     """What became of a click; fields that do not apply are None.
 
-    ``stands``: of a counted click, whether its flattr was not taken back since.
-    ``duplicate_of``: the click id that counted instead.
+    ``stands``: for a counted click, whether its flattr is still active.
+    ``duplicate_of``: the click id that was counted instead.
     """
 
     status: Status
@@ -41,7 +41,7 @@ class Receipt:
 
 
 def find(warehouse: Warehouse, click_id: str, months: Sequence[int]) -> Receipt | None:
-    """Look a click up in the tables of these months; None when none of them has it."""
+    """Look a click up in the tables of these months; None if it is in none of them."""
     rows = warehouse.rows(named("receipt"), {"click_id": click_id, "months": tuple(months)})
     if not rows:
         return None

@@ -1,4 +1,4 @@
-"""Refused input as the warehouse has it. Blocks: call from a worker thread."""
+"""Rejections stored in the warehouse. The functions block: call them from a worker thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from warehouse.storage.client import Warehouse, named
 
 @dataclass(frozen=True)
 class RejectedId:
-    """Where a refused record stands: it is its name on the command line, too."""
+    """Where a rejected record stands in the log; on the command line, its name."""
 
     topic: str
     partition: int
@@ -30,9 +30,9 @@ class RejectedId:
 
 @dataclass(frozen=True)
 class Rejected:
-    """One refused record with its bytes. ``member_id`` is empty when nobody had proved who they are.
+    """One rejected record with its bytes. ``member_id`` is empty when the sender was not authenticated.
 
-    ``cut``: there was more of it than ``raw``. ``replayed_at_ms`` is 0 until all of it was sent in again.
+    ``cut``: ``raw`` is only the beginning. ``replayed_at_ms`` is 0 until the whole record was sent in again.
     """
 
     id: RejectedId
@@ -55,9 +55,9 @@ def rejected(  # noqa: PLR0913 - each narrows it down
     limit: int = 100,
     replayed: bool = False,
 ) -> list[Rejected]:
-    """Refused records, newest first; ``month`` (such as 202611), ``reason`` and ``ids`` narrow them down.
+    """Rejected records, newest first, filtered by ``month`` (such as 202611), ``reason`` and ``ids``.
 
-    What was replayed is left out, but for ``replayed`` and where it is asked for by its id.
+    Replayed records are left out unless ``replayed`` is set or they are named in ``ids``.
     """
     params = {
         "month": month,
@@ -87,7 +87,7 @@ def rejected(  # noqa: PLR0913 - each narrows it down
 
 
 def mark_replayed(warehouse: Warehouse, record: RejectedId, clicks: int) -> None:
-    """Note that all of a record was sent in again, as so many clicks. Saying it twice changes nothing."""
+    """Note that the whole record was sent in again, as ``clicks`` clicks. Idempotent."""
     warehouse.insert(
         "rejected_replayed",
         {

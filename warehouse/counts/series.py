@@ -15,30 +15,30 @@ HOUR_MS: Final = 3600 * 1000
 
 
 class Interval(StrEnum):
-    """The width of a point."""
+    """The time that one point covers."""
 
     HOUR = "hour"
     DAY = "day"
 
     @property
     def ms(self) -> int:
-        """In ms; in UTC every day has 24 hours."""
+        """The length in ms; a day in UTC always has 24 hours."""
         return HOUR_MS if self is Interval.HOUR else 24 * HOUR_MS
 
 
 @dataclass(frozen=True)
 class Point:
-    """Flattrs clicked from ``at_ms`` on, for one step."""
+    """Flattrs clicked in the interval that starts at ``at_ms``."""
 
     at_ms: int
     flattrs: int
 
 
 def fill(rows: Iterable[tuple[int, int]], month: int, step: Interval, now_ms: int) -> list[Point]:
-    """One point for every step of the month that has begun; hours without flattrs are 0.
+    """One point for every interval of the month that has begun; empty ones are 0.
 
-    ``rows`` are (start of an hour in ms, flattrs). What lies beyond now, by a client's fast
-    clock, is in the last point: the sum over the points is the count.
+    ``rows`` are (start of an hour in ms, flattrs). Flattrs in the future, because a client's clock is fast, go into
+    the last point, so that the points add up to the count.
     """
     start_ms, end_ms = month_start_ms(month), month_start_ms(month_after(month))
     steps = max(0, min(end_ms, now_ms + 1) - start_ms + step.ms - 1) // step.ms

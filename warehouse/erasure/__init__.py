@@ -1,1 +1,1 @@
-"""Members who ask to be forgotten."""
+"""Erasure of members who ask to be forgotten."""

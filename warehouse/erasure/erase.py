@@ -1,21 +1,21 @@
-"""Erase a member: pseudonyms in the open months, closed months as they were sealed.
+"""Erase a member: a pseudonym in the open months; closed months stay as they were sealed.
 
-Steps, each idempotent, so that a rerun after a crash does all of them again:
+Every step is idempotent, and a rerun after a crash repeats them all:
 
-| step    | writes                                                      | a crash right after it costs                |
-|---------|-------------------------------------------------------------|---------------------------------------------|
-| listed  | the list: hash of the member, pseudonym, first open month   | workers write the pseudonym from here on    |
-| pledges | open months' pledges under the pseudonym, then not under id | no close until the erasure is done          |
-| flattrs | the same with flattrs, as far as progress reaches           | the same                                    |
-| counts  | the same with counts by member                              | the same                                    |
-| quarantine | its set the same way, then its log                       | the same                                    |
-| labels  | duplicates, undos, late: the name; rejected: the bytes      | the same                                    |
-| copies  | staging of a close that died, what a replay left            | the same                                    |
-| done    | the audit record's last line                                | nothing                                     |
+| step       | writes                                                       | a crash right after it costs             |
+|------------|--------------------------------------------------------------|------------------------------------------|
+| listed     | the list: hash of the member, pseudonym, first open month    | workers write the pseudonym from here on |
+| pledges    | open months' pledges under the pseudonym, then deletes the id's | no close until the erasure is done    |
+| flattrs    | the same for flattrs, up to progress                         | the same                                 |
+| counts     | the same for counts by member                                | the same                                 |
+| quarantine | the same for its set, then its log                           | the same                                 |
+| labels     | removes the name in duplicates, undos, late; bytes in rejected | the same                               |
+| copies     | drops staging of a crashed close and leftovers of a replay   | the same                                 |
+| done       | the audit record's last line                                 | nothing                                  |
 
-A row at or below a partition's progress was written before that progress and does not come again
-with anything new in it; so copying those rows and then deleting those rows loses nothing that a
-worker writes meanwhile. What is newer waits until progress has passed it.
+Rows at or below a partition's progress were written before it, and are never written again with new content. So
+copying and then deleting exactly those rows loses nothing that a worker writes meanwhile. Newer rows wait until
+progress has passed them.
 """
 
 from __future__ import annotations
@@ -41,19 +41,19 @@ from warehouse.pseudonyms import member_sha256
 from warehouse.storage.client import Warehouse, named
 
 PREFIX: Final = "erased-"
-#: Workers read the list every second and write within a flush; a pass before that would come too early.
+#: Workers read the list every second and apply it within a flush; a pass before that would miss rows.
 SETTLE_S: Final = 5.0
 _NOW: Final = {"mutations_sync": 2}
 _CANDIDATES_PER_PARTITION: Final = 16
 
 
 class ErasureUnfinished(PayoutRefused):
-    """Some rows are newer than progress: the same command again, once the stream has caught up, takes them."""
+    """Some rows are newer than progress: run the command again once the stream has caught up."""
 
 
 @dataclass(frozen=True)
 class Found:
-    """So many rows of a table and month are about the member. ``fate``: ``goes``, or why it stays."""
+    """How many rows of a table and month concern the member. ``fate`` is ``goes``, or why they stay."""
 
     table: str
     month: int
@@ -63,7 +63,7 @@ class Found:
 
 @dataclass(frozen=True)
 class Erasure:
-    """A listed erasure. ``proof`` is SHA-256 of its id and the member's: whoever has both can show that it was done."""
+    """A listed erasure. ``proof`` is the SHA-256 of its id and the member's: knowing both proves that it was done."""
 
     id: str
     pseudonym: str
@@ -73,9 +73,9 @@ class Erasure:
 
 
 def find(warehouse: Warehouse, member_id: str) -> list[Found]:
-    """What there is of a member, and what an erasure would do with it. Reads only.
+    """A member's rows, and what an erasure would do with them. Reads only.
 
-    Raises ``PayoutRefused`` when nothing is there and the id is one that no click and no pledge can have.
+    Raises ``PayoutRefused`` if there are none and the id is not valid.
     """
     rows = warehouse.rows(named("erasure_found"), {"member": member_id, "mention": _mention(member_id)})
     if not rows:
@@ -94,11 +94,11 @@ def erase(  # noqa: PLR0913 - what an erasure needs, named
     patience_s: float = 60,
     step_done: Callable[[str, int], None] = lambda _step, _rows: None,
 ) -> Erasure:
-    """Erase a member or take an erasure up that was interrupted.
+    """Erase a member, or finish an erasure that was interrupted.
 
-    ``log_days`` is how long the topics keep a record: so long the list remembers the hash. Raises
-    ``ErasureUnfinished`` when rows are left that progress has not reached within ``patience_s``, and
-    ``MonthLocked`` while a month is closing.
+    ``log_days`` is how long the topics retain records, and so how long the list remembers the hash. Raises
+    ``ErasureUnfinished`` if progress has not passed all rows within ``patience_s``, and ``MonthLocked`` while a month
+    is closing.
     """
     with locked(warehouse, CLOSE) as lock:
         erasure = _list(warehouse, member_id, partitions, log_days)
@@ -115,18 +115,18 @@ def erase(  # noqa: PLR0913 - what an erasure needs, named
                 return erasure
             if time.monotonic() > deadline:
                 raise ErasureUnfinished(
-                    f"{left} rows are newer than what is counted of partition {erasure.partition}: start "
-                    "`flattr streams`, or wait until it has caught up, and give the same command again."
+                    f"{left} rows are newer than what is counted of partition {erasure.partition}. Start "
+                    "`flattr streams`, or wait until it has caught up, and run the command again."
                 )
             time.sleep(0.5)
 
 
 def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) -> Erasure:
     if IDENTIFIER.fullmatch(member_id) is None:
-        find(warehouse, member_id)  # pledges of before the rule may bear it, and have to go
+        find(warehouse, member_id)  # pledges older than the rule for ids may have it, and must be erased too
     sha256 = member_sha256(member_id)
     if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
-        raise PayoutRefused(f"{member_id} is the pseudonym of a member who was erased already.")
+        raise PayoutRefused(f"{member_id} is itself the pseudonym of an erased member: there is nothing to erase.")
     candidates = [PREFIX + secrets.token_hex(10) for _ in range(_CANDIDATES_PER_PARTITION * partitions)]
     ((keyed_hash, partition, pseudonym),) = warehouse.rows(
         named("erasure_identity"), {"member": member_id, "partitions": partitions, "candidates": candidates}
@@ -136,7 +136,7 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
         ((known_id, known_name, open_from),) = listed
         return Erasure(str(known_id), known_name, open_from, partition, _proof(str(known_id), member_id))
     if not pseudonym:
-        raise PayoutRefused("No pseudonym fell into the member's partition, by bad luck: give the command again.")
+        raise PayoutRefused("No random pseudonym fell into the member's partition. Run the command again.")
     ((newest,),) = warehouse.rows("SELECT max(month) FROM seals")
     now = datetime.now(UTC)
     erasure = Erasure(str(uuid.uuid4()), pseudonym, newest + 1 if newest else 0, partition, "")
@@ -160,14 +160,14 @@ def _proof(erasure_id: str, member_id: str) -> str:
 
 
 def _mention(member_id: str) -> str:
-    """A pattern for the id as a word of its own, as JSON, forms and addresses spell it."""
+    """A regular expression for the id as a whole word, as spelt in JSON, forms and addresses."""
     spellings = {member_id, json.dumps(member_id)[1:-1], quote(member_id, safe="")}
     words = "|".join(re.escape(one) for one in sorted(spellings))
     return rf"(^|[^A-Za-z0-9_.-])({words})($|[^A-Za-z0-9_.-])"
 
 
 class _Run:
-    """The steps behind the list, for one member."""
+    """The steps after ``listed``, for one member."""
 
     def __init__(
         self, warehouse: Warehouse, erasure: Erasure, member_id: str, step_done: Callable[[str, int], None]
@@ -197,11 +197,11 @@ class _Run:
         self._step_done(step, rows)
 
     def left(self) -> int:
-        """Rows of the open months that still bear the id."""
+        """How many rows of the open months still have the id."""
         return int(self._warehouse.rows(named("erasure_left"), self._values)[0][0])
 
     def take_steps(self) -> None:
-        """Everything once, as far as progress reaches now."""
+        """Take every step once, for rows up to the current progress."""
         self._move("pledges", "pledges", "")
         reach = self._warehouse.rows(named("erasure_reach"), {"partition": self._erasure.partition})
         if reach:
@@ -213,7 +213,7 @@ class _Run:
         self._copies()
 
     def _move(self, step: str, table: str, bound: str) -> None:
-        """Under the pseudonym first, then no more under the id: a crash between leaves both, and no close."""
+        """Copy to the pseudonym, then delete the id's rows. A crash in between leaves both, which blocks the close."""
         where = f"month >= %(open_from)s AND member_id = %(member)s {bound}"
         rows = self._count(table, where)
         if rows:
@@ -223,7 +223,7 @@ class _Run:
         self.note(step, rows)
 
     def _quarantine(self) -> None:
-        """The set is a function of the audit log and the flattrs, so the log is renamed with them."""
+        """Rename set and log together, because the set is a function of the log and the flattrs."""
         self._move("quarantine", "quarantine_set", "")
         mentioned = "(member_id = %(member)s OR match(evidence, %(mention)s) OR match(reason, %(mention)s))"
         hidden = "replaceRegexpAll({0}, %(mention)s, concat('\\\\1', %(pseudonym)s, '\\\\3'))"
@@ -238,7 +238,7 @@ class _Run:
     def _labels(self) -> None:
         rows = 0
         for table in ("duplicates", "undos"):
-            # In closed months no name: the books keep the member's key, beside which the pseudonym must not stand.
+            # No name in closed months: the books there have the member's id, and must not link the pseudonym to it.
             name = "if(month >= %(open_from)s, %(pseudonym)s, '')"
             rows += self._update(table, f"member_id = {name}", "member_id = %(member)s")
         rows += self._update(
@@ -247,7 +247,7 @@ class _Run:
             "concat('\"member_id\":\"', %(pseudonym)s, '\"'))",
             "JSONExtractString(click, 'member_id') = %(member)s",
         )
-        # The click's id stays: a receipt, and `flattr verify`, still find what became of it.
+        # Keep the click id, so that receipts and `flattr verify` still find what became of the click.
         own_id = "toUUIDOrZero(JSONExtractString(raw, 'click_id'))"
         rows += self._update(
             "rejected",
@@ -265,7 +265,7 @@ class _Run:
             forget_stages(self._warehouse, month)
             drop_staging(self._warehouse, month)
         rows = len(months)
-        # What a close that died restated under the id, it would find again under the pseudonym.
+        # Counts that a crashed close restated under the id; a rerun finds them again under the pseudonym.
         for table, bound in (("replayed_flattrs", ""), ("restated_counts", "AND month >= %(open_from)s")):
             where = f"member_id = %(member)s {bound}"
             copied = self._count(table, where)

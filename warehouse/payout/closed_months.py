@@ -1,4 +1,4 @@
-"""Reads of closed months: typed rows over the published tables. An open month has none."""
+"""Reads of closed months: typed rows from the published tables. An open month has none."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from warehouse.storage.client import Warehouse, named
 class Payout:
     """One creator's line of a closed month: carried_in + held_in + earned + adjusted = paid + carried_out + held_out.
 
-    Money in micro-units of ``currency``. ``reason`` says why what is not paid is not: paid,
-    below_minimum, held, unclaimed, debt, nothing.
+    Money in micro-units of ``currency``. ``reason`` is paid, or why nothing is: below_minimum, held, unclaimed, debt,
+    nothing.
     """
 
     month: int
@@ -33,7 +33,7 @@ class Payout:
 
 
 def top_payouts(warehouse: Warehouse, month: int, count: int) -> list[Payout]:
-    """The creators who earned most, ties by name; none while the month is open."""
+    """The ``count`` creators who earned most, ties by name; none while the month is open."""
     return [Payout(*row) for row in warehouse.rows(named("payout_top"), {"month": month, "count": count})]
 
 

@@ -1,4 +1,4 @@
-"""The hash of a table: SHA-256 over the sorted SHA-256 of its lines, whatever the order of reading."""
+"""The digest of a table, independent of the order in which its lines are read."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class Digest:
-    """SHA-256 over the sorted SHA-256 of lines: the proof's digest of a table."""
+    """SHA-256 of the sorted, hexadecimal SHA-256 hashes of the lines, as the proof has it for each table."""
 
     def __init__(self) -> None:
         self._leaves: list[str] = []
 
     def add(self, line: str) -> None:
-        """One line, with its newline."""
+        """Add a line, including its newline."""
         self._leaves.append(hashlib.sha256(line.encode()).hexdigest())
 
     def hexdigest(self) -> str:
@@ -22,7 +22,7 @@ class Digest:
 
 
 def text_line(values: Iterable[object]) -> str:
-    """A line as it is hashed: fields by tab, arrays of numbers in brackets."""
+    """A line in the form that is hashed: fields separated by tabs, arrays of numbers in brackets."""
     return "\t".join(_text(value) for value in values) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""Why a month is not closed or money not paid. Each message says what is missing and what to do.
+"""Why a month is not closed or money is not paid. Each message says what is missing and what to do.
 
-None of it is an error of the warehouse: what is refused is no outage, and an outage is no refusal.
+None of these is a ``WarehouseError``: a refusal is not an outage, and an outage is not a refusal.
 """
 
 from __future__ import annotations
@@ -10,24 +10,24 @@ from contextlib import contextmanager
 
 
 class PayoutError(Exception):
-    """The books say no. The warehouse works."""
+    """Base class: the books do not allow it. The warehouse itself works."""
 
 
 class PayoutRefused(PayoutError):
-    """The close, import or export cannot be done now; nothing was written."""
+    """The close, import or export is not possible now; nothing was written."""
 
 
 class MonthLocked(PayoutRefused):
-    """Another process is closing the month: wait for it, then ask for the result."""
+    """Another process is closing a month: wait for it, then look at the result."""
 
 
 class NotConserved(PayoutError):
-    """The computed month does not balance to the micro-unit. Nothing was published; this is a defect to report."""
+    """The computed month does not balance to the micro-unit. Nothing was published; report it as a defect."""
 
 
 @contextmanager
 def refusing() -> Iterator[None]:
-    """What breaks a rule of the click's contract in here (``ValueError``) is refused with its sentence."""
+    """Turn a ``ValueError`` of the click's contract into ``PayoutRefused`` with the same message."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,7 @@
-"""If the month ended now: a member's split and a creator's take. The functions block."""
+"""Estimates for an open month: a member's split and a creator's take if it ended now.
+
+Money is in micro-units. The functions block: call them from a worker thread.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ class Share:
 
 @dataclass(frozen=True)
 class MemberSplit:
-    """A member's month: pledge - fee + carried in = pool = the sum of the shares, when there is any flattr."""
+    """A member's month: pledge - fee + carried in = pool = the sum of the shares, if there are any flattrs."""
 
     pledge_micro: int
     fee_micro: int
@@ -34,7 +37,7 @@ class MemberSplit:
 
 @dataclass(frozen=True)
 class CreatorTake:
-    """What a creator would earn, rounded down per member: short of the close's by under one micro-unit each."""
+    """What a creator would earn, rounded down per member: below the close's result by under one micro-unit each."""
 
     members: int
     flattrs: int
@@ -53,7 +56,7 @@ class MonthMoney:
 def member_split(
     warehouse: Warehouse, month: int, member_id: str, rules: CloseSettings, flagged: int = 1
 ) -> MemberSplit:
-    """Divide the member's pool as the close would, most first; ``flagged`` as in ``warehouse.counts.rankings``."""
+    """Divide the member's pool as the close would, largest share first; ``flagged`` as in ``counts.rankings``."""
     params = {"month": month, "previous_month": month_before(month), "member_id": member_id}
     pledge, carried = (int(value or 0) for value in warehouse.rows(named("member_pool"), params)[0])
     page = {"month": month, "member_id": member_id, "limit": 1_000_000, "after_flattrs": 2**63, "after_id": ""}
@@ -71,7 +74,7 @@ def member_split(
 def creator_take(
     warehouse: Warehouse, month: int, creator_id: str, rules: CloseSettings, flagged: int = 1
 ) -> CreatorTake:
-    """Sum the creator's part of each supporter's pool. ``flagged`` as in ``warehouse.counts.rankings``."""
+    """Sum the creator's share of each supporter's pool; ``flagged`` as in ``counts.rankings``."""
     params = {
         "month": month,
         "previous_month": month_before(month),

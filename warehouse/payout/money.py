@@ -1,7 +1,7 @@
 """Money as integers: micro-units of a currency, its minor units by ISO 4217, the fee.
 
-1,000,000 micro-units are one unit of any currency (1 EUR), so six decimals are exact and
-a sum of 9 trillion units fits 63 bits. No float ever touches an amount.
+1,000,000 micro-units are one unit of a currency (EUR 1), so six decimals are exact and a sum of 9 trillion units
+fits in 63 bits. No float ever touches an amount.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Final
 
 MICRO: Final = 1_000_000
 BASIS_POINTS: Final = 10_000
-#: A single amount's cap, 1,000,000 units: what is above it is a typing error, and the
-#: split's products (pool times flattrs) stay below 2^63.
+#: The largest single amount, 1,000,000 units: anything above is a typing error, and the cap keeps the split's products
+#: (pool times flattrs) below 2^63.
 AMOUNT_MAX_MICRO: Final = 1_000_000 * MICRO
 
-#: Digits after the point, by ISO 4217, of the currencies that are accepted.
+#: Decimals of the accepted currencies, from ISO 4217.
 MINOR_DIGITS: Final = {
     "AUD": 2, "BGN": 2, "BHD": 3, "BRL": 2, "CAD": 2, "CHF": 2, "CLP": 0, "CNY": 2, "CZK": 2, "DKK": 2,
     "EUR": 2, "GBP": 2, "HKD": 2, "HUF": 2, "ILS": 2, "INR": 2, "ISK": 0, "JOD": 3, "JPY": 0, "KRW": 0,
@@ -27,21 +27,21 @@ _AMOUNT = re.compile(r"([0-9]{1,9})(?:\.([0-9]{1,6}))?", re.ASCII)
 
 
 class AmountError(ValueError):
-    """A text that is no amount of its currency; the message says why."""
+    """A text is not a valid amount of its currency; the message says why."""
 
 
 def minor_micro(currency: str) -> int:
     """One minor unit in micro-units: 10,000 for EUR (a cent), 1,000,000 for JPY. Raises ``AmountError``."""
     digits = MINOR_DIGITS.get(currency)
     if digits is None:
-        raise AmountError(f"currency {currency!r} is not known (ISO 4217, capital letters)")
+        raise AmountError(f"currency {currency!r} is unknown: give an ISO 4217 code in capital letters")
     return MICRO // int(10**digits)
 
 
 def parse_amount(text: str, currency: str) -> int:
-    """Read ``2``, ``2.5`` or ``2.00`` as micro-units. Raises ``AmountError``.
+    """Parse ``2``, ``2.5`` or ``2.00`` into micro-units. Raises ``AmountError``.
 
-    More digits than the currency has are refused, never rounded.
+    More decimals than the currency has are refused, never rounded.
     """
     unit = minor_micro(currency)
     found = _AMOUNT.fullmatch(text)
@@ -57,14 +57,14 @@ def parse_amount(text: str, currency: str) -> int:
 
 
 def fee(amount_micro: int, fee_bps: int) -> int:
-    """The fee of an amount in basis points, rounded down: a fraction of a micro-unit is the creators'."""
+    """The fee on an amount, in micro-units, rounded down: a fraction of a micro-unit goes to the creators."""
     return amount_micro * fee_bps // BASIS_POINTS
 
 
 def as_text(amount_micro: int, currency: str | None = None) -> str:
-    """Write an amount exactly: with the currency's decimals when they suffice, six otherwise.
+    """Format an amount exactly: with the currency's decimals if they suffice, otherwise (or without currency) with six.
 
-    ``-1_999_999`` is ``-1.999999``; ``2_000_000`` in EUR is ``2.00``. Without a currency always six.
+    ``-1_999_999`` is ``-1.999999``; ``2_000_000`` in EUR is ``2.00``.
     """
     sign = "-" if amount_micro < 0 else ""
     units, rest = divmod(abs(amount_micro), MICRO)

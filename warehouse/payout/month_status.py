@@ -1,7 +1,7 @@
-"""Where a month stands: what its close still waits for, the stages done, the proof. Reads only.
+"""Where a month stands: what its close is still waiting for, the stages done, the proof. Reads only.
 
-The close itself asks the broker and recounts (warehouse/payout/close/gate.py); this looks at what
-the warehouse knows, cheaply enough to be shown while it happens.
+The close itself asks the broker and recounts (warehouse/payout/close/). This module looks only at what the warehouse
+knows, which is cheap enough for a page that refreshes during a close.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from warehouse.storage.client import Warehouse, named
 
 
 class State(StrEnum):
-    """Of a month."""
+    """The state of a month."""
 
     OPEN = "open"
     CLOSING = "closing"
@@ -31,7 +31,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that the gate asks. ``passed`` is None when it cannot be seen from here."""
+    """One check of the gate. ``passed`` is None when the warehouse alone cannot tell."""
 
     name: str
     passed: bool | None
@@ -48,12 +48,12 @@ class StageDone:
 
 @dataclass(frozen=True)
 class MonthFacts:
-    """What the warehouse states about a month."""
+    """What the warehouse knows about a month."""
 
     tallies: Tallies
     stages: tuple[StageDone, ...]
     proof: Proof | None
-    #: a month before it that is to be closed first
+    #: an earlier month that must be closed first
     open_before: int | None
 
 
@@ -63,7 +63,7 @@ def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
 
 
 def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthFacts:
-    """Ask for all that the page of a month shows."""
+    """Read everything that the page of a month shows."""
     stages = warehouse.rows(named("close_stages"), {"month": month})
     rows = warehouse.rows(named("payout_months"))
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
@@ -77,20 +77,20 @@ def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthF
 
 
 def payouts_page(warehouse: Warehouse, month: int, limit: int, after_id: str) -> list[Payout]:
-    """Payout lines of a closed month by creator, after one; none while it is open."""
+    """Payout lines of a closed month by creator, after ``after_id``; none while it is open."""
     params = {"month": month, "limit": limit, "after_id": after_id}
     return [Payout(*row) for row in warehouse.rows(named("closed_payouts"), params)]
 
 
 def state_of(facts: MonthFacts) -> State:
-    """Closed by its seal alone; closing while a run has stages behind it."""
+    """Closed if and only if it has a seal; closing once a run has finished a stage."""
     if facts.proof is not None:
         return State.CLOSED
     return State.CLOSING if facts.stages else State.OPEN
 
 
 def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> list[Check]:
-    """What the gate asks, as far as the warehouse knows it. Each detail says what is so or what to do."""
+    """The gate's checks, as far as the warehouse can tell. Each detail says what is the case, or what to do."""
     return [
         _over(month, lag.now_ms, rules),
         _in_order(facts),
@@ -103,12 +103,12 @@ def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> lis
 def _over(month: int, now_ms: int, rules: CloseSettings) -> Check:
     left_s = (cutoff_ms(month, rules.grace_s) - now_ms) // 1000 + rules.close_settle_s
     if left_s <= 0:
-        return Check("over", True, "The month and its grace are over.")
+        return Check("over", True, "The month, its grace and the settling time are over.")
     days, seconds = divmod(left_s, 86_400)
     wait = (
         f"{days} d {seconds // 3600} h" if days else f"{seconds // 3600} h {seconds % 3600 // 60} min {seconds % 60} s"
     )
-    return Check("over", False, f"The month with its grace is over in {wait}.")
+    return Check("over", False, f"The month, with grace and settling time, is over in {wait}.")
 
 
 def _in_order(facts: MonthFacts) -> Check:
@@ -125,16 +125,16 @@ def _drained(month: int, lag: Lag, rules: CloseSettings) -> Check:
     if not behind:
         return Check("drained", True, "Every partition is counted past the month's end, grace and settling time.")
     names = ", ".join(str(number) for number in behind[:12])
-    return Check("drained", False, f"{len(behind)} of {len(lag.partitions)} partitions are not there yet: {names}.")
+    return Check("drained", False, f"{len(behind)} of {len(lag.partitions)} partitions are still behind: {names}.")
 
 
 def _explained(tallies: Tallies) -> Check:
     if tallies.unexplained:
-        return Check("explained", False, f"{tallies.unexplained:,} accepted clicks are not explained yet.")
+        return Check("explained", False, f"{tallies.unexplained:,} accepted clicks have no label yet.")
     return Check("explained", True, "Accepted = counted + duplicate + undo + rejected + late.")
 
 
 def _recounted(facts: MonthFacts) -> Check:
     if any(done.stage is Stage.GATE for done in facts.stages) or facts.proof is not None:
-        return Check("recounted", True, "Every flattr was recounted; a count that differed was stated anew.")
+        return Check("recounted", True, "Every flattr was recounted, and any count that differed was restated.")
     return Check("recounted", None, "The close recounts every flattr before it divides any money.")

@@ -1,7 +1,7 @@
-"""The split of one pool: largest remainder, ties by a written hash. The reference of the SQL.
+"""The split of one pool by the largest remainder method (Hamilton's), with a deterministic hash as tie-break.
 
-Pure: values in, values out. ``warehouse/payout/sql/payout_pools.sql`` does the same for
-millions of members; ``tests/payout`` compares the two to the micro-unit.
+The reference implementation, pure. ``warehouse/payout/sql/payout_pools.sql`` does the same for millions of members;
+``tests/payout`` compares the two to the micro-unit.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ _MASK = (1 << 64) - 1
 
 
 def tie_hash(month: int, member_id: str, creator_id: str) -> int:
-    """20 bits that order equal remainders: they change with month and member, so nobody wins every tie.
+    """The tie-break: 20 bits that order equal remainders. They vary with month and member, so nobody wins every tie.
 
-    ``intHash64(xxh3(creator) xor xxh3('month|member')) >> 44``, functions that ClickHouse has too.
+    ``intHash64(xxh3(creator) xor xxh3('month|member')) >> 44``, from functions that ClickHouse has too. Its intHash64
+    is MurmurHash3's 64-bit finalizer after an xor with a constant.
     """
     salt = xxhash.xxh3_64_intdigest(f"{month}|{member_id}".encode())
     mixed = xxhash.xxh3_64_intdigest(creator_id.encode()) ^ salt ^ 0x4CF2D2BAAE6DA887
@@ -26,11 +27,11 @@ def tie_hash(month: int, member_id: str, creator_id: str) -> int:
 
 
 def split(pool_micro: int, flattrs_by_creator: Mapping[str, int], *, month: int, member_id: str) -> dict[str, int]:
-    """Divide a pool in proportion to flattrs, leaving nothing over: the shares sum to ``pool_micro``.
+    """Divide a pool in proportion to flattrs; the shares, in micro-units, sum exactly to ``pool_micro``.
 
-    Shares round down; what remains goes one micro-unit at a time to the largest
-    remainders, ties by ``tie_hash`` (smallest first, then by creator), so that every
-    rerun agrees and no creator gains for ever. No flattrs: no shares.
+    Shares are rounded down, and the remaining micro-units go one each to the largest remainders. Ties are broken by
+    ``tie_hash`` (smallest first, then by creator), so reruns agree and no creator is always favoured. Without flattrs
+    there are no shares.
     """
     total = sum(flattrs_by_creator.values())
     if total == 0:

@@ -1,1 +1,1 @@
-"""Quarantine: flattrs that leave counts and payouts, by rule or by hand, until they are released."""
+"""Quarantine: flattrs taken out of counts and payouts, by rule or by hand, until they are released."""

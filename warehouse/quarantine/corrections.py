@@ -1,15 +1,14 @@
-"""Flags and releases after the close: corrections that cite the closed line, never a change of it.
+"""Flags and releases after the close: corrections that cite the closed line and never change it.
 
-What a creator is entitled to out of one member's pool is a function of the sealed month and of the
-flags that stand, so the steps between two states may come in any order: their corrections sum to
-the difference of the two, and to nothing when the state is the sealed one again.
+What a creator is entitled to from one member's pool is a function of the sealed month and the flags in force. So the
+order of steps does not matter: between any two states their corrections sum to the difference, and to zero once the
+sealed state is restored.
 
-- Flagged after the close: the part of the closed share that these flattrs brought is taken back,
-  rounded down. It goes to the charity: the platform must not gain by its own flags, and the other
-  creators' lines are closed.
-- In quarantine at the close and released: what the share would have been with everything that was in
-  quarantine, less what it was, in proportion to what is released. The charity pays where it had got
-  the pool; otherwise the fee account, since the others were paid in good faith and the flag was the platform's.
+- Flagged after the close: the part of the closed share that these flattrs earned is taken back, rounded down. It goes
+  to the charity, because the platform must not profit from its own flags and the other creators' lines are closed.
+- In quarantine at the close and released later: the creator gets the difference to the share with nothing in
+  quarantine, in proportion to the flattrs released. The charity pays if it received the pool; otherwise the fee
+  account does, because the others were paid in good faith and the flag was the platform's.
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ from warehouse.quarantine.log import Step, Subject, in_force, read_steps
 from warehouse.storage.client import Warehouse, named
 
 TAKEN_TO: Final = "charity"
-#: Who pays a release, by the rule that decided on the pool.
+#: The account that pays for a release, by the rule applied to the pool.
 PAID_BY: Final = {"charity": "charity", "keep": "kept"}
 _OTHERWISE: Final = "fee"
 
 
 @dataclass(frozen=True)
 class Pool:
-    """A member's closed pool: flattrs and micro-units by creator, and the flattrs that it left out."""
+    """A member's closed pool: flattrs and micro-units by creator, and the flattrs left out."""
 
     member_id: str
     pool_micro: int
@@ -47,7 +46,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Flattr:
-    """A flattr that stands and that some subject of the log covers."""
+    """An active flattr that some subject in the log covers or once covered."""
 
     member_id: str
     creator_id: str
@@ -55,14 +54,15 @@ class Flattr:
     site_id: str
 
     def in_quarantine(self, flags: Mapping[Subject, Step]) -> bool:
-        """Whether one of the flags covers it."""
+        """Whether any of the flags covers it."""
         return any(flag.covers(self.member_id, self.creator_id, self.thing_id, self.site_id) for flag in flags)
 
 
 def entitled(pool: Pool, creator_id: str, flagged: int, released: int, *, month: int) -> dict[str, int]:
-    """By account, what a creator is to have of the pool beyond the closed share, in micro-units.
+    """By paying account, what a creator is due from the pool beyond the closed share, in micro-units; may be negative.
 
-    ``flagged`` of the flattrs that were divided are in quarantine now, ``released`` of those left out are not.
+    ``flagged`` is how many flattrs that were paid are in quarantine now, ``released`` how many that were left out are
+    not.
     """
     shared, divided = pool.shares.get(creator_id, 0), pool.flattrs.get(creator_id, 0)
     found: Counter[str] = Counter()
@@ -77,10 +77,10 @@ def entitled(pool: Pool, creator_id: str, flagged: int, released: int, *, month:
 
 
 def settle(warehouse: Warehouse, proof: Proof) -> list[Adjustment]:
-    """Enter the corrections of every step that was taken after the close and return those that were missing.
+    """Enter the corrections of every step taken after the close and return those that were missing.
 
-    A correction's id is made of its step, so what is entered already is left out: a run that died between
-    a step and its corrections is made good by the next. The caller holds the close's lock.
+    A correction's id derives from its step, so this is idempotent, and completes a run that crashed between a step
+    and its corrections. The caller must hold the close's lock.
     """
     steps = read_steps(warehouse, proof.month)
     sealed = [step for step in steps if step.number <= proof.snapshot.get("quarantine_step", 0)]
@@ -94,7 +94,7 @@ def settle(warehouse: Warehouse, proof: Proof) -> list[Adjustment]:
 def corrections(
     proof: Proof, sealed: Sequence[Step], later: Sequence[Step], flattrs: Sequence[Flattr], pools: Mapping[str, Pool]
 ) -> list[Adjustment]:
-    """What each later step changes in what the creators are entitled to, as adjustments. Pure."""
+    """The adjustments by which each later step changes what creators are entitled to. Pure."""
     made = []
     left_out = {flattr for flattr in flattrs if flattr.in_quarantine(in_force(sealed))}
     before = _entitlements(proof.month, left_out, left_out, flattrs, pools)
@@ -113,7 +113,7 @@ def corrections(
 def _entitlements(
     month: int, left_out: set[Flattr], now: set[Flattr], flattrs: Sequence[Flattr], pools: Mapping[str, Pool]
 ) -> dict[tuple[str, str], int]:
-    """By creator and account, over all members."""
+    """What creators are due over all members, by creator and paying account."""
     flagged: Counter[tuple[str, str]] = Counter()
     released: Counter[tuple[str, str]] = Counter()
     for flattr in flattrs:
@@ -122,7 +122,7 @@ def _entitlements(
         released[place] += flattr in left_out and flattr not in now
     sums: dict[tuple[str, str], int] = defaultdict(int)
     for member, creator in flagged:
-        if member in pools:  # a member without money has no pool to have a part of
+        if member in pools:  # a member without money has no pool
             counts = (flagged[member, creator], released[member, creator])
             for account, amount in entitled(pools[member], creator, *counts, month=month).items():
                 sums[creator, account] += amount
@@ -139,7 +139,7 @@ def _adjustment(proof: Proof, step: Step, creator: str, account: str, amount: in
 
 
 def _read(warehouse: Warehouse, proof: Proof, sealed: Sequence[Step]) -> tuple[list[Flattr], dict[str, Pool]]:
-    """The flattrs that any subject of the month's log covers, and the closed pools of their members."""
+    """The flattrs that any subject in the month's log covers or covered, and the closed pools of their members."""
     values = {"month": proof.month}
     flattrs = [Flattr(*row) for row in warehouse.rows(named("quarantine_flattrs"), values)]
     flags = in_force(sealed)

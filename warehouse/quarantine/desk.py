@@ -1,7 +1,7 @@
-"""Flag, release and scan: a step into the log, then its effect.
+"""Flag, release and scan: append steps to the log, then apply their effect.
 
-Before the month's close the effect is a version of the set (``effect.py``); after it, corrections
-(``corrections.py``). Each runs under the close's lock, so that a close sees all of a step or nothing.
+Before the month's close the effect is a new version of the set (``payout/close/quarantine_set.py``); afterwards it is
+corrections (``corrections.py``). Both run under the close's lock, so that a close sees all of a step or nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Choose = Callable[[list[Step]], Sequence[Entry]]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a command did: the steps taken, the keys in quarantine now, and the corrections of a closed month."""
+    """What a command did: the steps taken, the flattrs now in quarantine, and the corrections of a closed month."""
 
     steps: list[int]
     flattrs: int = 0
@@ -46,13 +46,13 @@ def flag(  # noqa: PLR0913 - what a step says
     clock: Clock,
     step_done: StepDone = lambda _: None,
 ) -> Outcome:
-    """Put a subject into quarantine by hand. Raises ``PayoutRefused`` without a reason, or when it is there already."""
+    """Put a subject into quarantine by hand. Raises ``PayoutRefused`` without a reason, or if it is flagged already."""
 
     def choose(steps: list[Step]) -> list[Entry]:
         there = in_force(steps).get(subject)
         if there is not None:
             raise PayoutRefused(
-                f"{subject} is in quarantine already, since step {there.number} by {there.by}: {there.reason}"
+                f"{subject} is already in quarantine, since step {there.number} by {there.by}: {there.reason}"
             )
         return [Entry("flag", subject, BY_HAND, _said(reason), "{}", _said(by))]
 
@@ -69,14 +69,14 @@ def release(  # noqa: PLR0913 - what a step says
     clock: Clock,
     step_done: StepDone = lambda _: None,
 ) -> Outcome:
-    """Let a subject go. Flattrs that another flag covers stay. Raises ``PayoutRefused`` when it is not flagged."""
+    """Lift a subject's flag; flattrs covered by another stay in quarantine. Raises ``PayoutRefused`` if it has none."""
 
     def choose(steps: list[Step]) -> list[Entry]:
         flags = in_force(steps)
         if subject not in flags:
             there = "; ".join(str(flagged) for flagged in sorted(flags)[:10]) or "nothing"
             raise PayoutRefused(
-                f"{subject} is not flagged in {month_text(month)}; flagged there: {there}. Release what was flagged."
+                f"{subject} is not flagged in {month_text(month)}. Flagged there: {there}. Release one of these."
             )
         return [Entry("release", subject, BY_HAND, _said(reason), "{}", _said(by))]
 
@@ -92,15 +92,15 @@ def scan(  # noqa: PLR0913 - as flag
     clock: Clock,
     step_done: StepDone = lambda _: None,
 ) -> Outcome:
-    """Flag what the rules find, and bring the set up to what was clicked since. A closed month is not scanned.
+    """Flag what the rules find, and update the set to what was clicked since. Refuses to scan a closed month.
 
-    A subject that stands in the log already is left alone: what somebody released, no rule flags again.
+    Subjects already in the log are skipped: no rule flags again what somebody released.
     """
     found = scanning.find(warehouse, month, bounds)
 
     def choose(steps: list[Step]) -> list[Entry]:
         if proof.stored(warehouse, month) is not None:
-            raise PayoutRefused(f"{month_text(month)} is closed: flag by hand what must be taken back.")
+            raise PayoutRefused(f"{month_text(month)} is closed and cannot be scanned: flag by hand what to take back.")
         known = {step.subject for step in steps}
         new: dict[Subject, Finding] = {}
         for one in found:
@@ -115,19 +115,19 @@ def scan(  # noqa: PLR0913 - as flag
 
 
 def _said(text: str) -> str:
-    """What somebody wrote. Raises ``PayoutRefused`` when it says nothing."""
+    """The text, stripped. Raises ``PayoutRefused`` if it is empty or not printable."""
     if not text.strip() or not text.isprintable():
-        raise PayoutRefused("A step needs a reason and the name of who takes it, in one line: somebody will ask.")
+        raise PayoutRefused("A step needs a reason and the name of who takes it, each one line of printable text.")
     return text.strip()
 
 
 def _take(warehouse: Warehouse, month: int, choose: Choose, clock: Clock, step_done: StepDone) -> Outcome:
-    """1 the log's steps, in one block; 2 and 3 their effect. What a crash between costs stands in ``effect.py``."""
+    """Step 1 is the log, in one block; 2 and 3 are the effect. ``quarantine_set.py`` says what a crash costs."""
     with locked(warehouse, CLOSE):
         try:
             entries = choose(read_steps(warehouse, month))
         except PayoutRefused:
-            # The step may stand there from a run that died before its effect: whoever repeats it gets that.
+            # The step may be in the log from a run that crashed before its effect: a retry completes it.
             _effect(warehouse, month, [], step_done)
             raise
         numbers = append(warehouse, month, entries, clock()) if entries else []

@@ -1,4 +1,4 @@
-"""The audit log of the quarantine: what is in force is decided by reading it, and nothing in it changes."""
+"""The quarantine's audit log: append-only, and the source of which flags are in force."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.storage.client import Warehouse, named
 
 Action = Literal["flag", "release"]
-#: In place of a rule's name: somebody decided.
+#: Stands in place of a rule's name when a person decided.
 BY_HAND: Final = "by hand"
 _ALL: Final = 1 << 40
 
 
 @dataclass(frozen=True, order=True)
 class Subject:
-    """What a step is about, within one month. Fields that its kind does not name are empty."""
+    """What a step is about, within one month. Fields that its kind does not use are empty."""
 
     kind: str
     member_id: str = ""
@@ -30,7 +30,7 @@ class Subject:
 
     @classmethod
     def of(cls, *, member_id: str = "", creator_id: str = "", thing_id: str = "", site_id: str = "") -> Self:
-        """The subject that these names make. Raises ``PayoutRefused`` when they make none."""
+        """The subject with these names. Raises ``PayoutRefused`` if they do not make one."""
         given = (bool(member_id), bool(creator_id), bool(thing_id), bool(site_id))
         kind = _KINDS.get(given)
         if kind is None:
@@ -43,16 +43,16 @@ class Subject:
                 if value:
                     identifier(field, value)
         if thing_id and THING_ID.fullmatch(thing_id) is None:
-            raise PayoutRefused(f"{thing_id!r} is not a thing's id: it is 32 hexadecimal digits, as in a receipt.")
+            raise PayoutRefused(f"{thing_id!r} is not a thing id: give its 32 hexadecimal digits, as in a receipt.")
         return cls(kind, member_id, creator_id, thing_id, site_id)
 
     def __str__(self) -> str:
-        """For people: ``member mia, creator ada``."""
+        """For example ``member mia, creator ada``."""
         names = {"member": self.member_id, "creator": self.creator_id, "thing": self.thing_id, "site": self.site_id}
         return ", ".join(f"{name} {value}" for name, value in names.items() if value)
 
     def covers(self, member_id: str, creator_id: str, thing_id: str, site_id: str) -> bool:
-        """Whether a flattr is one of those that this subject means."""
+        """Whether this subject includes a flattr."""
         own = (self.member_id, self.creator_id, self.thing_id, self.site_id)
         theirs = (member_id, creator_id, thing_id, site_id)
         return all(not mine or mine == other for mine, other in zip(own, theirs, strict=True))
@@ -69,7 +69,7 @@ _KINDS: Final = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A step to be taken."""
+    """A step to append."""
 
     action: Action
     subject: Subject
@@ -81,7 +81,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Step:
-    """A step that was taken: one row of the log."""
+    """One row of the log."""
 
     number: int
     month: int
@@ -95,19 +95,19 @@ class Step:
 
 
 def read_steps(warehouse: Warehouse, month: int, after: int = 0, limit: int = _ALL) -> list[Step]:
-    """The steps of a month after a number, oldest first."""
+    """The steps of a month after the step ``after``, oldest first."""
     rows = warehouse.rows(named("quarantine_steps"), {"month": month, "after": after, "limit": limit})
     return [Step(number, of, action, Subject(*row[:5]), *row[5:]) for number, of, action, *row in rows]
 
 
 def in_force(steps: Iterable[Step]) -> dict[Subject, Step]:
-    """The flags that stand: subjects whose newest step is a flag."""
+    """The flags in force: subjects whose newest step is a flag."""
     newest = {step.subject: step for step in steps}
     return {subject: step for subject, step in newest.items() if step.action == "flag"}
 
 
 def append(warehouse: Warehouse, month: int, entries: Sequence[Entry], at_ms: int) -> list[int]:
-    """Add steps in one block, all or none, and return their numbers. The caller holds the close's lock."""
+    """Append steps, all or none, and return their numbers. The caller must hold the close's lock."""
     ((last,),) = warehouse.rows("SELECT max(step) FROM quarantine_log")
     numbers = list(range(last + 1, last + 1 + len(entries)))
     subjects = [astuple(entry.subject) for entry in entries]

@@ -1,6 +1,6 @@
-"""The rules: what looks like no person's choice. Pure; each takes what was counted and says whom to flag, and why.
+"""The rules for spotting flattrs that no person chose. Pure: each takes counts and yields whom to flag, and why.
 
-A rule names, people decide: what somebody released is not flagged again by any rule.
+Rules propose and people decide: no rule flags again what somebody released.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from warehouse.quarantine.settings import QuarantineSettings
 
 @dataclass(frozen=True)
 class Finding:
-    """A subject that a rule would flag, with the figures that it saw."""
+    """A subject that a rule would flag, with the figures behind it."""
 
     rule: str
     subject: Subject
@@ -25,7 +25,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Bond:
-    """A member's flattrs for one creator, of so many in all; and how many that creator has from everybody."""
+    """A member's flattrs for one creator, all of the member's flattrs, and all of the creator's."""
 
     member_id: str
     creator_id: str
@@ -36,7 +36,7 @@ class Bond:
 
 @dataclass(frozen=True)
 class SiteShare:
-    """The site with most of a member's or creator's flattrs. ``subject`` is the member or the creator."""
+    """The site with the most flattrs of a member or creator, the ``subject``."""
 
     subject: Subject
     site_id: str
@@ -45,7 +45,7 @@ class SiteShare:
 
 
 def most_within(times_ms: Iterable[int], window_ms: int) -> int:
-    """The largest number of times that lie less than a window apart."""
+    """The largest number of times within any window of this length."""
     ordered = sorted(times_ms)
     first = most = 0
     for last, at_ms in enumerate(ordered):
@@ -56,7 +56,7 @@ def most_within(times_ms: Iterable[int], window_ms: int) -> int:
 
 
 def velocity(clicks: Iterable[tuple[str, Sequence[int]]], bounds: QuarantineSettings) -> Iterator[Finding]:
-    """Members, with the times of their flattrs, who flattr faster than anybody reads."""
+    """Flag members who flattr faster than anybody reads; ``clicks`` are (member, times of flattrs in ms)."""
     window_s = bounds.quarantine_velocity_window_s
     for member, times_ms in clicks:
         most = most_within(times_ms, window_s * 1000)
@@ -66,7 +66,7 @@ def velocity(clicks: Iterable[tuple[str, Sequence[int]]], bounds: QuarantineSett
 
 
 def site_share(shares: Iterable[SiteShare], bounds: QuarantineSettings) -> Iterator[Finding]:
-    """Members and creators nearly all of whose flattrs come from one site."""
+    """Flag members and creators whose flattrs nearly all come from one site."""
     percents = {
         "member": bounds.quarantine_site_share_member_percent,
         "creator": bounds.quarantine_site_share_creator_percent,
@@ -80,7 +80,7 @@ def site_share(shares: Iterable[SiteShare], bounds: QuarantineSettings) -> Itera
 
 
 def ring_pairs(bonds: Iterable[Bond], bounds: QuarantineSettings) -> Iterator[Finding]:
-    """Members who flattr each other's creators, which bear their members' names, and hardly anybody else."""
+    """Flag pairs who flattr each other and hardly anybody else; a member and a creator of one name are one person."""
     tight = {(bond.member_id, bond.creator_id): bond for bond in bonds if _is_tight(bond, bounds)}
     for (member, creator), bond in sorted(tight.items()):
         if member != creator and (creator, member) in tight:
@@ -91,7 +91,7 @@ def ring_pairs(bonds: Iterable[Bond], bounds: QuarantineSettings) -> Iterator[Fi
 
 
 def ring_groups(bonds: Iterable[Bond], bounds: QuarantineSettings) -> Iterator[Finding]:
-    """A few members who flattr one creator and hardly anybody else, and make up most of that creator's flattrs."""
+    """Flag groups of members who flattr one creator, hardly anybody else, and give most of that creator's flattrs."""
     groups: dict[str, list[Bond]] = defaultdict(list)
     for bond in bonds:
         if _is_tight(bond, bounds):

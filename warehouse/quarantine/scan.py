@@ -1,4 +1,4 @@
-"""What the rules see in a month, read from the warehouse."""
+"""Reads a month's counts for the rules."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from warehouse.storage.client import Warehouse, named
 
 
 def find(warehouse: Warehouse, month: int, bounds: QuarantineSettings) -> list[Finding]:
-    """Everything that the rules would flag, by rule. Flattrs in quarantine are looked at like all others."""
+    """Everything that the rules would flag, by rule. Flattrs already in quarantine are included."""
     clicks = warehouse.rows(named("quarantine_clicks"), {"month": month, "flattrs_max": bounds.quarantine_velocity_max})
     sites = warehouse.rows(
         named("quarantine_sites"), {"month": month, "flattrs_min": bounds.quarantine_site_flattrs_min}

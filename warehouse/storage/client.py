@@ -1,7 +1,7 @@
 """The adapter to ClickHouse: one driver client per thread, columnar inserts, translated errors.
 
-The driver blocks, so call from a worker thread, never from an event loop. It never
-retries; nor does this: whoever calls knows whether a repeat is harmless.
+The driver blocks, so call it from a worker thread, never from an event loop. Neither it nor this module retries:
+only the caller knows whether a retry is safe.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.native_columns import Column, PackingClient
 
 Row = tuple[Any, ...]
-#: ClickHouse codes that a later try may not meet again: timeouts, sockets, memory, too many
-#: parts or queries, a replica or table still starting.
+#: ClickHouse error codes worth a retry: timeouts, sockets, memory, too many parts or queries, a replica or table
+#: that is still starting.
 _PASSING: Final = frozenset({3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 319, 394, 425, 999})
 
 
 class Warehouse:
-    """A database in ClickHouse. Safe to share between threads: each gets its own connection.
+    """A ClickHouse database. Safe to share between threads; each gets its own connection.
 
-    ``url`` is ``clickhouse://user:password@host:port/database``; ``settings`` are ClickHouse
-    settings sent with every statement.
+    ``url`` is ``clickhouse://user:password@host:port/database``; ``settings`` are ClickHouse settings sent with
+    every query. All methods raise ``WarehouseUnavailable`` or ``WarehouseRefused``.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
@@ -50,14 +50,14 @@ class Warehouse:
     def rows(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
-        """Run a query and return all its rows. ``%(name)s`` in ``sql`` takes ``params``."""
+        """Run a query and return all its rows. ``%(name)s`` in ``sql`` is replaced from ``params``."""
         with self._client() as client:
             return list(client.execute(sql, params, settings=settings))
 
     def columns(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[Sequence[Any]]:
-        """Run a query and return its columns; none at all when it has no rows."""
+        """Run a query and return its columns; an empty list when it has no rows."""
         with self._client() as client:
             return list(client.execute(sql, params, columnar=True, settings=settings))
 
@@ -71,7 +71,7 @@ class Warehouse:
     ) -> Iterator[Row]:
         """Run a query and yield its rows as they arrive, on a connection of its own.
 
-        ``query_id`` names the query in the server; a second one of that name is refused while it runs.
+        ``query_id`` names the query; while it runs, the server refuses another with the same id.
         """
         with _translated(self):
             client = self._connect()
@@ -83,13 +83,13 @@ class Warehouse:
     def blocks(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> Iterator[list[Sequence[Any]]]:
-        """Run a query and yield its blocks as they arrive, as columns, on a connection of its own."""
+        """Run a query and yield its blocks, as columns, as they arrive, on a connection of its own."""
         yield from self._blocks(self._connect(), sql, params, settings)
 
     def packed(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> Iterator[list[bytearray]]:
-        """Run a query of FixedString columns and yield its blocks: of each column the values' bytes in one piece."""
+        """Run a query of FixedString columns and yield its blocks, each column as one contiguous ``bytearray``."""
         with _translated(self):
             client = self._connect()
             _unseparated(client.connection)
@@ -110,7 +110,7 @@ class Warehouse:
     def command(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Run a statement that returns nothing."""
+        """Run a query that returns nothing."""
         with self._client() as client:
             client.execute(sql, params, settings=settings)
 
@@ -124,9 +124,9 @@ class Warehouse:
     ) -> int:
         """Insert columns of equal length as one block and return the number of rows.
 
-        The block is atomic while it holds fewer than 1,048,576 rows of one partition.
-        Columns are all lists, whose text may be ``str`` or ``bytes``, or all ``Packed``.
-        ``traceparent`` names a span to the server, which carries on its trace.
+        The insert is atomic as long as it has fewer than 1,048,576 rows, all of one partition.
+        Columns are either all lists, whose text may be ``str`` or ``bytes``, or all ``Packed``.
+        ``traceparent`` (W3C Trace Context) makes the server's spans part of that trace.
         """
         names = ", ".join(columns)
         sql = f"INSERT INTO {table} ({names}) VALUES"
@@ -136,7 +136,7 @@ class Warehouse:
             return int(client.execute(sql, list(columns.values()), columnar=True, settings=settings))
 
     def close(self) -> None:
-        """Close this thread's connection. The next call opens another."""
+        """Close this thread's connection. The next call opens a new one."""
         client: Client | None = getattr(self._local, "client", None)
         if client is not None:
             client.disconnect()
@@ -165,14 +165,14 @@ class Warehouse:
             try:
                 yield client
             except BaseException as error:
-                # Anything but the server's own answer leaves the connection mid-packet.
+                # Anything but an error reported by the server leaves the connection in the middle of a packet.
                 if not isinstance(error, errors.ServerException):
                     self.close()
                 raise
 
 
 class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
-    """The driver's iterator over packets, which would take blocks apart into rows, keeping their columns."""
+    """The driver's iterator over packets, yielding each block's columns instead of its rows."""
 
     def __next__(self) -> list[list[Sequence[Any]]]:
         block = getattr(next(self.packet_generator), "block", None)
@@ -180,7 +180,7 @@ class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
 
 
 class _Unseparated(BufferedSocketReader):  # type: ignore[misc]  # the driver has no types
-    """The driver's reader, which would make an object of every FixedString: a third of a worker's time at recovery."""
+    """The driver's reader, without an object per FixedString: those took a third of a worker's recovery time."""
 
     def __init__(self, connected: socket, buffer_bytes: int) -> None:
         super().__init__(connected, buffer_bytes)
@@ -192,31 +192,31 @@ class _Unseparated(BufferedSocketReader):  # type: ignore[misc]  # the driver ha
         held = min(len(rest), self.current_buffer_size - self.position)
         rest[:held] = self.read(held)
         rest = rest[held:]
-        # The rest comes without the way through the reader's buffer.
+        # The rest is received straight into the column, bypassing the reader's buffer.
         while rest:
             received = self._socket.recv_into(rest)
             if not received:
-                raise EOFError("the server hung up in the middle of a column")
+                raise EOFError("the server closed the connection in the middle of a column")
             rest = rest[received:]
         return [column]
 
 
 def _unseparated(connection: Connection) -> None:
-    """Connect, and have the driver hand out each block of a FixedString column in one piece."""
+    """Connect, and have the driver return each block of a FixedString column in one piece."""
     connection.connect()
-    # Nothing but the server's hello has been read, so the old reader holds nothing back.
+    # Only the server's hello has been read so far, so the replaced reader's buffer is empty.
     reader = _Unseparated(connection.socket, defines.BUFFER_SIZE)
     connection.fin = connection.block_in.fin = connection.block_in_raw.fin = reader
 
 
 def _as_driver_sends(traceparent: str) -> str:
-    """The driver sends the halves of the trace's id in the wrong order; so it gets them in the wrong order."""
+    """Swap the halves of the trace id, because the driver sends them in the wrong order."""
     version, trace, span, flags = traceparent.split("-")
     return f"{version}-{trace[16:]}{trace[:16]}-{span}-{flags}"
 
 
 def masked(url: str) -> str:
-    """The URL with its password starred, for messages and logs."""
+    """The URL with its password masked, for messages and logs."""
     address = urlsplit(url)
     if address.password is None:
         return url
@@ -226,7 +226,7 @@ def masked(url: str) -> str:
 
 @functools.cache
 def named(query: str) -> str:
-    """The text of ``<query>.sql`` in the ``sql`` folder beside the package that runs it. No two bear one name."""
+    """The text of ``<query>.sql``, from the ``sql`` folder beside the package that runs it. Names are unique."""
     return _statements()[query].read_text()
 
 
@@ -252,4 +252,4 @@ def _translated(warehouse: Warehouse) -> Iterator[None]:
         EOFError,
         OSError,
     ) as error:
-        raise WarehouseUnavailable(f"warehouse at {masked(warehouse.url)} does not answer: {error}") from error
+        raise WarehouseUnavailable(f"The warehouse at {masked(warehouse.url)} does not answer: {error}") from error

@@ -1,16 +1,16 @@
-"""Errors of the warehouse, by what the caller does about them. The driver's own go no further than client.py."""
+"""Warehouse errors, by what the caller should do. The driver's own exceptions never leave client.py."""
 
 
 class WarehouseError(Exception):
-    """Anything the warehouse answers instead of doing what it was asked."""
+    """Base class: the warehouse did not do what it was asked."""
 
 
 class WarehouseUnavailable(WarehouseError):
-    """Retry: the server is away, overloaded or out of memory; the same call may go through later."""
+    """Retry: the server is unreachable, overloaded or out of memory; the same call may succeed later."""
 
 
 class WarehouseRefused(WarehouseError):
-    """Stop: the statement, the schema or the rights are wrong, and a retry will not mend that."""
+    """Stop: the statement, the schema or the permissions are wrong; a retry will not help. ``code`` is ClickHouse's."""
 
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)

@@ -1,9 +1,9 @@
-"""The installation's identity key: who a member or creator is, to a worker's state, is SipHash under this key.
+"""The installation's identity key: a worker's state knows members and creators by SipHash-128 under this key.
 
-Whoever knew the key could make up a creator whose hash is another's. So it stands in a table of its own, which
-streams, erasure and the migrator may read and nobody else; statements ask for it there, and no text of a
-statement, log or message holds it. It is made by the first migration that knows it and never changes afterwards:
-the list of erasures holds hashes made with it, of ids that are gone, and `retimed` keys of clicks.
+Anyone who knew the key could construct a creator id that collides with another's. So the key lives in a table of its
+own, readable only by streams, erasure and the migrator; queries read it from there, and it never appears in a
+query's text, a log or a message. A migration creates it once, and it never changes: the list of erasures holds
+hashes made with it, of ids that no longer exist, and `retimed` holds keys of clicks.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
 
 _UNKNOWN_TABLE: Final = 60
-#: The first insert under a token is kept and every later one dropped, by the server, under the table's own lock.
+#: The server keeps the first insert with a deduplication token and drops the rest, under the table's own lock.
 _ONCE: Final = {
     "async_insert": 0,
     "insert_deduplicate": 1,
@@ -25,30 +25,30 @@ _ONCE: Final = {
 
 
 class IdentityKeyMissing(WarehouseError):
-    """The warehouse has no key, or more than one: no name can be hashed."""
+    """The warehouse has no key, or more than one, so no name can be hashed."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdentityKey:
-    """Two words of 64 bits. They do not show in logs and messages."""
+    """128 bits as two 64-bit words, left out of ``repr`` so that they never reach a log or message."""
 
     k0: int = field(repr=False)
     k1: int = field(repr=False)
 
     @classmethod
     def random(cls) -> IdentityKey:
-        """A key that nobody else has."""
+        """Make a key from the operating system's random source."""
         return cls(*(int.from_bytes(os.urandom(8), "little") for _ in range(2)))
 
 
 def make_identity_key(warehouse: Warehouse) -> None:
-    """Put a random key into the warehouse unless it has one; of several that do so at once, one wins for all."""
+    """Store a random key unless there is one. Safe to run concurrently: exactly one key wins."""
     key = IdentityKey.random()
     warehouse.insert("identity_key", {"k0": [key.k0], "k1": [key.k1]}, settings=_ONCE)
 
 
 def read_identity_key(warehouse: Warehouse) -> IdentityKey:
-    """The warehouse's key. Raises ``IdentityKeyMissing``, and ``WarehouseError`` as every query does."""
+    """Read the key. Raises ``IdentityKeyMissing``, or ``WarehouseError`` like any query."""
     try:
         found = warehouse.rows("SELECT k0, k1 FROM identity_key")
     except WarehouseRefused as error:

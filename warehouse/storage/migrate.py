@@ -1,7 +1,7 @@
-"""Numbered, forward-only migrations: ``schema/NNNN_name.sql``, applied once each, in order.
+"""Numbered, forward-only migrations: ``schema/NNNN_name.sql``, each applied once, in order.
 
-A crash between two statements repeats the whole file, so every statement in it is
-idempotent (IF NOT EXISTS, IF EXISTS). An applied file that has changed since is an error.
+After a crash between two statements the whole file runs again, so every statement is idempotent (IF NOT EXISTS,
+IF EXISTS). A file that changed after it was applied is an error.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ CREATE TABLE IF NOT EXISTS migrations
 (number UInt16, name String, sha256 String, applied_at DateTime64(3, 'UTC') DEFAULT now64(3))
 ENGINE = ReplacingMergeTree ORDER BY number
 """
-#: What a migration does after its statements that SQL alone cannot: idempotent, too, and harmless side by side.
+#: What a migration does after its statements and cannot do in SQL. Must be idempotent and safe to run concurrently.
 _BEHIND: Final[dict[int, Callable[[Warehouse], None]]] = {90: make_identity_key}
 
 
 class MigrationError(WarehouseError):
-    """The database and the files disagree; the message says where."""
+    """The database and the migration files disagree; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,11 @@ class Migration:
 
     @property
     def sha256(self) -> str:
-        """Hash of the text, to find a file that was changed after it was applied."""
+        """Hash of the file, which reveals a change after it was applied."""
         return hashlib.sha256(self.sql.encode()).hexdigest()
 
     def statements(self) -> Iterator[str]:
-        """Yield the statements, without comments: ClickHouse takes one at a time."""
+        """Yield the statements without comments; ClickHouse takes one at a time."""
         bare = re.sub(r"--[^\n]*", "", self.sql)
         return (text.strip() for text in bare.split(";") if text.strip())
 
@@ -58,7 +58,7 @@ def migrations() -> list[Migration]:
 
 
 def migrate(warehouse: Warehouse) -> list[Migration]:
-    """Bring the database to this version; create it when it is not there. Returns what was applied.
+    """Bring the database to this version, creating it if needed. Returns the migrations applied.
 
     Raises ``MigrationError`` when an applied file has changed or the database is newer than the code.
     """
@@ -69,7 +69,8 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     newest = max(applied, default=0)
     if newest > known[-1].number:
         raise MigrationError(
-            f"the database is at migration {newest:04}, this version ends at {known[-1].number:04}: update flattr"
+            f"The database is at migration {newest:04}, but this version of flattr knows only up to "
+            f"{known[-1].number:04}: install a newer flattr."
         )
     pending = []
     for migration in known:
@@ -79,7 +80,8 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
             pending.append(migration)
         elif sha != migration.sha256:
             raise MigrationError(
-                f"{migration.name}.sql was changed after it was applied: put it back, add a new migration"
+                f"{migration.name}.sql was changed after it was applied: restore the file and put the change into a "
+                "new migration."
             )
     return pending
 

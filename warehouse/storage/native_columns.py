@@ -1,7 +1,7 @@
-"""Columns that are in the server's own layout already: they go over the wire as they are.
+"""Columns that already have the server's binary layout and go over the wire unchanged.
 
-The driver takes a column as a list of Python objects and packs each; where whoever inserts has the
-column in one piece, making the objects costs more than all the rest of the insert.
+The driver takes a column as a list of Python objects and packs them one by one. For a caller that already has the
+packed bytes, creating those objects would cost more than the rest of the insert.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from clickhouse_driver.protocol import ClientPacketTypes
 from clickhouse_driver.varint import write_varint
 from clickhouse_driver.writer import write_binary_str, write_binary_uint8
 
-#: Such a column takes values of the type it names, and they look the same.
+#: On the wire such a column looks like one of the type it names.
 _AGGREGATE: Final = re.compile(r"SimpleAggregateFunction\(\w+, (.+)\)")
 
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A column of ``rows`` values of the ClickHouse type ``kind``, in the native format, little-endian.
+    """A column of ``rows`` values of the ClickHouse type ``kind``, in the Native format, little-endian.
 
-    Numbers and strings of fixed length stand one after the other; each String stands behind its length in LEB128.
+    Numbers and FixedStrings are contiguous; each String is preceded by its length as unsigned LEB128.
     """
 
     kind: str
@@ -42,33 +42,33 @@ Column = Sequence[Any] | Packed
 
 
 class PackingClient(Client):  # type: ignore[misc]  # the driver has no types
-    """The driver's client, which also inserts columns that are all packed, as one block."""
+    """The driver's client, extended to insert packed columns as one block. Columns must be all packed or all lists."""
 
     def send_data(self, sample_block: ColumnOrientedBlock, data: Sequence[Column], **options: Any) -> int:  # noqa: ANN401 - the driver's
-        """Called by the driver once the server has said which columns it awaits."""
+        """Override: the driver calls this once the server has named the columns it expects."""
         if not any(isinstance(column, Packed) for column in data):
             return int(super().send_data(sample_block, data, **options))
         block = ColumnOrientedBlock(sample_block.columns_with_types, _checked(sample_block.columns_with_types, data))
         if block.num_rows:
             _write(self.connection, block)
             self.receive_profile_events()
-        self.connection.send_data(ColumnOrientedBlock())  # nothing more comes
+        self.connection.send_data(ColumnOrientedBlock())  # an empty block ends the insert
         self.receive_profile_events()
         return int(block.num_rows)
 
 
 def _checked(awaited: Sequence[tuple[str, str]], columns: Sequence[Column]) -> Sequence[Packed]:
-    """Bytes of another type would be taken for values: that must not get as far as the server."""
+    """Check the types: the server would silently misread bytes of another type."""
     for (name, kind), column in zip(awaited, columns, strict=True):
         aggregate = _AGGREGATE.fullmatch(kind)
         if not isinstance(column, Packed) or column.kind != (aggregate[1] if aggregate else kind):
             given = column.kind if isinstance(column, Packed) else "not packed"
-            raise TypeError(f"column {name} is {kind}, but what is inserted is {given}")
+            raise TypeError(f"column {name} is {kind}, but the inserted column is {given}")
     return [column for column in columns if isinstance(column, Packed)]
 
 
 def _write(connection: Connection, block: ColumnOrientedBlock) -> None:
-    """The driver's way of sending a block (its streams/native.py), but for the columns."""
+    """Send a block as the driver's streams/native.py does, but write the columns' bytes as they are."""
     out = connection.fout
     write_varint(ClientPacketTypes.DATA, out)
     write_binary_str("", out)  # no temporary table
@@ -79,6 +79,6 @@ def _write(connection: Connection, block: ColumnOrientedBlock) -> None:
         write_binary_str(name, out)
         write_binary_str(kind, out)
         if connection.server_info.used_revision >= DBMS_MIN_REVISION_WITH_CUSTOM_SERIALIZATION:
-            write_binary_uint8(0, out)  # none
+            write_binary_uint8(0, out)  # no custom serialization
         out.write(column.data)
     out.flush()

@@ -16,5 +16,5 @@ function showCount(state) {
 }
 
 watch(`/v1/creators/${encodeURIComponent(creator)}/live`, { creator: showCount }, () =>
-  showState("bad", "No connection, trying again"),
+  showState("bad", "Disconnected, retrying"),
 );

@@ -1,4 +1,4 @@
-// The live page: one stream of events, each with absolute values, so a missed one does no harm.
+// The live page: one stream of events with absolute values, so that missing one does no harm.
 import { age, moment, money, number, setBar, setText, watch } from "./page.js";
 
 const rates = [];
@@ -40,7 +40,7 @@ function beat() {
   requestAnimationFrame(() => dot.classList.add("beat"));
 }
 
-// Once in half a minute: a screen reader should not talk without a pause.
+// At most every half minute, so that screen readers do not talk without a pause.
 function say(text) {
   const now = performance.now();
   if (saidAt && now - saidAt < 30000) return;
@@ -70,7 +70,7 @@ function showFates(tallies) {
   for (const text of box.querySelectorAll("[data-of]")) text.textContent = number(tallies[text.dataset.of] ?? 0);
 }
 
-// Lists keep their elements: only what changed is written, so nothing jumps and no focus is lost.
+// Lists reuse their elements and write only what changed, so that nothing jumps and no focus is lost.
 function fill(list, count, make) {
   while (list.children.length > count) list.lastElementChild.remove();
   while (list.children.length < count) list.append(make());
@@ -136,12 +136,12 @@ function showList(id, lines, name, detail) {
   });
 }
 
-// An address breaks after its slashes, as the server writes it.
+// Addresses may break after slashes, as in the server's templates.
 function setName(link, text) {
   link.replaceChildren(...text.split("/").flatMap((piece, at) => (at ? ["/", document.createElement("wbr"), piece] : [piece])));
 }
 
-// As the server writes it (warehouse/api/formatting.py): what is not seen is written out, and a long name is shortened.
+// As in warehouse/api/formatting.py: invisible characters become code points, and long addresses are shortened.
 function thingText(line) {
   const plain = line.thing.replace(/^https?:\/\//, "").replace(/[\p{C}\p{Zl}\p{Zp}]/gu,
     (char) => `\\u{${char.codePointAt(0).toString(16)}}`);
@@ -154,9 +154,9 @@ function showTop(top) {
   showList("things", top.things, thingText, (line) => line.creator_id);
 }
 
-watch("/v1/live", { pulse: showPulse, top: showTop }, () => showState("bad", "No connection, trying again"));
+watch("/v1/live", { pulse: showPulse, top: showTop }, () => showState("bad", "Disconnected, retrying"));
 
-// The stream may be open while the warehouse behind it is away: then no pulse comes.
+// While the warehouse is unavailable the stream stays open, but no pulse arrives.
 setInterval(() => {
-  if (pulseAt && performance.now() - pulseAt > 5000) showState("bad", "No news, waiting");
+  if (pulseAt && performance.now() - pulseAt > 5000) showState("bad", "No updates, waiting");
 }, 1000);

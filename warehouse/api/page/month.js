@@ -1,4 +1,4 @@
-// A status from the server: that of a month every two seconds until it is closed, others as often as they say.
+// Refreshes a status: a month's every two seconds until it is closed, others every data-every-ms.
 const box = document.getElementById("status");
 let last = box.innerHTML;
 
@@ -14,7 +14,7 @@ async function refresh() {
     box.dataset.state = answer.headers.get("X-State");
     if (box.dataset.state === "closed") clearInterval(timer);
   } catch {
-    // The next one may get through.
+    // The next request may succeed.
   }
 }
 

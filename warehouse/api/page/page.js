@@ -1,5 +1,4 @@
-// What all pages share: how numbers, money and time are written (as warehouse/api/formatting.py writes them),
-// and the stream of events.
+// What all pages share: formatting of numbers, money and time, as in warehouse/api/formatting.py, and the event stream.
 const plain = new Intl.NumberFormat("en-GB");
 const signs = { EUR: "€", USD: "$", GBP: "£" };
 
@@ -7,7 +6,7 @@ export function number(value) {
   return plain.format(value);
 }
 
-// Rounded towards zero to hundredths: what is shown was there already.
+// Rounded towards zero to hundredths, so that it never shows more than there is.
 export function money(micro, currency) {
   const size = Math.floor(Math.abs(micro) / 10000) / 100;
   const text = size.toLocaleString("en-GB", { minimumFractionDigits: 2, maximumFractionDigits: 2 });
@@ -37,7 +36,7 @@ export function setBar(bar, width) {
   bar.setAttribute("width", width);
 }
 
-// EventSource comes back by itself with the last id, except after an answer that is no stream (503, 401).
+// EventSource reconnects by itself with the last id, except after an answer that is not a stream (503, 401).
 export function watch(address, handlers, lost) {
   const source = new EventSource(address);
   for (const [name, handle] of Object.entries(handlers)) {

@@ -1,1 +1,1 @@
-"""Routes of the read API: each takes its parameters, asks a typed query, shapes the answer."""
+"""Routes of the read API: each parses its parameters, runs a typed query and shapes the answer."""

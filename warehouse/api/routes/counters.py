@@ -1,4 +1,4 @@
-"""Button counters: what stands beside every button on every site. Public."""
+"""Button counters: the numbers beside the buttons on sites. Public."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Counters(AsOf):
 
 
 def parse_things(text: str) -> list[str]:
-    """Thing ids from a comma-separated list, each once, in their own order. Raises ``Problem`` 422."""
+    """Thing ids from a comma-separated list, deduplicated and sorted. Raises ``Problem`` 422."""
     thing_ids = sorted(set(text.split(",")))
     if len(thing_ids) > THINGS_MAX:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             ReadReason.TOO_MANY,
-            f"{len(thing_ids)} things; at most {THINGS_MAX} a call",
+            f"{len(thing_ids)} things; at most {THINGS_MAX} per call",
         )
     wrong = next((thing_id for thing_id in thing_ids if not THING_ID.fullmatch(thing_id)), None)
     if wrong is not None:
@@ -53,7 +53,7 @@ def parse_things(text: str) -> list[str]:
 
 
 def named_things(reads: QueryRunner, creator_id: str | None, addresses: list[str], month: int) -> list[str]:
-    """The ids of a creator's things by their addresses, as a click of that month names them. Raises ``Problem`` 422."""
+    """The ids of a creator's things by address, with the aliases of that month. Raises ``Problem`` 422."""
     if creator_id is None or not addresses:
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
@@ -64,14 +64,14 @@ def named_things(reads: QueryRunner, creator_id: str | None, addresses: list[str
         raise Problem(
             HTTPStatus.UNPROCESSABLE_ENTITY,
             ReadReason.TOO_MANY,
-            f"{len(addresses)} things; at most {THINGS_MAX} a call",
+            f"{len(addresses)} things; at most {THINGS_MAX} per call",
         )
     try:
         table = reads.aliases.look().in_month(month)
         return list(dict.fromkeys(thing_id(creator_id, plain(address), table) for address in addresses))
     except ValueError as error:
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, f"thing is no address or id: {error}"
+            HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, f"thing is not an address or id: {error}"
         ) from None
 
 
@@ -83,11 +83,11 @@ Things = Annotated[
 ]
 Creator = Annotated[
     Annotated[str, AfterValidator(lambda sent: identifier("creator_id", sent))] | None,
-    Query(description="instead of things: whose things"),
+    Query(description="the creator of the things; use with thing, instead of things"),
 ]
 Addresses = Annotated[
     list[Annotated[str, Field(max_length=THING_LENGTH_MAX)]],
-    Query(alias="thing", description="with creator: addresses, as in a click; may be repeated"),
+    Query(alias="thing", description="with creator: an address, as in a click; may be repeated"),
 ]
 
 
@@ -95,7 +95,7 @@ Addresses = Annotated[
     "/counters",
     summary="Counters of up to 100 things",
     response_model=Counters,
-    responses={304: {"description": "as If-None-Match has it"}},
+    responses={304: {"description": "Unchanged since the ETag in If-None-Match."}},
 )
 async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     request: Request,
@@ -105,9 +105,9 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
     creator: Creator = None,
     thing: Addresses = [],  # noqa: B006 - FastAPI copies it
 ) -> Response:
-    """By id; or by creator and address, in the order asked. Open to every origin, cacheable (`ETag`, `Cache-Control`).
+    """By id; or by creator and address, in the given order. Open to every origin, cacheable (`ETag`, `Cache-Control`).
 
-    0 for what nobody flattred, and for a month of which nothing is known.
+    0 for things that nobody flattred, and for months without data.
     """
     thing_ids = named_things(reads, creator, thing, month) if things is None else parse_things(things)
     counted = await answer(reads, (month, tuple(thing_ids)), reads.address_of(request.scope))
@@ -119,7 +119,7 @@ _ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
 
 
 def understand(reads: QueryRunner, query: bytes) -> Asked | None:
-    """What a query string asks for, however it is written; None for what the route would refuse."""
+    """Parse a query string into its normalised meaning; None if the route would refuse it."""
     given = QueryParams(query)
     things = given.get("things")
     try:
@@ -129,12 +129,12 @@ def understand(reads: QueryRunner, query: bytes) -> Asked | None:
         thing_ids = named_things(reads, creator_id, addresses, month) if things is None else parse_things(things)
     except (Problem, ValueError):
         return None
-    # Not the month that is current now: what is remembered here is used in a moment.
+    # None instead of the current month, because the cached result may be used after the month has changed.
     return month if "month" in given else None, tuple(thing_ids)
 
 
 async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
-    """The counters that are asked for, for a client of some address."""
+    """Answer a request for counters; ``address`` is the client's, for its share of the queue."""
     month, thing_ids = asked
     if month is None:
         month = month_or_current(reads, None)
@@ -142,7 +142,7 @@ async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
         lag, counts = await reads.lag(), dict.fromkeys(thing_ids, 0)
     else:
         found = await reads.counters.get(month, thing_ids, address)
-        # The oldest of them says what the whole answer is as of.
+        # The oldest lag applies to the whole answer.
         lag = min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms)
         counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
     body: dict[str, Any] = {
@@ -153,5 +153,5 @@ async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
 
 @router.options("/counters", include_in_schema=False)
 async def preflight() -> Response:
-    """For clients that add a header of their own."""
+    """CORS preflight, for clients that send further headers."""
     return Response(status_code=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)

@@ -1,4 +1,4 @@
-"""Counts of a creator, a thing, a member, by month."""
+"""Counts of a creator, a thing or a member, by month."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ router = APIRouter(prefix="/v1", tags=["counts"], responses={**RESPONSES, **auth
 
 
 class QuarantinedBeside(AsOf):
-    """What stands and does not count."""
+    """Base of bodies that state the quarantine beside the count."""
 
     quarantined: int = Field(
-        description="flattrs that stand and are in quarantine: they are in no count and no payout until released",
+        description="active flattrs in quarantine, which are left out of counts and payouts until released",
         examples=[0],
     )
 
@@ -37,7 +37,7 @@ class CreatorCounts(QuarantinedBeside):
 
 
 class ThingCounts(QuarantinedBeside):
-    """A thing's month. ``creator_id`` and ``thing`` are null when nobody ever flattred it."""
+    """A thing's month. ``creator_id`` and ``thing`` are null if nobody ever flattred it."""
 
     thing_id: str = Field(examples=["9f86d081884c7d659a2feaa0c55ad015"])
     creator_id: str | None = Field(examples=["anna"])
@@ -52,12 +52,12 @@ class MemberCounts(QuarantinedBeside):
     member_id: str = Field(examples=["m-1"])
     month: str = Field(examples=["2026-11"])
     flattrs: int = Field(description="things flattred", examples=[12])
-    creators: int = Field(description="creators that they belong to", examples=[5])
+    creators: int = Field(description="the number of their creators", examples=[5])
 
 
 def _answer(reads: QueryRunner, lag: Lag, **values: object) -> Response:
-    """Encoded here: the framework would check and copy the model field by field."""
-    # A kept lag is as of when it was read; its age is of now.
+    """Encode directly, since the framework would validate and copy the model field by field."""
+    # A cached lag is as old as its reading; its age must be computed as of now.
     beside = AsOf.plain(replace(lag, now_ms=reads.clock()))
     return Response(msgspec.json.encode({**values, **beside}), media_type="application/json")
 
@@ -69,7 +69,7 @@ def _answer(reads: QueryRunner, lag: Lag, **values: object) -> Response:
     dependencies=[auth.needs(Role.DASHBOARD)],
 )
 async def creator_counts(reads: Runner, creator_id: CreatorId, month: QueryMonth) -> Response:
-    """0 for a creator that nobody flattred: whoever could be flattred is a creator."""
+    """0 for a creator that nobody flattred; any valid id counts as a creator."""
     counted = (await reads.creators.get(month, [creator_id]))[creator_id]
     return _answer(
         reads,
@@ -88,7 +88,7 @@ async def creator_counts(reads: Runner, creator_id: CreatorId, month: QueryMonth
     dependencies=[auth.needs(Role.DASHBOARD)],
 )
 async def thing_counts(reads: Runner, thing_id: ThingId, month: QueryMonth) -> Response:
-    """The thing's id is in the receipt of each of its clicks."""
+    """The thing id is in the receipt of each of its clicks."""
     counted = (await reads.things.get(month, [thing_id]))[thing_id]
     known = counted.count.of
     return _answer(
@@ -110,7 +110,7 @@ async def thing_counts(reads: Runner, thing_id: ThingId, month: QueryMonth) -> R
     dependencies=[auth.needs(Role.FINANCE)],
 )
 async def member_counts(reads: Runner, member_id: MemberId, month: QueryMonth) -> Response:
-    """What the member's pool would be divided by, were the month over."""
+    """The flattrs by which the member's pool would be divided if the month ended now."""
     counted = (await reads.members.get(month, [member_id]))[member_id]
     return _answer(
         reads,

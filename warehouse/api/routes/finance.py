@@ -1,6 +1,6 @@
-"""Finance over HTTP: the ledger of a closed month, and statements. Keys of the role finance.
+"""Finance over HTTP: the ledger of a closed month, and statements. Needs the role finance.
 
-A closed month never changes, so every answer has its seal as ETag and is 304 the second time.
+A closed month never changes, so every answer has the seal as its ETag, and a repeated request gets a 304.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse, named
 
 _NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
-    304: {"description": "Not changed since the ETag that was sent: a closed month never is."},
+    304: {"description": "Unchanged since the ETag in If-None-Match; a closed month never changes."},
     404: {"model": ProblemBody, "description": "The month is not closed, or has no such line."},
 }
 _MEDIA: Final = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
@@ -42,7 +42,7 @@ router = APIRouter(
 
 
 class EntryLine(BaseModel):
-    """One entry: the amount goes from the debit account to the credit account; an account is a class and an owner."""
+    """One entry: moves the amount from the debit to the credit account. An account is a class and an owner."""
 
     kind: str = Field(description="charge, fee, fund, charity, keep, earn, release, hold, pay, correct or return")
     owner: str = Field(description="the creator or adjustment that the entry is about")
@@ -56,7 +56,7 @@ class EntryLine(BaseModel):
 
 
 class LedgerPage(BaseModel):
-    """One page of the month's books, by kind and owner."""
+    """One page of the month's ledger, by kind and owner."""
 
     month: str = Field(examples=["2026-11"])
     seal: str
@@ -72,7 +72,7 @@ async def ledger(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(max_length=200, description="`next` of the page before")] = "",
 ) -> Response:
-    """Two-sided entries; balances are their sums."""
+    """Double-entry: balances are the sums of the entries."""
     sealed = await closed(reads, month)
     unchanged = _unchanged(request, sealed)
     if unchanged is not None:
@@ -90,7 +90,7 @@ async def ledger(
 async def member_statement(
     reads: Runner, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
-    """Re-derivable by hand: pool, flattrs, remainders, shares and the clicks behind them."""
+    """Pool, flattrs, remainders, shares and the clicks behind them: everything needed to check it by hand."""
     return await _statement(reads, request, month, lambda w, p: statements.member_statement(w, p, member_id), form)
 
 
@@ -100,7 +100,7 @@ async def member_statement(
 async def creator_statement(
     reads: Runner, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
-    """The payout line and every share that it is the sum of."""
+    """The payout line, and all the shares that add up to it."""
     return await _statement(reads, request, month, lambda w, p: statements.creator_statement(w, p, creator_id), form)
 
 

@@ -1,4 +1,4 @@
-"""Health and metrics, for whatever watches the service."""
+"""Health and metrics, for monitoring."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ router = APIRouter(tags=["health"])
 
 
 def ping(warehouse: Warehouse) -> None:
-    """Ask for a table of the schema: a server that answers but was never migrated is not ready."""
+    """Read a table of the schema, because a server that answers but was never migrated is not ready."""
     warehouse.rows("SELECT 1 FROM log_ends LIMIT 1")
 
 
-@router.get("/live", summary="The process runs")
+@router.get("/live", summary="The process is running")
 async def live() -> dict[str, str]:
-    """Touches nothing: a part that is away is no reason to restart this one."""
+    """Depends on nothing else: if another service is down, restarting this one does not help."""
     return {"status": "live"}
 
 
 @router.get("/ready", summary="The warehouse answers", responses={503: RESPONSES[503]})
 async def ready(reads: Runner) -> dict[str, str]:
-    """200 when queries can be answered, else 503."""
+    """200 if queries can be answered, otherwise 503."""
     try:
         await reads.share(ping)
     except WarehouseRefused:
         raise unavailable(
-            ReadReason.SCHEMA_MISSING, "the warehouse was not migrated: run `flattr warehouse migrate`"
+            ReadReason.SCHEMA_MISSING, "the warehouse has no schema: run `flattr warehouse migrate`"
         ) from None
     return {"status": "ready"}
 
 
 async def look_at_pipeline(reads: QueryRunner) -> None:
-    """Set the figures of the pipeline. Raises ``WarehouseError``."""
+    """Set the pipeline's metrics. Raises ``WarehouseError``, or ``Problem`` if too many queries wait."""
     lag, known = await reads.keep_whole(month_status.months)
     for part in lag.partitions:
         label = str(part.partition)
@@ -55,9 +55,9 @@ async def look_at_pipeline(reads: QueryRunner) -> None:
     reads.metrics.close_overdue_seconds.set(max((now_ms - due for due in due_ms if due < now_ms), default=0) / 1000)
 
 
-@router.get("/metrics", summary="Figures for Prometheus", response_class=Response)
+@router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(reads: Runner, board: TheBoard) -> Response:
-    """In the text format. While the warehouse is away, the pipeline's are the last known."""
+    """In the text format. While the warehouse is unavailable, the pipeline's metrics keep their last values."""
     reads.metrics.listeners.set(board.listeners)
     with contextlib.suppress(WarehouseError, Problem):
         await look_at_pipeline(reads)

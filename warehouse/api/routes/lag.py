@@ -20,20 +20,20 @@ class PartitionBody(BaseModel):
     """One partition of the log."""
 
     partition: int
-    records: int | None = Field(description="not yet counted; null when the end of its log is not known")
-    seconds: float | None = Field(description="age of as_of")
+    records: int | None = Field(description="not yet counted; null if the end of its log is unknown")
+    seconds: float | None = Field(description="age of as_of in seconds")
     as_of: datetime | None
 
 
 class LagByPartition(AsOf):
-    """All partitions, the whole first."""
+    """The lag of all partitions, and of each."""
 
     partitions: list[PartitionBody]
 
 
 @router.get("/lag", summary="How far the counts are behind", dependencies=[auth.needs(Role.DASHBOARD)])
 async def lag_by_partition(reads: Runner) -> LagByPartition:
-    """In records and in time. The slowest partition decides the `as_of` beside every count."""
+    """In records and in time. The slowest partition determines the `as_of` of every count."""
     lag = await reads.lag()
     partitions = [
         PartitionBody(

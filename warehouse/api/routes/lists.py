@@ -1,4 +1,4 @@
-"""Top lists and other lists by flattrs, in pages."""
+"""Top lists and other lists by flattrs, paginated."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class ThingLine(BaseModel):
 
 
 class Page(AsOf):
-    """One page. A list of an open month moves while it is read; each page states its own moment."""
+    """One page. A list of an open month changes while it is read, so each page states its own moment."""
 
     month: str = Field(examples=["2026-11"])
     next: str | None = Field(description="cursor of the next page; null on the last")
@@ -58,7 +58,7 @@ class ThingPage(Page):
 
 
 def start_of(text: str | None) -> tuple[int, str]:
-    """Where a page starts. Raises ``Problem`` 422."""
+    """Where a page starts, from its cursor. Raises ``Problem`` 422."""
     return rankings.START if text is None else cursor.decode(text)
 
 

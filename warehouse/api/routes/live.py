@@ -27,7 +27,7 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
 }
 router = APIRouter(prefix="/v1", tags=["live"], responses={**RESPONSES, **_EVENTS})
 
-#: A client that takes nothing for so long is cut off; it comes back with Last-Event-ID.
+#: A client that reads nothing for this long is disconnected; it can resume with Last-Event-ID.
 _SEND_TIMEOUT_S: Final = 30
 _PING_S: Final = 15
 
@@ -37,14 +37,14 @@ async def board_of(request: Request) -> Board:
     return cast("Board", request.app.state.board)
 
 
-Seen = Annotated[str | None, Header(alias="Last-Event-ID", description="sent by EventSource when it comes back")]
+Seen = Annotated[str | None, Header(alias="Last-Event-ID", description="sent by EventSource when it reconnects")]
 SeenInQuery = Annotated[
-    str | None, Query(alias="last_event_id", description="the same, for a client that sets no headers")
+    str | None, Query(alias="last_event_id", description="the same, for clients that cannot set headers")
 ]
 
 
 async def seen_number(seen: Seen = None, seen_in_query: SeenInQuery = None) -> int:
-    """The number of the last event that the client saw, 0 for none. What is no number is none."""
+    """The number of the last event that the client saw; 0 if it is missing or not a number."""
     text = seen or seen_in_query or ""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 17 else 0
 
@@ -54,7 +54,7 @@ TheBoard = Annotated[Board, Depends(board_of)]
 
 
 class _Stream(EventSourceResponse):
-    """Events for who finds a seat; 503 for who does not. The seat is held exactly as long as the answer lasts."""
+    """Events for a client that gets a seat, otherwise a 503. The seat is held exactly as long as the answer lasts."""
 
     def __init__(
         self, seats: ListenerLimit, address: str | None, board: Board, topics: set[str], last_seen: int
@@ -65,9 +65,11 @@ class _Stream(EventSourceResponse):
         self._address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Send events until the client leaves, or a 503."""
         if not self._seats.free(self._address):
-            refused = unavailable(ReadReason.QUEUE_FULL, "too many listen already, or too many from this address")
+            refused = unavailable(
+                ReadReason.QUEUE_FULL, "too many clients listen already, or too many from this address"
+            )
             await answer(refused)(scope, receive, send)
             return
         with self._seats.taken(self._address), suppress(SendTimeoutError):
@@ -82,16 +84,16 @@ async def _events(board: Board, topics: set[str], last_seen: int) -> AsyncIterat
 
 
 async def seat_of(request: Request, reads: Runner) -> str | None:
-    """Whose share of the seats a listener takes; None for a client with a key."""
+    """The address whose share of the seats a client takes; None for a client with a key."""
     return None if auth.known(request, reads) else reads.address_of(request.scope)
 
 
 Seat = Annotated[str | None, Depends(seat_of)]
 
 
-@router.get("/live", summary="The pulse of the whole, and the top lists", response_class=EventSourceResponse)
+@router.get("/live", summary="Totals and top lists as they change", response_class=EventSourceResponse)
 async def live(reads: Runner, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
-    """Public. Events `pulse` (once a second) and `top` (when it changed)."""
+    """Public. Events `pulse` (once a second) and `top` (when it has changed)."""
     return _Stream(reads.seats, seat, board, {PULSE, TOP}, last_seen)
 
 
@@ -105,5 +107,5 @@ async def live(reads: Runner, board: TheBoard, seat: Seat, last_seen: LastSeen) 
 async def creator_live(
     reads: Runner, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
 ) -> EventSourceResponse:
-    """Event `creator`: the current count first, then each new one within a second of its counting."""
+    """Event `creator`: first the current count, then each new one within a second of being counted."""
     return _Stream(reads.seats, seat, board, {creator_topic(creator_id)}, last_seen)

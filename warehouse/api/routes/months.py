@@ -30,7 +30,7 @@ from warehouse.payout.month_status import State
 from warehouse.storage.client import Warehouse
 
 _NOT_CLOSED: dict[int | str, dict[str, Any]] = {
-    404: {"model": ProblemBody, "description": "The month is not closed: it has no payouts yet."}
+    404: {"model": ProblemBody, "description": "The month is not closed, so it has no payouts yet."}
 }
 router = APIRouter(
     prefix="/v1/months",
@@ -48,10 +48,10 @@ class MonthLine(BaseModel):
 
 
 class CheckBody(BaseModel):
-    """One thing that the gate asks."""
+    """One check of the gate."""
 
     name: str = Field(examples=["drained"])
-    passed: bool | None = Field(description="null when it cannot be seen from here")
+    passed: bool | None = Field(description="null if only the close itself can tell")
     detail: str
 
 
@@ -67,7 +67,7 @@ class MonthStatus(AsOf):
 
     month: str = Field(examples=["2026-11"])
     state: State
-    checks: list[CheckBody] = Field(description="what the close waits for")
+    checks: list[CheckBody] = Field(description="what the close is waiting for")
     tallies: dict[str, int] = Field(description="what became of the month's accepted clicks")
     stages: list[StageBody]
     proof: dict[str, Any] | None = Field(description="of a closed month; amounts in micro-units of its currency")
@@ -92,7 +92,7 @@ class PayoutLine(BaseModel):
 
 
 class PayoutPage(BaseModel):
-    """One page of a closed month. It never changes, so it has no lag."""
+    """One page of a closed month's payouts. They never change, so there is no lag."""
 
     month: str = Field(examples=["2026-11"])
     seal: str = Field(description="SHA-256 of the month's proof")
@@ -100,7 +100,7 @@ class PayoutPage(BaseModel):
     payouts: list[PayoutLine]
 
 
-@router.get("", summary="The months that there are")
+@router.get("", summary="All months with flattrs or a seal")
 async def months(reads: Runner) -> list[MonthLine]:
     """Newest first."""
     return [MonthLine(month=month_text(month), closed=closed) for month, closed in await reads.run(month_status.months)]
@@ -108,7 +108,7 @@ async def months(reads: Runner) -> list[MonthLine]:
 
 @router.get("/{month}", summary="Where a month stands")
 async def status(reads: Runner, month: PathMonth) -> MonthStatus:
-    """Gate, stages, and once it is closed its proof."""
+    """The gate's checks, the stages done and, once it is closed, the proof."""
     lag = await reads.lag()
     facts = await reads.run(month_status.read_facts, month, reads.rules)
     return MonthStatus.with_lag(
@@ -126,7 +126,7 @@ async def closed(reads: QueryRunner, month: int) -> Proof:
     """The month's proof. Raises ``Problem`` 404 while it is open."""
     found = await reads.run(proof.stored, month)
     if found is None:
-        detail = f"{month_text(month)} is not closed: it has no payouts and no books yet"
+        detail = f"{month_text(month)} is not closed, so it has no payouts and no books yet"
         raise Problem(HTTPStatus.NOT_FOUND, ReadReason.MONTH_NOT_CLOSED, detail)
     return found
 
@@ -138,7 +138,7 @@ async def payouts(
     limit: Annotated[int, Query(ge=1, le=1000)] = 100,
     after: Annotated[str, Query(max_length=ID_LENGTH_MAX, description="`next` of the page before")] = "",
 ) -> PayoutPage:
-    """By creator. What is not paid says why, and is carried or held."""
+    """By creator. What is not paid is carried or held; `reason` says why."""
     sealed = await closed(reads, month)
     lines = await reads.run(month_status.payouts_page, month, limit, after)
     return PayoutPage(
@@ -151,14 +151,14 @@ async def payouts(
 
 @router.get("/{month}/payouts.csv", summary="The same as one file", responses=_NOT_CLOSED, response_class=Response)
 async def payouts_csv(reads: Runner, month: PathMonth) -> StreamingResponse:
-    """The bytes that `flattr payouts export` writes."""
+    """The same bytes as `flattr payouts export`."""
     await closed(reads, month)
     headers = {"Content-Disposition": f'attachment; filename="payouts-{month_text(month)}.csv"'}
     return StreamingResponse(csv_lines(reads.warehouse, month), media_type="text/csv", headers=headers)
 
 
 def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
-    """The file in pieces, a thousand lines each. Blocks while it reads."""
+    """The file in pieces of a thousand lines. Blocks: iterate in a worker thread."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in fields(Payout)])
@@ -173,7 +173,7 @@ def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
 
 @router.get("/{month}/proof", summary="The proof of a closed month", responses=_NOT_CLOSED, response_class=Response)
 async def month_proof(reads: Runner, month: PathMonth) -> Response:
-    """The canonical bytes: their SHA-256 is the seal, which is also in the header `X-Seal`."""
+    """The canonical bytes, whose SHA-256 is the seal; the header `X-Seal` has it too."""
     sealed = await closed(reads, month)
     headers = {"X-Seal": sealed.seal, "Content-Disposition": f'attachment; filename="proof-{month_text(month)}.json"'}
     return Response(sealed.text(), media_type="application/json", headers=headers)

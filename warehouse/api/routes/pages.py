@@ -1,4 +1,4 @@
-"""The pages that people look at: live, a creator, a member, the months. Server-rendered."""
+"""The server-rendered pages: live, creator, member, months."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _FORM_MAX_BYTES: Final = 4096
 
 
 class LoginNeeded(Exception):
-    """A page that needs a key was asked for without one, or with one that does not open it."""
+    """A page was requested without a key, or with one that lacks the role."""
 
     def __init__(self, problem: Problem, address: str) -> None:
         super().__init__(problem.detail)
@@ -43,7 +43,7 @@ class LoginNeeded(Exception):
 
 
 def install(app: FastAPI) -> None:
-    """Send people without a key to the form, where a program gets a problem document."""
+    """Redirect people without a key to the login form; programs get a problem document instead."""
 
     @app.exception_handler(LoginNeeded)
     async def login_needed(_: Request, needed: LoginNeeded) -> Response:
@@ -55,7 +55,7 @@ def install(app: FastAPI) -> None:
 
 
 def enter(request: Request, reads: QueryRunner, role: Role) -> None:
-    """Let a reader with the right key in. Raises ``LoginNeeded``."""
+    """Check that the reader's key has the role. Raises ``LoginNeeded``."""
     try:
         auth.check(request, reads, role)
     except Problem as problem:
@@ -64,7 +64,7 @@ def enter(request: Request, reads: QueryRunner, role: Role) -> None:
 
 
 def fates(tallies: Tallies) -> list[tuple[str, int, str, str]]:
-    """What became of accepted clicks, as the terms of a bar."""
+    """What became of accepted clicks, as the terms of a bar: (name, amount, colour, text)."""
     amounts = tallies.as_dict()
     return [(name, amounts[name], colour, formatting.number(amounts[name])) for name, colour in _FATE_COLOURS.items()]
 
@@ -145,7 +145,7 @@ async def member(request: Request, reads: Runner, member_id: MemberId, month: Qu
 
 @router.get("/months")
 async def months(request: Request, reads: Runner) -> Response:
-    """The months that there are."""
+    """All months with flattrs or a seal."""
     enter(request, reads, Role.FINANCE)
     known = await reads.run(month_status.months)
     lines = [(month_text(month), formatting.month_name(month), closed) for month, closed in known]
@@ -156,7 +156,7 @@ async def months(request: Request, reads: Runner) -> Response:
 async def month_end(
     request: Request, reads: Runner, month: PathMonth, part: Annotated[str | None, Query(pattern="^status$")] = None
 ) -> Response:
-    """Where a month stands; ``part=status`` is what the page asks for again."""
+    """Where a month stands; ``part=status`` is the fragment that the page refreshes."""
     enter(request, reads, Role.FINANCE)
     lag = await reads.lag()
     facts = await reads.run(month_status.read_facts, month, reads.rules)
@@ -183,13 +183,13 @@ async def month_end(
 
 
 def stage_lines(facts: MonthFacts, state: State) -> list[dict[str, str]]:
-    """The five stages: what each does, and when it was done."""
+    """The five stages: what each does, or when it was done."""
     meaning = {
         Stage.GATE: "is everything in?",
         Stage.COMPUTE: "divide every pool",
         Stage.CHECK: "does it balance?",
-        Stage.PUBLISH: "all at once",
-        Stage.SEAL: "for good",
+        Stage.PUBLISH: "replace the month's tables",
+        Stage.SEAL: "make it final",
     }
     done = {line.stage: line.done_at_ms for line in facts.stages}
     next_stage = next((stage for stage in Stage if stage not in done), None)
@@ -204,7 +204,7 @@ def stage_lines(facts: MonthFacts, state: State) -> list[dict[str, str]]:
 
 
 def proof_terms(proof: Proof) -> list[tuple[str, int, str, str]]:
-    """Where the money went, as the terms of a bar."""
+    """Where the money went, as the terms of a bar: (name, micro-units, colour, text)."""
     amounts: list[tuple[str, int, str]] = [
         ("paid", proof.paid_micro, "leaf"),
         ("fee", proof.fee_micro, "sky"),
@@ -219,22 +219,22 @@ def proof_terms(proof: Proof) -> list[tuple[str, int, str, str]]:
 
 @router.get("/login")
 async def login_form(next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
-    """Ask for a key."""
+    """The login form."""
     return templates.page("login.html", wrong=None, next=_own(next))
 
 
 @router.post("/login")
 async def login(request: Request, reads: Runner) -> Response:
-    """Keep the key in a cookie that no script and no other site can read."""
+    """Put the key into a cookie that neither scripts nor other sites can read."""
     body = b""
     async for chunk in request.stream():
         body += chunk
         if len(body) > _FORM_MAX_BYTES:
-            return templates.page("login.html", status=413, wrong="That is no key.", next="/")
+            return templates.page("login.html", status=413, wrong="That is not a key.", next="/")
     form = parse_qs(body.decode("utf-8", "replace"))
     address, secret = _own(form.get("next", ["/"])[0]), form.get("key", [""])[0].strip()
     if reads.keys is not None and reads.keys.holder(secret) is None:
-        return templates.page("login.html", status=401, wrong="This key is not known.", next=address)
+        return templates.page("login.html", status=401, wrong="This key is unknown.", next=address)
     answer = RedirectResponse(address, status_code=303, headers=templates.HEADERS)
     answer.set_cookie(
         auth.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
@@ -243,24 +243,24 @@ async def login(request: Request, reads: Runner) -> Response:
 
 
 def came_by_https(request: Request) -> bool:
-    """Whether the reader's browser uses TLS, whoever ends it.
+    """Whether the browser uses TLS, wherever it is terminated.
 
-    Behind a proxy the proxy says so, or the browser, in the Origin of every form that it sends. Whoever lies about it
-    spoils nothing but a cookie of one's own.
+    Behind a proxy the proxy says so, or else the browser, in the Origin of every form. A client that lies about it
+    harms only its own cookie.
     """
     told = (request.url.scheme, request.headers.get("x-forwarded-proto"))
     return "https" in told or request.headers.get("origin", "").startswith("https://")
 
 
 def _own(address: str) -> str:
-    """An address of this site, for a redirect; the front page for anything else."""
+    """The address if it is on this site, so that a redirect is safe; otherwise the front page."""
     fine = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
     return address if fine else "/"
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
-    """The API's routes, from the same document that programs read."""
+    """The API's routes, from its OpenAPI document."""
     return templates.page("docs.html", here="/docs", groups=documented(request.app))
 
 
@@ -284,4 +284,4 @@ def documented(app: FastAPI) -> list[tuple[str, list[dict[str, Any]]]]:
 async def file(name: str, v: str = "") -> Response:
     """Style sheets and scripts."""
     found = templates.file_response(name, v)
-    return found or templates.page("message.html", status=404, title="Not here", detail="There is no such file.")
+    return found or templates.page("message.html", status=404, title="Not Found", detail="There is no such file.")

@@ -1,4 +1,4 @@
-"""If the month ended now: provisional money of a member and a creator."""
+"""Estimates: the money of a member or creator if the month ended now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ router = APIRouter(prefix="/v1", tags=["provisional"], responses={**RESPONSES, *
 
 
 class Provisional(AsOf):
-    """An estimate until the month is closed: every flattr to come changes it."""
+    """An estimate, which changes with every flattr until the month is closed."""
 
     month: str = Field(examples=["2026-11"])
     currency: str = Field(examples=["EUR"])
@@ -35,7 +35,7 @@ class MemberProvisional(Provisional):
     """pledge - fee + carried_in = pool = the sum of the shares, in micro-units."""
 
     member_id: str
-    pledge_micro: int = Field(description="0 while it is not paid", examples=[2000000])
+    pledge_micro: int = Field(description="0 until it is paid", examples=[2000000])
     fee_micro: int
     carried_in_micro: int = Field(description="from months without flattrs")
     pool_micro: int
@@ -43,12 +43,12 @@ class MemberProvisional(Provisional):
 
 
 class CreatorProvisional(Provisional):
-    """A creator's take of all pools, before carries and holds."""
+    """A creator's take from all pools, before carries and holds."""
 
     creator_id: str
     members: int
     flattrs: int
-    earned_micro: int = Field(description="rounded down per member: short by less than one micro-unit each")
+    earned_micro: int = Field(description="rounded down per member, so low by less than one micro-unit each")
 
 
 @router.get(
@@ -57,7 +57,7 @@ class CreatorProvisional(Provisional):
     dependencies=[auth.needs(Role.FINANCE)],
 )
 async def member_provisional(reads: Runner, member_id: MemberId, month: QueryMonth) -> MemberProvisional:
-    """By the function that the close divides with."""
+    """Computed with the close's own method."""
     lag, found = await reads.keep(
         estimate.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
     )
@@ -80,7 +80,7 @@ async def member_provisional(reads: Runner, member_id: MemberId, month: QueryMon
     dependencies=[auth.needs(Role.DASHBOARD)],
 )
 async def creator_provisional(reads: Runner, creator_id: CreatorId, month: QueryMonth) -> CreatorProvisional:
-    """Kept for `FLATTR_API_MONEY_TTL_MS`: it adds up every supporter's pool."""
+    """Cached for `FLATTR_API_MONEY_TTL_MS`, because it adds up every supporter's pool."""
     lag, take = await reads.keep_longer(
         estimate.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)
     )

@@ -1,4 +1,4 @@
-"""What routes that any site may read share: open to every origin, and cacheable."""
+"""What public routes share: open to every origin, and cacheable."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cacheable(body: object, etag: str, max_age_s: int) -> Response:
     headers = {
         **OPEN,
         "ETag": etag,
-        # An edge may answer with an old one while it asks anew, and for an hour while we are away.
+        # A CDN may serve a stale answer while it revalidates, and for an hour if we are down.
         "Cache-Control": f"public, max-age={max_age_s}, stale-while-revalidate=60, stale-if-error=3600",
     }
     return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)

@@ -1,4 +1,4 @@
-"""The quarantine over HTTP: its log, to read. Steps are taken by `flattr quarantine`: the API writes nothing."""
+"""The quarantine's log over HTTP, read-only. Steps are taken with `flattr quarantine`."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _LIMIT_MAX: Final = 1000
 
 
 class StepLine(BaseModel):
-    """One step: a flag or a release. Nothing of it ever changes."""
+    """One step, a flag or a release. It never changes."""
 
     step: int = Field(examples=[17])
     at: datetime | None
     action: str = Field(description="flag or release")
-    in_force: bool = Field(description="whether this is a flag that stands")
+    in_force: bool = Field(description="whether this is a flag in force")
     kind: str = Field(description="flattr, member, member_creator, site or creator")
-    member_id: str = Field(description="empty where the kind does not name one, as with the next three")
+    member_id: str = Field(description="empty if the kind does not use it; likewise the next three")
     creator_id: str
     thing_id: str
     site_id: str
-    rule: str = Field(description="velocity, site_share, ring_pair, ring_group, or: by hand")
+    rule: str = Field(description="velocity, site_share, ring_pair, ring_group or by hand")
     reason: str
-    evidence: str = Field(description="JSON: the figures that the rule saw")
+    evidence: str = Field(description="JSON: the figures behind the rule's decision")
     by: str
 
 
@@ -43,8 +43,8 @@ class Quarantine(BaseModel):
     """A month's quarantine and one page of its log."""
 
     month: str = Field(examples=["2026-11"])
-    flags: int = Field(description="flags that stand")
-    flattrs: int = Field(description="flattrs that they cover, with those taken back since")
+    flags: int = Field(description="flags in force")
+    flattrs: int = Field(description="flattrs that they cover, including those undone since")
     next: int | None = Field(description="`after` of the next page; null on the last")
     steps: list[StepLine]
 
@@ -56,7 +56,7 @@ async def quarantine(
     limit: Annotated[int, Query(ge=1, le=_LIMIT_MAX)] = 100,
     after: Annotated[int, Query(ge=0, lt=1 << 40, description="`next` of the page before")] = 0,
 ) -> Quarantine:
-    """Oldest first. Flattrs that a standing flag covers are in no count and no payout."""
+    """Oldest first. Flattrs covered by a flag in force are left out of counts and payouts."""
     steps, flattrs = await reads.run(_read, month)
     standing = {step.number for step in in_force(steps).values()}
     page = [step for step in steps if step.number > after][:limit]

@@ -1,4 +1,4 @@
-"""Receipts. Public: a click id is random, so whoever has it sent the click or was told by who did."""
+"""Receipts. Public: a click id is random, so only its sender, and whoever the sender told, knows it."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ class ReceiptBody(AsOf):
     month: str | None = Field(examples=["2026-11"])
     offset: int | None = Field(description="of its record in the partition's log")
     thing_id: str | None
-    stands: bool | None = Field(description="of a counted click: whether its flattr was not taken back since")
-    duplicate_of: UUID | None = Field(description="the click that counted instead")
+    stands: bool | None = Field(description="of a counted click: whether its flattr is still active")
+    duplicate_of: UUID | None = Field(description="the click that was counted instead")
     reason: str | None = Field(description="why it was rejected", examples=["own_thing"])
     detail: str | None
 
 
 @router.get(
     "/receipts/{click_id}",
-    summary="Where is my click?",
-    responses={404: {"model": ProblemBody, "description": "Neither counted nor on its way, as far as this can see."}},
+    summary="What became of a click",
+    responses={
+        404: {"model": ProblemBody, "description": "No such click: neither counted nor known to be on its way."}
+    },
 )
 async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     request: Request,
@@ -46,18 +48,17 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     click_id: UUID,
     partition: Annotated[int | None, Query(ge=0, le=65535, description="from the 202's receipt")] = None,
     offset: Annotated[int | None, Query(ge=0, lt=1 << 40, description="from the 202's receipt")] = None,
-    month: Annotated[str | None, Query(description="YYYY-MM; without it, the current month and the last")] = None,
+    month: Annotated[str | None, Query(description="YYYY-MM; by default the current month and the one before")] = None,
 ) -> ReceiptBody:
-    """Counted, a duplicate (of which), an undo, late, rejected (why), or accepted and not yet counted.
+    """Counted, a duplicate (and of which click), an undo, late, rejected (and why), or accepted and not yet counted.
 
-    With the partition and offset of the 202's receipt, a click that is still on its way is told
-    from one that nobody knows.
+    Give the partition and offset of the 202's receipt to distinguish a click on its way from an unknown one.
     """
     lag = await reads.lag()
     months = recent_months(reads.clock()) if month is None else [parse_month(month)]
     known = [one for one in months if await reads.asked_of(one) != NO_MONTH]
     async with reads.lane.turn(reads.address_of(request.scope)):
-        # The order matters: a click that is counted between the two questions is found by the second.
+        # The order matters: a click that is counted between the two queries is found by the second.
         on_its_way = (
             partition is not None
             and offset is not None
@@ -91,7 +92,5 @@ def recent_months(now_ms: int) -> list[int]:
 
 def _not_found(months: list[int], offset: int | None) -> str:
     where = " or ".join(month_text(month) for month in months)
-    hint = (
-        "" if offset is not None else "; add the partition and offset of its receipt to learn whether it is on its way"
-    )
-    return f"no click of {where} has this id{hint}"
+    hint = "" if offset is not None else "; add the partition and offset of its receipt to see whether it is on its way"
+    return f"no click in {where} has this id{hint}"

@@ -19,18 +19,18 @@ from warehouse.keys import Role
 
 router = APIRouter(prefix="/v1", tags=["series"], responses={**RESPONSES, **auth.RESPONSES})
 
-By = Annotated[Interval, Query(description="width of a point")]
+By = Annotated[Interval, Query(description="the time that one point covers")]
 
 
 class PointBody(BaseModel):
-    """Flattrs clicked in one step of time."""
+    """Flattrs clicked in one interval."""
 
-    at: datetime = Field(description="its start, UTC")
+    at: datetime = Field(description="start of the interval, UTC")
     flattrs: int
 
 
 class Series(AsOf):
-    """A month without gaps, until now. The sum over the points is the count."""
+    """A month without gaps, up to now. The points add up to the count."""
 
     month: str = Field(examples=["2026-11"])
     by: Interval
@@ -38,7 +38,7 @@ class Series(AsOf):
 
 
 def bodies(points: list[Point]) -> list[dict[str, object]]:
-    """Points as they stand in the answer."""
+    """Points in the shape of ``PointBody``."""
     return [{"at": moment(point.at_ms), "flattrs": point.flattrs} for point in points]
 
 
@@ -46,7 +46,7 @@ def bodies(points: list[Point]) -> list[dict[str, object]]:
     "/creators/{creator_id:path}/series", summary="A creator's month", dependencies=[auth.needs(Role.DASHBOARD)]
 )
 async def creator_series(reads: Runner, creator_id: CreatorId, month: QueryMonth, by: By = Interval.DAY) -> Series:
-    """Flattrs that stand, by hour or day of the click."""
+    """Active flattrs by hour or day of the click."""
     lag, rows = await reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
     return Series.with_lag(lag, month=month_text(month), by=by, points=points)
@@ -54,7 +54,7 @@ async def creator_series(reads: Runner, creator_id: CreatorId, month: QueryMonth
 
 @router.get("/things/{thing_id}/series", summary="A thing's month", dependencies=[auth.needs(Role.DASHBOARD)])
 async def thing_series(reads: Runner, thing_id: ThingId, month: QueryMonth, by: By = Interval.DAY) -> Series:
-    """Flattrs that stand, by hour or day of the click."""
+    """Active flattrs by hour or day of the click."""
     lag, rows = await reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month))
     points = bodies(series.fill(rows, month, by, reads.clock()))
     return Series.with_lag(lag, month=month_text(month), by=by, points=points)

@@ -1,4 +1,4 @@
-"""The page of the identity: acknowledged = in the log = distinct = live = payout, with both sides of each equation."""
+"""The page of the equations: acknowledged = in the log = distinct = live = paid, with both sides of each."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ router = APIRouter(include_in_schema=False)
 
 @dataclass(frozen=True)
 class Group:
-    """Equations about one month, or about the whole. Each with what it says."""
+    """Equations about one month, or about no particular month; each with its text."""
 
     title: str
     lines: list[tuple[str, Equation]]
 
     @property
     def wrong(self) -> int:
-        """Equations that do not hold."""
+        """How many equations do not hold."""
         return sum(not check.holds for _, check in self.lines)
 
 
 def grouped(checks: tuple[Equation, ...]) -> list[Group]:
-    """By month, newest first, and then what is about no month."""
+    """Group by month, newest first, then those about no particular month."""
     groups: dict[str, list[tuple[str, Equation]]] = {}
     for check in checks:
         month, found, text = check.name.partition(": ")
@@ -48,7 +48,7 @@ def grouped(checks: tuple[Equation, ...]) -> list[Group]:
 async def verify(
     request: Request, reads: Runner, part: Annotated[str | None, Query(pattern="^status$")] = None
 ) -> Response:
-    """Every equation with both of its sides; ``part=status`` is what the page asks for again."""
+    """Every equation with both of its sides; ``part=status`` is the fragment that the page refreshes."""
     enter(request, reads, Role.OPERATOR)
     compared = await verifier_of(request).get()
     state = "empty" if not compared.checks else "wrong" if compared.wrong else "holds"
@@ -65,6 +65,6 @@ async def verify(
 
 
 def verifier_of(request: Request) -> Verifier:
-    """The app's own."""
+    """The app's verifier."""
     verifier: Verifier = request.app.state.verifier
     return verifier

@@ -1,4 +1,4 @@
--- The click that counts for a member and thing, as a UUID.
+-- The counted click of a member and thing, as a UUID.
 SELECT UUIDNumToString(max(click_id))
 FROM flattrs
 WHERE month = %(month)s AND member_id = %(member_id)s AND thing_id = unhex(%(thing_id)s)

@@ -1,4 +1,4 @@
--- The position until which a partition is counted; no row when it never was.
+-- The position up to which a partition is counted; no row if it never was.
 SELECT max(position)
 FROM progress
 WHERE partition = %(partition)s

@@ -1,5 +1,5 @@
--- Flattrs of several creators in a month: (creator_id, flattrs), those without any left out.
--- FINAL over the few rows that the key leaves is half the server's time of an argMax of its own.
+-- Flattrs of several creators in a month: (creator_id, flattrs) per creator that has any.
+-- FINAL over the few rows the key selects takes half the server time of an explicit argMax.
 SELECT creator_id, sum(flattrs)
 FROM counts_by_creator FINAL
 WHERE month = %(month)s AND creator_id IN %(creator_ids)s

@@ -1,5 +1,5 @@
--- Flattrs of several creators in some months that stand and are in quarantine: (month, creator_id, flattrs).
--- Asked only of months that have a quarantine.
+-- Active flattrs of several creators that are in quarantine: (month, creator_id, flattrs).
+-- Run only for months that have a quarantine.
 SELECT month, creator_id, count()
 FROM
 (

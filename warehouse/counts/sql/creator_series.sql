@@ -1,4 +1,4 @@
--- A creator's flattrs that stand and are not in quarantine, by the hour (ms since 1970) in which they were clicked.
+-- A creator's active flattrs outside quarantine, by the hour (ms since 1970) in which they were clicked.
 -- Reads the creator's own range of the projection by_creator.
 SELECT toUnixTimestamp(toStartOfHour(at)) * 1000 AS hour_ms, count()
 FROM

@@ -1,5 +1,5 @@
--- A creator's things of a month by flattrs, most first: one page with addresses.
--- The creator's own range of the projection by_creator, aggregated to flattrs that stand and are not in quarantine.
+-- One page of a creator's things of a month by flattrs, most first, with addresses.
+-- Aggregates the creator's range of the projection by_creator to active flattrs outside quarantine.
 WITH page AS
 (
     SELECT thing_id, countIf(bitTest(version, 19) = 0) AS total

@@ -1,4 +1,4 @@
--- Months of which anything is known: the partitions of the tables that reads of a month look at, so nothing is read.
+-- Months that have any rows, taken from the names of the tables' partitions: no data is read.
 SELECT DISTINCT toUInt32OrZero(partition) AS month
 FROM system.parts
 WHERE database = currentDatabase() AND active AND rows > 0 AND table IN

@@ -1,8 +1,8 @@
--- The end of each partition's log, and the last moment (ms) at which it ended no further than what is
--- counted now: (partition, log end, level at), the latter 0 when it never did.
--- The counted positions come as arrays, the first of them for partitions never counted: a join of the
--- two tables costs twice as much as two statements.
--- A topic that nothing was ever written to ends at offset 0: nothing to count is counted.
+-- The end of each partition's log, and the last moment (ms) at which the log ended no further than what is counted
+-- now: (partition, log end, level at); level at is 0 if that was never so.
+-- Counted positions are passed in as arrays, the first element for partitions never counted, because joining the
+-- two tables costs twice as much as two queries.
+-- A log that ends at offset 0 is empty, and so always fully counted.
 SELECT
     partition,
     argMax(end_position, seen_at),

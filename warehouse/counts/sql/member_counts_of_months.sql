@@ -1,5 +1,5 @@
--- Flattrs of several members, each in a month of its own, and the creators that they go to, less those in quarantine,
--- and these: (month, member_id, flattrs, creators, quarantined).
+-- Flattrs of several members, each in its own month, and the number of creators they go to, without quarantine; and
+-- the flattrs in quarantine: (month, member_id, flattrs, creators, quarantined).
 WITH pairs AS (SELECT arrayJoin(arrayZip(%(of_months)s, %(ids)s)))
 SELECT month, member_id, sum(greatest(stated - held, 0)), countIf(stated > held), sum(held)
 FROM

@@ -1,5 +1,5 @@
--- Flattrs of several members in a month and the creators that they go to, less those in quarantine, and these:
--- (member_id, flattrs, creators, quarantined). Asked only in months that have a quarantine.
+-- Flattrs of several members in a month and the number of creators they go to, without quarantine; and the flattrs in
+-- quarantine: (member_id, flattrs, creators, quarantined). Run only for months that have a quarantine.
 SELECT member_id, sum(greatest(stated - held, 0)), countIf(stated > held), sum(held)
 FROM
 (

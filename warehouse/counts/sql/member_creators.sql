@@ -1,4 +1,4 @@
--- The creators that a member's flattrs of a month go to, less those in quarantine, most first, then by name: one page.
+-- One page of the creators that a member flattred in a month, without quarantine, most flattrs first, then by name.
 SELECT creator_id, sum(newest) AS total
 FROM
 (

@@ -1,5 +1,5 @@
--- Months that have flattrs or a seal, newest first, and whether they are sealed. The months of
--- flattrs are the partitions of the table: nothing of it is read.
+-- Months that have flattrs or a seal, newest first, and whether they are sealed. The months of the flattrs come from
+-- the names of the table's partitions: no data is read.
 SELECT month, max(sealed)
 FROM
 (

@@ -1,6 +1,6 @@
--- Refused input, newest first: (topic, partition, position, rejected_at in ms, reason, detail, member_id,
--- site_id, raw in base64, since it need not be text, whether it was cut, when it was replayed in seconds, 0 for
--- never). Empty parameters match everything; what was replayed is left out unless it is asked for.
+-- Rejections, newest first: (topic, partition, position, rejected_at in ms, reason, detail, member_id, site_id, raw in
+-- base64 because it may be binary, whether it was cut, when it was replayed in seconds or 0).
+-- Empty parameters match everything; replayed rejections are left out unless `replayed` is set.
 SELECT
     topic, partition, position, toUnixTimestamp64Milli(rejected_at), reason, detail, member_id, site_id,
     base64Encode(raw), cut, toUnixTimestamp(replays.replayed_at) AS replayed_s

@@ -1,2 +1,2 @@
--- The server's clock in ms, by which rows are stamped as they are stored.
+-- The server's clock in ms, which sets changed_at of the rows it stores.
 SELECT toUnixTimestamp64Milli(now64(3))

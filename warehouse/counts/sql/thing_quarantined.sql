@@ -1,5 +1,5 @@
--- Flattrs of many things in some months that stand and are in quarantine: (month, thing_id in hex, flattrs).
--- Asked only of months that have a quarantine.
+-- Active flattrs of many things that are in quarantine: (month, thing_id in hex, flattrs).
+-- Run only for months that have a quarantine.
 WITH keys AS
 (
     SELECT month, member_id, creator_id, thing_id

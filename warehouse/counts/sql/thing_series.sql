@@ -1,5 +1,5 @@
--- A thing's flattrs that stand and are not in quarantine, by the hour (ms since 1970) in which they were clicked.
--- Reads the thing's own range of the projection by_creator, hence the creator.
+-- A thing's active flattrs outside quarantine, by the hour (ms since 1970) in which they were clicked.
+-- The creator is given so that only the thing's own range of the projection by_creator is read.
 SELECT toUnixTimestamp(toStartOfHour(at)) * 1000 AS hour_ms, count()
 FROM
 (

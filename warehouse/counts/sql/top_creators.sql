@@ -1,5 +1,5 @@
--- Creators of a month by flattrs, less those in quarantine, most first, then by name: one page.
--- It reads the month's whole range, one row per creator and partition; the API keeps its answer.
+-- One page of a month's creators by flattrs outside quarantine, most first, then by name.
+-- Reads the whole month, one row per creator and partition; the API caches the answer.
 SELECT creator_id, sum(newest) AS total
 FROM
 (

@@ -1,5 +1,5 @@
--- Things of a month by flattrs, less those in quarantine, most first, then by id: one page with creator and address.
--- It reads the month's range of counts; addresses are looked up for the page alone.
+-- One page of a month's things by flattrs outside quarantine, most first, then by id, with creator and address.
+-- Reads the counts of the whole month; addresses are looked up for this page only.
 WITH page AS
 (
     SELECT thing_id, sum(newest) AS total

@@ -1,5 +1,5 @@
--- Counts by creator that are not what the flattrs, counted anew, say: month, creator, partition, recounted, stated.
--- A key that something newer than `positions` touched is on its way and left out; it is looked at next time.
+-- Counts by creator that differ from a recount of the flattrs: (month, creator, partition, recounted, stated).
+-- Keys with rows newer than `positions` are still being written and are left to the next check.
 WITH %(positions)s AS positions
 SELECT month, creator_id, partition, recounted.flattrs AS flattrs, stated.flattrs AS count
 FROM

@@ -1,5 +1,5 @@
--- Rows of open months that bear the id of a member whose erasure is done, by erasure. By SHA-256, for who verifies
--- may not know the identity key; each name is hashed once a month, and none while nobody was erased.
+-- Rows of open months that still have the id of an erased member, by erasure. Compared by SHA-256, because the
+-- verifier may not read the identity key. Each id is hashed once per month, and none while nobody was erased.
 SELECT erasure, sum(rows)
 FROM
 (

@@ -1,5 +1,5 @@
--- Which of these click ids (32 hexadecimal digits) became something. The ids are a set: an array on the
--- right of IN would be searched from its begin for every row.
+-- Which of these click ids (32 hexadecimal digits) have a row in any table. The ids are a subquery, which becomes a
+-- hash set; an array to the right of IN would be scanned for every row.
 WITH ids AS (SELECT toFixedString(unhex(arrayJoin(%(ids)s)), 16))
 SELECT DISTINCT lower(hex(click_id))
 FROM

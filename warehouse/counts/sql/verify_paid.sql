@@ -1,5 +1,4 @@
--- Each closed month: the flattrs that its payouts divided, and the active flattrs that stand there now
--- and are not in quarantine.
+-- For each closed month: the flattrs its payouts were divided by, and the flattrs now active and outside quarantine.
 SELECT closed.month, divided.flattrs, standing.flattrs
 FROM (SELECT DISTINCT month FROM seals) AS closed
 LEFT JOIN (SELECT month, sum(flattrs) AS flattrs FROM shares GROUP BY month) AS divided ON divided.month = closed.month

@@ -1,5 +1,5 @@
--- How far each partition is counted, and what became of its clicks until there: one row per partition and month.
--- The newest row of each partition is one atomic statement, so what it says holds for one moment.
+-- How far each partition is counted, and the tallies up to there: one row per partition and month.
+-- A progress row is written atomically, so its position and tallies belong to the same moment.
 SELECT partition, position, month, accepted, counted, duplicate, undo, rejected, late
 FROM
 (

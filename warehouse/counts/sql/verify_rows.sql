@@ -1,6 +1,5 @@
--- The rows behind the tallies, by month and label, up to the position that each partition is counted to.
--- `positions` is that position by partition. What stands at or below it was written before the progress row
--- that states it, and does not change any more; what is newer is left out.
+-- The rows behind the tallies, by month and label, up to the counted position of each partition (`positions`).
+-- Rows at or below it were written before the progress row and no longer change; newer rows are left out.
 WITH %(positions)s AS positions
 SELECT month, 'counted' AS label, count()
 FROM

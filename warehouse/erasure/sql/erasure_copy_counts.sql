@@ -1,4 +1,4 @@
--- The same for the member's counts: absolute, the newest position wins.
+-- The same for the member's counts, which are absolute: the newest position wins.
 INSERT INTO counts_by_member (month, member_id, creator_id, flattrs, position)
 SELECT month, %(pseudonym)s, creator_id, flattrs, position
 FROM counts_by_member

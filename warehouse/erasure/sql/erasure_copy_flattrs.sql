@@ -1,5 +1,5 @@
--- A member's flattrs of the open months once more, under the pseudonym. Merging is by min and max, so a row
--- that is copied twice, or merged before or after, states the same.
+-- Copy a member's flattrs of the open months to the pseudonym. Rows merge by min and max, so copying a row twice, or
+-- merging it before or after, gives the same result.
 INSERT INTO flattrs (month, member_id, creator_id, thing_id, first_position, position, version, click_id, site_id, clicked_at)
 SELECT month, %(pseudonym)s, creator_id, thing_id, first_position, position, version, click_id, site_id, clicked_at
 FROM flattrs

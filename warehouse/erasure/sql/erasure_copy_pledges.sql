@@ -1,4 +1,4 @@
--- The same for what the member pledged: the newest version wins, and two equal rows are one.
+-- The same for the member's pledges: the newest version wins, and two equal rows merge into one.
 INSERT INTO pledges (month, member_id, version, amount_micro, currency, paid)
 SELECT month, %(pseudonym)s, version, amount_micro, currency, paid
 FROM pledges

@@ -1,4 +1,4 @@
--- What there is of a member, by table and month, with what becomes of it.
+-- A member's rows by table and month, and whether an erasure removes them.
 WITH (SELECT max(month) FROM seals) AS closed
 SELECT name, month, rows, if(name IN ('replayed_flattrs', 'staging') OR month > closed, 'goes', 'stays: closed')
 FROM

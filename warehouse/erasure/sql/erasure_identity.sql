@@ -1,4 +1,5 @@
--- A member's keyed hash and partition, and the first of the candidates that falls into the same partition.
+-- A member's keyed hash (SipHash-128 under the identity key) and partition, and the first candidate pseudonym that
+-- falls into the same partition.
 WITH
     (SELECT groupArray((k0, k1)) FROM identity_key) AS keys,
     keys[1 + throwIf(length(keys) != 1, 'the table identity_key has not one row')] AS identity,

@@ -1,4 +1,4 @@
--- The erasure of this member, if there is one: id, pseudonym, first month that bears it.
+-- This member's erasure, if any: (id, pseudonym, first month under the pseudonym).
 SELECT erasure, pseudonym, open_from
 FROM erasures
 WHERE member_sha256 = %(sha256)s

@@ -1,4 +1,4 @@
--- How far a partition is counted. What stands at or below was written before.
+-- How far a partition is counted. Rows at or below that position are already written.
 SELECT max(position)
 FROM progress
 WHERE partition = %(partition)s

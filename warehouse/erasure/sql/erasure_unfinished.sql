@@ -1,4 +1,4 @@
--- Erasures that were begun and whose last step is not done.
+-- Erasures that were begun and not finished.
 SELECT erasure
 FROM erasure_log
 GROUP BY erasure

@@ -1,1 +1,1 @@
-"""A closed month computed again, sharing no statement with the close."""
+"""A second computation of a closed month, which shares no SQL with the close."""

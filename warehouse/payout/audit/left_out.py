@@ -1,8 +1,7 @@
-"""The quarantine of a closed month read again from its log, for the auditor: plain Python, no statement of the close.
+"""The quarantine of a closed month, derived again from its log for the auditor, without the close's SQL.
 
-The flags that stood when the month was closed are read from the log, and every flattr is asked
-whether one of them covers it. The stored set is read beside it: both must be the same, and the
-hashes those that were sealed.
+It reads the flags that were in force at the close and checks for every flattr whether one covers it. The result must
+equal the stored set, and the digests must be the sealed ones.
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ Key = tuple[str, str, str]
 
 
 class LeftOut:
-    """Which flattrs, as (member, creator, thing in capital hexadecimal digits), the close had to leave out.
+    """The flattrs, as (member, creator, thing in upper-case hexadecimal), that the close had to leave out.
 
-    Ask once for each: ``digest`` and ``found`` collect those that it said yes to.
+    Call ``covers`` for every flattr; ``digest`` and ``found`` collect those that are covered.
     """
 
     def __init__(self, warehouse: Warehouse, month: int, snapshot: Mapping[str, int]) -> None:
@@ -50,7 +49,7 @@ class LeftOut:
         return covered
 
     def stored(self) -> set[Key]:
-        """What the stored set holds now."""
+        """The flattrs in the stored set."""
         rows = self._warehouse.rows(
             "SELECT member_id, creator_id, hex(thing_id), held FROM quarantine_set WHERE month = %(month)s "
             "AND version IN (SELECT version FROM quarantine_versions) ORDER BY version",

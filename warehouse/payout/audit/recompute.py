@@ -1,8 +1,7 @@
-"""A closed month computed again from raw rows, in plain Python: the second implementation.
+"""A second implementation of the close, in plain Python, which recomputes a closed month from raw rows.
 
-It reads flattrs unmerged, pledges by version and earlier ledger lines, and merges, counts,
-divides and books them with dictionaries and integers. It shares no statement with
-the close: what both get right, two programs got right.
+It reads unmerged flattrs, versioned pledges and earlier ledger entries, and merges, counts, divides and books them
+with dictionaries and integers. It shares no SQL with the close, so that both are unlikely to have the same error.
 """
 
 from __future__ import annotations
@@ -23,16 +22,16 @@ from warehouse.storage.client import Warehouse
 
 NEVER: Final = (1 << 64) - 1
 UNDO: Final = 1 << 19
-#: Sorting a month of raw rows may take a gigabyte of the warehouse, then it spills to disk.
+#: Sorting a month of raw rows spills to disk beyond a gigabyte of the warehouse's memory.
 SORT_SPILLS: Final = {"max_bytes_before_external_sort": 1_000_000_000}
 
 Line = tuple[Any, ...]
 
 
 class Recomputed:
-    """The month's lines in the order of their tables: ``pools`` first, then ``payouts``, then ``entries``.
+    """The month's lines. Consume ``pools``, ``payouts`` and ``entries`` in this order: each needs the one before.
 
-    Each needs the one before it. ``sums`` are the totals by name when all have been read.
+    ``sums`` has the totals by name once all have been consumed; money is in micro-units.
     """
 
     def __init__(self, warehouse: Warehouse, proof: Proof) -> None:
@@ -53,7 +52,7 @@ class Recomputed:
         self._adjustments = self._read_adjustments()
 
     def pools(self) -> Iterator[Line]:
-        """Every member's line, by name; divides the pools on the way."""
+        """Yield every member's line by name, dividing the pools."""
         pledges = self._pledges()
         lots = self._lots()
         ballots = self._ballots()
@@ -62,7 +61,7 @@ class Recomputed:
             while ballot is not None and ballot[0] < member:
                 ballot = next(ballots, None)
             own = ballot[1:] if ballot is not None and ballot[0] == member else (0, 0, {})
-            # A member all of whose flattrs are left out has a line only for money.
+            # A member whose flattrs are all left out has a line only if there is money.
             if own[0] or member in pledges or member in lots:
                 yield self._pool(member, pledges.get(member, 0), lots.get(member, []), *own)
 
@@ -179,7 +178,7 @@ class Recomputed:
         return rows
 
     def payouts(self) -> Iterator[Line]:
-        """Every creator's line, by name; books it on the way."""
+        """Yield every creator's line by name, booking it."""
         opening = self._opening()
         adjusted: dict[str, int] = defaultdict(int)
         for _, _, debit_class, debit_owner, credit_class, credit_owner, amount, _ in self._adjustments:
@@ -210,7 +209,7 @@ class Recomputed:
                 )  # fmt: skip
 
     def _decide(self, due: int, *, claimed: bool, held: bool) -> tuple[str, int, int]:
-        """Why, what is paid, what is held."""
+        """The reason, the amount paid and the amount held."""
         if due <= 0:
             return ("debt" if due else "nothing"), 0, 0
         if held:
@@ -250,7 +249,7 @@ class Recomputed:
         self._entry("pay", creator, ("creator", creator), ("payable", creator), paid)
 
     def entries(self) -> list[Line]:
-        """The books, sorted."""
+        """The ledger entries, sorted."""
         for kind, debit, credit, name in (
             ("charge", "cash", "members", "pledged"),
             ("fee", "members", "fee", "fee"),

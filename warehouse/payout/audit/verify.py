@@ -1,7 +1,7 @@
-"""The auditor: a closed month against its recomputation, line by line and hash by hash.
+"""The auditor: compares a closed month with its recomputation, line by line and digest by digest.
 
-``recompute.py`` is the second implementation; here the stored tables, the stream's counts, the
-proof and the chain of seals are held against it. Both sides are read as sorted streams.
+The stored tables, the stream's counts, the proof and the chain of seals are compared with the second implementation
+in ``recompute.py``. Both sides are read as sorted streams.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SHOWN_MAX: Final = 100
 
 @dataclass
 class Findings:
-    """What the audit compared, and every difference by table and line."""
+    """How many lines were compared, and the differences by table and line, at most ``SHOWN_MAX``."""
 
     lines: int = 0
     problems: list[str] = field(default_factory=list)
@@ -35,13 +35,13 @@ class Findings:
         return not self.problems
 
     def add(self, problem: str) -> None:
-        """Keep a difference; beyond ``SHOWN_MAX`` only the first ones are kept."""
+        """Add a difference, unless there are ``SHOWN_MAX`` already."""
         if len(self.problems) < SHOWN_MAX:
             self.problems.append(problem)
 
 
 def verify_month(warehouse: Warehouse, month: int) -> Findings:
-    """Recompute a closed month and compare. Raises ``PayoutRefused`` when it is not closed."""
+    """Recompute a closed month and compare. Raises ``PayoutRefused`` if it is not closed."""
     proof = stored(warehouse, month)
     if proof is None:
         raise PayoutRefused(
@@ -62,7 +62,7 @@ class _Audit:
         self._digests = {name: Digest() for name in ("pools", "payouts", "ledger")}
 
     def run(self) -> None:
-        """Members first, creators from their shares, the books from both, the hashes at the end."""
+        """Compare members first, then creators, the ledger and the digests: each is computed from the ones before."""
         self._compare("pools", self._computed.pools(), self._stored_pools())
         payouts = self._stored("payouts", _PAYOUT_COLUMNS, "creator_id")
         self._compare("payouts", self._computed.payouts(), payouts)
@@ -85,7 +85,7 @@ class _Audit:
         )
 
     def _compare(self, table: str, expected: Iterable[Line], found: Iterable[Line]) -> None:
-        """Both are sorted by their first field, which names the line."""
+        """Merge-compare two streams, both sorted by the fields that name a line."""
         ours, theirs = iter(expected), iter(found)
         mine, other = next(ours, None), next(theirs, None)
         while mine is not None or other is not None:
@@ -100,7 +100,7 @@ class _Audit:
                 other = next(theirs, None)
             else:
                 if tuple(map(_plain, mine)) != tuple(map(_plain, other)):
-                    self.findings.add(f"{table}: the line {_name(table, other)} is {other}, computed is {mine}")
+                    self.findings.add(f"{table}: the line {_name(table, other)} is {other}, recomputed {mine}")
                 mine, other = next(ours, None), next(theirs, None)
 
     def _compare_quarantine(self) -> None:
@@ -120,7 +120,7 @@ class _Audit:
         stated = sum(flattrs for _, _, flattrs in newest)
         recounted = self._computed.sums["flattrs"] + self._computed.sums["quarantined"]
         if stated != recounted:
-            self.findings.add(f"counts_by_member: sums to {stated}, recounted are {recounted} flattrs")
+            self.findings.add(f"counts_by_member: the sum is {stated}, but there are {recounted} flattrs")
 
     def _compare_proof(self, entries: list[Line]) -> None:
         sums, proof = self._computed.sums, self._proof
@@ -149,23 +149,23 @@ class _Audit:
         }
         for name, number in computed.items():
             if getattr(proof, name) != number:
-                self.findings.add(f"proof: {name} is {getattr(proof, name)}, computed is {number}")
+                self.findings.add(f"proof: {name} is {getattr(proof, name)}, recomputed {number}")
         if moved["pool"]:
             self.findings.add(f"ledger: the account `pool` ends at {moved['pool']} instead of 0")
         if not proof.balanced:
-            self.findings.add("proof: charged is not paid + fee + held + carried + charity")
+            self.findings.add("proof: charged does not equal paid + fee + held + carried + charity")
         self._compare_hashes()
 
     def _compare_hashes(self) -> None:
         proof = self._proof
         for name, digest in {**self._digests, **self._computed.digests}.items():
             if proof.digests.get(name, EMPTY) != digest.hexdigest():
-                self.findings.add(f"proof: the hash of {name} is not the one that was sealed")
+                self.findings.add(f"proof: the hash of {name} is not the sealed one")
         chain = self._warehouse.rows("SELECT month, seal, previous FROM seals ORDER BY month")
         before = ""
         for month, seal, previous in chain:
             if previous != before:
-                self.findings.add(f"seals: {month_text(month)} does not follow on the seal before it")
+                self.findings.add(f"seals: {month_text(month)} does not name the seal before it")
             if month == proof.month and (seal != proof.seal or previous != proof.previous):
                 self.findings.add(f"seals: the seal of {month_text(month)} is not the hash of its proof")
             before = seal

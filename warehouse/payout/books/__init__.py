@@ -1,1 +1,1 @@
-"""What comes out of a closed month."""
+"""The output of a closed month: statements, exports and approvals."""

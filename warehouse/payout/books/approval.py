@@ -1,4 +1,4 @@
-"""Two people before money leaves: approvals of a month's seal by two different keys."""
+"""Approvals: before money leaves, two different keys must approve a month's seal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ APPROVERS_NEEDED: Final = 2
 
 
 def approve(warehouse: Warehouse, proof: Proof, key: Key) -> list[str]:
-    """Note that the key's holder approves the seal; return the names of all who have.
+    """Record that the key's holder approves the seal; return the names of all approvers.
 
-    Approving twice is approving once. Raises ``PayoutRefused`` when the key is not of the role finance.
+    Idempotent. Raises ``PayoutRefused`` unless the key has the role finance.
     """
     if not key.role.may(Role.FINANCE):
-        raise PayoutRefused(f"The key {key.name} has the role {key.role}: approving needs the role finance.")
+        raise PayoutRefused(f"The key {key.name} has the role {key.role}; approving needs the role finance.")
     warehouse.insert(
         "approvals",
         {
@@ -35,17 +35,17 @@ def approve(warehouse: Warehouse, proof: Proof, key: Key) -> list[str]:
 
 
 def approvers(warehouse: Warehouse, proof: Proof) -> list[str]:
-    """Who approved this seal, one name per key."""
+    """The names of the keys that approved this seal."""
     rows = warehouse.rows(named("payout_approvers"), {"month": proof.month, "seal": proof.seal})
     return [name for _, name in rows]
 
 
 def check_approved(warehouse: Warehouse, proof: Proof) -> None:
-    """Raise ``PayoutRefused`` until two different keys approved the seal that the month has now."""
+    """Raise ``PayoutRefused`` until two different keys have approved the month's current seal."""
     names = approvers(warehouse, proof)
     if len(names) < APPROVERS_NEEDED:
         who = " and ".join(names) or "nobody"
         raise PayoutRefused(
-            f"{month_text(proof.month)} is approved by {who}: payments need {APPROVERS_NEEDED} different keys. "
+            f"{month_text(proof.month)} is approved by {who}, but payments need {APPROVERS_NEEDED} different keys. "
             f"Approve with `flattr month approve {month_text(proof.month)}`, or export a draft."
         )

@@ -1,7 +1,7 @@
-"""The ledger in Beancount's syntax: a second tool, written by others, checks that the books balance.
+"""The ledger in Beancount's syntax, so that an independent tool can check that the books balance.
 
-One transaction per entry on the last day of its month, amounts exact to six decimals, and at
-the end of each month the balances that the sealed proofs state, asserted.
+Each entry is a transaction on the last day of its month, exact to six decimals. After each month come assertions of
+the balances in the sealed proofs.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ _ROOTS: Final = {
 
 
 def account_name(kind: str, owner: str) -> str:
-    """An account as Beancount writes it; a sign of the owner that it does not allow becomes -CODE-, in hexadecimal."""
+    """An account's name in Beancount; a character it does not allow becomes ``-CODE-``, in hexadecimal."""
     if not owner:
         return _ROOTS[kind]
     return f"{_ROOTS[kind]}:C-{re.sub(r'[^A-Za-z0-9]', lambda sign: f'-{ord(sign[0]):X}-', owner)}"
 
 
 def beancount_text(warehouse: Warehouse, proofs: list[Proof]) -> Iterator[str]:
-    """The ledger of closed months in order, beginning with the first; ``bean-check`` accepts it."""
+    """The ledger of the closed months, oldest first, in a form that ``bean-check`` accepts."""
     if not proofs:
         return
     currency = proofs[0].currency
@@ -69,7 +69,7 @@ def beancount_text(warehouse: Warehouse, proofs: list[Proof]) -> Iterator[str]:
 
 
 def _stated(proof: Proof, sums: dict[str, int]) -> dict[str, int]:
-    """The balances after a month, as its proof and those before it have them; ``sums`` runs on."""
+    """The balances after a month, from its proof and those before it; updates ``sums`` in place."""
     sums["Assets:Cash"] += proof.pledged_micro
     sums["Liabilities:Payable"] -= proof.paid_micro
     sums["Liabilities:Charity"] -= proof.charity_micro

@@ -1,7 +1,7 @@
-"""What leaves the house: payouts as CSV and Parquet, payments as SEPA pain.001, the books for Beancount.
+"""Exports of a closed month: payouts as CSV and Parquet, payments as SEPA credit transfers (pain.001).
 
-Every writer gives the same bytes for the same closed month. Payments need approval, and the
-lines are held against the sealed hash before a bank sees them.
+Every export gives the same bytes for the same closed month. Payments need approval, and their lines are checked
+against the sealed digest first.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _PARQUET_TYPES = {"str": pa.string(), "int": pa.int64()}
 
 @dataclass(frozen=True)
 class Debtor:
-    """Whose account pays."""
+    """The paying account and its holder."""
 
     name: str
     iban: str
@@ -43,7 +43,7 @@ class Debtor:
 
 
 def csv_text(lines: Iterable[Payout]) -> Iterator[str]:
-    """The payouts as CSV, line by line, header first; money in micro-units."""
+    """The payouts as CSV, one string per line, header first; money in micro-units."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in fields(Payout)])
@@ -56,7 +56,7 @@ def csv_text(lines: Iterable[Payout]) -> Iterator[str]:
 
 
 def write_parquet(lines: Iterable[Payout], path: Path) -> None:
-    """The payouts as one Parquet file: the columns of the CSV, amounts as 64-bit integers."""
+    """Write the payouts as a Parquet file with the columns of the CSV; numbers are int64, money in micro-units."""
     schema = pa.schema([(field.name, _PARQUET_TYPES[str(field.type)]) for field in fields(Payout)])
     rows = [astuple(line) for line in lines]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in schema]
@@ -64,20 +64,20 @@ def write_parquet(lines: Iterable[Payout], path: Path) -> None:
 
 
 def pain001(warehouse: Warehouse, proof: Proof, debtor: Debtor, execute_on: date, *, draft: bool = False) -> bytes:
-    """The payments of a closed month as SEPA credit transfers, checked against the XSD.
+    """The payments of a closed month as SEPA credit transfers (pain.001.001.03), validated against the XSD.
 
-    ``EndToEndId`` is the payment id, so a repeated file pays nobody twice at a bank that looks. Raises
-    ``PayoutRefused`` while unapproved (``draft`` lifts that), when a line is not what was sealed, and when
-    a payee has no account in the register.
+    ``EndToEndId`` is the payment id, by which a bank can recognise a payment sent twice. Raises ``PayoutRefused``
+    without approval (unless ``draft``), when a line differs from what was sealed, and when a payee has no account in
+    the register.
     """
     if proof.currency != "EUR":
-        raise PayoutRefused(f"SEPA transfers are in EUR, this month is in {proof.currency}: export CSV instead.")
+        raise PayoutRefused(f"SEPA transfers are in EUR, but this month is in {proof.currency}: export CSV instead.")
     if not draft:
         check_approved(warehouse, proof)
     lines = list(_as_sealed(warehouse, proof))
     payments = [line for line in lines if line.paid_micro]
     if not payments:
-        raise PayoutRefused(f"{month_text(proof.month)} pays nobody: there is nothing to transfer.")
+        raise PayoutRefused(f"{month_text(proof.month)} has no payments, so there is nothing to transfer.")
     payees = _payees(warehouse, payments)
     transfer = SepaTransfer(
         {"name": debtor.name, "IBAN": debtor.iban, "BIC": debtor.bic, "batch": True, "currency": "EUR"}, schema=_PAIN
@@ -100,7 +100,7 @@ def pain001(warehouse: Warehouse, proof: Proof, debtor: Debtor, execute_on: date
 
 
 def _repeatable(xml: bytes, proof: Proof, execute_on: date) -> bytes:
-    """Replace the library's random ids and time of day by the seal's, then check against the XSD."""
+    """Replace the library's random ids and time by ones from the seal and date, then validate against the XSD."""
     name = f"FL-{proof.month}-{proof.seal[:20].upper()}"
     for tag, text in {"MsgId": name, "PmtInfId": name, "CreDtTm": f"{execute_on}T00:00:00"}.items():
         xml = re.sub(f"<{tag}>[^<]*</{tag}>".encode(), f"<{tag}>{text}</{tag}>".encode(), xml)
@@ -109,7 +109,7 @@ def _repeatable(xml: bytes, proof: Proof, execute_on: date) -> bytes:
 
 
 def _as_sealed(warehouse: Warehouse, proof: Proof) -> Iterator[Payout]:
-    """The payout lines, refused at the end when they are not the ones whose hash was sealed and approved."""
+    """Yield the payout lines; at the end, raise ``PayoutRefused`` if their digest is not the sealed one."""
     digest = Digest()
     for line in all_payouts(warehouse, proof.month):
         values = [value for field, value in zip(fields(line), astuple(line), strict=True) if field.name != "currency"]
@@ -118,7 +118,8 @@ def _as_sealed(warehouse: Warehouse, proof: Proof) -> Iterator[Payout]:
     if digest.hexdigest() != proof.digests.get("payouts", Digest().hexdigest()):
         month = month_text(proof.month)
         raise PayoutRefused(
-            f"The payouts of {month} are not what was sealed: `flattr month verify {month}` names the lines."
+            f"The payouts of {month} differ from what was sealed; nothing was exported. "
+            f"`flattr month verify {month}` names the lines."
         )
 
 
@@ -128,7 +129,7 @@ def _payees(warehouse: Warehouse, payments: list[Payout]) -> dict[str, Creator]:
     if missing:
         more = f" and {len(missing) - _SHOWN_MAX} more" if len(missing) > _SHOWN_MAX else ""
         raise PayoutRefused(
-            f"No account is known of {', '.join(missing[:_SHOWN_MAX])}{more}: "
+            f"No bank account is known for {', '.join(missing[:_SHOWN_MAX])}{more}: "
             "import them with `flattr creators import`."
         )
     return register

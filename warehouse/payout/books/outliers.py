@@ -1,7 +1,7 @@
-"""What stands out before a month is closed, against the month before: for people to look at, never to block.
+"""Outliers compared with the month before, for people to look at before a close; they never block it.
 
-Bounds are settings: a creator, site or member is named when it has at least ``outlier_flattrs_min``
-flattrs and ``outlier_factor`` times those of last month.
+A creator, site or member is an outlier if it has at least ``close_outlier_flattrs_min`` flattrs and
+``close_outlier_factor`` times those of last month.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from warehouse.storage.client import Warehouse, named
 
 @dataclass(frozen=True)
 class Outlier:
-    """One name of a kind (creator, member, site) with its flattrs of both months."""
+    """A creator, member or site with its flattrs of both months."""
 
     kind: str
     name: str
@@ -24,7 +24,7 @@ class Outlier:
 
 
 def find_outliers(warehouse: Warehouse, month: int, settings: CloseSettings) -> list[Outlier]:
-    """Largest growth first, a hundred of each kind at most."""
+    """The outliers of a month, largest growth first, at most a hundred of each kind."""
     values = {
         "month": month,
         "previous_month": month_before(month),

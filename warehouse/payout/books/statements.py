@@ -1,8 +1,8 @@
-"""Statements that re-derive by hand: where a member's EUR 2 went, and where a creator's money came from.
+"""Statements that can be checked by hand: where a member's EUR 2 went, and where a creator's money came from.
 
-Both are read from a closed month. Each line carries the numbers of its own arithmetic:
-``exact`` is pool times flattrs over all of the member's flattrs, as a fraction; the share is that
-rounded down, plus one micro-unit where the largest remainders took what was left.
+Both are read from a closed month. Each line has the numbers of its own arithmetic: the exact share is pool times
+flattrs over all of the member's flattrs; the share is that rounded down, plus one micro-unit if its remainder was
+among the largest.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ class ShareLine:
     member_flattrs: int
     pool_micro: int
     rounded_down_micro: int
-    remainder: int  # of pool times flattrs, in member_flattrs-ths of a micro-unit
+    remainder: int  # of the division, as a numerator over member_flattrs, in micro-units
     share_micro: int
 
 
 @dataclass(frozen=True)
 class ClickLine:
-    """One flattr: the click that counted, and the thing it was for."""
+    """One flattr: the counted click and its thing."""
 
     creator_id: str
     thing: str
@@ -68,13 +68,13 @@ class MemberStatement:
     shares: list[ShareLine]
     clicks: list[ClickLine]
     seal: str
-    #: flattrs that stand and were left out of the split
+    #: active flattrs that were left out of the split
     quarantined: int = 0
 
 
 @dataclass(frozen=True)
 class CreatorStatement:
-    """A creator's month: the payout line, and the shares that it is the sum of."""
+    """A creator's month: the payout line, and the shares whose sum was earned."""
 
     payout: Payout
     shares: list[ShareLine]
@@ -82,11 +82,11 @@ class CreatorStatement:
 
 
 def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> MemberStatement:
-    """The statement of a closed month. Raises ``PayoutRefused`` when the member has no line in it."""
+    """A member's statement of a closed month. Raises ``PayoutRefused`` if the member has no line in it."""
     values = {"month": proof.month, "member_id": member_id}
     rows = warehouse.rows(named("payout_member"), values)
     if not rows:
-        raise PayoutRefused(f"{month_text(proof.month)} has no line of member {member_id}: check month and member.")
+        raise PayoutRefused(f"{month_text(proof.month)} has no line for member {member_id}: check month and member.")
     (currency, pledge, fee, carried_in, pool, rule, charity, retained, carried_out, counted, flattrs, *arrays) = rows[0]
     shares = [
         _share_line(member_id, creator, n, flattrs, pool if rule == "split" else 0, share)
@@ -119,11 +119,11 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
 
 
 def creator_statement(warehouse: Warehouse, proof: Proof, creator_id: str) -> CreatorStatement:
-    """The statement of a closed month. Raises ``PayoutRefused`` when the creator has no line in it."""
+    """A creator's statement of a closed month. Raises ``PayoutRefused`` if the creator has no line in it."""
     values = {"month": proof.month, "creator_id": creator_id}
     lines = warehouse.rows(named("payout_line"), values)
     if not lines:
-        raise PayoutRefused(f"{month_text(proof.month)} has no line of creator {creator_id}: check month and creator.")
+        raise PayoutRefused(f"{month_text(proof.month)} has no line for creator {creator_id}: check month and creator.")
     shares = [
         _share_line(member, creator_id, n, flattrs, pool, share)
         for member, n, flattrs, pool, share in warehouse.rows(named("payout_creator_shares"), values)
@@ -148,7 +148,7 @@ def shares_csv(shares: list[ShareLine]) -> Iterator[str]:
 
 
 def render(statement: MemberStatement | CreatorStatement, form: Literal["json", "csv", "html"]) -> str:
-    """The statement in one of its forms."""
+    """The statement as JSON, CSV (shares only) or HTML."""
     if form == "csv":
         return "".join(shares_csv(statement.shares))
     return page(statement) if form == "html" else as_json(statement)
@@ -160,7 +160,7 @@ def as_json(statement: MemberStatement | CreatorStatement) -> str:
 
 
 def page(statement: MemberStatement | CreatorStatement) -> str:
-    """The statement as a page to print: one file, no script, nothing loaded from elsewhere."""
+    """The statement as a printable, self-contained HTML page without scripts."""
     import jinja2
 
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)

@@ -1,4 +1,4 @@
-"""Stage check: every micro-unit is accounted for, or ``NotConserved`` is raised and nothing is published."""
+"""Stage check: either every micro-unit is accounted for, or ``NotConserved`` is raised and nothing is published."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from warehouse.storage.client import Warehouse, named
 
 @dataclass(frozen=True)
 class Totals:
-    """The month's sums, each read from the table that states it; money in micro-units."""
+    """The month's sums, each read from the table that holds it; money in micro-units."""
 
     pledges: int
     pledged: int
@@ -46,11 +46,11 @@ class Totals:
 def check(
     warehouse: Warehouse, month: int, settings: CloseSettings, snapshot: Snapshot
 ) -> tuple[Totals, dict[str, int]]:
-    """Raise ``NotConserved`` naming the first line that is wrong; return the totals and what moved, by class."""
+    """Return the totals, and the ledger's movements by class of account. Raises ``NotConserved`` at the first error."""
     values = parameters(month, settings, snapshot)
     for what, query in {"pool of member": "payout_wrong_pools", "payout of creator": "payout_wrong_payouts"}.items():
         for owner, stated, found in warehouse.rows(named(query), values, settings.clickhouse):
-            raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} against {found}")
+            raise NotConserved(f"{month_text(month)}: the {what} {owner} does not add up: {stated} versus {found}")
     (row,) = warehouse.rows(named("payout_totals"), values, settings.clickhouse)
     totals = Totals(**dict(zip((field.name for field in fields(Totals)), row, strict=True)))
     _check_totals(month, totals)
@@ -72,7 +72,7 @@ def _check_totals(month: int, totals: Totals) -> None:
     }
     for equation, difference in equations.items():
         if difference:
-            raise NotConserved(f"{month_text(month)}: {equation} is wrong by {difference}")
+            raise NotConserved(f"{month_text(month)}: {equation} is off by {difference}")
 
 
 def _check_ledger(month: int, totals: Totals, moved: dict[str, int], adjustments: dict[str, int]) -> None:
@@ -91,7 +91,7 @@ def _check_ledger(month: int, totals: Totals, moved: dict[str, int], adjustments
         "cash": -totals.pledged,
     }
     for account, amount in expected.items():
-        # What the payouts already count as adjusted is part of the creators' movement.
+        # The creators' movement already includes their adjustments, through the payouts.
         amount += 0 if account == "creator" else adjustments.get(account, 0)  # noqa: PLW2901 - the one correction
         if moved.get(account, 0) != amount:
             raise NotConserved(

@@ -1,8 +1,7 @@
 """The close of a month: gate, compute, check, publish, seal.
 
-Under one lock, each stage idempotent and noted in ``close_log`` when it is done. A run that
-died is taken up after its last noted stage; the result is the same bytes as of a run that
-did not die.
+It runs under one lock. Each stage is idempotent and logged in ``close_log`` when done; a crashed run resumes after
+its last logged stage, and gives the same bytes as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from warehouse.payout.close.stages import Stage, forget_stages, log_stage, run_n
 from warehouse.payout.errors import NotConserved, PayoutRefused
 from warehouse.storage.client import Warehouse
 
-#: Called with the stage or step that is done and the part of the work behind it, 0 to 100.
+#: Called with the stage or step just finished, and the percentage of the work done so far.
 Progress = Callable[[str, int], None]
 
 One = TypeVar("One")
@@ -46,10 +45,10 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
     settings: CloseSettings,
     progress: Progress = lambda _step, _percent: None,
 ) -> Proof:
-    """Close the month and return its proof; the stored proof when it is closed already under the same rules.
+    """Close the month and return its proof; if it is already closed under the same rules, return the stored proof.
 
-    Raises ``PayoutRefused`` with what is missing (nothing is written then), ``MonthLocked`` while
-    another close runs, ``NotConserved`` when the sums are wrong (nothing is published then).
+    Raises ``PayoutRefused`` with what is missing (nothing is written), ``MonthLocked`` while another close runs, and
+    ``NotConserved`` when the sums do not balance (nothing is published).
     """
     before = _closed_already(warehouse, month, settings)
     if before is not None:
@@ -58,7 +57,7 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
         before = _closed_already(warehouse, month, settings)
         if before is not None:
             return before
-        # After the gate: a flattr that is counted later would be missing in the quarantine.
+        # Only after the gate: the quarantine would miss flattrs that are counted after the refresh.
         tallies = gate.pass_gate(
             warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
         )
@@ -78,11 +77,11 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     keep: bool = False,
     differs: Callable[[Restated], None] = lambda _: None,
 ) -> Proof:
-    """Do everything but publish and seal, then empty the staging tables: what the close would state.
+    """Do everything except publish and seal, then empty the staging tables; return the proof a close would give.
 
-    ``keep`` keeps the payouts as a provisional run, to be held against the final month. ``differs`` is told which
-    counts a close would restate. A closed month is rehearsed on its own inputs: the proof is the sealed one, but for
-    rules and code that have changed.
+    ``keep`` stores the payouts as a provisional run, for comparison with the final month. ``differs`` is called with
+    the counts that a close would restate. A closed month is rehearsed on its own inputs, so the proof differs from
+    the sealed one only where rules or code have changed.
     """
     with locked(warehouse, CLOSE) as lock:
         sealed = proof.stored(warehouse, month)
@@ -114,14 +113,14 @@ def _closed_already(warehouse: Warehouse, month: int, settings: CloseSettings) -
     if before is not None and before.rules != settings.rules:
         changed = sorted(name for name, rule in settings.rules.items() if before.rules.get(name) != rule)
         raise PayoutRefused(
-            f"{month_text(month)} is closed, under other rules ({', '.join(changed)}): a sealed month never changes. "
-            "Set the rules as they were to see its proof; a correction belongs to an open month."
+            f"{month_text(month)} was closed under different rules ({', '.join(changed)}), and a sealed month never "
+            "changes. Restore those rules to see its proof, or make a correction in an open month."
         )
     return before
 
 
 class _Run:
-    """One close under its lock."""
+    """One close, run under its lock."""
 
     def __init__(  # noqa: PLR0913, PLR0917 - what a run is made of
         self,
@@ -143,7 +142,7 @@ class _Run:
         self._name = run_name(month, settings, self._snapshot)
 
     def finish(self, tallies: gate.Tallies) -> Proof:
-        """Do the stages that are not done."""
+        """Run the stages that are not done yet."""
         done = stages_done(self._warehouse, self._month, self._name)
         self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
@@ -170,7 +169,7 @@ class _Run:
         return statement
 
     def compute(self, tallies: gate.Tallies, *, restate: bool) -> Restated | None:
-        """Fill the staging tables; empty them again when the recount refuses. What counts it restates, or would."""
+        """Fill the staging tables, and empty them if the recount refuses; return the counts restated, or to restate."""
         values = (self._warehouse, self._month, self._settings, self._snapshot)
 
         def step_done(table: str) -> None:
@@ -190,11 +189,11 @@ class _Run:
         return found
 
     def _partitions(self) -> int:
-        """How many the log has: each member's counts stand in the partition of the member's clicks."""
+        """The log's number of partitions: a member's counts belong to the partition of the member's clicks."""
         return len(self._log_ends())
 
     def prove(self, tallies: gate.Tallies) -> Proof:
-        """Check the staged month and state it. Raises ``NotConserved``."""
+        """Check the staged month and build its proof. Raises ``NotConserved``."""
         values = (self._warehouse, self._month, self._settings, self._snapshot)
         digests, (totals, moved) = _both(
             self._warehouse,
@@ -203,11 +202,13 @@ class _Run:
         )
         statement = proof.build(*values, totals=totals, tallies=tallies, moved=moved, digests=digests)
         if not statement.balanced:
-            raise NotConserved(f"{month_text(self._month)}: charged is not paid + fee + held + carried + charity")
+            raise NotConserved(
+                f"{month_text(self._month)}: charged does not equal paid + fee + held + carried + charity"
+            )
         return statement
 
     def _seal(self, statement: Proof) -> None:
-        """One row, one atomic statement: from here on the month is closed."""
+        """Insert one row atomically; from here on the month is closed."""
         self._warehouse.insert(
             "seals",
             {
@@ -225,9 +226,9 @@ class _Run:
 
 
 def _both(warehouse: Warehouse, one: Callable[[], One], other: Callable[[], Other]) -> tuple[One, Other]:
-    """Call both at once, the second in a thread with a connection of its own; their answers when both have ended.
+    """Run both concurrently, the second in a thread with its own connection, and return both results.
 
-    Raises what the first raises, then what the second raises; never before the other has ended too.
+    Waits for both to end, then raises what the first raised, or else what the second raised.
     """
 
     def beside() -> Other:

@@ -1,7 +1,7 @@
 """Stage compute: from flattrs and pledges to pools, payouts and ledger, in staging tables.
 
-Steps, each a DROP PARTITION and an INSERT ... SELECT inside the warehouse. A crash after
-any of them costs the stage: it starts over, and drops what is there first.
+Each step is an INSERT ... SELECT inside the warehouse. After a crash the whole stage starts over and first drops
+what is in the staging tables.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import Snapshot
 from warehouse.storage.client import Warehouse, named
 
-#: In this order: each reads the ones before it.
+#: In this order, because each reads the ones before it.
 STAGED: Final = ("pools", "payouts", "ledger")
 
 
 def parameters(month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[str, Any]:
-    """What the statements of the close take."""
+    """The parameters of the close's SQL."""
     return {
         **snapshot.as_dict(),
         "month": month,
@@ -42,7 +42,7 @@ def stage(  # noqa: PLR0913, PLR0917 - what all parts of the close take
     tables: Sequence[str],
     step_done: Callable[[str], None] = lambda _: None,
 ) -> None:
-    """Fill these staging tables of a month; they have been emptied before, and come in the order of ``STAGED``."""
+    """Fill these staging tables of a month, which must be empty and in the order of ``STAGED``."""
     values = parameters(month, settings, snapshot)
     shards = settings.close_shards
     for table in tables:
@@ -61,13 +61,13 @@ def drop_staging(warehouse: Warehouse, month: int) -> None:
 def publish(warehouse: Warehouse, month: int, step_done: Callable[[str], None] = lambda _: None) -> None:
     """Stage publish: one atomic REPLACE PARTITION per table.
 
-    A crash between two leaves tables of one run beside tables of none; nobody reads a month
-    without its seal, and a rerun replaces all three again.
+    A crash between two leaves only some tables replaced. That is harmless: nobody reads a month without its seal, and
+    a rerun replaces all three.
     """
     for table in STAGED:
         ((staged,),) = warehouse.rows(f"SELECT count() FROM {table}_staging WHERE month = {month:d}")  # noqa: S608 - our names
         if staged:
             warehouse.command(f"ALTER TABLE {table} REPLACE PARTITION {month:d} FROM {table}_staging")
-        else:  # the server refuses to replace by nothing
+        else:  # the server refuses to replace a partition with an empty one
             warehouse.command(f"ALTER TABLE {table} DROP PARTITION {month:d}")
         step_done(table)

@@ -1,10 +1,9 @@
-"""Stage gate: may this month close? Every refusal is a sentence that says what is missing.
+"""Stage gate: may this month close? Every refusal says what is missing and what to do.
 
-The gate reads and never writes. It passes when the month and its grace are over by the
-injected clock, every earlier month is sealed, every partition is counted past the end that
-its log had when grace and settling time were over, and every accepted click has become
-exactly one of counted, duplicate, undo, rejected and late. That the flattrs, recounted, equal
-what the stream stated is asked of the snapshot (``recount.py``), before anything is published.
+The gate reads and never writes. It passes when the month, its grace and the settling time are over by the injected
+clock, every earlier month is sealed, every partition is counted to where its log then ends, no erasure is
+unfinished, and every accepted click became exactly one of counted, duplicate, undo, rejected and late. That a
+recount of the flattrs agrees with the stream is checked later, in ``recount.py``, before anything is published.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from warehouse.storage.client import Warehouse, named
 
 _LOOK_EVERY_S: Final = 0.25
 
-#: Called with what the gate waits for.
+#: Called with what the gate is waiting for.
 Waiting = Callable[[str], None]
 
 
@@ -43,11 +42,11 @@ class Tallies:
 
     @property
     def unexplained(self) -> int:
-        """Accepted clicks that became nothing (or two things, when negative)."""
+        """Accepted clicks without a label; negative if some have more than one."""
         return self.accepted - self.counted - self.duplicate - self.undo - self.rejected - self.late
 
     def as_dict(self) -> dict[str, int]:
-        """By name."""
+        """The tallies by name."""
         return asdict(self)
 
 
@@ -59,36 +58,35 @@ def check_month_over(month: int, clock: Clock, settings: CloseSettings) -> None:
         opens = datetime.fromtimestamp(opens_ms / 1000, UTC)
         now = datetime.fromtimestamp(now_ms / 1000, UTC)
         raise PayoutRefused(
-            f"{month_text(month)} is not over: with its grace it can be closed from {opens:%Y-%m-%d %H:%M:%S} UTC on; "
-            f"now it is {now:%Y-%m-%d %H:%M:%S}. Wait until then."
+            f"{month_text(month)} is not over: with grace and settling time it can be closed from "
+            f"{opens:%Y-%m-%d %H:%M:%S} UTC; it is now {now:%Y-%m-%d %H:%M:%S}. Wait until then."
         )
 
 
 def check_order(warehouse: Warehouse, month: int, settings: CloseSettings) -> None:
-    """Raise ``PayoutRefused`` unless this is the month that is to be closed next."""
+    """Raise ``PayoutRefused`` unless this is the next month to close."""
     rows = warehouse.rows(named("payout_months"))
     known = [number for number, _ in rows]
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
     if sealed is not None and month < sealed:
         raise PayoutRefused(
-            f"{month_text(month)} lies before {month_text(sealed)}, which is closed: "
-            "a correction belongs to an open month."
+            f"{month_text(month)} is before {month_text(sealed)}, which is already closed. "
+            "Make corrections in an open month."
         )
     due = month_due(known, sealed, settings)
     if due is not None and due < month:
-        first = "" if sealed else f" If nothing of it is to be paid, set FLATTR_CLOSE_FIRST_MONTH={month_text(month)}."
-        raise PayoutRefused(f"{month_text(due)} is not closed yet: close it first, months are closed in order.{first}")
+        first = "" if sealed else f" To leave it unpaid for good, set FLATTR_CLOSE_FIRST_MONTH={month_text(month)}."
+        raise PayoutRefused(f"{month_text(due)} is not closed yet, and months close in order: close it first.{first}")
     if month not in known and sealed is None:
         raise PayoutRefused(
-            f"Nothing is known of {month_text(month)}: neither pledges nor flattrs. "
-            "Check the month, or import its pledges."
+            f"{month_text(month)} has neither pledges nor flattrs. Check the month, or import its pledges."
         )
 
 
 def month_due(known: Sequence[int], sealed: int | None, settings: CloseSettings) -> int | None:
-    """The month that is closed next: the one after the last sealed, or else the first that has anything to pay.
+    """The next month to close: the one after the last sealed, or else the first with anything to pay.
 
-    What a member carries goes from month to month, so none is left out once the first is sealed.
+    Members carry money from month to month, so after the first seal no month may be skipped.
     """
     if sealed is not None:
         return month_after(sealed)
@@ -101,8 +99,8 @@ def check_drained(
 ) -> None:
     """Return when every partition is counted to where its log ends now.
 
-    The log grows on meanwhile, so its ends are asked for once. Raises ``PayoutRefused`` with who is behind after
-    the time that the settings give.
+    The ends are read once, because the log keeps growing. Raises ``PayoutRefused`` naming the partitions that are
+    behind after ``close_drain_timeout_s``.
     """
     ends = log_ends()
     give_up_at = time.monotonic() + settings.close_drain_timeout_s
@@ -110,7 +108,7 @@ def check_drained(
         if time.monotonic() >= give_up_at:
             raise PayoutRefused(
                 f"The stream has not counted all of {month_text(month)}: {'; '.join(behind)}. "
-                "Start `flattr streams`, or wait until it has caught up."
+                "Start `flattr streams`, or wait until it has caught up, then close again."
             )
         waiting(behind[0])
         time.sleep(_LOOK_EVERY_S)
@@ -131,12 +129,12 @@ def _counted(reached: int | None, epoch: int) -> int:
 
 
 def check_erasures(warehouse: Warehouse) -> None:
-    """Raise ``PayoutRefused`` while a member's rows may stand under two names."""
+    """Raise ``PayoutRefused`` while an unfinished erasure may have left a member's rows under two names."""
     begun = [str(erasure) for (erasure,) in warehouse.rows(named("erasure_unfinished"))]
     if begun:
         raise PayoutRefused(
-            f"Erasure {', '.join(begun)} was begun and is not done: "
-            "give the same `flattr member erase` again, then close."
+            f"Erasure {', '.join(begun)} was interrupted: run the same `flattr member erase` again to finish it, "
+            "then close."
         )
 
 
@@ -168,7 +166,7 @@ def pass_gate(  # noqa: PLR0913 - what a close has, named
     settings: CloseSettings,
     waiting: Waiting = lambda _: None,
 ) -> Tallies:
-    """Raise ``PayoutRefused`` at the first thing that is missing; return the month's tallies."""
+    """Run all checks and return the month's tallies. Raises ``PayoutRefused`` at the first that fails."""
     check_month_over(month, clock, settings)
     check_order(warehouse, month, settings)
     check_drained(warehouse, month, log_ends, settings, waiting)

@@ -1,11 +1,9 @@
 """One close at a time: a lock that cannot outlive its holder.
 
-The lock is a running query with a fixed query_id. The server refuses a second query of
-the same id while the first runs, and cancels a query whose connection is gone: a holder
-that was killed has released the lock within a second, with no lease to wait for and no
-row to clean up. Should the server restart, the lock is gone while its holder lives on;
-``check`` notices, and until then both would write the same bytes, since every
-stage is a function of the month's inputs.
+The lock is a running query with a fixed query_id. The server refuses a second query with the same id, and cancels a
+query whose connection is gone: the lock of a killed holder is released within a second, with no lease to wait for
+and no row to clean up. If the server restarts, the lock is lost while its holder lives on. ``check`` notices that;
+until then two holders would write the same bytes, because every stage is a function of the month's inputs.
 """
 
 from __future__ import annotations
@@ -29,12 +27,12 @@ SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0, max_
 """
 
 
-#: Who closes a month, or changes what a close reads, holds this one.
+#: Held while closing a month or changing what a close reads.
 CLOSE: Final = "month-close"
 
 
 class Lock:
-    """The held lock. ``check`` tells whether it still is."""
+    """A named lock; ``check`` tells whether it is still held."""
 
     def __init__(self, warehouse: Warehouse, name: str) -> None:
         self.query_id = f"{warehouse.database}-{name}"
@@ -45,21 +43,21 @@ class Lock:
         self._thread = threading.Thread(target=self._hold, name=self.query_id, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock at once or raise ``MonthLocked``."""
+        """Take the lock, or raise ``MonthLocked`` at once."""
         self._thread.start()
         self._answered.wait()
         if isinstance(self._error, WarehouseRefused) and self._error.code == _QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING:
-            raise MonthLocked("Another close is running: wait until it has ended, then ask for its result.")
+            raise MonthLocked("Another close is running: wait for it to finish, then look at its result.")
         if self._error is not None:
             raise self._error
 
     def check(self) -> None:
-        """Raise ``MonthLocked`` when the lock was lost, as when the server was restarted."""
+        """Raise ``MonthLocked`` if the lock was lost, for example by a restart of the server."""
         if not self._thread.is_alive():
-            raise MonthLocked("The warehouse dropped this close's lock (was it restarted?): run the close again.")
+            raise MonthLocked("The warehouse lost this close's lock, perhaps by a restart: run the close again.")
 
     def release(self) -> None:
-        """Let go, and wait until the server knows it."""
+        """Release the lock, and wait until the server has done so."""
         self._done.set()
         self._thread.join()
         self._warehouse.command(f"KILL QUERY WHERE query_id = '{self.query_id}' SYNC")
@@ -79,7 +77,7 @@ class Lock:
 
 @contextmanager
 def locked(warehouse: Warehouse, name: str) -> Iterator[Lock]:
-    """Hold the lock of that name. Raises ``MonthLocked`` at once when somebody else does."""
+    """Hold the named lock. Raises ``MonthLocked`` at once if another process holds it."""
     lock = Lock(warehouse, name)
     lock.acquire()
     try:

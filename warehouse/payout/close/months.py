@@ -1,4 +1,4 @@
-"""Months of the books: as people write them, and until when a record counts for one."""
+"""Months in the books: parsing what people write, and the cut-off after which a record is late."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def parse_month(text: str) -> int:
 
 
 def cutoff_ms(month: int, grace_s: int) -> int:
-    """The moment from which on a record is late for the month: its end plus grace, in ms."""
+    """The moment from which a record is late for the month, in ms: the month's end plus grace."""
     return month_start_ms(month_after(month)) + grace_s * 1000

@@ -1,8 +1,7 @@
 """The proof of a month: where every micro-unit and every click went, and the hashes that bind it.
 
-The proof is one canonical JSON text; the seal is its SHA-256. It holds the seal before
-it, so that the months form a chain, and no time of day, so that the same inputs give the
-same bytes.
+The proof is a canonical JSON text and the seal is its SHA-256. It contains the previous seal, so that the months form
+a chain, and no time of day, so that the same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -29,16 +28,15 @@ class Proof:
     """A month's account, in micro-units of ``currency``. Its terms are movements of this month.
 
     - ``pledged_micro``: the paid pledges, what members were charged.
-    - ``fee_micro``: the fees, and ``kept_micro`` of them pools kept under the rule ``keep``.
+    - ``fee_micro``: the fees, including ``kept_micro``, the pools retained under the rule ``keep``.
     - ``paid_micro``: what became payable to creators, whatever month it was earned in.
-    - ``held_micro``: by how much the money waiting on holds and unclaimed creators rose (or fell, negative).
-    - ``carried_micro``: by how much what is carried for creators and members rose (or fell).
+    - ``held_micro``: the change in money held, by holds or for unclaimed creators; negative if it fell.
+    - ``carried_micro``: the change in what is carried for creators and members; negative if it fell.
     - ``charity_micro``: what went to the charity.
 
-    ``flattrs`` were paid for, ``quarantined`` stand as well and were left out.
-
-    So ``pledged = paid + fee + held + carried + charity`` holds in every month by itself, exactly;
-    the balances that are carried and held after it are in ``carried_balance_micro`` and ``held_balance_micro``.
+    So ``pledged = paid + fee + held + carried + charity`` holds exactly, in every month by itself. The balances after
+    the month are ``carried_balance_micro`` and ``held_balance_micro``. ``flattrs`` were paid for; ``quarantined`` are
+    active too, and were left out.
     """
 
     format: int
@@ -76,27 +74,27 @@ class Proof:
 
     @property
     def balanced(self) -> bool:
-        """Whether charged = paid + fee + held + carried + charity and accepted = the sum of its labels."""
+        """Whether charged = paid + fee + held + carried + charity, and accepted = the sum of the labels."""
         money = self.paid_micro + self.fee_micro + self.held_micro + self.carried_micro + self.charity_micro
         clicks = self.counted + self.duplicate + self.undo + self.rejected + self.late
         return self.pledged_micro == money and self.accepted == clicks
 
     def text(self) -> str:
-        """The canonical JSON that the seal hashes: everything but the seal."""
+        """The canonical JSON whose hash is the seal: everything except the seal."""
         content = asdict(self)
         del content["seal"]
         if not self.quarantined:
-            # Proofs that were sealed before there was a quarantine keep their bytes.
+            # Proofs sealed before the quarantine existed must give the same bytes.
             del content["quarantined"]
         return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
     def sealed(self) -> Self:
-        """The same with its seal."""
+        """A copy with its seal."""
         return replace(self, seal=hashlib.sha256(self.text().encode()).hexdigest())
 
     @classmethod
     def read(cls, text: str) -> Self:
-        """Build it from its text, seal included. Raises ``ValueError`` when it is no proof."""
+        """Parse a proof and compute its seal. Raises ``ValueError`` if the text is not a proof."""
         content: dict[str, Any] = json.loads(text)
         try:
             return cls(**content).sealed()
@@ -121,7 +119,7 @@ def build(  # noqa: PLR0913 - the eight things that a proof is made of
     moved: dict[str, int],
     digests: dict[str, str],
 ) -> Proof:
-    """State the staged month, chained to the newest seal before it."""
+    """Build the proof of the staged month, chained to the newest seal before it."""
     return Proof(
         format=FORMAT,
         month=month,
@@ -158,7 +156,7 @@ def build(  # noqa: PLR0913 - the eight things that a proof is made of
 
 
 def left_out(warehouse: Warehouse, month: int, snapshot: Snapshot, settings: CloseSettings) -> int:
-    """The flattrs that stand and are not paid for, as of the snapshot; asked only where anything was ever flagged."""
+    """The number of active flattrs that are not paid for, as of the snapshot; 0 if nothing was ever flagged."""
     if not snapshot.quarantine_version:
         return 0
     values = {"month": month, **snapshot.as_dict()}
@@ -173,11 +171,11 @@ def previous_seal(warehouse: Warehouse, month: int) -> str:
 
 
 def stored(warehouse: Warehouse, month: int) -> Proof | None:
-    """The proof of a closed month; None while it is open."""
+    """The proof of a month, or None while it is open."""
     rows = warehouse.rows(named("payout_proof"), {"month": month})
     return Proof.read(rows[0][0]) if rows else None
 
 
 def stored_until(warehouse: Warehouse, month: int) -> list[Proof]:
-    """The proofs of the closed months up to one, oldest first."""
+    """The proofs of the closed months up to and including ``month``, oldest first."""
     return [Proof.read(text) for (text,) in warehouse.rows(named("payout_proofs"), {"month": month})]

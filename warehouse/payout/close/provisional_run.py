@@ -1,4 +1,4 @@
-"""Provisional runs: what the close would have stated at some moment, kept, and held against the final month."""
+"""Provisional runs: the stored result of a dry run, compared later with the final month."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse, named
 
-#: The terms of the identity and the counts that explain a difference in them.
+#: The terms of the proof's equation, and the counts that explain a change in them.
 _EXPLAINING = (
     "pledged_micro", "fee_micro", "paid_micro", "held_micro", "carried_micro", "charity_micro",
     "members", "members_unfunded", "creators", "flattrs", "counted", "duplicate", "undo", "rejected", "late",
@@ -19,7 +19,7 @@ _EXPLAINING = (
 
 @dataclass(frozen=True)
 class Difference:
-    """One creator's earned and paid amounts, provisional and final, in micro-units."""
+    """One creator's earned and paid amounts in micro-units, provisional (before) and final."""
 
     creator_id: str
     earned_before_micro: int
@@ -30,7 +30,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A provisional run against the final month: changed totals (before, after), changed settings, changed lines."""
+    """A provisional run compared with the final month: changed totals and rules as (before, after), changed lines."""
 
     totals: dict[str, tuple[int, int]]
     rules: dict[str, tuple[object, object]]
@@ -38,7 +38,7 @@ class Comparison:
 
 
 def keep_run(warehouse: Warehouse, proof: Proof) -> int:
-    """Keep the staged payouts as the month's next provisional run; return its number. Two steps, run row last."""
+    """Store the staged payouts as the month's next provisional run and return its number; the run's own row is last."""
     ((run,),) = warehouse.rows(
         "SELECT max(run) + 1 FROM provisional_runs WHERE month = %(month)s", {"month": proof.month}
     )
@@ -51,12 +51,12 @@ def keep_run(warehouse: Warehouse, proof: Proof) -> int:
 
 
 def compare_run(warehouse: Warehouse, final: Proof, run: int | None = None) -> Comparison:
-    """Explain what changed from a provisional run (the newest without a number) to the final month."""
+    """Compare a provisional run (by default the newest) with the final month. Raises ``PayoutRefused`` without one."""
     rows = warehouse.rows(named("payout_run"), {"month": final.month, "run": run or 0})
     if not rows:
         raise PayoutRefused(
-            f"No provisional run of {month_text(final.month)} was kept: "
-            "`flattr month close --dry-run --keep` keeps one."
+            f"{month_text(final.month)} has no provisional run to compare: `flattr month close --dry-run --keep` "
+            "stores one while the month is open."
         )
     number, text = rows[0]
     before = Proof.read(text)

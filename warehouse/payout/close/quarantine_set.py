@@ -1,11 +1,11 @@
-"""From the flags to the flattrs that they cover: a version of the set, stated again whenever it differs.
+"""From flags to the flattrs they cover: a new version of the set whenever it changes.
 
-What is written, in order, and what a crash right after each costs:
+What is written, in order, and what a crash right after each step costs:
 
-1. the log's step (``desk.py``): the flag stands and nothing shows it yet; the next refresh does,
-   at the latest that of the close
+1. the log's step (``desk.py``): the flag is in force but has no effect until the next refresh, at the latest that of
+   the close
 2. ``quarantine_set``: rows of a version that nobody reads; the next refresh takes a higher number
-3. ``quarantine_versions``: nothing, the version counts
+3. ``quarantine_versions``: nothing, the version is in force
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ StepDone = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Effect:
-    """What a month's quarantine holds: ``flattrs`` keys in its ``version``, with the log up to ``step`` in it."""
+    """The state of a month's quarantine: ``version`` has ``flattrs`` keys and includes the log up to ``step``."""
 
     version: int
     step: int
@@ -28,9 +28,9 @@ class Effect:
 
 
 def refresh(warehouse: Warehouse, month: int, step_done: StepDone = lambda _: None) -> Effect:
-    """Bring an open month's set up to its flags and its flattrs. The caller holds the close's lock.
+    """Update an open month's set to its flags and flattrs. The caller must hold the close's lock.
 
-    Without any step in the log it writes nothing and costs one small query.
+    If the log is empty it writes nothing and costs one small query.
     """
     ((newest_step, version, step, flattrs, above),) = warehouse.rows(named("quarantine_state"), {"month": month})
     if not newest_step:

@@ -1,16 +1,16 @@
-"""The recount: the close's own count of the flattrs against what the stream stated, before anything is published.
+"""The recount: the close counts the flattrs itself and compares with the stream, before anything is published.
 
-The flattrs are what is paid, so what must agree is that every counted click became a flattr, and that the pools hold
-every flattr. The count tables are derived from the same flattrs: where they differ, they are stated anew from them
-and the close goes on, so that nobody who finds a way to make a count wrong can keep a month from being paid.
+Flattrs are what is paid for, so two things must hold: every counted click became a flattr, and the pools contain every
+flattr. The count tables are only derived from the flattrs: where they differ, they are restated from them and the
+close goes on, so that an attacker who corrupts a count cannot stop a month from being paid.
 
 | step                   | a crash right after it costs                                          |
 |------------------------|-----------------------------------------------------------------------|
 | 1 restated_counts      | a rerun finds the same differences and writes the same rows           |
-| 2 each table of counts | a rerun finds what still differs; a row written twice says the same   |
+| 2 each table of counts | a rerun finds what still differs; rewriting a row changes nothing     |
 
-What was restated is no part of the proof: the seal is of the flattrs and the money, the same for a run that found the
-counts already restated by one that was killed.
+What was restated is not part of the proof. The seal covers flattrs and money, so it is the same for a run that finds
+the counts already restated by one that was killed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _TABLES: Final = {
 
 @dataclass(frozen=True)
 class Restated:
-    """So many lines of a month's counts were not what its flattrs say; the largest difference, in words."""
+    """How many lines of a month's counts differed from its flattrs, and the largest difference in words."""
 
     month: int
     lines: int
@@ -67,37 +67,38 @@ def check_recount(  # noqa: PLR0913, PLR0917 - what all parts of the close take,
     restate: bool,
     step_done: StepDone = lambda _: None,
 ) -> Restated | None:
-    """Hold staged pools and quarantine against flattrs, tallies and counts. What was restated, or would be; or None.
+    """Compare staged pools and quarantine with flattrs, tallies and counts; return what is restated, or None.
 
-    ``partitions`` is how many the log of clicks has, asked only when counts differ. Raises ``PayoutRefused`` when the
-    counted clicks are not those that the stream tallied and ``NotConserved`` when the pools do not hold the flattrs.
+    Without ``restate``, only reports what would be. ``partitions`` returns the log's number of partitions and is called
+    only when counts differ. Raises ``PayoutRefused`` when the counted clicks are not those the stream tallied, and
+    ``NotConserved`` when the pools do not contain the flattrs.
     """
     values = {"month": month, "quarantine_version": snapshot.quarantine_version}
     (row,) = warehouse.rows(named("payout_recount"), values, settings.clickhouse)
     counted, active, *stated, by_member, by_thing, lines_equal = row
     if counted != tallies.counted:
         raise PayoutRefused(
-            f"{month_text(month)} has {counted} counted flattrs and the stream tallied {tallies.counted}: {_REMEDY}"
+            f"{month_text(month)} has {counted} counted flattrs but the stream tallied {tallies.counted}: {_REMEDY}"
         )
     if lines_equal and all(flattrs == active for flattrs in stated):
         return None
-    # A defect of this package, not of the stream: nothing that it computed is to be believed.
+    # If this fails, the defect is in this package, not in the stream, and nothing it computed can be trusted.
     (standing,) = warehouse.rows(named("payout_recount_flattrs"), values, settings.clickhouse)
     if standing != (active, by_member, by_thing):
         raise NotConserved(
-            f"{month_text(month)}: pools and quarantine hold {active} flattrs, and not those {standing[0]} that stand"
+            f"{month_text(month)}: the {active} flattrs in pools and quarantine are not the {standing[0]} active ones"
         )
     reached = _reached(warehouse, partitions())
     return (_restate if restate else _differing)(warehouse, month, reached, settings, step_done)
 
 
 def restated(warehouse: Warehouse, month: int) -> Restated | None:
-    """What closes of this month restated; None when nothing."""
+    """What closes of this month have restated, or None."""
     return _summary(warehouse, month, "restated_counts FINAL WHERE month = %(month)s", {"month": month})
 
 
 def _reached(warehouse: Warehouse, partitions: int) -> list[int]:
-    """By partition, the position until which it is counted; 0 where nothing was."""
+    """By partition, the position up to which it is counted; 0 where nothing is."""
     known: dict[int, int] = dict(warehouse.rows(named("payout_progress")))
     return [known.get(partition, 0) for partition in range(partitions)]
 

@@ -1,4 +1,4 @@
-"""Settings of the month's close: the rules by which money is divided, and what the work may cost."""
+"""Settings of the month's close: the rules for dividing money, and limits on memory and time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NoClickRule = Literal["charity", "carry", "keep"]
 
 
 class CloseSettings(BaseSettings):
-    """Read from the environment, frozen. The rules among them are hashed into every seal."""
+    """Read from the environment, frozen. The rules (see ``rules``) are hashed into every seal."""
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
 
@@ -26,46 +26,46 @@ class CloseSettings(BaseSettings):
         description="How long after its end a month stays open, in seconds. A record stamped at or past it is late.",
     )
     log_epoch: int = Field(
-        default=0, ge=0, lt=256, description="The log epoch of the topic's offsets, as the stream counts them."
+        default=0, ge=0, lt=256, description="The log epoch of the topic's offsets; the same as for streams."
     )
     close_settle_s: int = Field(
         default=120,
         ge=0,
         description="How long after the grace a record stamped before it may still reach the broker, in seconds: the "
-        "topic's message.timestamp.before.max.ms (60 s) and what machines' clocks differ by (60 s). The close waits so "
-        "long, then asks where the log ends.",
+        "topic's message.timestamp.before.max.ms (60 s) plus the difference allowed between machines' clocks (60 s). "
+        "The close waits this long, then asks where the log ends.",
     )
     close_drain_timeout_s: float = Field(
         default=60,
         ge=0,
-        description="How long the close waits until the stream has counted to where the log ended, in seconds; then it "
+        description="How long the close waits for the stream to count to where the log ended, in seconds, before it "
         "refuses.",
     )
     close_stamps_bounded: bool = Field(
         default=True,
-        description="Whether the close asks the topic if it refuses old stamps, and itself refuses if not. False where "
-        "the clock is shifted or the broker bounds none, as the embedded one: then a record held up on its way could "
-        "come into a closed month.",
+        description="Whether the close refuses unless the topic rejects old stamps. Set it to false if the clock is "
+        "shifted or the broker, like the embedded one, cannot limit stamps: then a delayed record could enter a closed "
+        "month.",
     )
     close_first_month: str = Field(
         default="",
-        description="The first month that is closed, as YYYY-MM; months before it (a trial, a wrong clock) are left "
-        "open for ever. Unset: the first with pledges or counted flattrs. Looked at until a month is closed.",
+        description="The first month to close, as YYYY-MM; earlier months (a trial, a wrong clock) stay open for ever. "
+        "Unset: the first with pledges or counted flattrs. Has no effect once a month is closed.",
     )
-    close_currency: str = Field(default="EUR", description="The currency of every pledge and payout, by ISO 4217.")
+    close_currency: str = Field(default="EUR", description="The ISO 4217 code of the currency of pledges and payouts.")
     close_fee_bps: int = Field(
         default=1000, ge=0, lt=10_000, description="The fee in basis points of the pledge: 1000 is 10 %."
     )
     close_minimum_minor: int = Field(
         default=1000,
         ge=0,
-        description="The least that is paid out, in minor units (1000 is EUR 10): a transfer costs money. "
-        "Less is carried.",
+        description="The least that is paid out, in minor units (1000 is EUR 10), because transfers cost money. "
+        "Smaller amounts are carried.",
     )
     close_noclick: NoClickRule = Field(
         default="charity",
-        description="What becomes of the pool of a member without flattrs: to the charity, carried to the member's "
-        "next month with flattrs, or kept by the platform.",
+        description="What happens to the pool of a member without flattrs: it goes to the charity, is carried to the "
+        "member's next month with flattrs, or is kept by the platform.",
     )
     close_noclick_expiry_months: int = Field(
         default=3,
@@ -74,33 +74,35 @@ class CloseSettings(BaseSettings):
     )
     close_claim_required: bool = Field(
         default=True,
-        description="Whether a creator must have signed up before money is paid; until then it is held. "
+        description="Whether creators are paid only once they have signed up; until then their money is held. "
         "False pays everybody, which suits a trial without a register of creators.",
     )
     close_outlier_factor: int = Field(
-        default=5, ge=1, description="A name stands out when it has this many times the flattrs of last month."
+        default=5, ge=1, description="A name is an outlier when it has this many times its flattrs of last month."
     )
     close_outlier_flattrs_min: int = Field(
-        default=100, ge=1, description="Below this many flattrs nothing stands out: small numbers jump."
+        default=100, ge=1, description="A name with fewer flattrs than this is no outlier: small numbers fluctuate."
     )
-    close_debtor_name: str = Field(default="", max_length=70, description="Whose account pays, as the bank knows it.")
-    close_debtor_iban: str = Field(default="", description="The account that pays, as IBAN without blanks.")
-    close_debtor_bic: str = Field(default="", description="The bank of the account that pays.")
+    close_debtor_name: str = Field(
+        default="", max_length=70, description="The holder of the paying account, as known to the bank."
+    )
+    close_debtor_iban: str = Field(default="", description="The IBAN of the paying account, without spaces.")
+    close_debtor_bic: str = Field(default="", description="The BIC of the paying account's bank.")
     close_memory_max_bytes: int = Field(
         default=4_000_000_000,
         ge=200_000_000,
-        description="What one statement of the close may take of the warehouse's memory; it spills to disk at a third. "
-        "After the pools, which take the most, two run at a time.",
+        description="How much of the warehouse's memory one query of the close may use, in bytes; it spills to disk at "
+        "a third of that. After the pools, which need the most, two run at a time.",
     )
     close_shards: int = Field(
         default=1,
         ge=1,
         le=1024,
-        description="In how many statements the members are divided, one after the other, each with its share of the "
-        "members: more shards take less memory at a time and a scan each.",
+        description="In how many queries, one after the other, the members' pools are divided. More shards need less "
+        "memory at a time; each costs a scan.",
     )
     close_timeout_s: float = Field(
-        default=3600, gt=0, description="How long one statement of the close may take. Far above the worst month."
+        default=3600, gt=0, description="Timeout of one query of the close, in seconds. Far above the worst month."
     )
 
     @field_validator("close_currency")
@@ -123,7 +125,7 @@ class CloseSettings(BaseSettings):
 
     @property
     def rules(self) -> dict[str, str | int | bool]:
-        """What decides who gets what: the part of the settings that a seal covers."""
+        """The settings that decide who gets what; every seal covers them."""
         return {
             "grace_s": self.grace_s,
             "currency": self.close_currency,
@@ -149,13 +151,13 @@ class CloseSettings(BaseSettings):
             "max_bytes_before_external_group_by": spill,
             "max_bytes_before_external_sort": spill,
             "max_insert_threads": 2,
-            # a pool's row is wide: smaller blocks let both threads write, a tenth of the time of compute,
-            # and both read, where the default gives one thread 160,000 rows at a time
+            # Rows of pools are wide. Smaller blocks keep both threads writing, which saves a tenth of compute's
+            # time, and both reading, where the default gives one thread 160,000 rows at a time.
             "min_insert_block_size_rows": 75_000,
             "min_insert_block_size_bytes": 0,
             "merge_tree_min_rows_for_concurrent_read": 16_384,
             "merge_tree_min_bytes_for_concurrent_read": 1 << 20,
             "do_not_merge_across_partitions_select_final": 1,
-            # sum(flattrs) AS flattrs means the column, as in every other database
+            # In `sum(flattrs) AS flattrs`, let flattrs mean the column, as standard SQL does.
             "prefer_column_name_to_alias": 1,
         }

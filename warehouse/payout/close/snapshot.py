@@ -1,4 +1,4 @@
-"""The snapshot: which versions of the inputs a close reads. What arrives later does not move it."""
+"""The snapshot: which versions of the inputs a close reads, whatever is imported later."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from warehouse.storage.client import Warehouse, named
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Versions up to which the inputs count; adjustments from above ``adjustments_before`` on."""
+    """Versions up to which the inputs count. Adjustments count above ``adjustments_before``."""
 
     pledges_version: int
     creators_version: int
     adjustments_version: int
     adjustments_before: int
-    #: which flattrs are left out, 0 while none ever was; and the last step of the quarantine's log in it
+    #: of the quarantine, 0 if nothing was ever flagged; and the last step of its log included in that version
     quarantine_version: int = 0
     quarantine_step: int = 0
 
     def as_dict(self) -> dict[str, int]:
-        """By name, as the statements and the proof have it."""
+        """The versions by name, as the SQL and the proof use them."""
         return asdict(self)
 
 
 def take_snapshot(warehouse: Warehouse, month: int) -> Snapshot:
-    """The inputs as they stand now."""
+    """The current versions of the inputs."""
     (row,) = warehouse.rows(named("payout_snapshot"), {"month": month})
     return Snapshot(*row)

@@ -1,4 +1,4 @@
-"""The stages of a close, and the log that tells which are done."""
+"""The stages of a close, and the log of which are done."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from warehouse.storage.client import Warehouse, named
 
 
 class Stage(StrEnum):
-    """In this order. Each is idempotent; what a crash in it costs stands in docs/design/payout.md.
+    """The stages in order. Each is idempotent; docs/design/payout.md says what a crash in each costs.
 
-    The gate leaves nothing behind and is asked again by every run; it is noted with ``compute``,
-    whose recount is its last word.
+    The gate leaves nothing behind and runs again in every run. It is logged together with ``compute``, because the
+    recount there completes it.
     """
 
     GATE = "gate"
@@ -28,7 +28,7 @@ class Stage(StrEnum):
     SEAL = "seal"
 
 
-#: The code that computes, below warehouse/payout: what close.py reaches, and the statements that it runs.
+#: The code that computes, relative to warehouse/payout: the modules that close.py reaches and the SQL they run.
 CODE: Final = (
     "close/checks.py",
     "close/close.py",
@@ -79,7 +79,7 @@ CODE: Final = (
 
 @cache
 def code_sha256() -> str:
-    """Hash of the code that computes, hexadecimal: of the names and contents of ``CODE``, as installed."""
+    """SHA-256, in hexadecimal, of the names and contents of ``CODE`` as installed."""
     digest = hashlib.sha256()
     root = resources.files("warehouse.payout")
     for name in CODE:
@@ -88,13 +88,13 @@ def code_sha256() -> str:
 
 
 def run_name(month: int, settings: CloseSettings, snapshot: Snapshot) -> str:
-    """A run's name: the same for the same month, inputs, rules and code, so that it can be resumed."""
+    """A run's name. The same month, inputs, rules and code give the same name, so a run can be resumed."""
     text = f"{month}|{snapshot}|{settings.rules_sha256}|{code_sha256()}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage) -> None:
-    """Note that a stage is done."""
+    """Log that a stage is done."""
     warehouse.insert(
         "close_log",
         {"month": [month], "run": [run], "stage": [stage.value], "done_at": [datetime.now(UTC)]},
@@ -102,12 +102,12 @@ def log_stage(warehouse: Warehouse, month: int, run: str, stage: Stage) -> None:
 
 
 def stages_done(warehouse: Warehouse, month: int, run: str) -> set[Stage]:
-    """The stages that this run has behind it."""
+    """The stages that this run has finished."""
     rows = warehouse.rows(named("payout_stages_done"), {"month": month, "run": run})
     return {Stage(stage) for (stage,) in rows}
 
 
 def forget_stages(warehouse: Warehouse, month: int) -> None:
-    """Note that the staging tables are no run's any more: the next run computes anew. Nothing if nothing was done."""
+    """Log that the staging tables belong to no run, so that the next run starts over. No-op if no stage was logged."""
     if warehouse.rows(named("payout_started"), {"month": month}) != [(0,)]:
         log_stage(warehouse, month, "", Stage.GATE)

@@ -1,1 +1,1 @@
-"""What a close reads beside flattrs: pledges, creators, adjustments."""
+"""What a close reads besides flattrs: pledges, creators, adjustments."""

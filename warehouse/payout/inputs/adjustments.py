@@ -1,7 +1,7 @@
 """Corrections and returned payments: new entries that cite a closed line. Nothing sealed ever changes.
 
-They wait in ``adjustments`` and enter the ledger with the next close. An id is a hash of what
-the entry says, so that entering the same thing twice is one entry.
+They wait in ``adjustments`` and enter the ledger with the next close. An entry's id is a hash of its content, so
+entering the same thing twice gives one entry.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RETURN_COLUMNS: Final = ("payment_id", "amount", "reason")
 
 @dataclass(frozen=True)
 class Adjustment:
-    """One entry to come: from the debit account to the credit account, an account being (class, owner)."""
+    """A future ledger entry from the debit to the credit account; an account is (class, owner)."""
 
     id: str
     kind: Literal["correct", "return"]
@@ -42,7 +42,7 @@ class Adjustment:
 def correct(  # noqa: PLR0913 - what a correction says
     warehouse: Warehouse, creator_id: str, amount_micro: int, *, against: Account, month: int, reason: str
 ) -> Adjustment:
-    """Give a creator an amount out of an account (or take it back, when negative), citing the closed month's line.
+    """Credit a creator from an account, or debit if the amount is negative, citing the closed month's line.
 
     Raises ``PayoutRefused`` without a reason, an amount or a closed line to cite.
     """
@@ -53,7 +53,7 @@ def correct(  # noqa: PLR0913 - what a correction says
     lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})
     if not lines:
         raise PayoutRefused(
-            f"{month_text(month)} has no closed payout line of {creator_id} to correct: check month and creator."
+            f"{month_text(month)} has no closed payout line for {creator_id} to correct: check month and creator."
         )
     line = Payout(*lines[0])
     accounts = [(str(against), ""), ("creator", creator_id)]
@@ -66,15 +66,15 @@ def correct(  # noqa: PLR0913 - what a correction says
 
 
 def import_returns(warehouse: Warehouse, path: Path) -> list[Adjustment]:
-    """Match a bank's returned payments (CSV: payment_id, amount, reason) and credit their creators again.
+    """Import a bank's returned payments (CSV: payment_id, amount, reason) and credit their creators again.
 
-    All rows or none: raises ``PayoutRefused`` naming every row that fits no payment or whose amount
-    is not the payment's. A payment that was returned before is left out.
+    All rows or none: raises ``PayoutRefused`` naming every row that matches no payment or differs from it in amount.
+    Payments that were returned before are skipped.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, save it as UTF-8.") from None
+        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, and save the file as UTF-8.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if sorted(reader.fieldnames or []) != sorted(RETURN_COLUMNS):
         raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(RETURN_COLUMNS)}.")
@@ -89,17 +89,17 @@ def import_returns(warehouse: Warehouse, path: Path) -> list[Adjustment]:
         except (AmountError, PayoutRefused) as error:
             problems.append(f"  line {number}: {error}")
     if problems:
-        raise PayoutRefused(f"{path.name} was not imported, nothing of it; mend these rows:\n" + "\n".join(problems))
+        raise PayoutRefused(f"Nothing was imported from {path.name}. Correct these rows:\n" + "\n".join(problems))
     return _enter(warehouse, made)
 
 
 def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
     if payment is None:
-        raise PayoutRefused(f"payment {row['payment_id']!r} is not one of ours")
+        raise PayoutRefused(f"payment {row['payment_id']!r} is unknown")
     amount_micro = parse_amount(row["amount"], payment.currency)
     if amount_micro != payment.paid_micro:
         paid = as_text(payment.paid_micro, payment.currency)
-        raise PayoutRefused(f"payment {payment.payment_id} was {paid}, returned are {row['amount']}")
+        raise PayoutRefused(f"payment {payment.payment_id} was {paid}, but {row['amount']} was returned")
     cites = f"payment {payment.payment_id}"
     owner = payment.creator_id
     return Adjustment(
@@ -115,7 +115,7 @@ def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
 
 
 def name_of(*fields: str) -> str:
-    """An adjustment's id: what it says, hashed."""
+    """An adjustment's id: its kind, and a hash of its content."""
     return f"{fields[0]}-{hashlib.sha256('|'.join(fields).encode()).hexdigest()[:24]}"
 
 
@@ -125,7 +125,7 @@ def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
 
 
 def write(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
-    """Write those that are not there yet, in one block, and return them. The caller holds the close's lock."""
+    """Write the adjustments that are new, in one block, and return them. The caller must hold the close's lock."""
     known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
     new = list({entry.id: entry for entry in made if entry.id not in known}.values())
     if new:

@@ -1,8 +1,7 @@
-"""The register of creators: who has signed up, where their money goes, whose money waits.
+"""The register of creators: who has signed up, their bank accounts, and holds.
 
-Rows are versioned and never changed. CSV columns: creator_id, name, iban, bic (may be
-empty); a creator who stands in the file has claimed the account. Holds are kept apart from it: an
-import leaves them as they are.
+Rows are versioned and never changed. CSV columns: creator_id, name, iban, bic (may be empty). A creator listed in the
+file has claimed the account. Holds are separate: an import does not change them.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ from warehouse.storage.client import Warehouse, named
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
 _IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
 _BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
-_NAME_MAX: Final = 70  # of pain.001
+_NAME_MAX: Final = 70  # the limit of pain.001
 
 
 @dataclass(frozen=True)
 class Creator:
-    """One creator as the register has it now."""
+    """A creator's current row in the register."""
 
     creator_id: str
     claimed: bool = False
@@ -41,7 +40,7 @@ class Creator:
 
 
 def iban_is_valid(iban: str) -> bool:
-    """Form and check digits (ISO 13616: modulo 97 is 1)."""
+    """Whether form and check digits are right (ISO 13616: modulo 97 is 1)."""
     if _IBAN.fullmatch(iban) is None:
         return False
     turned = iban[4:] + iban[:4]
@@ -49,7 +48,7 @@ def iban_is_valid(iban: str) -> bool:
 
 
 def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None) -> dict[str, Creator]:
-    """The newest row of every creator, or of those that are named."""
+    """The newest row of every creator, or of those named."""
     wanted = None if creator_ids is None else set(creator_ids)
     rows = warehouse.rows(named("payout_register"))
     found = (
@@ -60,11 +59,11 @@ def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None
 
 
 def import_creators(warehouse: Warehouse, path: Path) -> int:
-    """Import the file, all rows or none, and return their number. Raises ``PayoutRefused`` naming every bad row."""
+    """Import a file, all rows or none, and return their number. Raises ``PayoutRefused`` naming every bad row."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, save it as UTF-8.") from None
+        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, and save the file as UTF-8.") from None
     reader = csv.DictReader(io.StringIO(text, newline=""))
     if sorted(reader.fieldnames or []) != sorted(COLUMNS):
         raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(COLUMNS)}.")
@@ -72,28 +71,28 @@ def import_creators(warehouse: Warehouse, path: Path) -> int:
     found: dict[str, Creator] = {}
     for cells in reader:
         row = {name: (cells[name] or "").strip() for name in COLUMNS}
-        reason = _reason_against(row) or ("it stands there twice" if row["creator_id"] in found else "")
+        reason = _reason_against(row) or ("the creator is listed twice" if row["creator_id"] in found else "")
         if reason:
             problems.append(f"  line {reader.line_num}: {reason}")
         else:
             found[row["creator_id"]] = Creator(row["creator_id"], True, row["name"], row["iban"], row["bic"])
     if problems:
-        raise PayoutRefused(f"{path.name} was not imported, nothing of it; mend these rows:\n" + "\n".join(problems))
+        raise PayoutRefused(f"Nothing was imported from {path.name}. Correct these rows:\n" + "\n".join(problems))
     _change(warehouse, found, lambda before, name: replace(found[name], held=before.held, reason=before.reason))
     return len(found)
 
 
 def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
-    """Keep a creator's money back from the next close on, until ``release``."""
+    """Hold a creator's money from the next close on, until ``release``. Raises ``PayoutRefused`` without a reason."""
     if not reason.strip():
-        raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
+        raise PayoutRefused("A hold needs a reason, because the creator will ask for it.")
     with refusing():
         identifier("creator_id", creator_id)
     _change(warehouse, [creator_id], lambda before, _: replace(before, held=True, reason=reason))
 
 
 def release(warehouse: Warehouse, creator_id: str) -> None:
-    """Lift a hold: what waited is paid with the next close."""
+    """Lift a hold: the money held is paid with the next close."""
     with refusing():
         identifier("creator_id", creator_id)
     _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
@@ -131,7 +130,7 @@ def _reason_against(row: dict[str, str]) -> str:
     if not row["name"] or len(row["name"]) > _NAME_MAX:
         return f"name {row['name']!r} is not 1 to {_NAME_MAX} characters"
     if not iban_is_valid(row["iban"]):
-        return f"iban {row['iban']!r} is not an IBAN (no blanks, capital letters; its check digits must agree)"
+        return f"iban {row['iban']!r} is not a valid IBAN (no spaces, capital letters, correct check digits)"
     if row["bic"] and _BIC.fullmatch(row["bic"]) is None:
         return f"bic {row['bic']!r} is not a BIC"
     return ""

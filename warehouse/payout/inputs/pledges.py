@@ -1,8 +1,8 @@
 """Pledges: what members pay, imported from CSV, all rows or none.
 
-Columns: member_id, month (YYYY-MM), amount, currency, paid (true/false, yes/no, 1/0), in any
-order, with a header. Versions are kept: an import counts by its row in ``pledge_imports``,
-written last, and the newest import that names a member and month wins.
+Columns: member_id, month (YYYY-MM), amount, currency, paid (true/false, yes/no, 1/0), in any order, with a header.
+All versions are stored. An import takes effect with its row in ``pledge_imports``, written last, and the newest
+import that has a member and month wins.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Pledge:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. ``version`` is 0 when the newest import was the same file and nothing was done."""
+    """What an import did. ``version`` is 0 if the newest import was the same file, so that nothing was done."""
 
     version: int
     rows: int
@@ -58,12 +58,12 @@ class PledgesRefused(PayoutRefused):
     def __init__(self, name: str, problems: list[str]) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_MAX])
         more = f"\n  and {len(problems) - _SHOWN_MAX} more" if len(problems) > _SHOWN_MAX else ""
-        super().__init__(f"{name} was not imported, nothing of it; mend these rows:\n{shown}{more}")
+        super().__init__(f"Nothing was imported from {name}. Correct these rows:\n{shown}{more}")
         self.problems = problems
 
 
 def read_pledges(text: str, currency: str, sealed: frozenset[int] = frozenset()) -> tuple[list[Pledge], list[str]]:
-    """Read the file's text: the good rows, and a ``line N: reason`` for every bad one."""
+    """Parse the file's text into the valid rows, and a ``line N: reason`` for every bad one."""
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     pledges: list[Pledge] = []
     problems: list[str] = []
@@ -86,36 +86,36 @@ def read_pledges(text: str, currency: str, sealed: frozenset[int] = frozenset())
                 pledges.append(pledge)
             else:
                 month = month_text(pledge.month)
-                problems.append(f"line {line}: {pledge.member_id} has {month} already in line {first}")
+                problems.append(f"line {line}: line {first} already has {pledge.member_id} in {month}")
     except csv.Error as error:
-        problems.append(f"line {reader.line_num}: not CSV: {error}")
+        problems.append(f"line {reader.line_num}: not valid CSV: {error}")
     return pledges, problems
 
 
 def _pledge(header: list[str], cells: list[str], currency: str, sealed: frozenset[int]) -> Pledge:
     if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
+        raise ValueError(f"{len(cells)} cells, but the header has {len(header)}")
     row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
     member_id = identifier("member_id", row["member_id"])
     month = parse_month(row["month"])
     if month in sealed:
-        raise ValueError(f"{row['month']} is closed: a correction belongs to an open month")
+        raise ValueError(f"{row['month']} is closed: make corrections in an open month")
     if row["currency"] != currency:
-        raise ValueError(f"currency {row['currency']!r} is not {currency}, in which this installation pays")
+        raise ValueError(f"currency {row['currency']!r} is not {currency}, the currency of this installation")
     amount_micro = parse_amount(row["amount"], currency)
     if amount_micro == 0:
-        raise AmountError("amount is 0: a pledge is more than nothing; leave the row out")
+        raise AmountError("amount is 0: leave out members who pledge nothing")
     paid = _PAID.get(row["paid"].lower())
     if paid is None:
-        raise ValueError(f"paid {row['paid']!r} is none of true, false, yes, no, 1, 0")
+        raise ValueError(f"paid {row['paid']!r} is not true, false, yes, no, 1 or 0")
     return Pledge(member_id, month, amount_micro, currency, paid)
 
 
 def import_pledges(warehouse: Warehouse, path: Path, currency: str) -> Imported:
     """Import a file, all rows or none. Raises ``PledgesRefused``, and ``MonthLocked`` while a month is closing.
 
-    Steps: 1 the rows, in blocks by month; 2 the import's own row. A crash before 2 leaves
-    rows that nobody reads, and the next import takes another version.
+    Steps: 1 the rows, in blocks by month; 2 the import's own row. A crash before 2 leaves rows that nobody reads; the
+    next import takes a higher version.
     """
     try:
         content = path.read_bytes()
@@ -175,7 +175,7 @@ def _blocks(pledges: list[Pledge]) -> Iterator[list[Pledge]]:
 
 
 def _under_pseudonyms(warehouse: Warehouse, pledges: Sequence[Pledge]) -> list[Pledge]:
-    """Pledges with the names of erased members replaced: a file made before the erasure must not bring them back."""
+    """Replace erased members' ids by their pseudonyms: a file made before the erasure must not bring the ids back."""
     listed = warehouse.rows("SELECT member_sha256, pseudonym, open_from FROM erasures")
     if not listed:
         return list(pledges)

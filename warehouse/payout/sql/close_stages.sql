@@ -1,5 +1,5 @@
--- The stages that a month's newest run has done: (stage, when in ms). A run that starts over
--- notes its gate again, so what it did before is not counted.
+-- The stages that a month's newest run has finished: (stage, when in ms). A run that starts over logs its gate again,
+-- so what it did before is not counted.
 SELECT stage, toUnixTimestamp64Milli(max(done_at))
 FROM close_log
 WHERE month = %(month)s

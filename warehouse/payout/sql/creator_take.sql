@@ -1,6 +1,6 @@
--- What a creator would get if the month ended now: members, flattrs, micro-units.
--- Each member's share rounds down, so the sum is below the close's by less than one micro-unit
--- per member. Supporters come from the creator's own range of the projection by_creator.
+-- What a creator would earn if the month ended now: (members, flattrs, micro-units).
+-- Each member's share is rounded down, so the sum is less than the close's by under one micro-unit per member.
+-- Supporters come from the creator's range of the projection by_creator.
 WITH
     supporters AS
     (

@@ -1,5 +1,5 @@
--- What a member's pool is made of: paid pledge of the month, and what earlier months without
--- flattrs carried into it (micro-units). The newest committed import counts.
+-- What a member's pool consists of: the month's paid pledge, and what is carried from earlier months without flattrs
+-- (micro-units). The newest committed import counts.
 SELECT
     (
         SELECT argMax(if(paid, amount_micro, 0), version)

@@ -1,4 +1,4 @@
--- The month's money so far: members who paid, what they paid, the fee (micro-units).
+-- The month's money so far: (members who paid, their pledges, the fee), in micro-units.
 SELECT countIf(pledge > 0), sum(pledge), sum(intDiv(pledge * %(fee_bps)s, 10000))
 FROM
 (

@@ -1,4 +1,4 @@
--- The net movement that the month's adjustments make on every class of account.
+-- The net movement of the month's adjustments, by class of account.
 SELECT class, sum(amount) AS movement
 FROM
 (

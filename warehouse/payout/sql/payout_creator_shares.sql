@@ -1,5 +1,5 @@
--- Every member's share for one creator in a closed month, by member: flattrs, all of the member's
--- flattrs, the pool that was split, the share.
+-- Every member's share for one creator in a closed month: (member, flattrs for the creator, all the member's flattrs,
+-- the pool, the share).
 SELECT
     member_id,
     creator_flattrs[indexOf(creators, %(creator_id)s)],

@@ -1,4 +1,4 @@
--- Copy the staged payouts of a dry run.
+-- Store the staged payouts of a dry run as a provisional run.
 INSERT INTO provisional_payouts (run, line)
 SELECT %(run)s, (
     month, creator_id, currency, members, flattrs, earned_micro, carried_in_micro, held_in_micro, adjusted_micro,

@@ -1,6 +1,6 @@
--- Stage compute, step 3: the books. Each row moves amount_micro from its debit account to
--- its credit account. Members are one account, with the pools as its lines; the account
--- `pool` collects what is to be shared and ends at zero.
+-- Stage compute, step 3: the ledger. Each row moves amount_micro from its debit account to its credit account.
+-- Members share one account, whose lines are the pools; the account `pool` collects what is to be shared and must end
+-- at zero.
 INSERT INTO ledger_staging
 (month, kind, owner, debit_class, debit_owner, credit_class, credit_owner, amount_micro, currency, cites)
 SELECT month, entry.1, owner, entry.2, entry.3, entry.4, entry.5, entry.6, currency, cites

@@ -1,4 +1,4 @@
--- The clicks behind one member's flattrs, by time, and whether each was in quarantine.
+-- The clicks behind one member's flattrs by time, and whether each flattr was in quarantine.
 SELECT creator_id, thing, toString(UUIDNumToString(click_id)), toString(clicked_at),
     (creator_id, thing_id) IN (SELECT creator_id, thing_id FROM quarantined WHERE month = %(month)s AND member_id = %(member_id)s)
 FROM

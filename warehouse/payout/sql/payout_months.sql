@@ -1,5 +1,5 @@
--- Every month that has pledges, counted flattrs or a seal, and whether it is sealed. A month of which the
--- stream holds nothing but undos has nothing to pay, and is none.
+-- Every month that has pledges, counted flattrs or a seal, and whether it is sealed. A month with nothing but undos
+-- has nothing to pay and is left out.
 SELECT month, max(sealed) AS is_sealed
 FROM
 (

@@ -1,4 +1,4 @@
--- The month's net movement of every class of account: credits less debits.
+-- The month's net movement by class of account: credits less debits.
 SELECT class, sum(amount) AS movement
 FROM
 (

@@ -1,4 +1,4 @@
--- Creators, members and sites whose flattrs of the month are many and many times last month's.
+-- Creators, members and sites that have many flattrs this month, and many times last month's.
 SELECT kind, name, now_flattrs, before_flattrs
 FROM
 (

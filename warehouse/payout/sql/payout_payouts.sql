@@ -1,7 +1,6 @@
--- Stage compute, step 2: what each creator is due and what becomes of it.
--- Openings are balances of the ledger; nothing is kept twice. A due amount is held (a hold,
--- or nobody has claimed it), or floored to the minor unit and paid when it reaches the
--- minimum; the rest is carried.
+-- Stage compute, step 2: what each creator is due and what happens to it.
+-- Opening balances are read from the ledger, not stored a second time. The amount due is held (by a hold, or while
+-- unclaimed), or rounded down to the minor unit and paid if it reaches the minimum; the rest is carried.
 INSERT INTO payouts_staging
 (
     month, creator_id, currency, members, flattrs, earned_micro, carried_in_micro, held_in_micro, adjusted_micro,
@@ -79,5 +78,5 @@ LEFT JOIN
     WHERE version <= %(creators_version)s
     GROUP BY creator_id
 ) AS registry USING (creator_id)
--- not those whose balance came to rest in an earlier month
+-- leaves out creators whose balance reached zero in an earlier month
 WHERE flattrs > 0 OR carried_in != 0 OR held_in != 0 OR adjusted != 0

@@ -1,17 +1,15 @@
--- Stage compute, step 1: every member's pool, the rule that decides on it, and the split.
+-- Stage compute, step 1: every member's pool, the rule applied to it, and the split.
 --
--- A flattr counts when its last word is not an undo and the log really flattrs it (a row
--- whose first_position is the largest number only moved a version); FINAL merges what was
--- written more than once. pool = paid pledge - fee + what is carried from months without
--- flattrs; carried lots keep their month of origin, and fall to the charity when they expire.
+-- A flattr counts if it is active and the log has a flattr click for it (a row whose first_position is the largest
+-- number only raised a version); FINAL merges rows written more than once. pool = paid pledge - fee + what is carried
+-- from months without flattrs; carried lots remember their month of origin and go to the charity when they expire.
 --
--- The split is by largest remainder: shares round down, and what is left goes one micro-unit
--- each to the largest remainders, ties by 20 bits of intHash64(xxh3(creator) xor
--- xxh3('month|member')), smallest first, then by creator. One number orders all three:
--- remainder (24 bits, inverted), hash (20), place in the alphabet (20).
--- warehouse/payout/split.py is its reference.
+-- The split uses the largest remainder method (Hamilton's): shares are rounded down, and the remaining micro-units go
+-- one each to the largest remainders. Ties are broken by 20 bits of intHash64(xxh3(creator) xor xxh3('month|member')),
+-- smallest first, then by creator. One number orders all three: remainder (24 bits, inverted), hash (20), place in the
+-- alphabet (20). The reference implementation is warehouse/payout/split.py.
 --
--- Members can be divided into shards, one statement each, to take less memory at a time.
+-- Members can be divided into shards, one query each, to limit memory.
 INSERT INTO pools_staging
 (
     month, member_id, currency, pledge_micro, fee_micro, carried_in_micro, pool_micro, counted, flattrs, rule,
@@ -25,7 +23,7 @@ WITH
     length(names) AS total,
     multiIf(pool = 0, 'unfunded', total > 0, 'split', %(noclick)s) AS rule,
 
-    -- the lots that this month's carry would leave: the earlier ones and this month's own
+    -- the lots to carry under the rule `carry`: the earlier ones and this month's own
     arrayPushBack(arrayZip(origins, micros), (toUInt32(%(month)s), toUInt64(pledge - fee))) AS lots,
     arrayFilter(
         lot -> lot.2 > 0
@@ -34,7 +32,7 @@ WITH
         if(rule = 'carry', lots, [])) AS kept_lots,
     arraySum(lot -> lot.2, kept_lots) AS carried_out,
 
-    -- names is sorted and repeats a creator for each of its things
+    -- names is sorted and repeats a creator once per thing
     arrayCompact(names) AS own_creators,
     arrayFilter((place, nth) -> nth = 1, arrayEnumerate(names), arrayEnumerateUniq(names)) AS begins,
     arrayResize(arrayPushBack(arrayPopFront(begins), total + 1), length(begins)) AS ends,

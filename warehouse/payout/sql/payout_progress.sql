@@ -1,4 +1,4 @@
--- The position until which each partition is counted.
+-- The position up to which each partition is counted.
 SELECT partition, max(position)
 FROM progress
 GROUP BY partition

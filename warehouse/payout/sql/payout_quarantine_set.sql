@@ -1,5 +1,5 @@
--- A new version of a month's quarantine: the flattrs that the flags in force cover, against those that
--- the newest version holds. Only differences are written; the version counts with its row in quarantine_versions.
+-- A new version of a month's quarantine: the differences between the flattrs covered by the flags in force and those
+-- in the newest version. It takes effect with its row in quarantine_versions.
 INSERT INTO quarantine_set (month, creator_id, member_id, thing_id, version, held)
 WITH
     flags AS

@@ -1,4 +1,4 @@
--- What a close leaves out, as of its version of the quarantine: those that stand.
+-- How many active flattrs a close leaves out, as of its version of the quarantine.
 SELECT countIf(NOT bitTest(version, 19))
 FROM flattrs FINAL
 WHERE month = %(month)s AND first_position != 18446744073709551615

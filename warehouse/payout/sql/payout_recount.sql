@@ -1,8 +1,8 @@
--- The close's count of the month's flattrs, with those in quarantine, beside the stream's own. Sums, and a fingerprint
--- each of the lines (member, creator, flattrs), (creator, flattrs), (thing, flattrs).
--- The hashes have no key: a member who makes up names of one hash could hide from here that counts of these names
--- were exchanged. No money hangs on counts, and `flattr verify` compares them name by name; under a key, a
--- hash takes four times as long.
+-- The close's count of the month's flattrs, quarantine included, beside the stream's counts: sums, and a fingerprint
+-- each of the lines (member, creator, flattrs), (creator, flattrs) and (thing, flattrs).
+-- The hashes are unkeyed: a member who constructs colliding names could hide that the counts of those names were
+-- swapped. No money depends on counts, `flattr verify` compares them name by name, and a keyed hash takes four times as
+-- long.
 SELECT
     pools.counted + held.counted,
     pools.flattrs + held.flattrs,

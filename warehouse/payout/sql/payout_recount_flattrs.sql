@@ -1,5 +1,4 @@
--- What the pools and the quarantine together have to hold: the flattrs of the month, and the fingerprints of
--- payout_recount.sql over them.
+-- What pools and quarantine must contain together: the month's flattrs, and payout_recount.sql's fingerprints of them.
 SELECT
     count(),
     sum(xxh3(member_id) * xxh3(creator_id)),

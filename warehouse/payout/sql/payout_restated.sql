@@ -1,8 +1,8 @@
--- Lines of the three count tables that are not what the month's flattrs say, with the position of the row that corrects
--- each. `reached` is the position until which each partition is counted. The gate has passed: no click of the month
--- stands beyond it, so whatever a worker or a replay still writes of the month has a smaller position and loses against
--- the corrected row, and what the stream counts under that key at a larger one, were there ever such a click, wins.
--- A row that stands at or past `reached` (it never should) is outdone by one.
+-- Lines of the three count tables that differ from the month's flattrs, with the position for the row that corrects
+-- each. `reached` is the position up to which each partition is counted. The gate has passed, so no click of the month
+-- stands beyond it: whatever a worker or replay still writes for the month has a smaller position and loses to the
+-- corrected row. Should the stream ever count a click under that key at a larger position, that count would win.
+-- A row at or past `reached`, which should never exist, is corrected at its position plus one.
 WITH
     %(reached)s AS reached,
     truths AS

@@ -1,4 +1,4 @@
--- A provisional run's number and proof; the newest one for number 0.
+-- A provisional run's number and proof; 0 selects the newest.
 SELECT run, proof
 FROM provisional_runs
 WHERE month = %(month)s AND (%(run)s = 0 OR run = %(run)s)

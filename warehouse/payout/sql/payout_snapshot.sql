@@ -1,5 +1,5 @@
--- The newest versions of the inputs, the last adjustment that the close before this took, and the
--- month's quarantine: its version, and the last step of its log in it.
+-- The newest versions of the inputs, the last adjustment taken by the previous close, and the month's quarantine: its
+-- version, and the last step of its log included in that version.
 SELECT
     (SELECT max(version) FROM pledge_imports),
     (SELECT max(version) FROM creators),

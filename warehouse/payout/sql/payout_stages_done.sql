@@ -1,5 +1,4 @@
--- The stages that this run of a month has done, unless another run has filled the staging
--- tables since.
+-- The stages that this run of a month has finished, unless another run has used the staging tables since.
 SELECT DISTINCT stage
 FROM close_log
 WHERE month = %(month)s AND run = %(run)s

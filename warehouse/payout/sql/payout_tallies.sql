@@ -1,5 +1,5 @@
--- What became of the month's accepted clicks, over all partitions, as of each one's newest
--- progress row: accepted, counted, duplicate, undo, rejected, late.
+-- What became of the month's accepted clicks, over all partitions, from each one's newest progress row:
+-- (accepted, counted, duplicate, undo, rejected, late).
 SELECT
     sum(line.2), sum(line.3), sum(line.4), sum(line.5), sum(line.6), sum(line.7)
 FROM

@@ -1,5 +1,5 @@
--- The month's totals, each summed from the table that states it. The fingerprints bind every
--- creator's earned sum and flattrs to the lines of the pools: equal unless a line is wrong.
+-- The month's totals, each summed from the table that holds it. The fingerprints tie every creator's earnings and
+-- flattrs to the lines of the pools: they differ if any line is wrong.
 SELECT
     pledges.pledged, pools.pledged, pools.fee, pools.charity, pools.kept,
     pools.carried_in, pools.carried_out, pools.pooled, pools.members, pools.unfunded, pools.flattrs,

@@ -1,5 +1,5 @@
--- Creators whose payout does not balance, is no whole number of minor units, lies below the
--- minimum or has no reason. Ten at most.
+-- At most ten creators whose payout does not balance, is not a whole number of minor units, is below the minimum, or
+-- has an inconsistent reason or payment id.
 SELECT
     creator_id,
     carried_in_micro + held_in_micro + toInt64(earned_micro) + adjusted_micro AS due,

@@ -1,5 +1,5 @@
--- Members whose pool is not what their pledge, fee and carry make it, or not divided to the
--- last micro-unit, or too wide for the split's numbers. Ten at most.
+-- At most ten members whose pool does not follow from pledge, fee and carry, is not divided to the last micro-unit, or
+-- exceeds the bit widths of the split.
 SELECT
     member_id,
     pool_micro,

@@ -1,5 +1,5 @@
--- Where a month's quarantine stands: the newest step of its log, its newest version with the step and
--- the keys in it, and the number above all versions that were ever written, also by a run that died.
+-- The state of a month's quarantine: the newest step of its log, its newest version with that version's step and
+-- number of flattrs, and the next free version, above those of any run that crashed.
 SELECT
     (SELECT max(step) FROM quarantine_log WHERE month = %(month)s),
     (SELECT max(version) FROM quarantine_versions WHERE month = %(month)s),

@@ -1,2 +1,2 @@
--- The newest version of the quarantine of each month in which something was ever flagged: (month, version).
+-- The newest quarantine version of each month in which anything was ever flagged: (month, version).
 SELECT month, max(version) FROM quarantine_versions GROUP BY month

@@ -1,4 +1,5 @@
--- Members with many flattrs for one creator: (member_id, creator_id, flattrs, of the member, of the creator).
+-- Members with many flattrs for one creator: (member_id, creator_id, flattrs, all of the member's, all of the
+-- creator's).
 WITH pairs AS
 (
     SELECT member_id, creator_id, count() AS own

@@ -1,4 +1,4 @@
--- The flattrs of a month that stand and that some subject of its quarantine log covers or once covered.
+-- A month's active flattrs that some subject in its quarantine log covers or once covered.
 WITH subjects AS (SELECT DISTINCT kind, member_id, creator_id, thing_id, site_id FROM quarantine_log WHERE month = %(month)s)
 SELECT member_id, creator_id, lower(hex(thing_id)), site_id
 FROM flattrs FINAL

@@ -1,4 +1,4 @@
--- The closed pools of the members whose flattrs a step of the month's quarantine log may cover.
+-- The closed pools of members whose flattrs a step of the month's quarantine log may cover.
 SELECT member_id, pool_micro, rule, creators, creator_flattrs, creator_micro
 FROM pools
 WHERE month = %(month)s AND month IN (SELECT month FROM seals)

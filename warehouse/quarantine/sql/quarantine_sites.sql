@@ -1,4 +1,4 @@
--- The site with most flattrs that stand, by member and by creator: (kind, name, site_id, flattrs, of all).
+-- The site with the most active flattrs, by member and by creator: (kind, name, site_id, flattrs there, all flattrs).
 SELECT kind, name, argMax(site, own), max(own), sum(own) AS of_all
 FROM
 (

@@ -1,4 +1,4 @@
--- The audit log of a month, in order.
+-- A page of a month's quarantine log, in order.
 SELECT
     step, month, action, kind, member_id, creator_id, thing_id, site_id, rule, reason, evidence, who,
     toUnixTimestamp64Milli(at)
