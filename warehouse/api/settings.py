@@ -63,8 +63,8 @@ class ApiSettings(WarehouseSettings):
     api_pitch_ms: int = Field(
         default=40,
         ge=0,
-        description="The least time between two queries for counts of one kind, in ms; requests in between are batched "
-        "into the next. A lone request does not wait. 40 ms allow 25 queries a second of each kind.",
+        description="Minimum time between two queries for counts of one kind, in ms; requests in between are batched "
+        "into the next. A lone request does not wait. 40 ms allow 25 queries per second of each kind.",
     )
     api_counters_ttl_ms: int = Field(
         default=1000,
@@ -125,7 +125,7 @@ class ApiSettings(WarehouseSettings):
     api_verify_s: float = Field(
         default=60,
         ge=1,
-        description="The least time between two checks by the page /verify, in seconds: each reads the flattrs of two "
+        description="Minimum time between two checks by the page /verify, in seconds: each reads the flattrs of two "
         "months.",
     )
     api_verify_always: bool = Field(

@@ -14,7 +14,7 @@ class QuarantineSettings(BaseSettings):
     quarantine_velocity_max: int = Field(
         default=120,
         ge=1,
-        description="The most flattrs of one member within the window; more flag the member, since people read first.",
+        description="Maximum flattrs of one member within the window; more flag the member, since people read first.",
     )
     quarantine_velocity_window_s: int = Field(
         default=600, ge=1, description="The window of the velocity rule, in seconds."
@@ -26,35 +26,34 @@ class QuarantineSettings(BaseSettings):
         default=100,
         ge=1,
         le=101,
-        description="The share of a member's flattrs from one site, in percent, that flags the member. "
-        "101 never flags.",
+        description="The share of a member's flattrs from one site, in percent, that flags the member; 101: never.",
     )
     quarantine_site_share_creator_percent: int = Field(
         default=101,
         ge=1,
         le=101,
-        description="The share of a creator's flattrs from one site, in percent, that flags the creator. "
-        "101 never flags: most creators are flattred only on their own site.",
+        description="The share of a creator's flattrs from one site, in percent, that flags the creator; 101: never, "
+        "because most creators have only one site.",
     )
     quarantine_ring_flattrs_min: int = Field(
-        default=20, ge=1, description="The least flattrs of a member for one creator that can be part of a ring."
+        default=20, ge=1, description="Minimum flattrs of a member for one creator to be part of a ring."
     )
     quarantine_ring_share_percent: int = Field(
         default=95,
         ge=51,
         le=100,
-        description="The least share of a member's flattrs for one creator, in percent, that can be part of a ring.",
+        description="Minimum share of a member's flattrs that go to one creator, in percent, to be part of a ring.",
     )
     quarantine_ring_members_min: int = Field(
         default=3,
         ge=2,
-        description="The least number of members who flattr one creator and hardly anybody else that makes a ring; "
-        "fewer are devoted readers.",
+        description="Minimum number of members who flattr one creator and hardly anybody else to make a ring; fewer "
+        "are devoted readers.",
     )
     quarantine_ring_creator_percent: int = Field(
         default=80,
         ge=1,
         le=100,
-        description="The least share of the creator's flattrs from such a group, in percent, that makes it a ring: a "
-        "creator whom many others flattr too is not one.",
+        description="Minimum share of the creator's flattrs that come from such a group, in percent, to make it a "
+        "ring; with many other supporters it is not one.",
     )

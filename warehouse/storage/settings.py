@@ -19,6 +19,6 @@ class WarehouseSettings(BaseSettings):
     warehouse_timeout_s: float = Field(
         default=60,
         gt=0,
-        description="Timeout of one statement in seconds. Longer than any insert or dashboard query; "
-        "the month's close has its own.",
+        description="Timeout of one query in seconds. Longer than any insert or dashboard query takes; the month's "
+        "close has its own.",
     )

@@ -59,8 +59,8 @@ class CloseSettings(BaseSettings):
     close_minimum_minor: int = Field(
         default=1000,
         ge=0,
-        description="The least that is paid out, in minor units (1000 is EUR 10), because transfers cost money. "
-        "Smaller amounts are carried.",
+        description="The minimum payout in minor units (1000 is EUR 10), because transfers cost money. Smaller amounts "
+        "are carried.",
     )
     close_noclick: NoClickRule = Field(
         default="charity",
