@@ -1,4 +1,4 @@
-"""Answers cached for a moment, bounded in age and in bytes: strangers choose the keys of every cache of the API."""
+"""Caches bounded in age and in bytes, because anonymous clients choose the keys of all the API's caches."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ import msgspec
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
-#: What an entry costs beside what it holds: two places in dictionaries, a tuple and some numbers.
+#: Overhead of an entry: two slots in dictionaries, a tuple and some numbers.
 ENTRY_BYTES: Final = 400
-#: Short Python objects weigh so many times what they weigh as JSON.
+#: Short Python objects take about this many times the size of their JSON.
 _OBJECTS: Final = 4
 _FEW_BYTES: Final = 1 << 20
 
 
 def weight_of(value: object) -> int:
-    """About what a value of lists and dataclasses weighs in memory, in bytes."""
+    """Estimate the memory of a value of lists and dataclasses, in bytes."""
     return _OBJECTS * len(msgspec.json.encode(value))
 
 
 class BoundedCache(Generic[K, V]):
-    """Values by key, none older than ``ttl_s``, by ``monotonic``, in seconds.
+    """Values by key, none older than ``ttl_s`` by ``monotonic``, in seconds.
 
-    Whenever one is added, those that are too old leave, and then the oldest while all together weigh more than
-    ``bytes_max``. A value that alone weighs more is not cached.
+    Adding a value evicts those that have expired, then the oldest until all together take at most ``bytes_max``.
+    A value that exceeds ``bytes_max`` by itself is not cached.
     """
 
     def __init__(self, *, ttl_s: float, bytes_max: int, monotonic: Callable[[], float]) -> None:
         self._ttl_s = ttl_s
         self._bytes_max = bytes_max
         self._monotonic = monotonic
-        #: when it was true, what it weighs, the value; the oldest first
+        #: (time in s, weight in bytes, value), oldest first
         self._entries: OrderedDict[K, tuple[float, int, V]] = OrderedDict()
         self._bytes = 0
 
@@ -43,7 +43,7 @@ class BoundedCache(Generic[K, V]):
         return len(self._entries)
 
     def get(self, key: K) -> tuple[float, V] | None:
-        """The value's age in seconds, and the value; None when there is none that is young enough."""
+        """The value's age in seconds and the value, or None if it is missing or expired."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -51,7 +51,7 @@ class BoundedCache(Generic[K, V]):
         return None if age_s > self._ttl_s else (age_s, entry[2])
 
     def put(self, key: K, value: V, *, at_s: float, weight_bytes: int) -> None:
-        """Add a value that was true at ``at_s``, unless a newer is there; ``weight_bytes`` is its own and its key's."""
+        """Add a value as of ``at_s``, unless there is a newer one; ``weight_bytes`` is its size and its key's."""
         known = self._entries.get(key)
         if known is not None and known[0] > at_s:
             return
@@ -74,12 +74,11 @@ class BoundedCache(Generic[K, V]):
 
 
 class CoalescingCache(Generic[K, V]):
-    """A bounded cache that fetches what it lacks, once for all who ask at the same time. Lives in one event loop.
+    """A bounded cache that fetches missing values, coalescing concurrent requests. Lives in one event loop.
 
-    Age counts from before the fetch, so a value is never older than it seems. Errors reach all who wait for that
-    fetch and are not cached. Whoever asks for a value older than ``refresh_after_s`` gets it, and one fetch renews
-    it meanwhile, so that nobody waits for what is asked for all the time. ``weigh`` says what a key and its value
-    weigh, in bytes.
+    Age counts from before the fetch, so a value is never older than it seems. Errors reach everybody waiting for that
+    fetch and are not cached. A value older than ``refresh_after_s`` is still returned while one fetch renews it, so
+    that nobody waits for popular values. ``weigh`` returns the size of a key and its value in bytes.
     """
 
     def __init__(
@@ -98,10 +97,10 @@ class CoalescingCache(Generic[K, V]):
         self._running: dict[tuple[K, str], asyncio.Task[V]] = {}
 
     async def get(self, key: K, fetch: Callable[[], Awaitable[V]], caller: str = "") -> V:
-        """The value of a key; ``fetch`` is called when none is young enough.
+        """The value of a key; calls ``fetch`` if it is missing or expired.
 
-        Where fetches wait for the turns of their callers, ``caller`` says whose turn that is: only the same caller's
-        requests share it, or one that waits long, or has no more room to wait, would drag the others along.
+        If fetches queue by caller, ``caller`` names whose turn this one takes. Only requests of the same caller share
+        it: otherwise a caller that waits long, or whose queue is full, would delay or fail the others.
         """
         cached = self._values.get(key)
         if cached is not None:
@@ -109,14 +108,14 @@ class CoalescingCache(Generic[K, V]):
             if age_s > self._refresh_after_s:
                 self._start(key, fetch, "")
             return value
-        # Whoever goes away leaves the fetch to the others.
+        # A cancelled request must not cancel the fetch for the others.
         return await asyncio.shield(self._start(key, fetch, caller))
 
     def _start(self, key: K, fetch: Callable[[], Awaitable[V]], caller: str) -> asyncio.Task[V]:
         task = self._running.get((key, caller))
         if task is None:
             task = self._running[key, caller] = asyncio.create_task(self._fetch(key, fetch, caller))
-            # Nobody may wait for it: an error that nobody takes would be logged as lost.
+            # A refresh may have nobody waiting for it; retrieve its error, or asyncio would log it.
             task.add_done_callback(lambda done: done.cancelled() or done.exception())
         return task
 

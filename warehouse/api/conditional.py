@@ -10,12 +10,12 @@ from fastapi import Response
 
 
 def weak_etag(stated: object) -> str:
-    """Weak, for it covers what is counted and not the moment that stands beside it."""
+    """A weak ETag, because it covers the counts but not the moment stated with them."""
     return f'W/"{hashlib.blake2b(msgspec.json.encode(stated, order="sorted"), digest_size=12).hexdigest()}"'
 
 
 def is_current(headers: Mapping[str, str], etag: str) -> bool:
-    """Whether the client has this version already, by the weak comparison."""
+    """Whether the client already has this version, by weak comparison."""
     asked = headers.get("if-none-match")
     if asked is None:
         return False
@@ -25,7 +25,7 @@ def is_current(headers: Mapping[str, str], etag: str) -> bool:
 
 
 def revalidated(answer: Response, headers: Mapping[str, str]) -> Response:
-    """The answer, or the same as 304 without its body when the client has it already."""
+    """The answer, or a 304 without body if the client already has it."""
     if "if-none-match" not in headers or not is_current(headers, answer.headers["etag"]):
         return answer
     return Response(

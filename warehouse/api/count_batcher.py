@@ -1,10 +1,9 @@
-"""Many readers, few queries: counts of creators, things and members, asked for together.
+"""Many readers, few queries: counts of creators, things and members are fetched in batches.
 
-A query costs a millisecond or two however few rows it reads, so all that is wanted at one moment
-goes into one query, whatever the months: while one runs, the next collects, and queries start at least
-``pitch_s`` apart, so that their number has a bound whatever is asked. Who comes alone does not wait. Who
-asks for much waits for it behind those who ask for little, and what waits has a bound, too. Button
-counters, which every page view asks for, are kept for a second on top.
+A query costs a millisecond or two however few rows it reads, so concurrent requests share one, whatever their months.
+While a query runs, the next batch collects. Queries start at least ``pitch_s`` apart, which bounds their number; a
+lone request does not wait. Large requests wait behind small ones, and the queue is bounded. Button counters, which
+every page view requests, are also cached for a second.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from warehouse.counts.lag import Lag
 
 V = TypeVar("V")
 
-#: A key of an id of 64 characters with its count.
+#: Size of a key with an id of 64 characters, and its count.
 _CACHED_BYTES: Final = 240
 
 
@@ -37,7 +36,7 @@ class Counted(Generic[V]):
 
 @dataclass(frozen=True, slots=True)
 class BatchBounds:
-    """Keys: at most ``batch`` in one query, ``batch_of_caller`` of them of one caller, and ``waiting`` that wait."""
+    """Limits on keys: per query, per caller in a query, and waiting."""
 
     batch: int = 500
     batch_of_caller: int = 200
@@ -45,9 +44,9 @@ class BatchBounds:
 
 
 class _Reader(Generic[V]):
-    """One who waits for some counts. There is one future for all of them: one for each cost more than its count.
+    """A request waiting for some counts. It has one future for all of them: one each would cost more than the count.
 
-    A reader that goes away cancels it, and nothing that others wait for.
+    Cancelling it leaves alone what others wait for.
     """
 
     __slots__ = ("done", "found", "missing")
@@ -71,9 +70,9 @@ class _Reader(Generic[V]):
 class CountBatcher(Generic[V]):
     """Counts by (month, id), at most ``ttl_s`` old. Lives in one event loop.
 
-    ``fetch(keys)`` asks the warehouse for some; its errors reach everybody who waited for
-    that query and are not kept. ``monotonic`` is the clock of age, in seconds; ``weigh`` says how many bytes a
-    count of varying size has, and those kept have ``bytes_max`` together.
+    ``fetch(keys)`` queries the warehouse; its errors reach everybody waiting for that query and are not cached.
+    ``monotonic`` is the clock for ages, in seconds. ``weigh`` returns the variable part of a count's size in bytes,
+    and cached counts take at most ``bytes_max`` in all.
     """
 
     def __init__(  # noqa: PLR0913 - how old, how many, how often, and by which clock
@@ -97,15 +96,15 @@ class CountBatcher(Generic[V]):
             ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic
         )
         self._awaited: dict[Key, list[_Reader[V]]] = {}
-        #: of those awaited, what no query was started for
+        #: awaited keys that are in no query yet
         self._pending: set[Key] = set()
         self._turns: FairQueue[Key] = FairQueue(bounds.waiting)
         self._fetcher: asyncio.Task[None] | None = None
 
     async def get(self, month: int, ids: Iterable[str], caller: str = "") -> dict[str, Counted[V]]:
-        """The counts asked for, from memory where they are young enough; ``caller`` is whose turn it takes.
+        """The counts of these ids, from the cache if they are fresh; ``caller`` names whose turn the others take.
 
-        Raises ``Problem`` 503 when too much waits already, and whatever ``fetch`` raises.
+        Raises ``Problem`` 503 if too much is waiting, and whatever ``fetch`` raises.
         """
         found: dict[str, Counted[V]] = {}
         missing: list[str] = []
@@ -122,10 +121,10 @@ class CountBatcher(Generic[V]):
     def _wait(
         self, keys: Sequence[Key], found: dict[str, Counted[V]], caller: str
     ) -> asyncio.Future[dict[str, Counted[V]]]:
-        # What is in a query already comes by itself; what only waits gets this caller's turns on top.
+        # Keys in a running query need no turn; keys that only wait also get this caller's turns.
         waiting = [key for key in keys if key not in self._awaited or key in self._pending]
         if not self._turns.has_room(caller, len(waiting)):
-            raise unavailable(ReadReason.QUEUE_FULL, "too many counts are asked for at a time; ask again soon")
+            raise unavailable(ReadReason.QUEUE_FULL, "too many counts are requested at a time; try again in a moment")
         self._turns.put(caller, waiting)
         reader = _Reader(found, len(keys))
         for key in keys:
@@ -140,19 +139,19 @@ class CountBatcher(Generic[V]):
         return reader.done
 
     async def _fetch_all(self) -> None:
-        """One query after the other until nobody waits; what comes meanwhile goes into the next."""
+        """Run one query after the other until nobody waits; requests in between go into the next."""
         try:
             while self._pending:
                 pause_s = self._next_at_s - self._monotonic()
                 if pause_s > 0:
-                    # Who comes in the pause is read for after it, so nobody gets a count older than the question.
+                    # Take the batch after the pause: requests made during it must not get older counts.
                     await asyncio.sleep(pause_s)
                 await self._fetch_batch(self._take())
         finally:
             self._fetcher = None
 
     def _take(self) -> list[Key]:
-        """The next batch; each key once, however many wait for it."""
+        """The next batch, each key once, however many requests wait for it."""
 
         def wanted(key: Key) -> bool:
             if key not in self._pending:
@@ -167,7 +166,7 @@ class CountBatcher(Generic[V]):
         self._next_at_s = read_at_s + self._pitch_s
         try:
             lag, counts = await self._fetch(batch)
-        except Exception as error:  # noqa: BLE001 - it belongs to those who wait, whatever it is
+        except Exception as error:  # noqa: BLE001 - any error is passed on to those who wait
             for key in batch:
                 for reader in self._awaited.pop(key):
                     reader.fail(error)

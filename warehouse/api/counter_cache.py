@@ -1,9 +1,8 @@
-"""Button counters, answered from memory before anything else looks at the request.
+"""Button counters, answered from memory before routing.
 
-A popular page asks for the same counters thousands of times a second. The whole answer is cached for a moment, so
-that the next reader costs two look-ups and no routing, parameters or encoding. The key is what is asked for and not
-how it is written: parameters in another order, other encodings of a character, parameters that mean nothing all
-find the same answer.
+A popular page requests the same counters thousands of times a second. The whole answer is cached briefly, so that the
+next request costs two look-ups and no routing, parsing or encoding. The key is the meaning of the request, not its
+spelling: parameters in another order or encoding, and unknown parameters, find the same answer.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ from warehouse.api.cache import BoundedCache, CoalescingCache
 from warehouse.api.conditional import revalidated
 
 PATH: Final = "/v1/counters"
-#: Longer ones are parsed anew each time: a page's buttons take less, and an attacker's memory is not ours.
+#: Longer query strings are parsed each time: a page's buttons need less, and attackers must not fill the memory.
 _SPELLING_MAX_BYTES: Final = 4096
-#: How long it is remembered what a query asks for: aliases, on which that depends, are as old at most.
+#: How long the meaning of a query string is cached. It depends on the alias table, which thus takes effect this late.
 _SPELLING_TTL_S: Final = 1
-#: Spellings get this share of the memory that answers get.
+#: Query strings get one part in this many of the memory for answers.
 _SPELLINGS_SHARE: Final = 4
-#: An answer's object and headers.
+#: Overhead of an answer: its object and headers.
 _ANSWER_BYTES: Final = 1500
 
 #: (month, None for the current one; thing ids in the order of the answer)
@@ -36,7 +35,7 @@ Asked = tuple[int | None, tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class _Route:
-    """What the metrics call a request that no router has seen."""
+    """Names the route for the metrics, since no router sees the request."""
 
     path_format: str = PATH
 
@@ -45,10 +44,10 @@ _ROUTE: Final = _Route()
 
 
 class CounterCache:
-    """Answers GET of ``PATH`` and caches each answer for ``ttl_s``, within ``bytes_max``; passes on everything else.
+    """Answers GET of ``PATH``, caching answers for ``ttl_s`` within ``bytes_max``; passes on everything else.
 
-    ``understand`` says what a query asks for, None for what the ordinary route shall judge, which alone knows how to
-    refuse; ``answer`` makes the answer for a client of some address, which ``address_of`` tells.
+    ``understand`` parses a query string, and returns None for what the ordinary route must refuse. ``answer`` makes
+    the answer for a client's address, as ``address_of`` returns it.
     """
 
     def __init__(  # noqa: PLR0913, PLR0917 - three functions of the route, and three bounds
@@ -66,7 +65,7 @@ class CounterCache:
         self._answer = answer
         self._address_of = address_of
         self._monotonic = monotonic
-        # Pages that grew old at once would otherwise be made anew by all their readers at once.
+        # Refresh early, so that expiring answers are not all recomputed at once by their readers.
         self._answers: CoalescingCache[Asked, Response] = CoalescingCache(
             ttl_s=ttl_s, refresh_after_s=ttl_s / 2, bytes_max=bytes_max, monotonic=monotonic,
             weigh=lambda asked, answer: len(answer.body) + _weight(asked) + _ANSWER_BYTES,
@@ -76,7 +75,7 @@ class CounterCache:
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer from memory, make the answer and remember it, or pass on."""
+        """Answer from the cache, make and cache the answer, or pass the request on."""
         is_counter = scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "GET"
         asked = self._asked(scope["query_string"]) if is_counter else None
         if asked is None:
@@ -103,5 +102,5 @@ class CounterCache:
 
 
 def _weight(asked: Asked) -> int:
-    """Of the tuple and its ids, each a string of 32 characters."""
+    """Size in bytes of the tuple and its ids, strings of 32 characters."""
     return 150 + 90 * len(asked[1])

@@ -1,8 +1,7 @@
-"""A bounded queue that is fair: who asks for much waits for it, and who asks for little does not wait behind them.
+"""A bounded, fair queue: small requests do not wait behind large ones.
 
-Callers take turns, and the requests of one caller take turns among themselves, a few items each. So somebody who
-asks for a hundred odd things again and again is served as fast as there is time for it, while a page with a dozen
-buttons is in the next batch.
+Callers take turns, and so do the requests of one caller, a few items each. A client that keeps asking for a hundred
+unusual things is served as time permits, while a page with a dozen buttons is in the next batch.
 """
 
 from __future__ import annotations
@@ -13,16 +12,16 @@ from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-#: Items of one request in a turn: the buttons of a page.
+#: Items of one request per turn: the buttons of a page.
 _ITEMS_A_TURN: Final = 20
-#: After so many small requests of a caller a great one has a turn.
+#: After this many small requests of a caller a large one gets a turn.
 _SMALL_TURNS: Final = 8
-#: One caller may fill one of so many parts of the queue, with great requests half of that.
+#: One caller may fill one part in this many of the queue, and half of that with large requests.
 _SHARES: Final = 4
 
 
 class _Own(Generic[T]):
-    """What waits of one caller: requests of a turn or less, and greater ones."""
+    """One caller's waiting requests: those of a turn or less, and larger ones."""
 
     def __init__(self) -> None:
         self.waiting = 0
@@ -35,7 +34,7 @@ class _Own(Generic[T]):
         (self.great if len(request) > _ITEMS_A_TURN else self.small).append(request)
 
     def take_turn(self, room: int, wanted: Callable[[T], bool]) -> tuple[int, list[T]]:
-        """How many items left, and those of them that are wanted. Small requests first, now and then a great one."""
+        """Return how many items left the queue, and those wanted. Small requests first, sometimes a large one."""
         if self.great and (not self.small or self._small_turns >= _SMALL_TURNS):
             requests, self._small_turns = self.great, 0
         else:
@@ -50,7 +49,7 @@ class _Own(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Items that wait, at most ``waiting_max``, by caller and request. Pure: it knows no clock and no loop."""
+    """Waiting items, at most ``waiting_max``, by caller and request. Pure: no clock, no event loop."""
 
     def __init__(self, waiting_max: int) -> None:
         self._waiting_max = waiting_max
@@ -58,25 +57,25 @@ class FairQueue(Generic[T]):
         self._callers: OrderedDict[str, _Own[T]] = OrderedDict()
 
     def has_room(self, caller: str, count: int) -> bool:
-        """Whether a request of ``count`` items may wait. A queue that is empty takes any."""
+        """Whether a request of ``count`` items may wait. An empty queue accepts any."""
         own = self._callers.get(caller)
         if own is None:
             return not self._waiting or self._waiting + count <= self._waiting_max
-        # The last part of the queue is for those who have nothing in it yet; and who asks for much from one
-        # address must not keep out who asks for little from the same.
+        # The last part of the queue is reserved for callers with nothing in it; and large requests from an address
+        # must not keep out small ones from the same address.
         part = self._waiting_max // _SHARES
         own_max = part // 2 if count > _ITEMS_A_TURN else part
         return own.waiting + count <= own_max and self._waiting + count <= self._waiting_max - part
 
     def put(self, caller: str, items: Iterable[T]) -> None:
-        """Let one request's items wait for their turn."""
+        """Add one request's items."""
         request = deque(items)
         if request:
             self._waiting += len(request)
             self._callers.setdefault(caller, _Own()).put(request)
 
     def take(self, count: int, of_caller_max: int, wanted: Callable[[T], bool]) -> list[T]:
-        """The next items, at most ``count``, and ``of_caller_max`` of one caller; what is not ``wanted`` is dropped."""
+        """The next items, at most ``count`` and ``of_caller_max`` per caller, dropping those not ``wanted``."""
         taken: list[T] = []
         counts: Counter[str] = Counter()
         resting: list[tuple[str, _Own[T]]] = []

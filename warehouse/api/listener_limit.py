@@ -1,4 +1,4 @@
-"""Places at the live stream: so many in all, some for clients with a key, and so many for one address without."""
+"""Seats of the live stream: a total, a reserve for clients with a key, and a limit per address without one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
-#: Strangers may take all but one of so many parts.
+#: One seat in this many is reserved for clients with a key.
 _SHARES: Final = 4
 
 
 class ListenerLimit:
-    """Who listens. ``address`` is None for a client with a key: it has a seat as long as there is any."""
+    """Counts listeners. ``address`` is None for a client with a key, which gets any free seat."""
 
     def __init__(self, seats_max: int, of_address_max: int, *, reserve: bool) -> None:
         self._seats_max = seats_max
@@ -22,7 +22,7 @@ class ListenerLimit:
         self._taken: Counter[str | None] = Counter()
 
     def free(self, address: str | None) -> bool:
-        """Whether somebody may sit down."""
+        """Whether there is a seat for this client."""
         taken = self._taken.total()
         if taken >= self._seats_max:
             return False
@@ -31,7 +31,7 @@ class ListenerLimit:
 
     @contextmanager
     def taken(self, address: str | None) -> Iterator[None]:
-        """Hold a seat. Ask ``free`` before, in the same turn of the loop."""
+        """Hold a seat. Call ``free`` first, without awaiting in between."""
         self._taken[address] += 1
         try:
             yield

@@ -1,4 +1,4 @@
-"""A narrow way to the warehouse for questions that anybody may ask and that no other answer serves."""
+"""A throttle for anonymous queries that no cache can answer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Final
 from warehouse.api.fair_queue import FairQueue
 from warehouse.api.problems import ReadReason, unavailable
 
-#: After a question the lane rests for so many times as long as it took: a quarter of one thread's time is anybody's.
+#: After a query, pause this many times as long as it took: anonymous queries get a quarter of one thread's time.
 _REST: Final = 3
 _REST_MAX_S: Final = 1.0
 
 
 class Throttle:
-    """One at a time with a rest behind it, and the others in turns of their addresses. Lives in one event loop.
+    """Runs one query at a time with a pause after it; the others wait, by address, in turn. Lives in one event loop.
 
-    Who comes alone does not wait. Without it, whoever asks for one receipt after the other would hold every thread
-    that counts are read by, and all of the warehouse's processor time.
+    A lone query does not wait. Without the throttle, a client requesting one receipt after the other could occupy all
+    the threads for counts and all the warehouse's CPU.
     """
 
     def __init__(self, waiting_max: int) -> None:
@@ -28,7 +28,7 @@ class Throttle:
 
     @asynccontextmanager
     async def turn(self, address: str) -> AsyncIterator[None]:
-        """Wait for the place and hold it. Raises ``Problem`` 503 when too many wait, or too many of this address."""
+        """Wait for a turn and hold it. Raises ``Problem`` 503 if too many wait, in all or from this address."""
         if self._taken:
             await self._wait(address)
         self._taken = True
@@ -41,18 +41,18 @@ class Throttle:
 
     async def _wait(self, address: str) -> None:
         if not self._turns.has_room(address, 1):
-            raise unavailable(ReadReason.QUEUE_FULL, "too many ask this at a time; ask again soon")
+            raise unavailable(ReadReason.QUEUE_FULL, "too many requests of this kind at a time; try again in a moment")
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._turns.put(address, [place])
         try:
             await place
         except asyncio.CancelledError:
             if place.done() and not place.cancelled():
-                self._leave()  # it was handed over in the same moment
+                self._leave()  # the turn was handed over at the same moment
             raise
 
     def _leave(self) -> None:
-        """Hand the place to the next who still waits."""
+        """Hand the turn to the next request that still waits."""
         for place in self._turns.take(1, 1, lambda place: not place.done()):
             place.set_result(None)
             return
