@@ -35,7 +35,7 @@ def test_scan_flag_list_release_and_log_say_what_they_did(terminal: Terminal) ->
     said = terminal.says("quarantine", "flag", "2026-11", "--member", "mia", "--creator", "bob", "--reason", "a [test]")
     assert said == "member mia, creator bob is flagged in 2026-11 (step 2); 10 flattrs are in quarantine\n"
     listed = terminal.says("quarantine", "list", "2026-11")
-    assert "2 flags stand" in listed
+    assert "2 flags in force" in listed
     assert "a [test]" in listed
     said = terminal.says("quarantine", "release", "2026-11", "--member", "rob", "--reason", "a reader, we asked")
     assert said == "member rob is released in 2026-11 (step 3); 1 flattrs are in quarantine\n"
@@ -49,9 +49,12 @@ def test_scan_flag_list_release_and_log_say_what_they_did(terminal: Terminal) ->
         (("flag", "2026-11", "--reason", "x"), "Name one subject"),
         (("flag", "2026-11", "--reason", "x", "--site", "s", "--member", "m"), "Name one subject"),
         (("flag", "2026-11", "--reason", " ", "--member", "m"), "needs a reason"),
-        (("flag", "2026-11", "--reason", "x", "--member", "m", "--thing", "song"), "'song' is not a thing's id"),
+        (("flag", "2026-11", "--reason", "x", "--member", "m", "--thing", "song"), "'song' is not a thing id"),
         (("flag", "2026-13", "--reason", "x", "--member", "m"), "is not a month"),
-        (("release", "2026-11", "--reason", "x", "--member", "m"), "not flagged in 2026-11; flagged there: nothing"),
+        (
+            ("release", "2026-11", "--reason", "x", "--member", "m"),
+            "not flagged in 2026-11; only what is flagged can be released. Flagged there: nothing",
+        ),
     ],
 )
 def test_refusal_is_one_sentence(terminal: Terminal, words: tuple[str, ...], sentence: str) -> None:

@@ -76,7 +76,8 @@ def release(  # noqa: PLR0913 - what a step says
         if subject not in flags:
             there = "; ".join(str(flagged) for flagged in sorted(flags)[:10]) or "nothing"
             raise PayoutRefused(
-                f"{subject} is not flagged in {month_text(month)}. Flagged there: {there}. Release one of these."
+                f"{subject} is not flagged in {month_text(month)}; only what is flagged can be released. "
+                f"Flagged there: {there}."
             )
         return [Entry("release", subject, BY_HAND, _said(reason), "{}", _said(by))]
 
