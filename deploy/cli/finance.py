@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
     from ingest.runtime.clock import Clock
+    from warehouse.payout.books.payment_order import PaymentOrder, Terms
     from warehouse.payout.close.log_ends import LogEnds
     from warehouse.payout.close.proof import Proof
     from warehouse.payout.close.settings import CloseSettings
     from warehouse.storage.client import Warehouse
+
+#: So many of an order's largest payments are shown to who approves it.
+_LARGEST: Final = 10
 
 
 @functools.cache
@@ -60,6 +67,36 @@ def closed(month: str) -> Proof:
     if proof is None:
         raise CommandFailed(f"{month} is not closed: run `flattr month status {month}` to see what is missing.")
     return proof
+
+
+def terms(execute_on: date, changed_accounts: Sequence[str] = ()) -> Terms:
+    """What is decided about payments beside their amounts. Raises ``CommandFailed`` without the paying account."""
+    from deploy.errors import CommandFailed
+    from warehouse.payout.books.payment_order import Debtor, Terms
+
+    rules = settings()
+    if not rules.close_debtor_iban or not rules.close_debtor_name:
+        raise CommandFailed(
+            "The paying account is not set: FLATTR_CLOSE_DEBTOR_NAME, FLATTR_CLOSE_DEBTOR_IBAN and "
+            "FLATTR_CLOSE_DEBTOR_BIC."
+        )
+    debtor = Debtor(rules.close_debtor_name, rules.close_debtor_iban, rules.close_debtor_bic)
+    return Terms(debtor, execute_on, rules.close_bank_scheme, tuple(sorted(set(changed_accounts))))
+
+
+def print_order(order: PaymentOrder, changed: Sequence[str]) -> None:
+    """What an approver signs: the sum, the largest payments, whose account changed of late."""
+    from warehouse.payout.books.payment_order import as_cents
+    from warehouse.payout.money import as_text
+
+    debtor = order.terms.debtor
+    typer.echo(f"  {len(order.payments)} payments, EUR {as_cents(order)}, on {order.terms.execute_on:%A, %d %B %Y}")
+    typer.echo(f"  from {debtor.name}, {debtor.iban} {debtor.bic}, as {order.terms.scheme}")
+    for payment in sorted(order.payments, key=lambda one: -one.amount_minor)[:_LARGEST]:
+        amount = as_text(payment.amount_minor * 10_000, "EUR")
+        typer.echo(f"  {amount:>14}  {payment.creator_id}  {payment.name}  {payment.iban}")
+    for creator_id in changed:
+        typer.echo(f"  account changed of late: {creator_id}")
 
 
 def print_proof(proof: Proof) -> None:

@@ -37,7 +37,7 @@ from warehouse import keys
 BROKER_NAMES: Final = ("kafka", "localhost")
 #: Kafka's users; ``broker`` and ``operator`` are its super users.
 BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure")
-#: Service -> its Kafka user and its ClickHouse user.
+#: Service -> its Kafka user and its ClickHouse user. The close asks Kafka where the log ends, as finance does.
 SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "topics": ("operator", None),
     "migrate": (None, "migrate"),
@@ -45,10 +45,15 @@ SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "streams": ("streams", "streams"),
     "api": (None, "api"),
     "finance": ("finance", "finance"),
+    "close": ("finance", "close"),
+    "approver": (None, "approver"),
+    "operator": (None, "operator"),
     "erasure": ("erasure", "erasure"),
     "grafana": (None, "grafana"),
 }
-WAREHOUSE_USERS: Final = ("streams", "api", "finance", "erasure", "migrate", "grafana")
+WAREHOUSE_USERS: Final = (
+    "streams", "api", "finance", "close", "approver", "operator", "erasure", "migrate", "grafana",
+)  # fmt: skip
 #: The user ids that the images run as.
 _OUR_USER: Final = 10001
 _KAFKA_USER: Final = 1000
@@ -90,7 +95,9 @@ class _Secrets:
         self._keys()
         return Made(tuple(self._written), tuple(self._retained), self._api_key)
 
-    def _write(self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600) -> None:
+    def _write(
+        self, name: str, content: bytes, *, user: int | None = None, mode: int = 0o600, replaces: bool = False
+    ) -> None:
         path = self._folder / name
         # Written under a temporary name, as an incomplete secret would never be overwritten.
         fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -102,9 +109,12 @@ class _Secrets:
                 self._hand_over(fresh, user)
                 file.flush()
                 os.fsync(descriptor)
-            path.hardlink_to(fresh)
+            if replaces:
+                fresh.replace(path)
+            else:
+                path.hardlink_to(fresh)
         finally:
-            fresh.unlink()
+            fresh.unlink(missing_ok=True)
         self._written.append(name)
 
     def _hand_over(self, path: Path, user: int | None) -> None:
@@ -157,11 +167,12 @@ class _Secrets:
         self._write("kafka.env", _environment(lines))
 
     def _clickhouse(self) -> None:
-        if not self._there("clickhouse.env"):
-            passwords = {user.upper(): secrets.token_urlsafe(24) for user in WAREHOUSE_USERS}
-            self._write(
-                "clickhouse.env", _environment({f"FLATTR_DB_PASSWORD_{u}": word for u, word in passwords.items()})
-            )
+        known = _values(self._folder / "clickhouse.env") if self._there("clickhouse.env") else {}
+        names = [f"FLATTR_DB_PASSWORD_{user.upper()}" for user in WAREHOUSE_USERS]
+        # A version that brings users adds their passwords; those that are there stay.
+        if not known.keys() >= set(names):
+            fresh = {name: known.get(name) or secrets.token_urlsafe(24) for name in names}
+            self._write("clickhouse.env", _environment(known | fresh), replaces=True)
 
     def _service(self, service: str) -> None:
         name = f"{service}.env"

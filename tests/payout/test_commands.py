@@ -15,7 +15,6 @@ from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.runtime.clock import system_clock
 from tests.payout.build import PARTITIONS, flattrs_of, state_month
-from warehouse.keys import Role, issue, save
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.storage.client import Warehouse
 
@@ -31,7 +30,9 @@ class Terminal:
 
     def run(self, *words: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-c", RUN, *words]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            command, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
 
     def says(self, *words: str) -> str:
         done = self.run(*words)
@@ -85,7 +86,9 @@ def test_month_from_pledges_to_payments_on_the_command_line(
     assert "2026-11 is not closed" in terminal.refuses("payouts", "show", "2026-11")
     assert "can be closed: 3 flattrs" in terminal.says("month", "status", "2026-11")
     assert "would close as follows" in terminal.says("month", "close", "2026-11", "--dry-run", "--keep")
-    assert "2026-11 is closed" in terminal.says("month", "close", "2026-11")
+    assert "Close it?" in terminal.run("month", "close", "2026-11").stdout
+    assert "is not closed" in terminal.refuses("payouts", "show", "2026-11")
+    assert "2026-11 is closed" in terminal.says("month", "close", "2026-11", "--yes")
     assert "verifies" in terminal.says("month", "verify", "2026-11")
     assert "0 payout lines differ" in terminal.says("month", "compare", "2026-11")
     assert re.search(r"ada .* 1\.20", terminal.says("payouts", "show", "2026-11"))
@@ -99,17 +102,36 @@ def test_month_from_pledges_to_payments_on_the_command_line(
 
 def _pay(terminal: Terminal, tmp_path: Path) -> None:
     register = tmp_path / "creators.csv"
-    register.write_text("creator_id,name,iban,bic\nada,Ada,GB29NWBK60161331926819,\n")
-    terminal.says("creators", "import", str(register))
-    payments = ("payouts", "export", "2026-11", "--format", "pain.001", "--on", "2026-12-03")
+    register.write_text("creator_id,name,iban,bic\nada,Ada Größe,GB29NWBK60161331926819,\n")
+    assert "'Ada Größe' goes to the bank as 'Ada Grosse'" in terminal.says("creators", "import", str(register))
+    payments = ("payouts", "export", "2026-11", "--format", "pain.001")
     assert "approved by nobody" in terminal.refuses(*payments)
-    (one, first), (two, second) = issue("eve", Role.FINANCE), issue("fay", Role.FINANCE)
-    keys = tmp_path / "keys.json"
-    save(keys, [first, second])
-    assert "1 more needed" in terminal.says("month", "approve", "2026-11", "--keys", str(keys), "--key", one)
-    assert "not in" in terminal.refuses("month", "approve", "2026-11", "--keys", str(keys), "--key", "flk_x")
-    assert "0 more needed" in terminal.says("month", "approve", "2026-11", "--keys", str(keys), "--key", two)
+    for name in ("eve", "fay"):
+        public = terminal.says("approver", "keygen", str(tmp_path / f"{name}.pem")).strip()
+        assert "A key is never overwritten" in terminal.refuses("approver", "keygen", str(tmp_path / f"{name}.pem"))
+        assert f"{name} may approve" in terminal.says("approver", "enrol", name, public)
+
+    def approve(name: str, key: str, *options: str, on: str = "2026-12-03") -> tuple[str, ...]:
+        who = ("--name", name, "--key", str(tmp_path / f"{key}.pem"))
+        return ("month", "approve", "2026-11", *who, "--on", on, *options)
+
+    assert "exactly this?" in terminal.run(*approve("eve", "eve")).stdout
+    assert "approved by nobody" in terminal.refuses(*payments)
+    assert "Banks do not settle on 2026-12-05" in terminal.refuses(*approve("eve", "eve", "--yes", on="2026-12-05"))
+    assert "Banks do not settle on 2026-11-30" in terminal.refuses(*approve("eve", "eve", "--yes", on="2026-11-30"))
+    said = terminal.says(*approve("eve", "eve", "--yes"))
+    assert "1 payments, EUR 1.20, on Thursday, 03 December 2026" in said
+    assert "GB29NWBK60161331926819" in said
+    assert "1 more needed" in said
+    assert "not enrolled as fay's" in terminal.refuses(*approve("fay", "eve", "--yes"))
+    assert "approved by eve: they need 2 people" in terminal.refuses(*payments)
+    assert "0 more needed" in terminal.says(*approve("fay", "fay", "--yes"))
     assert "<EndToEndId>FL-202611-" in terminal.says(*payments)
+    register.write_text("creator_id,name,iban,bic\nada,Ada Größe,DE89370400440532013000,\n")
+    terminal.says("creators", "import", str(register))
+    assert "have changed: the iban of ada" in terminal.refuses(*payments)
+    # The clock of the test stands after the month's end, days from the import's own.
+    assert "GB29" not in terminal.says("payouts", "export", "2026-11", "--format", "draft", "--on", "2026-12-03")
 
 
 async def test_undrained_stream_refuses_on_the_command_line_and_writes_nothing(

@@ -15,14 +15,16 @@ import pytest
 
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
-from warehouse.keys import Role, issue
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.bank import sepa_name
 from warehouse.payout.books import export, outliers
-from warehouse.payout.books.approval import approve
 from warehouse.payout.books.beancount import beancount_text
+from warehouse.payout.books.pain001 import bank_file
+from warehouse.payout.books.payment_order import Debtor, PaymentOrder, Terms, order_of
 from warehouse.payout.close import provisional_run
 from warehouse.payout.close.close import rehearse_month
 from warehouse.payout.close.proof import Proof, stored_until
+from warehouse.payout.close.settings import Scheme
 from warehouse.payout.closed_months import all_payouts
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs import adjustments, creators
@@ -30,7 +32,8 @@ from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
 NOVEMBER, DECEMBER, JANUARY = 202611, 202612, 202701
-DEBTOR = export.Debtor("Flattr", "DE89370400440532013000", "COBADEFF")
+DEBTOR = Debtor("Flattr", "DE89370400440532013000", "COBADEFF")
+TERMS = Terms(DEBTOR, date(2026, 12, 3), "pain.001.001.09")
 REGISTER = (
     "creator_id,name,iban,bic\n"
     "ada,Ada Lovelace,GB29NWBK60161331926819,\n"
@@ -101,7 +104,7 @@ def test_register_with_a_bad_row_is_not_imported(warehouse: Warehouse, tmp_path:
     bad = REGISTER + "cat,Cat,DE02120300000000202052,\nada,Ada,GB29NWBK60161331926819,\ndan,,DE02120300000000202051,x\n"
     with pytest.raises(PayoutRefused) as refused:
         register(warehouse, tmp_path, bad)
-    assert re.findall(r"line (\d+): (\w+)", str(refused.value)) == [("4", "iban"), ("5", "the"), ("6", "name")]
+    assert re.findall(r"line (\d+): (\w+)", str(refused.value)) == [("4", "iban"), ("5", "ada"), ("6", "name")]
     assert creators.read_register(warehouse) == {}
 
 
@@ -146,8 +149,13 @@ def test_returned_payment_is_credited_again_once_and_paid_with_the_next_close(
     assert adjustments.import_returns(warehouse, path) == []
     following(warehouse, DECEMBER)
     close(warehouse, DECEMBER)
-    assert payouts(warehouse, DECEMBER)["cat"] == (1_120_000, 5_000, 0, "paid")
-    ids = warehouse.rows("SELECT DISTINCT payment_id FROM payouts WHERE creator_id = 'cat'")
+    assert payouts(warehouse, DECEMBER)["cat"] == (0, 0, 1_125_000, "held"), "a dead account is not paid again"
+    renewed = "creator_id,name,iban,bic\ncat,Cat Stevens,FR1420041010050500013M02606,\n"
+    register(warehouse, tmp_path, renewed)
+    following(warehouse, JANUARY)
+    close(warehouse, JANUARY)
+    assert payouts(warehouse, JANUARY)["cat"] == (1_120_000, 5_000, 0, "paid")
+    ids = warehouse.rows("SELECT DISTINCT payment_id FROM payouts WHERE creator_id = 'cat' AND payment_id != ''")
     assert len(ids) == 2
     everything_verifies(warehouse)
 
@@ -172,59 +180,131 @@ def test_every_creator_due_is_paid_or_has_a_reason(warehouse: Warehouse) -> None
         assert len(line.payment_id) <= 35
 
 
-def approved(warehouse: Warehouse, tmp_path: Path) -> Proof:
-    november(warehouse)
-    register(warehouse, tmp_path, REGISTER + "cat,Cat Stevens,FR1420041010050500013M02606,\n")
-    proof = close(warehouse, NOVEMBER)
-    for name in ("eve", "fay"):
-        approve(warehouse, proof, issue(name, Role.FINANCE)[1])
-    return proof
+ALL_REGISTERED = REGISTER + "cat,Cat Stevens,FR1420041010050500013M02606,\n"
 
 
-def test_payments_need_two_different_keys(warehouse: Warehouse, tmp_path: Path) -> None:
+def closed_november(warehouse: Warehouse, tmp_path: Path) -> Proof:
     november(warehouse)
-    register(warehouse, tmp_path, REGISTER + "cat,Cat Stevens,FR1420041010050500013M02606,\n")
-    proof = close(warehouse, NOVEMBER)
-    on = date(2026, 12, 3)
-    with pytest.raises(PayoutRefused, match="approved by nobody, but payments need 2 different keys"):
-        export.pain001(warehouse, proof, DEBTOR, on)
-    eve = issue("eve", Role.FINANCE)[1]
-    assert approve(warehouse, proof, eve) == ["eve"]
-    assert approve(warehouse, proof, eve) == ["eve"]
-    with pytest.raises(PayoutRefused, match="approved by eve,"):
-        export.pain001(warehouse, proof, DEBTOR, on)
-    with pytest.raises(PayoutRefused, match="role dashboard"):
-        approve(warehouse, proof, issue("mal", Role.DASHBOARD)[1])
-    approve(warehouse, proof, issue("fay", Role.OPERATOR)[1])
-    assert export.pain001(warehouse, proof, DEBTOR, on)
+    register(warehouse, tmp_path, ALL_REGISTERED)
+    return close(warehouse, NOVEMBER)
 
 
 def test_payments_carry_the_payment_id_and_sum_to_what_is_paid_and_repeat_byte_for_byte(
     warehouse: Warehouse, tmp_path: Path
 ) -> None:
-    proof = approved(warehouse, tmp_path)
-    xml = export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
-    assert xml == export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
+    proof = closed_november(warehouse, tmp_path)
+    xml = bank_file(order_of(warehouse, proof, TERMS))
+    assert xml == bank_file(order_of(warehouse, proof, TERMS))
     text = xml.decode()
+    assert "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09" in text
     ids = {line.payment_id for line in all_payouts(warehouse, NOVEMBER) if line.paid_micro}
     assert set(re.findall("<EndToEndId>([^<]*)</EndToEndId>", text)) == ids
     cents = [int(amount.replace(".", "")) for amount in re.findall(r'<InstdAmt Ccy="EUR">([^<]*)<', text)]
     assert sum(cents) * 10_000 == proof.paid_micro
 
 
+@pytest.mark.parametrize("scheme", ["pain.001.001.03", "pain.001.001.09", "pain.001.001.11"])
+def test_every_scheme_passes_its_own_schema(scheme: Scheme, warehouse: Warehouse, tmp_path: Path) -> None:
+    order = order_of(warehouse, closed_november(warehouse, tmp_path), Terms(DEBTOR, date(2026, 12, 3), scheme))
+    assert scheme.encode() in bank_file(order)
+
+
+def test_order_reads_back_from_its_text(warehouse: Warehouse, tmp_path: Path) -> None:
+    order = order_of(warehouse, closed_november(warehouse, tmp_path), TERMS)
+    assert PaymentOrder.read(order.text()) == order
+    assert order.text() == PaymentOrder.read(order.text()).text()
+
+
 def test_payments_that_are_not_what_was_sealed_are_refused(warehouse: Warehouse, tmp_path: Path) -> None:
-    proof = approved(warehouse, tmp_path)
+    proof = closed_november(warehouse, tmp_path)
     change = "UPDATE paid_micro = paid_micro + 10000 WHERE creator_id = 'ada'"
     warehouse.command(f"ALTER TABLE payouts {change} SETTINGS mutations_sync = 1")
-    with pytest.raises(PayoutRefused, match="differ from what was sealed"):
-        export.pain001(warehouse, proof, DEBTOR, date(2026, 12, 3))
+    with pytest.raises(PayoutRefused, match="not what was sealed"):
+        order_of(warehouse, proof, TERMS)
 
 
 def test_payee_without_an_account_is_named(warehouse: Warehouse, tmp_path: Path) -> None:
     november(warehouse)
     register(warehouse, tmp_path)
-    with pytest.raises(PayoutRefused, match="No bank account is known for cat"):
-        export.pain001(warehouse, close(warehouse, NOVEMBER), DEBTOR, date(2026, 12, 3), draft=True)
+    with pytest.raises(PayoutRefused, match="No account is known of cat"):
+        order_of(warehouse, close(warehouse, NOVEMBER), TERMS)
+
+
+def test_creator_held_after_the_close_is_paid_only_when_released_or_waits_in_the_next_close(
+    warehouse: Warehouse, tmp_path: Path
+) -> None:
+    proof = closed_november(warehouse, tmp_path)
+    creators.hold(warehouse, "bob", "account under review")
+    with pytest.raises(PayoutRefused, match="On hold since the close: bob"):
+        order_of(warehouse, proof, TERMS)
+    adjustments.withhold(warehouse, NOVEMBER, "bob", "account under review")
+    assert [payment.creator_id for payment in order_of(warehouse, proof, TERMS).payments] == ["ada", "cat"]
+    with pytest.raises(PayoutRefused, match="withheld or returned before"):
+        adjustments.withhold(warehouse, NOVEMBER, "bob", "once more")
+    following(warehouse, DECEMBER)
+    close(warehouse, DECEMBER)
+    assert payouts(warehouse, DECEMBER)["bob"] == (0, 0, 3_975_000, "held")
+    creators.release(warehouse, "bob")
+    following(warehouse, JANUARY)
+    close(warehouse, JANUARY)
+    assert payouts(warehouse, JANUARY)["bob"] == (3_970_000, 5_000, 0, "paid")
+    everything_verifies(warehouse)
+
+
+def test_draft_is_a_csv_that_no_spreadsheet_runs(warehouse: Warehouse, tmp_path: Path) -> None:
+    order = order_of(warehouse, closed_november(warehouse, tmp_path), TERMS)
+    lines = list(csv.DictReader(io.StringIO(export.draft_text(order))))
+    assert [(line["creator_id"], line["iban"]) for line in lines] == [
+        ("ada", "GB29NWBK60161331926819"), ("bob", "DE02120300000000202051"), ("cat", "FR1420041010050500013M02606"),
+    ]  # fmt: skip
+    assert [export.neutral(text) for text in ("=1+1", "-2+3", "+x", "@SUM(1)", "ada", 5)] == [
+        "'=1+1", "'-2+3", "'+x", "'@SUM(1)", "ada", 5,
+    ]  # fmt: skip
+
+
+def test_name_goes_to_the_bank_in_its_characters() -> None:
+    assert sepa_name('Jürgen Größe & Söhne <GmbH>_"x" €') == "Jurgen Grosse Sohne GmbH x EUR"
+    for nobody in ("   ", "😀🚀", "&&", "x" * 71):
+        with pytest.raises(ValueError, match="name"):
+            sepa_name(nobody)
+
+
+CASES = {
+    "iban": ["DE00370400440532013050", "DE06ABCDEFGHIJKLMNOPQR", "DE783704004405320130001234", "ZZ591234567890123456",
+             "SA318000000000608010167519", "DE5137040044053201300", "TR360006200000000006672315",
+             "US6712345678901234567"],
+    "name": ['"   "', '"Ada\x01Lovelace"', "😀🚀", '"Ada\nLovelace"', '"Ada\x00Lovelace"'],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("column", "value"), [(column, value) for column, values in CASES.items() for value in values])
+def test_row_that_no_bank_takes_is_refused_and_named(
+    column: str, value: str, warehouse: Warehouse, tmp_path: Path
+) -> None:
+    row = {"name": "Ada Lovelace", "iban": "DE89370400440532013000", column: value}
+    text = f"creator_id,name,iban,bic\nbob,Bob,AT611904300234573201,\nada,{row['name']},{row['iban']},\n"
+    with pytest.raises(PayoutRefused, match="line 3: "):
+        register(warehouse, tmp_path, text)
+    assert creators.read_register(warehouse) == {}
+
+
+def test_quote_that_is_not_closed_swallows_no_row(warehouse: Warehouse, tmp_path: Path) -> None:
+    text = 'creator_id,name,iban,bic\nada,Ada Lovelace,DE89370400440532013000,"\nbob,Bob,AT611904300234573201,\n'
+    with pytest.raises(PayoutRefused, match=r"line 2: not CSV: .* takes in the rows below it"):
+        register(warehouse, tmp_path, text)
+
+
+def test_blank_around_an_id_is_cut(warehouse: Warehouse, tmp_path: Path) -> None:
+    register(warehouse, tmp_path, 'creator_id,name,iban,bic\n"ada ",Ada Lovelace,DE89370400440532013000,\n')
+    assert list(creators.read_register(warehouse)) == ["ada"]
+
+
+def test_hold_and_release_of_a_name_that_nobody_knows_are_refused(warehouse: Warehouse) -> None:
+    november(warehouse)
+    with pytest.raises(PayoutRefused, match="There is no creator nobody"):
+        creators.hold(warehouse, "nobody", "x")
+    with pytest.raises(PayoutRefused, match="There is no creator never"):
+        creators.release(warehouse, "never")
 
 
 def test_csv_and_parquet_hold_the_same_lines(warehouse: Warehouse, tmp_path: Path) -> None:

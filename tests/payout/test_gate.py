@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from aiokafka import AIOKafkaProducer
@@ -15,6 +16,7 @@ from aiokafka.errors import InvalidTimestampError
 
 from deploy.provision.topics import DAY_MS, TopicPlan, bring_to_plan, create_topics
 from deploy.stack.embedded import ROOT, ServiceProcess
+from ingest.contract.month import month_after
 from ingest.runtime.clock import system_clock
 from ingest.runtime.kafka_settings import BEFORE_MAX, TopicSetting, topic_settings
 from tests.payout.build import (
@@ -32,6 +34,7 @@ from warehouse.payout.close.close import close_month
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.log_ends import KafkaLogEnds, check_stamps
 from warehouse.payout.close.months import cutoff_ms, parse_month
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import MonthLocked, PayoutRefused
 from warehouse.storage.client import Warehouse
 
@@ -330,3 +333,48 @@ def test_lock_of_a_killed_holder_is_free_within_seconds(warehouse: Warehouse) ->
                 break
         except MonthLocked:
             assert time.monotonic() < deadline
+
+
+def test_month_with_flattrs_and_without_any_pledge_does_not_close_unasked(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2\nnil bob 4"))
+    closing_month = partial(close_month, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)
+    with pytest.raises(PayoutRefused, match=r"No pledge of 2026-11 is imported, and 6 flattrs were counted"):
+        closing_month(warehouse, MONTH)
+    assert closing_month(warehouse, MONTH, without_pledges=True).members_unfunded == 2
+
+
+@pytest.mark.parametrize("source", ["pledges", "adjustments", "earlier months"])
+def test_money_of_two_currencies_is_never_added_up(source: str, warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2"))
+    pledge(warehouse, MONTH, {"mia": 2_000_000})
+    month, settings = MONTH, SETTINGS
+    if source == "earlier months":
+        close_month(warehouse, MONTH, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)
+        month, settings = month_after(MONTH), closing(close_currency="JPY")
+        state_month(warehouse, month, flattrs_of("mia ada 2"))
+    elif source == "pledges":
+        settings = closing(close_currency="USD")
+    else:
+        names = "version, id, kind, debit_class, debit_owner, credit_class, credit_owner, amount_micro, currency, cites"
+        warehouse.command(
+            f"INSERT INTO adjustments ({names}, reason) "
+            "SELECT 1, 'x', 'correct', 'fee', '', 'creator', 'ada', 1, 'USD', 'x', 'x'"
+        )
+    with pytest.raises(PayoutRefused, match=f"{source} in [A-Z]{{3}}.*never added up"):
+        close_month(warehouse, month, clock=clock_after(month, settings), log_ends=drained, settings=settings)
+
+
+def test_nothing_is_published_unless_it_is_confirmed(warehouse: Warehouse) -> None:
+    state_month(warehouse, MONTH, flattrs_of("mia ada 2"))
+    pledge(warehouse, MONTH, {"mia": 2_000_000})
+    closing_month = partial(close_month, clock=clock_after(MONTH, SETTINGS), log_ends=drained, settings=SETTINGS)
+    shown: list[Proof] = []
+
+    def look(proof: Proof) -> bool:
+        shown.append(proof)
+        return False
+
+    with pytest.raises(PayoutRefused, match="nothing was published"):
+        closing_month(warehouse, MONTH, confirm=look)
+    assert warehouse.rows("SELECT (SELECT count() FROM payouts), (SELECT count() FROM seals)") == [(0, 0)]
+    assert closing_month(warehouse, MONTH, confirm=lambda proof: proof == shown[0]) == shown[0]

@@ -6,7 +6,8 @@ import pytest
 
 from tests.payout.build import clock_after, closing, drained
 from warehouse.payout.close.close import close_month
-from warehouse.payout.inputs.pledges import Imported, PledgesRefused, import_pledges
+from warehouse.payout.inputs.pledges import Imported, import_pledges
+from warehouse.payout.inputs.strict_csv import ImportRefused
 from warehouse.storage.client import Warehouse
 
 HEADER = "member_id,month,amount,currency,paid\n"
@@ -46,7 +47,7 @@ def test_file_with_bad_rows_imports_nothing_and_names_every_one(warehouse: Wareh
         "h,2026-11,1000001,EUR,true\n"
         "i,2026-11,1e2,EUR,true\n"
     )
-    with pytest.raises(PledgesRefused) as refused:
+    with pytest.raises(ImportRefused) as refused:
         import_pledges(warehouse, write(tmp_path, text), "EUR")
     reasons = dict(problem.split(": ", 1) for problem in refused.value.problems)
     assert list(reasons) == [f"line {number}" for number in range(4, 15)]
@@ -71,7 +72,7 @@ def test_file_with_bad_rows_imports_nothing_and_names_every_one(warehouse: Wareh
 def test_file_that_is_no_table_of_pledges_is_refused(
     warehouse: Warehouse, tmp_path: Path, text: str, reason: str
 ) -> None:
-    with pytest.raises(PledgesRefused, match=reason):
+    with pytest.raises(ImportRefused, match=reason):
         import_pledges(warehouse, write(tmp_path, text), "EUR")
 
 
@@ -111,5 +112,5 @@ def test_pledge_of_a_closed_month_is_refused(warehouse: Warehouse, tmp_path: Pat
     import_pledges(warehouse, write(tmp_path, GOOD), "EUR")
     settings = closing()
     close_month(warehouse, 202611, clock=clock_after(202611, settings), log_ends=drained, settings=settings)
-    with pytest.raises(PledgesRefused, match="line 2: 2026-11 is closed"):
+    with pytest.raises(ImportRefused, match="line 2: 2026-11 is closed"):
         import_pledges(warehouse, write(tmp_path, HEADER + "new,2026-11,2.00,EUR,yes\n"), "EUR")

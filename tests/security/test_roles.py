@@ -30,7 +30,7 @@ from warehouse.storage.errors import WarehouseRefused
 from warehouse.storage.identity_key import read_identity_key
 from warehouse.storage.migrate import migrate
 
-ROLES = ("streams", "api", "finance", "erasure", "grafana", "migrate")
+ROLES = ("streams", "api", "finance", "close", "approver", "operator", "erasure", "grafana", "migrate")
 PASSWORD = "hunter2hunter2"
 
 
@@ -98,7 +98,9 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     }
     streams.insert("counts_by_creator", wrong)
     settings = CloseSettings()
-    proof = close_month(finance, month, clock=clock_after(month, settings), log_ends=lambda: {0: 1}, settings=settings)
+    proof = close_month(
+        as_role["close"], month, clock=clock_after(month, settings), log_ends=lambda: {0: 1}, settings=settings
+    )
     assert proof.balanced
     assert str(restated(api, month)).startswith("1 count of ")
 
@@ -118,6 +120,23 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("grafana", "SELECT click_id FROM flattrs"),
         ("grafana", "INSERT INTO seals SELECT * FROM seals"),
         ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("finance", "INSERT INTO seals SELECT * FROM seals"),
+        ("finance", "INSERT INTO seals_noted SELECT * FROM seals_noted"),
+        ("finance", "INSERT INTO payouts (month) VALUES (202609)"),
+        ("finance", "INSERT INTO pools (month) VALUES (202609)"),
+        ("finance", "INSERT INTO approvers (name) VALUES ('mal')"),
+        ("finance", "INSERT INTO payment_approvals (month) VALUES (202609)"),
+        ("close", "INSERT INTO approvers (name) VALUES ('mal')"),
+        ("close", "INSERT INTO seals_noted SELECT * FROM seals_noted"),
+        ("close", "INSERT INTO creators (creator_id) VALUES ('mal')"),
+        ("close", "INSERT INTO pledges (month) VALUES (202609)"),
+        ("close", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("approver", "INSERT INTO approvers (name) VALUES ('mal')"),
+        ("approver", "INSERT INTO creators (creator_id) VALUES ('mal')"),
+        ("approver", "INSERT INTO seals SELECT * FROM seals"),
+        ("approver", "SELECT k0 FROM identity_key"),
+        ("operator", "SELECT * FROM payouts"),
+        ("operator", "INSERT INTO payment_approvals (month) VALUES (202609)"),
         ("finance", "ALTER TABLE counts_by_creator DELETE WHERE 1"),
         ("finance", "ALTER TABLE restated_counts DELETE WHERE 1"),
         ("api", "INSERT INTO counts_by_creator (month) VALUES (202609)"),

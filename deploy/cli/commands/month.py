@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
 import functools
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deploy.cli.finance import clock, closed, log_ends, print_proof, settings, warehouse
+from deploy.cli.finance import clock, closed, log_ends, print_order, print_proof, settings, terms, warehouse
 
 if TYPE_CHECKING:
+    from warehouse.payout.close.proof import Proof
     from warehouse.payout.close.recount import Restated
 
 #: The stream is always slightly behind the log; a status query waits only this long for it.
@@ -36,9 +39,10 @@ def register(app: typer.Typer) -> None:
 
 def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,month,amount,currency,paid")]) -> None:
     """Import pledges from a CSV file: all rows, or none, with every invalid row reported."""
+    from ingest.contract.month import month_of
     from warehouse.payout.inputs.pledges import import_pledges as read
 
-    done = read(warehouse(), file, settings().close_currency)
+    done = read(warehouse(), file, settings().close_currency, month_of(clock()()))
     if done.version == 0:
         typer.echo(f"{file.name} is already the latest import: nothing to do")
     else:
@@ -49,7 +53,13 @@ def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,n
     """Import creators and their bank accounts from a CSV file: all rows or none."""
     from warehouse.payout.inputs.creators import import_creators as read
 
-    typer.echo(f"{read(warehouse(), file)} creators imported")
+    names = read(warehouse(), file)
+    typer.echo(f"{len(names)} creators imported")
+    with file.open(encoding="utf-8-sig", newline="") as rows:
+        for row in csv.DictReader(rows):
+            creator_id, given = (row["creator_id"] or "").strip(), (row["name"] or "").strip()
+            if names.get(creator_id, given) != given:
+                typer.echo(f"  {creator_id}: {given!r} goes to the bank as {names[creator_id]!r}")
 
 
 def hold(creator_id: str, reason: Annotated[str, typer.Option(help="reason shown to the creator")]) -> None:
@@ -73,6 +83,8 @@ def close(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="compute and check, but publish nothing")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="store the dry run, to compare it with the final month")] = False,
+    without_pledges: Annotated[bool, typer.Option("--without-pledges", help="close although nobody pledged")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask before the month is sealed")] = False,
 ) -> None:
     """Close a month: check that everything is counted, divide every cent, publish and seal.
 
@@ -96,8 +108,17 @@ def close(
         def step_done(step: str, percent: int) -> None:
             bars.update(bar, completed=percent, description=f"{month}: {step}")
 
+        def confirm(figures: Proof) -> bool:
+            bars.stop()
+            typer.echo(f"{month} will be closed like this, for good:")
+            print_proof(figures)
+            return typer.confirm("Close it?")
+
         differing: list[Restated] = []
-        work = functools.partial(rehearse_month, keep=keep, differs=differing.append) if dry_run else close_month
+        rehearse = functools.partial(rehearse_month, keep=keep, differs=differing.append)
+        agreed = (lambda _: True) if yes else confirm
+        seal = functools.partial(close_month, without_pledges=without_pledges, confirm=agreed)
+        work = rehearse if dry_run else seal
         stated = work(warehouse(), number, clock=clock(), log_ends=log_ends(), settings=settings(), progress=step_done)
     typer.echo(f"{month} would close as follows (dry run):" if dry_run else f"{month} is closed.")
     print_proof(stated)
@@ -114,7 +135,7 @@ def close(
 
 def status(month: Month) -> None:
     """Show whether a month is closed, and if not, what is missing."""
-    from warehouse.payout.books.approval import approvers
+    from warehouse.payout.books.approval import approvals
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
@@ -123,7 +144,7 @@ def status(month: Month) -> None:
     number = parse_month(month)
     sealed = stored(warehouse(), number)
     if sealed is not None:
-        names = approvers(warehouse(), sealed)
+        names = sorted({one.approver for one in approvals(warehouse(), sealed.month) if one.order.seal == sealed.seal})
         typer.echo(f"{month} is closed, approved by {' and '.join(names) or 'nobody yet'}.")
         print_proof(sealed)
         return
@@ -162,22 +183,42 @@ def proof(
 
 def approve(
     month: Month,
-    keys: Annotated[Path, typer.Option(envvar="FLATTR_API_KEYS", help="file of API keys")],
-    key: Annotated[str, typer.Option(prompt="API key", hide_input=True, help="an API key with the role finance")],
+    name: Annotated[str, typer.Option(help="who approves, as enrolled")],
+    key: Annotated[Path, typer.Option(help="that person's private key (`flattr approver keygen`)")],
+    on: Annotated[datetime, typer.Option(formats=["%Y-%m-%d"], help="when the bank shall pay")],
+    changed: Annotated[
+        list[str] | None, typer.Option(help="a creator whose account changed of late, to be paid")
+    ] = None,
+    *,
+    yes: Annotated[bool, typer.Option("--yes", help="do not ask: the order was looked at elsewhere")] = False,
 ) -> None:
-    """Approve the seal of a closed month; payments need approvals with two different keys."""
-    from deploy.errors import CommandFailed
-    from warehouse.keys import KeyRing
-    from warehouse.payout.books.approval import APPROVERS_NEEDED
-    from warehouse.payout.books.approval import approve as note
+    """Approve the payments of a closed month: sign the bank's file, to the last byte. Two people have to."""
+    from datetime import UTC
 
-    holder = KeyRing(keys).holder(key)
-    if holder is None:
-        raise CommandFailed(f"This key is not in {keys}: issue one with `flattr keys issue`.")
-    sealed = closed(month)
-    names = note(warehouse(), sealed, holder)
-    missing = max(0, APPROVERS_NEEDED - len(names))
-    typer.echo(f"{month} ({sealed.seal[:16]}) is approved by {' and '.join(names)}; {missing} more needed")
+    from deploy.errors import CommandFailed
+    from warehouse.payout.bank import is_target_day
+    from warehouse.payout.books import approval
+    from warehouse.payout.books.payment_order import changed_accounts, order_of
+
+    private = approval.read_key(key)
+    now = datetime.fromtimestamp(clock()() / 1000, UTC)
+    if on.date() <= now.date() or not is_target_day(on.date()):
+        raise CommandFailed(f"Banks do not settle on {on:%Y-%m-%d}: take a day from tomorrow on that TARGET works.")
+    order = order_of(warehouse(), closed(month), terms(on.date(), changed or ()))
+    late = changed_accounts(warehouse(), order, now, settings().close_cooling_off_days)
+    unnamed = sorted(set(late) - set(order.terms.changed_accounts))
+    if unnamed:
+        raise CommandFailed(
+            f"Accounts changed less than {settings().close_cooling_off_days} days ago: {', '.join(unnamed)}. Ask these "
+            "creators whether it was them, and name each with --changed, or wait."
+        )
+    typer.echo(f"Payments of {month}:")
+    print_order(order, late)
+    if not yes and not typer.confirm(f"{name} approves exactly this?"):
+        raise CommandFailed("Nothing was approved.")
+    names = approval.approve(warehouse(), order, name, private)
+    missing = max(0, approval.APPROVERS_NEEDED - len(names))
+    typer.echo(f"{month} ({order.sha256[:16]}) is approved by {' and '.join(names)}; {missing} more needed")
 
 
 def outliers(month: Month) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from deploy.cli.finance import closed, settings, warehouse
+from deploy.cli.finance import closed, settings, terms, warehouse
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 Output = Annotated[Path | None, typer.Option(help="output file; default: standard output")]
@@ -19,7 +19,7 @@ Form = Annotated[Literal["json", "csv", "html"], typer.Option("--format")]
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     payouts = typer.Typer(help="Payouts to creators.", no_args_is_help=True)
-    for command in (show, export, returns):
+    for command in (show, export, withhold, returns):
         payouts.command(command.__name__)(command)
     app.add_typer(payouts, name="payouts")
     ledger = typer.Typer(help="The books.", no_args_is_help=True)
@@ -56,15 +56,18 @@ def show(month: Month, top: Annotated[int, typer.Option(min=1, help="how many cr
 
 def export(
     month: Month,
-    form: Annotated[Literal["csv", "parquet", "pain.001"], typer.Option("--format")] = "csv",
+    form: Annotated[Literal["csv", "parquet", "draft", "pain.001"], typer.Option("--format")] = "csv",
     output: Output = None,
-    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="pain.001: execution date")] = None,
-    *,
-    draft: Annotated[bool, typer.Option("--draft", help="pain.001 without approvals, for review only")] = False,
+    on: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], help="draft: when the bank shall pay")] = None,
 ) -> None:
-    """Write the payouts of a closed month; payments (pain.001) need two approvals."""
+    """Write the payouts of a closed month.
+
+    `pain.001` is the bank's file, as two people have approved it. `draft` is the same as CSV, before anybody has.
+    """
     from deploy.errors import CommandFailed
     from warehouse.payout.books import export as exports
+    from warehouse.payout.books.approval import approved_file
+    from warehouse.payout.books.payment_order import order_of
     from warehouse.payout.closed_months import all_payouts
 
     proof = closed(month)
@@ -74,22 +77,34 @@ def export(
         if output is None:
             raise CommandFailed("Parquet is binary: add --output FILE.")
         exports.write_parquet(all_payouts(warehouse(), proof.month), output)
+    elif form == "draft":
+        if on is None:
+            raise CommandFailed("A draft needs --on YYYY-MM-DD: the day on which the bank shall pay.")
+        _write(output, exports.draft_text(order_of(warehouse(), proof, terms(on.date()))).encode())
     else:
-        rules = settings()
-        if on is None or not rules.close_debtor_iban:
-            raise CommandFailed(
-                "pain.001 needs --on YYYY-MM-DD and the debtor's account: "
-                "FLATTR_CLOSE_DEBTOR_NAME, FLATTR_CLOSE_DEBTOR_IBAN, FLATTR_CLOSE_DEBTOR_BIC."
-            )
-        debtor = exports.Debtor(rules.close_debtor_name, rules.close_debtor_iban, rules.close_debtor_bic)
-        _write(output, exports.pain001(warehouse(), proof, debtor, on.date(), draft=draft))
+        if on is not None:
+            raise CommandFailed("pain.001 is executed on the approved date: leave out --on.")
+        _write(output, approved_file(warehouse(), proof))
+
+
+def withhold(
+    month: Month, creator_id: str, reason: Annotated[str, typer.Option(help="why, for the creator and the books")]
+) -> None:
+    """Leave a creator's payment out of the bank's file; its amount is credited again with the next close."""
+    from warehouse.payout.inputs.adjustments import withhold as leave_out
+
+    made = leave_out(warehouse(), closed(month).month, creator_id, reason)
+    typer.echo(f"{made.cites} is withheld and credited with the next close as {made.id}; approvals so far lapse")
 
 
 def returns(file: Annotated[Path, typer.Argument(help="CSV: payment_id,amount,reason")]) -> None:
     """Match returned payments and credit their creators with the next close."""
     from warehouse.payout.inputs.adjustments import import_returns
 
-    typer.echo(f"{len(import_returns(warehouse(), file))} returned payments are credited with the next close")
+    returned = import_returns(warehouse(), file)
+    typer.echo(f"{len(returned)} returned payments are credited with the next close")
+    for entry in returned:
+        typer.echo(f"  {entry.credit[1]} is on hold until another account is imported: {entry.reason}")
 
 
 def beancount(month: Month, output: Output = None) -> None:

@@ -59,7 +59,7 @@ class Closer:
         if self._part is None:
             self.attempts += 1
             month = month_text(self._next)
-            self._part = self.arena.command("close", ["month", "close", month])
+            self._part = self.arena.command("close", ["month", "close", month, "--yes"])
 
     def kill(self) -> None:
         """Kill -9 the running close."""

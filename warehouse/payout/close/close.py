@@ -44,11 +44,13 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
     log_ends: LogEnds,
     settings: CloseSettings,
     progress: Progress = lambda _step, _percent: None,
+    confirm: Callable[[Proof], bool] = lambda _: True,
+    without_pledges: bool = False,
 ) -> Proof:
     """Close the month and return its proof; if it is already closed under the same rules, return the stored proof.
 
-    Raises ``PayoutRefused`` with what is missing (nothing is written), ``MonthLocked`` while another close runs, and
-    ``NotConserved`` when the sums do not balance (nothing is published).
+    ``confirm`` is shown the figures before anything is published. Raises ``PayoutRefused`` with what is missing
+    and ``NotConserved`` when the sums are wrong (nothing is published then), ``MonthLocked`` while another close runs.
     """
     before = _closed_already(warehouse, month, settings)
     if before is not None:
@@ -59,11 +61,12 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
             return before
         # Only after the gate: the quarantine would miss flattrs that are counted after the refresh.
         tallies = gate.pass_gate(
-            warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
-        )
+            warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
+            without_pledges=without_pledges,
+        )  # fmt: skip
         quarantine_set.refresh(warehouse, month)
         run = _Run(warehouse, month, settings, lock, progress, log_ends)
-        return run.finish(tallies)
+        return run.finish(tallies, confirm)
 
 
 def rehearse_month(  # noqa: PLR0913 - as close_month
@@ -89,8 +92,9 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
         if sealed is None:
             forget_stages(warehouse, month)
             tallies = gate.pass_gate(
-                warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0)
-            )
+                warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
+                without_pledges=True,
+            )  # fmt: skip
             quarantine_set.refresh(warehouse, month)
         else:
             tallies = gate.read_tallies(warehouse, month)
@@ -141,8 +145,8 @@ class _Run:
         self._snapshot = snapshot or take_snapshot(warehouse, month)
         self._name = run_name(month, settings, self._snapshot)
 
-    def finish(self, tallies: gate.Tallies) -> Proof:
-        """Run the stages that are not done yet."""
+    def finish(self, tallies: gate.Tallies, confirm: Callable[[Proof], bool]) -> Proof:
+        """Do the stages that are not done, and publish when ``confirm`` says so of the month's figures."""
         done = stages_done(self._warehouse, self._month, self._name)
         self._progress(Stage.GATE, _PERCENT_DONE[Stage.GATE])
         if Stage.COMPUTE not in done:
@@ -155,6 +159,8 @@ class _Run:
             forget_stages(self._warehouse, self._month)
             raise
         self._done(Stage.CHECK)
+        if Stage.PUBLISH not in done and not confirm(statement):
+            raise PayoutRefused(f"{month_text(self._month)} was not closed: nothing was published.")
         self._lock.check()
         compute.publish(
             self._warehouse,

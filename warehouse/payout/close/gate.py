@@ -138,6 +138,31 @@ def check_erasures(warehouse: Warehouse) -> None:
         )
 
 
+def check_currency(warehouse: Warehouse, month: int, settings: CloseSettings) -> None:
+    """Raise ``PayoutRefused`` when anything that the close adds up is in another currency than it pays in.
+
+    One installation has one book in one currency; another currency is another installation.
+    """
+    found = warehouse.rows(named("payout_currencies"), {"month": month})
+    other = sorted(f"{what} in {currency}" for what, currency in found if currency != settings.close_currency)
+    if other:
+        raise PayoutRefused(
+            f"{month_text(month)} would be paid in {settings.close_currency}, and there are {', '.join(other)}. Money "
+            "of two currencies is never added up: set FLATTR_CLOSE_CURRENCY as it was, or pay the other one from an "
+            "installation of its own."
+        )
+
+
+def check_pledges(warehouse: Warehouse, month: int) -> None:
+    """Raise ``PayoutRefused`` when members flattred and nobody's pledge is imported: nobody would be paid."""
+    ((pledges, flattrs),) = warehouse.rows(named("payout_pledged"), {"month": month})
+    if flattrs and not pledges:
+        raise PayoutRefused(
+            f"No pledge of {month_text(month)} is imported, and {flattrs} flattrs were counted: nobody would be paid, "
+            "for good. Import the pledges with `flattr pledges import`, or close with --without-pledges."
+        )
+
+
 def read_tallies(warehouse: Warehouse, month: int) -> Tallies:
     """The month's tallies over all partitions."""
     ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(named("payout_tallies"), {"month": month})
@@ -165,10 +190,14 @@ def pass_gate(  # noqa: PLR0913 - what a close has, named
     log_ends: LogEnds,
     settings: CloseSettings,
     waiting: Waiting = lambda _: None,
+    without_pledges: bool = False,
 ) -> Tallies:
     """Run all checks and return the month's tallies. Raises ``PayoutRefused`` at the first that fails."""
     check_month_over(month, clock, settings)
     check_order(warehouse, month, settings)
+    check_currency(warehouse, month, settings)
+    if not without_pledges:
+        check_pledges(warehouse, month)
     check_drained(warehouse, month, log_ends, settings, waiting)
     check_erasures(warehouse)
     tallies = read_tallies(warehouse, month)

@@ -11,7 +11,9 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.contract.month import parse_month
 from warehouse.payout import money
+from warehouse.payout.bank import check_bic, check_iban
 
+Scheme = Literal["pain.001.001.03", "pain.001.001.09", "pain.001.001.11"]
 NoClickRule = Literal["charity", "carry", "keep"]
 
 
@@ -83,11 +85,19 @@ class CloseSettings(BaseSettings):
     close_outlier_flattrs_min: int = Field(
         default=100, ge=1, description="A name with fewer flattrs than this is no outlier: small numbers fluctuate."
     )
-    close_debtor_name: str = Field(
-        default="", max_length=70, description="The holder of the paying account, as known to the bank."
+    close_debtor_name: str = Field(default="", max_length=70, description="Whose account pays, as the bank knows it.")
+    close_debtor_iban: str = Field(default="", description="The account that pays, as IBAN without blanks.")
+    close_debtor_bic: str = Field(default="", description="The bank of the account that pays.")
+    close_bank_scheme: Scheme = Field(
+        default="pain.001.001.09",
+        description="The version of the bank's file. Banks have been retiring .03 since November 2025; some take .11.",
     )
-    close_debtor_iban: str = Field(default="", description="The IBAN of the paying account, without spaces.")
-    close_debtor_bic: str = Field(default="", description="The BIC of the paying account's bank.")
+    close_cooling_off_days: int = Field(
+        default=3,
+        ge=0,
+        description="How long after a creator's account was changed a payment to it has to be named by both approvers "
+        "(`--changed`): time for the creator to notice a change that was not theirs. In days.",
+    )
     close_memory_max_bytes: int = Field(
         default=4_000_000_000,
         ge=200_000_000,
@@ -117,6 +127,16 @@ class CloseSettings(BaseSettings):
         if text:
             parse_month(text)
         return text
+
+    @field_validator("close_debtor_iban")
+    @classmethod
+    def _account(cls, iban: str) -> str:
+        return check_iban(iban) if iban else iban
+
+    @field_validator("close_debtor_bic")
+    @classmethod
+    def _bank(cls, bic: str) -> str:
+        return check_bic(bic) if bic else bic
 
     @property
     def minor_micro(self) -> int:

@@ -6,9 +6,7 @@ entering the same thing twice gives one entry.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -18,6 +16,8 @@ from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.closed_months import Payout
 from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.inputs.creators import RETURNED, hold
+from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.payout.money import AmountError, as_text, parse_amount
 from warehouse.storage.client import Warehouse, named
 
@@ -71,26 +71,44 @@ def import_returns(warehouse: Warehouse, path: Path) -> list[Adjustment]:
     All rows or none: raises ``PayoutRefused`` naming every row that matches no payment or differs from it in amount.
     Payments that were returned before are skipped.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, and save the file as UTF-8.") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if sorted(reader.fieldnames or []) != sorted(RETURN_COLUMNS):
-        raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(RETURN_COLUMNS)}.")
-    rows = [(reader.line_num, row) for row in reader]
+    _, text = read_file(path)
+    rows, problems = read_rows(text, RETURN_COLUMNS, dict)
     ids = [row["payment_id"] for _, row in rows] or [""]
     payments = {line[-1]: Payout(*line) for line in warehouse.rows(named("payout_payments"), {"ids": ids})}
     made: list[Adjustment] = []
-    problems: list[str] = []
     for number, row in rows:
         try:
             made.append(_returned(payments.get(row["payment_id"]), row))
         except (AmountError, PayoutRefused) as error:
-            problems.append(f"  line {number}: {error}")
+            problems.append(f"line {number}: {error}")
     if problems:
-        raise PayoutRefused(f"Nothing was imported from {path.name}. Correct these rows:\n" + "\n".join(problems))
+        raise ImportRefused(path.name, problems)
+    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
+    # The hold first: after a crash between the two the file is imported again, and finds the credit still to be made.
+    for entry in made:
+        if entry.id not in known:
+            hold(warehouse, entry.credit[1], f"{RETURNED}{entry.reason} ({entry.cites})")
     return _enter(warehouse, made)
+
+
+def withhold(warehouse: Warehouse, month: int, creator_id: str, reason: str) -> Adjustment:
+    """Leave a payment of a closed month out of the bank's file and credit it again with the next close.
+
+    For a payee who was put on hold, or has no account, after the close. Raises ``PayoutRefused``.
+    """
+    if not reason.strip():
+        raise PayoutRefused("A payment is withheld for a reason: the creator will ask for it.")
+    with refusing():
+        identifier("creator_id", creator_id)
+    lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})
+    if not lines or not Payout(*lines[0]).paid_micro:
+        raise PayoutRefused(f"{month_text(month)} pays {creator_id} nothing that could be withheld.")
+    payment = Payout(*lines[0])
+    amount = as_text(payment.paid_micro, payment.currency)
+    made = _returned(payment, {"payment_id": payment.payment_id, "amount": amount, "reason": f"withheld: {reason}"})
+    if not _enter(warehouse, [made]):
+        raise PayoutRefused(f"{payment.payment_id} was withheld or returned before: nothing to do.")
+    return made
 
 
 def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:

@@ -6,9 +6,6 @@ file has claimed the account. Holds are separate: an import does not change them
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -16,14 +13,16 @@ from pathlib import Path
 from typing import Final
 
 from ingest.contract.names import identifier
+from ingest.contract.thing import CONTROL
+from warehouse.payout.bank import check_bic, check_iban, sepa_name
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
-_IBAN: Final = re.compile(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{11,30}", re.ASCII)
-_BIC: Final = re.compile(r"[A-Z]{6}[A-Z0-9]{2}(?:[A-Z0-9]{3})?", re.ASCII)
-_NAME_MAX: Final = 70  # the limit of pain.001
+#: How the reason of a hold begins that a returned payment put: another account lifts it.
+RETURNED: Final = "returned: "
 
 
 @dataclass(frozen=True)
@@ -39,14 +38,6 @@ class Creator:
     reason: str = ""
 
 
-def iban_is_valid(iban: str) -> bool:
-    """Whether form and check digits are right (ISO 13616: modulo 97 is 1)."""
-    if _IBAN.fullmatch(iban) is None:
-        return False
-    turned = iban[4:] + iban[:4]
-    return int("".join(str(int(sign, 36)) for sign in turned)) % 97 == 1
-
-
 def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None) -> dict[str, Creator]:
     """The newest row of every creator, or of those named."""
     wanted = None if creator_ids is None else set(creator_ids)
@@ -58,44 +49,49 @@ def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None
     return {creator.creator_id: creator for creator in found if wanted is None or creator.creator_id in wanted}
 
 
-def import_creators(warehouse: Warehouse, path: Path) -> int:
-    """Import a file, all rows or none, and return their number. Raises ``PayoutRefused`` naming every bad row."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise PayoutRefused(f"{path} cannot be read: {error}. Check the path, and save the file as UTF-8.") from None
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    if sorted(reader.fieldnames or []) != sorted(COLUMNS):
-        raise PayoutRefused(f"{path.name} was not imported: its columns must be {','.join(COLUMNS)}.")
-    problems: list[str] = []
-    found: dict[str, Creator] = {}
-    for cells in reader:
-        row = {name: (cells[name] or "").strip() for name in COLUMNS}
-        reason = _reason_against(row) or ("the creator is listed twice" if row["creator_id"] in found else "")
-        if reason:
-            problems.append(f"  line {reader.line_num}: {reason}")
-        else:
-            found[row["creator_id"]] = Creator(row["creator_id"], True, row["name"], row["iban"], row["bic"])
+def import_creators(warehouse: Warehouse, path: Path) -> dict[str, str]:
+    """Import the file, all rows or none. Raises ``ImportRefused`` naming every bad row.
+
+    Returns the creators' names as a bank will write them, by creator id: SEPA knows few characters. A creator on hold
+    because a payment came back is released by another account, and by nothing else in the file.
+    """
+    _, text = read_file(path)
+    rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: f"{row.creator_id} stands")
     if problems:
-        raise PayoutRefused(f"Nothing was imported from {path.name}. Correct these rows:\n" + "\n".join(problems))
-    _change(warehouse, found, lambda before, name: replace(found[name], held=before.held, reason=before.reason))
-    return len(found)
+        raise ImportRefused(path.name, problems)
+    found = {row.creator_id: row for _, row in rows}
+    _change(warehouse, found, lambda before, name: _renewed(before, found[name]))
+    return {row.creator_id: row.name for _, row in rows}
+
+
+def _renewed(before: Creator, row: Creator) -> Creator:
+    is_released = before.reason.startswith(RETURNED) and before.iban != row.iban
+    return replace(row, held=before.held and not is_released, reason="" if is_released else before.reason)
 
 
 def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
-    """Hold a creator's money from the next close on, until ``release``. Raises ``PayoutRefused`` without a reason."""
+    """Keep a creator's money back until ``release``: in the next close, and in every payment that has not left yet."""
     if not reason.strip():
-        raise PayoutRefused("A hold needs a reason, because the creator will ask for it.")
-    with refusing():
-        identifier("creator_id", creator_id)
+        raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
+    _check_known(warehouse, creator_id)
     _change(warehouse, [creator_id], lambda before, _: replace(before, held=True, reason=reason))
 
 
 def release(warehouse: Warehouse, creator_id: str) -> None:
-    """Lift a hold: the money held is paid with the next close."""
+    """Lift a hold: what waited is paid with the next close."""
+    _check_known(warehouse, creator_id)
+    _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
+
+
+def _check_known(warehouse: Warehouse, creator_id: str) -> None:
+    """Raise ``PayoutRefused`` for a name that is in no register and has no flattr: it is mistyped."""
     with refusing():
         identifier("creator_id", creator_id)
-    _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
+    ((known,),) = warehouse.rows(named("payout_creator_known"), {"creator_id": creator_id})
+    if not known:
+        raise PayoutRefused(
+            f"There is no creator {creator_id}, neither in the register nor in the counts. Is the name spelt right?"
+        )
 
 
 def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, str], Creator]) -> None:
@@ -122,15 +118,10 @@ def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, 
         )
 
 
-def _reason_against(row: dict[str, str]) -> str:
-    try:
-        identifier("creator_id", row["creator_id"])
-    except ValueError as error:
-        return str(error)
-    if not row["name"] or len(row["name"]) > _NAME_MAX:
-        return f"name {row['name']!r} is not 1 to {_NAME_MAX} characters"
-    if not iban_is_valid(row["iban"]):
-        return f"iban {row['iban']!r} is not a valid IBAN (no spaces, capital letters, correct check digits)"
-    if row["bic"] and _BIC.fullmatch(row["bic"]) is None:
-        return f"bic {row['bic']!r} is not a BIC"
-    return ""
+def _read_row(row: dict[str, str]) -> Creator:
+    """A row as the register takes it. Raises ``ValueError`` with a sentence."""
+    identifier("creator_id", row["creator_id"])
+    if CONTROL.search(row["name"]):
+        raise ValueError(f"name {row['name'][:80]!r} has a control character or a line end")
+    name, iban = sepa_name(row["name"]), check_iban(row["iban"])
+    return Creator(row["creator_id"], True, name, iban, check_bic(row["bic"]) if row["bic"] else "")

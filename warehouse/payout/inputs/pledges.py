@@ -7,9 +7,7 @@ import that has a member and month wins.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -21,14 +19,15 @@ from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.months import parse_month
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.payout.money import AmountError, parse_amount
 from warehouse.pseudonyms import member_sha256
 from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("member_id", "month", "amount", "currency", "paid")
 _PAID: Final = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_SHOWN_MAX: Final = 100
+#: A row may be for a month so many months before or after the present one: a mistyped year is none of these.
+WINDOW_MONTHS: Final = 12
 _BLOCK_ROWS: Final = 500_000
 
 
@@ -52,54 +51,29 @@ class Imported:
     months: tuple[int, ...]
 
 
-class PledgesRefused(PayoutRefused):
-    """The file has bad rows: each is named by line and reason, and nothing was imported."""
+def read_pledges(
+    text: str, currency: str, sealed: frozenset[int] = frozenset(), months: range | None = None
+) -> tuple[list[Pledge], list[str]]:
+    """Read the file's text: the good rows, and a ``line N: reason`` for every bad one.
 
-    def __init__(self, name: str, problems: list[str]) -> None:
-        shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_MAX])
-        more = f"\n  and {len(problems) - _SHOWN_MAX} more" if len(problems) > _SHOWN_MAX else ""
-        super().__init__(f"Nothing was imported from {name}. Correct these rows:\n{shown}{more}")
-        self.problems = problems
-
-
-def read_pledges(text: str, currency: str, sealed: frozenset[int] = frozenset()) -> tuple[list[Pledge], list[str]]:
-    """Parse the file's text into the valid rows, and a ``line N: reason`` for every bad one."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    pledges: list[Pledge] = []
-    problems: list[str] = []
-    seen: dict[tuple[str, int], int] = {}
-    try:
-        header = [name.strip() for name in next(reader, [])]
-        if sorted(header) != sorted(COLUMNS):
-            return [], [f"line 1: the header is {','.join(header)!r}; the columns are {','.join(COLUMNS)}"]
-        for cells in reader:
-            line = reader.line_num
-            if not cells:
-                continue
-            try:
-                pledge = _pledge(header, cells, currency, sealed)
-            except (ValueError, PayoutRefused) as error:
-                problems.append(f"line {line}: {error}")
-                continue
-            first = seen.setdefault((pledge.member_id, pledge.month), line)
-            if first == line:
-                pledges.append(pledge)
-            else:
-                month = month_text(pledge.month)
-                problems.append(f"line {line}: line {first} already has {pledge.member_id} in {month}")
-    except csv.Error as error:
-        problems.append(f"line {reader.line_num}: not valid CSV: {error}")
-    return pledges, problems
+    ``months`` bounds what a row may be for, counted since year 0 (``_since_0``); None: any month.
+    """
+    rows, problems = read_rows(
+        text,
+        COLUMNS,
+        lambda row: _pledge(row, currency, sealed, months),
+        lambda pledge: f"{pledge.member_id} has {month_text(pledge.month)}",
+    )
+    return [pledge for _, pledge in rows], problems
 
 
-def _pledge(header: list[str], cells: list[str], currency: str, sealed: frozenset[int]) -> Pledge:
-    if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} cells, but the header has {len(header)}")
-    row = dict(zip(header, (cell.strip() for cell in cells), strict=True))
+def _pledge(row: dict[str, str], currency: str, sealed: frozenset[int], months: range | None) -> Pledge:
     member_id = identifier("member_id", row["member_id"])
     month = parse_month(row["month"])
     if month in sealed:
-        raise ValueError(f"{row['month']} is closed: make corrections in an open month")
+        raise ValueError(f"{row['month']} is closed: a correction belongs to an open month")
+    if months is not None and _since_0(month) not in months:
+        raise ValueError(f"{row['month']} is more than {WINDOW_MONTHS} months from now: is the year right?")
     if row["currency"] != currency:
         raise ValueError(f"currency {row['currency']!r} is not {currency}, the currency of this installation")
     amount_micro = parse_amount(row["amount"], currency)
@@ -111,30 +85,33 @@ def _pledge(header: list[str], cells: list[str], currency: str, sealed: frozense
     return Pledge(member_id, month, amount_micro, currency, paid)
 
 
-def import_pledges(warehouse: Warehouse, path: Path, currency: str) -> Imported:
-    """Import a file, all rows or none. Raises ``PledgesRefused``, and ``MonthLocked`` while a month is closing.
+def _since_0(month: int) -> int:
+    return month // 100 * 12 + month % 100
+
+
+def import_pledges(warehouse: Warehouse, path: Path, currency: str, now_month: int | None = None) -> Imported:
+    """Import a file, all rows or none. Rows of months far from ``now_month`` are refused.
+
+    Raises ``ImportRefused``, and ``MonthLocked`` while a month is closing.
 
     Steps: 1 the rows, in blocks by month; 2 the import's own row. A crash before 2 leaves rows that nobody reads; the
     next import takes a higher version.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except OSError as error:
-        raise PayoutRefused(f"{path} cannot be read: {error.strerror}. Check the path.") from None
-    except UnicodeDecodeError as error:
-        raise PledgesRefused(path.name, [f"byte {error.start}: not UTF-8; save the file as UTF-8"]) from None
+    content, text = read_file(path)
+    months = None
+    if now_month is not None:
+        months = range(_since_0(now_month) - WINDOW_MONTHS, _since_0(now_month) + WINDOW_MONTHS + 1)
     with locked(warehouse, CLOSE):
-        return _import(warehouse, path.name, text, hashlib.sha256(content).hexdigest(), currency)
+        return _import(warehouse, path.name, text, hashlib.sha256(content).hexdigest(), currency, months)
 
 
-def _import(warehouse: Warehouse, name: str, text: str, sha256: str, currency: str) -> Imported:
+def _import(  # noqa: PLR0913, PLR0917 - what an import is made of
+    warehouse: Warehouse, name: str, text: str, sha256: str, currency: str, window: range | None
+) -> Imported:
     sealed = frozenset(month for (month,) in warehouse.rows("SELECT month FROM seals"))
-    pledges, problems = read_pledges(text, currency, sealed)
-    if not pledges and not problems:
-        problems = ["line 2: no rows below the header"]
+    pledges, problems = read_pledges(text, currency, sealed, window)
     if problems:
-        raise PledgesRefused(name, problems)
+        raise ImportRefused(name, problems)
     newest_sha256, taken = warehouse.rows(named("payout_newest_import"))[0]
     months = tuple(sorted({pledge.month for pledge in pledges}))
     if newest_sha256 == sha256:

@@ -1,6 +1,6 @@
--- The keys that approved a seal, oldest first.
-SELECT key_sha256, any(key_name)
-FROM approvals
-WHERE month = %(month)s AND seal = %(seal)s
-GROUP BY key_sha256
-ORDER BY min(approved_at), key_sha256
+-- Who may approve payments now, and with which key.
+SELECT name, argMax(public_key, changed_at)
+FROM approvers
+GROUP BY name
+HAVING argMax(enrolled, changed_at) = 1
+ORDER BY name

@@ -1,2 +1,2 @@
 -- The seal of the newest closed month before this one.
-SELECT seal FROM seals FINAL WHERE month < %(month)s ORDER BY month DESC LIMIT 1
+SELECT seal FROM first_seals WHERE month < %(month)s ORDER BY month DESC LIMIT 1

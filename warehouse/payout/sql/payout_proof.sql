@@ -1,2 +1,2 @@
--- The proof of a closed month: the text whose hash is the seal.
-SELECT proof FROM seals FINAL WHERE month = %(month)s
+-- The proof of a closed month, the text that its seal hashes.
+SELECT proof FROM first_seals WHERE month = %(month)s

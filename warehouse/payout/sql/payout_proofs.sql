@@ -1,2 +1,2 @@
--- The proofs of the closed months up to and including one, oldest first.
-SELECT proof FROM seals FINAL WHERE month <= %(month)s ORDER BY month
+-- The proofs of the closed months up to one, oldest first.
+SELECT proof FROM first_seals WHERE month <= %(month)s ORDER BY month

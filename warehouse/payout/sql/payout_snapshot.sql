@@ -5,7 +5,7 @@ SELECT
     (SELECT max(version) FROM creators),
     (SELECT max(version) FROM adjustments),
     (
-        SELECT max(JSONExtractUInt(proof, 'snapshot', 'adjustments_version')) FROM seals WHERE month < %(month)s
+        SELECT max(JSONExtractUInt(proof, 'snapshot', 'adjustments_version')) FROM first_seals WHERE month < %(month)s
     ),
     (SELECT max(version) FROM quarantine_versions WHERE month = %(month)s),
     (SELECT max(step) FROM quarantine_versions WHERE month = %(month)s)
