@@ -77,6 +77,12 @@ def test_two_people_sign_the_same_terms(
         approved_file(warehouse, proof)
 
 
+def test_one_persons_other_wish_does_not_undo_what_two_approved(warehouse: Warehouse, proof: Proof) -> None:
+    signed(warehouse, proof, "eve", "fay")
+    signed(warehouse, proof, "fay", terms=msgspec.structs.replace(TERMS, execute_on=date(2026, 12, 4)))
+    assert approved_file(warehouse, proof) == bank_file(order_of(warehouse, proof, TERMS))
+
+
 def test_one_person_is_not_two(warehouse: Warehouse, proof: Proof) -> None:
     signed(warehouse, proof, "eve")
     with pytest.raises(PayoutRefused, match="enrolled already"):

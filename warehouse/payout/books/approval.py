@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from warehouse.payout.books.pain001 import bank_file
-from warehouse.payout.books.payment_order import PaymentOrder, Terms, differences, order_of
+from warehouse.payout.books.payment_order import PaymentOrder, differences, order_of
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.storage.client import Warehouse, named
@@ -146,29 +146,33 @@ def approvals(warehouse: Warehouse, month: int) -> list[Approval]:
     return found
 
 
-def approved_file(warehouse: Warehouse, proof: Proof, terms: Terms | None = None) -> bytes:
-    """The bank's file of a closed month, as two people have signed it. ``terms``: of these; else the newest approved.
+def approved_file(warehouse: Warehouse, proof: Proof) -> bytes:
+    """The bank's file of a closed month, as two people have signed it; of several such orders the newest.
 
     Raises ``PayoutRefused`` while fewer than two people have approved what would be sent now; the sentence names them,
     and what has changed since.
     """
     month = month_text(proof.month)
-    given = [one for one in approvals(warehouse, proof.month) if terms in (None, one.order.terms)]
+    given = approvals(warehouse, proof.month)
     if not given:
         raise PayoutRefused(
             f"{month} is approved by nobody: payments need {APPROVERS_NEEDED} people, each with `flattr month approve "
             f"{month}`."
         )
-    current = order_of(warehouse, proof, given[-1].order.terms)
-    file = bank_file(current)
-    file_sha256 = hashlib.sha256(file).hexdigest()
-    same = [one for one in given if one.order == current and one.file_sha256 == file_sha256]
-    names = {one.public_key: one.approver for one in same}
-    if len(set(names.values())) >= APPROVERS_NEEDED:
-        return file
+    refusals = []
+    # Of every order that somebody approved: one person's later approval of another one must not undo two people's.
+    for terms in dict.fromkeys(one.order.terms for one in reversed(given)):
+        current = order_of(warehouse, proof, terms)
+        file = bank_file(current)
+        file_sha256 = hashlib.sha256(file).hexdigest()
+        names = {one.approver for one in given if one.order == current and one.file_sha256 == file_sha256}
+        if len(names) >= APPROVERS_NEEDED:
+            return file
+        refusals.append((current, names))
+    current, names = refusals[0]
     lapsed = [sentence for one in given if one.order != current for sentence in differences(one.order, current)]
     changed = f" Approvals lapsed, for these have changed: {'; '.join(dict.fromkeys(lapsed))}." if lapsed else ""
-    who = " and ".join(sorted(names.values())) or "nobody"
+    who = " and ".join(sorted(names)) or "nobody"
     raise PayoutRefused(
         f"The payments of {month} as they are now are approved by {who}: they need {APPROVERS_NEEDED} people.{changed}"
     )
