@@ -32,7 +32,7 @@ up: install  ## the stack in the foreground on the embedded broker and warehouse
 
 .PHONY: kafka
 kafka:  ## fetch Apache Kafka from Maven Central into .kafka/ (needs Java 17 and Maven)
-	@deploy/images/kafka/fetch.sh
+	@deploy/images/kafka/fetch.sh "$(CURDIR)/.kafka"
 
 .PHONY: browser
 browser:  ## Debian's Chromium for the browser tests (needs apt-get and root)

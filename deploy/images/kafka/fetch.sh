@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Fetch Apache Kafka and its dependencies from Maven Central into .kafka/libs. Idempotent.
+# Fetch Apache Kafka and its dependencies from Maven Central into FOLDER/libs. Idempotent. Usage: fetch.sh FOLDER
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-target="$here/../../.kafka"
+target=${1:?the folder to fetch into}
 stamp="$target/pom.sha256"
 want=$(sha256sum <"$here/pom.xml")
 if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$want" ]; then
