@@ -154,7 +154,11 @@ def test_mark_of_utf_8_is_skipped_wherever_a_file_begins(ingest: Ingest) -> None
         assert (answer.status, len(answer.json["receipts"])) == (202, clicks)
         assert "refused" not in answer.json or answer.json["refused"] == []
     wide = ingest.post(json.dumps(CLICK).encode("utf-16"))
-    assert (wide.status, wide.json["reason"], wide.json["detail"]) == (400, "json_malformed", "UTF-16: send UTF-8")
+    assert (wide.status, wide.json["reason"], wide.json["detail"]) == (
+        400,
+        "json_malformed",
+        "the body is UTF-16: send UTF-8",
+    )
 
 
 @pytest.mark.parametrize(
