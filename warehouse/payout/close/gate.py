@@ -196,10 +196,10 @@ def pass_gate(  # noqa: PLR0913 - what a close has, named
     check_month_over(month, clock, settings)
     check_order(warehouse, month, settings)
     check_currency(warehouse, month, settings)
-    if not without_pledges:
-        check_pledges(warehouse, month)
     check_drained(warehouse, month, log_ends, settings, waiting)
     check_erasures(warehouse)
     tallies = read_tallies(warehouse, month)
     check_tallies(month, tallies)
+    if not without_pledges:
+        check_pledges(warehouse, month)
     return tallies
