@@ -171,6 +171,7 @@ def test_closed_month_has_its_proof_and_all_stages(warehouse: Warehouse) -> None
 def test_months_are_listed_newest_first(warehouse: Warehouse, api: str) -> None:
     for month in (202610, 202611):
         state_month(warehouse, month, flattrs_of("mia ada 1"))
+        pledge(warehouse, month, {"mia": 2_000_000})
     close(warehouse, 202610)
     assert ask(f"{api}/v1/months").json == [
         {"month": "2026-11", "closed": False},
