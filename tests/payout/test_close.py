@@ -132,7 +132,16 @@ def test_dry_run_states_the_close_and_writes_nothing(warehouse: Warehouse) -> No
     pledge(warehouse, MONTH, {"mia": 2 * EUR})
     settings = closing()
     dry = rehearse_month(warehouse, MONTH, clock=clock_after(MONTH, settings), log_ends=drained, settings=settings)
-    for table in ("pools", "payouts", "ledger", "seals", "close_log", "payouts_staging", "pools_staging"):
+    for table in (
+        "pools",
+        "payouts",
+        "ledger",
+        "seals",
+        "seals_noted",
+        "close_log",
+        "payouts_staging",
+        "pools_staging",
+    ):
         assert warehouse.rows(f"SELECT count() FROM {table}") == [(0,)]
     assert dry == close(warehouse)
 

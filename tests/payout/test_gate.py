@@ -58,7 +58,7 @@ def refusal(warehouse: Warehouse, number: int = MONTH, ends: Mapping[int, int] |
 
     with pytest.raises(PayoutRefused) as refused:
         close_month(warehouse, number, clock=clock_after(number, SETTINGS), log_ends=log_ends, settings=SETTINGS)
-    for table in ("pools", "payouts", "ledger", "seals", "close_log", "pools_staging"):
+    for table in ("pools", "payouts", "ledger", "seals", "seals_noted", "close_log", "pools_staging"):
         assert warehouse.rows(f"SELECT count() FROM {table} WHERE month = {number}") == [(0,)]
     return str(refused.value)
 

@@ -106,7 +106,7 @@ def right(warehouse: Warehouse) -> tuple[list[object], list[object]]:
     assert restated(warehouse, MONTH) is None
     assert as_counted(warehouse) == counts
     stated = published(warehouse)
-    for table in ("seals", "close_log", "pools", "payouts", "ledger"):
+    for table in ("seals", "seals_noted", "close_log", "pools", "payouts", "ledger"):
         warehouse.command(f"TRUNCATE TABLE {table}")
     return counts, stated
 
@@ -241,6 +241,7 @@ def test_whatever_stands_in_the_counts_a_close_leaves_them_as_the_flattrs_say(
         "flattrs",
         "progress",
         "seals",
+        "seals_noted",
         "close_log",
         "pools",
         "payouts",
