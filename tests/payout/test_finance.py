@@ -104,7 +104,7 @@ def test_register_with_a_bad_row_is_not_imported(warehouse: Warehouse, tmp_path:
     bad = REGISTER + "cat,Cat,DE02120300000000202052,\nada,Ada,GB29NWBK60161331926819,\ndan,,DE02120300000000202051,x\n"
     with pytest.raises(PayoutRefused) as refused:
         register(warehouse, tmp_path, bad)
-    assert re.findall(r"line (\d+): (\w+)", str(refused.value)) == [("4", "iban"), ("5", "ada"), ("6", "name")]
+    assert re.findall(r"line (\d+): (\w+)", str(refused.value)) == [("4", "iban"), ("5", "line"), ("6", "name")]
     assert creators.read_register(warehouse) == {}
 
 
@@ -290,7 +290,7 @@ def test_row_that_no_bank_takes_is_refused_and_named(
 
 def test_quote_that_is_not_closed_swallows_no_row(warehouse: Warehouse, tmp_path: Path) -> None:
     text = 'creator_id,name,iban,bic\nada,Ada Lovelace,DE89370400440532013000,"\nbob,Bob,AT611904300234573201,\n'
-    with pytest.raises(PayoutRefused, match=r"line 2: not CSV: .* takes in the rows below it"):
+    with pytest.raises(PayoutRefused, match=r"line 2: not valid CSV: .* takes in the rows below it"):
         register(warehouse, tmp_path, text)
 
 

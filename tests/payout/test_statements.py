@@ -85,6 +85,7 @@ def test_statement_comes_as_csv_and_as_a_page_that_escapes_names(books: Warehous
     assert "0.514286" in page
     assert "5/7" in page
     state_month(books, 202612, flattrs_of("<b>x</b> ada 1"))
+    pledge(books, 202612, {"<b>x</b>": 2_000_000})
     close(books, 202612, closing())
     page = ask(f"{api}/v1/months/2026-12/creators/ada/statement?form=html").body.decode()
     assert "&lt;b&gt;x&lt;/b&gt;" in page

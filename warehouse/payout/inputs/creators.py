@@ -56,7 +56,7 @@ def import_creators(warehouse: Warehouse, path: Path) -> dict[str, str]:
     because a payment came back is released by another account, and by nothing else in the file.
     """
     _, text = read_file(path)
-    rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: f"{row.creator_id} stands")
+    rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: row.creator_id)
     if problems:
         raise ImportRefused(path.name, problems)
     found = {row.creator_id: row for _, row in rows}

@@ -62,7 +62,7 @@ def read_pledges(
         text,
         COLUMNS,
         lambda row: _pledge(row, currency, sealed, months),
-        lambda pledge: f"{pledge.member_id} has {month_text(pledge.month)}",
+        lambda pledge: f"{pledge.member_id} in {month_text(pledge.month)}",
     )
     return [pledge for _, pledge in rows], problems
 

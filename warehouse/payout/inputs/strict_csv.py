@@ -22,7 +22,7 @@ class ImportRefused(PayoutRefused):
     def __init__(self, name: str, problems: Sequence[str]) -> None:
         shown = "\n".join(f"  {problem}" for problem in problems[:_SHOWN_MAX])
         more = f"\n  and {len(problems) - _SHOWN_MAX} more" if len(problems) > _SHOWN_MAX else ""
-        super().__init__(f"{name} was not imported, nothing of it; mend these rows:\n{shown}{more}")
+        super().__init__(f"Nothing was imported from {name}. Correct these rows:\n{shown}{more}")
         self.problems = list(problems)
 
 
@@ -44,7 +44,7 @@ def read_rows(
 
     ``read`` gets the cells by column, blanks around them cut, and refuses with ``ValueError`` or ``PayoutError``.
     Columns may stand in any order; a row has as many cells as the header; empty lines are skipped. ``said`` is what a
-    row is about, such as "mia has 2026-11": two rows about the same are refused; empty: any number of rows.
+    row is about, such as "mia in 2026-11": two rows about the same are refused; empty: any number of rows.
     """
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     found: list[tuple[int, T]] = []
@@ -69,9 +69,9 @@ def read_rows(
             if first == line:
                 found.append((line, row))
             else:
-                problems.append(f"line {line}: {said(row)} already in line {first}")
+                problems.append(f"line {line}: line {first} already has {said(row)}")
     except csv.Error as error:
-        problems.append(f"line {begun}: not CSV: {error}; a quote that is not closed takes in the rows below it")
+        problems.append(f"line {begun}: not valid CSV: {error}; a quote that is not closed takes in the rows below it")
     if not found and not problems:
         problems = ["line 2: no rows below the header"]
     return found, problems
@@ -79,7 +79,7 @@ def read_rows(
 
 def _row(header: Sequence[str], cells: Sequence[str]) -> dict[str, str]:
     if len(cells) != len(header):
-        raise ValueError(f"{len(cells)} cells, the header has {len(header)}")
+        raise ValueError(f"{len(cells)} cells, but the header has {len(header)}")
     long = next((name for name, cell in zip(header, cells, strict=True) if len(cell) > _CELL_LENGTH_MAX), None)
     if long is not None:
         raise ValueError(f"{long} is longer than {_CELL_LENGTH_MAX} characters")
