@@ -17,7 +17,7 @@ BROWSER_LINE = re.compile(r"not run: (\d+) tests? in Chromium; `make browser` in
 #: Each of these starts pytest anew, once with two workers.
 pytestmark = pytest.mark.timeout(240)
 #: Both brokers in turn, a browser, and tests that want neither.
-SOME = ("tests/contracts/test_broker.py", "tests/api/test_pages_in_browser.py", "tests/chaos/test_parts.py")
+SOME = ("tests/contracts/test_broker.py", "tests/api/test_pages_in_browser.py", "tests/chaos/test_arena.py")
 
 
 def run_pytest(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
