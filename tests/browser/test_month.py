@@ -55,7 +55,7 @@ def test_click_shows_on_the_live_page_and_the_month_closes_before_the_readers_ey
     month.goto(f"{stack.api.url}/months/{MONTH_TEXT}")
     expect(month.locator("main")).to_contain_text("Open.")
     step_clock(stack, END_MS + 600_000)
-    expect(month.locator("main")).to_contain_text("ready to be closed", timeout=20_000)
+    expect(month.locator("main")).to_contain_text("ready to close", timeout=20_000)
     flattr(stack, "month", "close", MONTH_TEXT, "--yes")
     expect(month.locator("main")).to_contain_text("Closed and sealed", timeout=20_000)
     expect(month.locator("main")).to_contain_text("€2.00 charged became")

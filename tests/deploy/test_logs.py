@@ -35,7 +35,7 @@ def test_no_token_reaches_the_log(tmp_path: Path) -> None:
     token = issue(tmp_path / "keys.json", "ann", audience="flattr", now_ms=system_clock(), valid_s=60)
     script = f"""
 import logging, structlog
-from deploy import logs
+from deploy.cli import logs
 logs.set_up()
 structlog.get_logger("a").info("refused", url="/v1/click.gif?token={token}")
 logging.getLogger("b").warning("Bearer %s", "{token}")
