@@ -86,15 +86,15 @@ def terms(execute_on: date, changed_accounts: Sequence[str] = ()) -> Terms:
 
 def print_order(order: PaymentOrder, changed: Sequence[str]) -> None:
     """What an approver signs: the sum, the largest payments, whose account changed of late."""
-    from warehouse.payout.books.payment_order import as_cents
-    from warehouse.payout.money import as_text
+    from warehouse.payout.books.payment_order import in_euro
 
     debtor = order.terms.debtor
-    typer.echo(f"  {len(order.payments)} payments, EUR {as_cents(order)}, on {order.terms.execute_on:%A, %d %B %Y}")
+    typer.echo(
+        f"  {len(order.payments)} payments, EUR {in_euro(order.sum_minor)}, on {order.terms.execute_on:%A, %d %B %Y}"
+    )
     typer.echo(f"  from {debtor.name}, {debtor.iban} {debtor.bic}, as {order.terms.scheme}")
     for payment in sorted(order.payments, key=lambda one: -one.amount_minor)[:_LARGEST]:
-        amount = as_text(payment.amount_minor * 10_000, "EUR")
-        typer.echo(f"  {amount:>14}  {payment.creator_id}  {payment.name}  {payment.iban}")
+        typer.echo(f"  {in_euro(payment.amount_minor):>14}  {payment.creator_id}  {payment.name}  {payment.iban}")
     for creator_id in changed:
         typer.echo(f"  account changed of late: {creator_id}")
 

@@ -126,3 +126,18 @@ def test_closed_month_is_not_sent_twice(proof: Proof, api: str) -> None:
 def test_what_is_not_there_is_said(api: str, path: str, reason: str) -> None:
     answer = ask(f"{api}/v1/months/{path}")
     assert (answer.status, answer.json["reason"]) == (404, reason)
+
+
+def test_ids_that_members_clicked_into_being_are_no_formulas_in_any_csv(books: Warehouse, api: str) -> None:
+    state_month(books, 202612, flattrs_of("@SUM(1) ada 1\n@SUM(1) =1+1 1"))
+    pledge(books, 202612, {"@SUM(1)": 2_000_000})
+    close(books, 202612, closing())
+    for path, cell in {
+        "payouts.csv": "'=1+1",
+        "members/@SUM(1)/statement?form=csv": "'=1+1",
+        "creators/ada/statement?form=csv": "'@SUM(1)",
+    }.items():
+        table = ask(f"{api}/v1/months/2026-12/{path}").body.decode()
+        cells = [text for row in csv.reader(io.StringIO(table)) for text in row]
+        assert cell in cells, path
+        assert not [text for text in cells if text.startswith(("=", "@"))], path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from datetime import datetime
 from pathlib import Path
@@ -55,11 +54,9 @@ def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,n
 
     names = read(warehouse(), file)
     typer.echo(f"{len(names)} creators imported")
-    with file.open(encoding="utf-8-sig", newline="") as rows:
-        for row in csv.DictReader(rows):
-            creator_id, given = (row["creator_id"] or "").strip(), (row["name"] or "").strip()
-            if names.get(creator_id, given) != given:
-                typer.echo(f"  {creator_id}: {given!r} goes to the bank as {names[creator_id]!r}")
+    for creator_id, (given, written) in names.items():
+        if written != given:
+            typer.echo(f"  {creator_id}: {given!r} goes to the bank as {written!r}")
 
 
 def hold(creator_id: str, reason: Annotated[str, typer.Option(help="reason shown to the creator")]) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
-from dataclasses import asdict, astuple, fields
+from dataclasses import asdict
 from datetime import datetime
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -22,12 +19,12 @@ from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.shapes import AsOf, PathMonth, moment
 from warehouse.keys import Role
 from warehouse.payout import month_status
+from warehouse.payout.books.export import csv_text
 from warehouse.payout.close import proof
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.stages import Stage
-from warehouse.payout.closed_months import Payout, all_payouts
+from warehouse.payout.closed_months import all_payouts
 from warehouse.payout.month_status import State
-from warehouse.storage.client import Warehouse
 
 _NOT_CLOSED: dict[int | str, dict[str, Any]] = {
     404: {"model": ProblemBody, "description": "The month is not closed, so it has no payouts yet."}
@@ -154,21 +151,7 @@ async def payouts_csv(reads: Runner, month: PathMonth) -> StreamingResponse:
     """The same bytes as `flattr payouts export`."""
     await closed(reads, month)
     headers = {"Content-Disposition": f'attachment; filename="payouts-{month_text(month)}.csv"'}
-    return StreamingResponse(csv_lines(reads.warehouse, month), media_type="text/csv", headers=headers)
-
-
-def csv_lines(warehouse: Warehouse, month: int) -> Iterator[str]:
-    """The file in pieces of a thousand lines. Blocks: iterate in a worker thread."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Payout)])
-    for number, line in enumerate(all_payouts(warehouse, month), start=1):
-        writer.writerow(astuple(line))
-        if number % 1000 == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
+    return StreamingResponse(csv_text(all_payouts(reads.warehouse, month)), media_type="text/csv", headers=headers)
 
 
 @router.get("/{month}/proof", summary="The proof of a closed month", responses=_NOT_CLOSED, response_class=Response)

@@ -161,7 +161,9 @@ class _Audit:
         for name, digest in {**self._digests, **self._computed.digests}.items():
             if proof.digests.get(name, EMPTY) != digest.hexdigest():
                 self.findings.add(f"proof: the hash of {name} is not the sealed one")
-        noted = dict(self._warehouse.rows("SELECT month, (seal, previous, proof) FROM first_seals"))
+        noted: dict[int, tuple[str, ...]] = dict(
+            self._warehouse.rows("SELECT month, (seal, previous, proof) FROM first_seals")
+        )
         for month, *row in self._warehouse.rows("SELECT month, seal, previous, proof FROM seals FINAL"):
             if tuple(row) != noted.get(month):
                 self.findings.add(f"seals: the row of {month_text(month)} is not what was noted when it was sealed")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Iterator
 from dataclasses import astuple, fields
 from pathlib import Path
@@ -14,23 +12,14 @@ import pyarrow.parquet as pq
 
 from warehouse.payout.books.payment_order import Payment, PaymentOrder
 from warehouse.payout.closed_months import Payout
+from warehouse.payout.csv_out import csv_pieces
 
-#: How a formula begins in a spreadsheet: =, +, -, @, a tab, a line end.
-_FORMULA = tuple("=+-@\t\r\n")
 _PARQUET_TYPES = {"str": pa.string(), "int": pa.int64()}
 
 
 def csv_text(lines: Iterable[Payout]) -> Iterator[str]:
-    """The payouts as CSV, one string per line, header first; money in micro-units."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Payout)])
-    for line in lines:
-        writer.writerow(neutral(value) for value in astuple(line))
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
-    yield text.getvalue()
+    """The payouts as CSV, in pieces, header first; money in micro-units."""
+    return csv_pieces([field.name for field in fields(Payout)], (astuple(line) for line in lines))
 
 
 def write_parquet(lines: Iterable[Payout], path: Path) -> None:
@@ -43,14 +32,4 @@ def write_parquet(lines: Iterable[Payout], path: Path) -> None:
 
 def draft_text(order: PaymentOrder) -> str:
     """A payment order as CSV, to look at before it is approved: no bank takes it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Payment.__struct_fields__)
-    for payment in order.payments:
-        writer.writerow(neutral(value) for value in msgspec.structs.astuple(payment))
-    return text.getvalue()
-
-
-def neutral(value: object) -> object:
-    """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front (OWASP)."""
-    return f"'{value}" if isinstance(value, str) and value[:1] in _FORMULA else value
+    return "".join(csv_pieces(Payment.__struct_fields__, map(msgspec.structs.astuple, order.payments)))

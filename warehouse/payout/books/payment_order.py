@@ -20,7 +20,7 @@ from warehouse.payout.closed_months import Payout, all_payouts
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs.creators import Creator, read_register
-from warehouse.payout.money import as_text
+from warehouse.payout.money import as_text, minor_micro
 from warehouse.storage.client import Warehouse, named
 
 _SHOWN_MAX: Final = 10
@@ -166,9 +166,9 @@ def _shown(value: object) -> str:
     return ", ".join(value) or "none" if isinstance(value, tuple) else str(value)
 
 
-def as_cents(order: PaymentOrder) -> str:
-    """The order's sum as text, in EUR."""
-    return as_text(order.sum_minor * 10_000, "EUR")
+def in_euro(amount_minor: int) -> str:
+    """An amount of an order, such as 12.34."""
+    return as_text(amount_minor * minor_micro("EUR"), "EUR")
 
 
 def _as_sealed(warehouse: Warehouse, proof: Proof) -> Iterator[Payout]:

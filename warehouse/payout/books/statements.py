@@ -7,11 +7,9 @@ among the largest.
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, astuple, dataclass, fields
 from importlib import resources
 from typing import Any, Literal
 
@@ -19,6 +17,7 @@ from ingest.contract.month import month_text
 from warehouse.counts.counts import shown
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.closed_months import Payout
+from warehouse.payout.csv_out import csv_pieces
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import as_text
 from warehouse.storage.client import Warehouse, named
@@ -139,12 +138,8 @@ def _share_line(  # noqa: PLR0913, PLR0917 - the columns of a line
 
 
 def shares_csv(shares: list[ShareLine]) -> Iterator[str]:
-    """The share lines as CSV, header first."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(ShareLine)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(share) for share in shares)
-    yield text.getvalue()
+    """The share lines as CSV, in pieces, header first."""
+    return csv_pieces([field.name for field in fields(ShareLine)], map(astuple, shares))
 
 
 def render(statement: MemberStatement | CreatorStatement, form: Literal["json", "csv", "html"]) -> str:

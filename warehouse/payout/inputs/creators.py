@@ -49,19 +49,19 @@ def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None
     return {creator.creator_id: creator for creator in found if wanted is None or creator.creator_id in wanted}
 
 
-def import_creators(warehouse: Warehouse, path: Path) -> dict[str, str]:
+def import_creators(warehouse: Warehouse, path: Path) -> dict[str, tuple[str, str]]:
     """Import the file, all rows or none. Raises ``ImportRefused`` naming every bad row.
 
-    Returns the creators' names as a bank will write them, by creator id: SEPA knows few characters. A creator on hold
-    because a payment came back is released by another account, and by nothing else in the file.
+    Returns each creator's name as given and as a bank will write it, by creator id: SEPA knows few characters. A
+    creator on hold because a payment came back is released by another account, and by nothing else in the file.
     """
     _, text = read_file(path)
-    rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: row.creator_id)
+    rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: row[0].creator_id)
     if problems:
         raise ImportRefused(path.name, problems)
-    found = {row.creator_id: row for _, row in rows}
+    found = {row.creator_id: row for _, (row, _) in rows}
     _change(warehouse, found, lambda before, name: _renewed(before, found[name]))
-    return {row.creator_id: row.name for _, row in rows}
+    return {row.creator_id: (given, row.name) for _, (row, given) in rows}
 
 
 def _renewed(before: Creator, row: Creator) -> Creator:
@@ -118,10 +118,11 @@ def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, 
         )
 
 
-def _read_row(row: dict[str, str]) -> Creator:
-    """A row as the register takes it. Raises ``ValueError`` with a sentence."""
+def _read_row(row: dict[str, str]) -> tuple[Creator, str]:
+    """A row as the register takes it, and the name as it was given. Raises ``ValueError`` with a sentence."""
     identifier("creator_id", row["creator_id"])
     if CONTROL.search(row["name"]):
         raise ValueError(f"name {row['name'][:80]!r} has a control character or a line end")
     name, iban = sepa_name(row["name"]), check_iban(row["iban"])
-    return Creator(row["creator_id"], True, name, iban, check_bic(row["bic"]) if row["bic"] else "")
+    bic = check_bic(row["bic"]) if row["bic"] else ""
+    return Creator(row["creator_id"], True, name, iban, bic), row["name"]
