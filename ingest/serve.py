@@ -7,7 +7,7 @@ import gc
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
@@ -19,6 +19,10 @@ from ingest.log.producer import BrokerUnavailable, Producer
 from ingest.log.spool import slots_of
 from ingest.metrics import METRICS_FOLDER
 from ingest.settings import IngestSettings
+
+#: A worker that does not answer its parent for so long is killed, and a restart waits as long for the new one before it
+#: gives up. uvicorn's 5 s kill workers of a busy host that are only slow, and their requests with them.
+WORKER_ANSWERS_S: Final = 30
 
 
 def serve(settings: IngestSettings, *, worker: str) -> None:
@@ -41,7 +45,9 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
     with tempfile.TemporaryDirectory(prefix="flattr-ingest-") as folder:
         os.environ[METRICS_FOLDER] = folder
         share_limits(Path(folder))
-        uvicorn.run(worker, factory=True, workers=settings.workers, **options)
+        uvicorn.run(
+            worker, factory=True, workers=settings.workers, timeout_worker_healthcheck=WORKER_ANSWERS_S, **options
+        )
 
 
 def server_options(settings: IngestSettings) -> dict[str, Any]:

@@ -87,7 +87,14 @@ def test_what_is_provisional_on_the_last_day_is_what_the_close_states(
         pledge(warehouse, MONTH, pledges)
         members = {member: member_split(warehouse, MONTH, member, RULES) for member in {f.member_id for f in flattrs}}
         takes = {creator: creator_take(warehouse, MONTH, creator, RULES) for creator in {f.creator_id for f in flattrs}}
-        close_month(warehouse, MONTH, clock=clock_after(MONTH, RULES), log_ends=drained, settings=RULES)
+        close_month(
+            warehouse,
+            MONTH,
+            clock=clock_after(MONTH, RULES),
+            log_ends=drained,
+            settings=RULES,
+            without_pledges=not pledges,
+        )
         shares = "SELECT creator_id, share_micro FROM shares WHERE member_id = %(member)s"
         for member, split in members.items():
             stated: dict[str, int] = dict(warehouse.rows(shares, {"member": member}))

@@ -54,7 +54,7 @@ def test_workers_restart_one_after_the_other_while_clicks_are_taken(
             before = workers()
             assert len(before) == 2
             os.kill(service.part.process.pid, signal.SIGHUP)
-            wait_until(lambda: len(workers()) == 2 and not workers() & before, 40)
+            wait_until(lambda: len(workers()) == 2 and not workers() & before, 80)
             more = len(taken) + 50
             wait_until(lambda: len(taken) > more, 40)
         finally:
