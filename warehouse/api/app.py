@@ -17,6 +17,7 @@ from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
 from warehouse.api import auth, problems
 from warehouse.api.counter_cache import CounterCache
+from warehouse.api.direct_routes import DirectRoutes
 from warehouse.api.live_board import Board
 from warehouse.api.live_poller import LivePoller
 from warehouse.api.metrics import ApiMetrics
@@ -116,6 +117,7 @@ def create_app(
 
 def _surround(app: FastAPI, reads: QueryRunner) -> None:
     """Add the middleware; the last one added sees a request first."""
+    app.add_middleware(DirectRoutes, reads=reads, router=counts.router)
     app.add_middleware(
         CounterCache,
         understand=lambda query: counters.understand(reads, query),
