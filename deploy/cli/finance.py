@@ -105,14 +105,10 @@ def print_proof(proof: Proof) -> None:
 
     lines = {
         "charged": proof.pledged_micro,
-        "= paid": proof.paid_micro,
-        "+ fee": proof.fee_micro,
-        "+ held": proof.held_micro,
-        "+ carried": proof.carried_micro,
-        "+ charity": proof.charity_micro,
+        **{("= " if name == "paid" else "+ ") + name: micro for name, micro in proof.terms.items()},
     }
     for name, amount in lines.items():
-        typer.echo(f"  {name:<10} {as_text(amount):>20} {proof.currency}")
+        typer.echo(f"  {name:<14} {as_text(amount):>20} {proof.currency}")
     typer.echo(
         f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
         f"+ {proof.rejected} rejected + {proof.late} late"

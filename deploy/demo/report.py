@@ -121,7 +121,7 @@ def _money(proof: Proof) -> Table:
     table.add_row("held", euro(proof.held_micro))
     table.add_row("charity (members without a click)", euro(proof.charity_micro))
     table.add_section()
-    total = proof.paid_micro + proof.fee_micro + proof.carried_micro + proof.held_micro + proof.charity_micro
+    total = sum(proof.terms.values())
     table.add_row("sum", euro(total), style="bold")
     table.add_row("missing", euro(proof.pledged_micro - total), style="bold green" if proof.balanced else "bold red")
     return table

@@ -4,10 +4,13 @@ import pytest
 
 from tests.payout.build import NEVER, Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
 from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.close import compute
 from warehouse.payout.close.close import close_month, rehearse_month
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.close.snapshot import take_snapshot
 from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.split import split
 from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
@@ -185,3 +188,23 @@ def test_rows_that_are_not_merged_give_the_same_month_as_merged_ones(warehouse: 
     warehouse.command("OPTIMIZE TABLE flattrs FINAL")
     assert rehearse(warehouse, closing()).digests == digests
     assert verify_month(warehouse, MONTH).clean
+
+
+def test_member_of_more_creators_than_fit_the_packed_order_is_divided_as_the_reference_does(
+    warehouse: Warehouse,
+) -> None:
+    """Finding M9: at 2^20 creators of one member, 20 bits of place overflowed and the close stopped."""
+    creators = (1 << 20) + 1
+    warehouse.command(
+        "INSERT INTO flattrs (month, member_id, creator_id, thing_id, first_position, position, version, click_id, "
+        "site_id, clicked_at) SELECT 202611, 'mia', concat('c', leftPad(toString(number), 7, '0')), "
+        "reinterpretAsFixedString(toUInt128(number)), number, number, 1048576, reinterpretAsFixedString(toUInt128(1)), "
+        "'site', now() FROM numbers(%(creators)s)",
+        {"creators": creators},
+    )
+    pledge(warehouse, MONTH, {"mia": 2 * EUR})
+    compute.stage(warehouse, MONTH, closing(), take_snapshot(warehouse, MONTH), ["pools"])
+    ((names, shares),) = warehouse.rows("SELECT creators, creator_micro FROM pools_staging")
+    expected = split(1_800_000, dict.fromkeys(names, 1), month=MONTH, member_id="mia")
+    assert len(names) == creators
+    assert dict(zip(names, shares, strict=True)) == expected

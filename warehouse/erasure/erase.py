@@ -100,14 +100,14 @@ def erase(  # noqa: PLR0913 - what an erasure needs, named
     ``ErasureUnfinished`` if progress has not passed all rows within ``patience_s``, and ``MonthLocked`` while a month
     is closing.
     """
-    with locked(warehouse, CLOSE) as lock:
-        erasure = _list(warehouse, member_id, partitions, log_days)
-        run = _Run(warehouse, erasure, member_id, step_done)
+    with locked(warehouse, CLOSE) as held:
+        erasure = _list(held, member_id, partitions, log_days)
+        run = _Run(held, erasure, member_id, step_done)
         run.note("listed", 1)
         time.sleep(settle_s)
         deadline = time.monotonic() + patience_s
         while True:
-            lock.check()
+            held.check()
             run.take_steps()
             left = run.left()
             if not left:

@@ -11,6 +11,10 @@ from collections.abc import Mapping
 import xxhash
 
 _MASK = (1 << 64) - 1
+#: From so many creators or flattrs of one member on, ties are broken by creator alone: the SQL orders by one number of
+#: 64 bits, which then has no room for the hash.
+_CREATORS_HUGE = 1 << 20
+_FLATTRS_HUGE = 1 << 24
 
 
 def tie_hash(month: int, member_id: str, creator_id: str) -> int:
@@ -39,9 +43,11 @@ def split(pool_micro: int, flattrs_by_creator: Mapping[str, int], *, month: int,
     shares = {creator: pool_micro * flattrs // total for creator, flattrs in flattrs_by_creator.items()}
     left = pool_micro - sum(shares.values())
 
+    is_huge = len(shares) >= _CREATORS_HUGE or total >= _FLATTRS_HUGE
+
     def claim(creator: str) -> tuple[int, int, str]:
         remainder = pool_micro * flattrs_by_creator[creator] % total
-        return -remainder, tie_hash(month, member_id, creator), creator
+        return -remainder, 0 if is_huge else tie_hash(month, member_id, creator), creator
 
     for creator in sorted(shares, key=claim)[:left]:
         shares[creator] += 1

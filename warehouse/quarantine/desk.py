@@ -98,6 +98,9 @@ def scan(  # noqa: PLR0913 - as flag
     Subjects already in the log are skipped: no rule flags again what somebody released.
     """
     found = scanning.find(warehouse, month, bounds)
+    if not found and not read_steps(warehouse, month, limit=1):
+        # Without the lock: a scan of every minute must not stand in the way of an import.
+        return Outcome([])
 
     def choose(steps: list[Step]) -> list[Entry]:
         if proof.stored(warehouse, month) is not None:
@@ -124,16 +127,16 @@ def _said(text: str) -> str:
 
 def _take(warehouse: Warehouse, month: int, choose: Choose, clock: Clock, step_done: StepDone) -> Outcome:
     """Step 1 is the log, in one block; 2 and 3 are the effect. ``quarantine_set.py`` says what a crash costs."""
-    with locked(warehouse, CLOSE):
+    with locked(warehouse, CLOSE) as held:
         try:
-            entries = choose(read_steps(warehouse, month))
+            entries = choose(read_steps(held, month))
         except PayoutRefused:
             # The step may be in the log from a run that crashed before its effect: a retry completes it.
-            _effect(warehouse, month, [], step_done)
+            _effect(held, month, [], step_done)
             raise
-        numbers = append(warehouse, month, entries, clock()) if entries else []
+        numbers = append(held, month, entries, clock()) if entries else []
         step_done("log")
-        return _effect(warehouse, month, numbers, step_done)
+        return _effect(held, month, numbers, step_done)
 
 
 def _effect(warehouse: Warehouse, month: int, numbers: list[int], step_done: StepDone) -> Outcome:

@@ -43,8 +43,8 @@ class Warehouse:
             raise ValueError(f"{masked(url)!r} is not clickhouse://user:password@host:port/database")
         self.url = url
         self.database = address.path.strip("/") or "default"
-        self._timeout_s = timeout_s
-        self._settings = dict(settings or {})
+        self.timeout_s = timeout_s
+        self.settings = dict(settings or {})
         self._local = threading.local()
 
     def rows(
@@ -135,6 +135,37 @@ class Warehouse:
         with self._client() as client:
             return int(client.execute(sql, list(columns.values()), columnar=True, settings=settings))
 
+    def insert_if(
+        self,
+        condition: str,
+        params: Mapping[str, Any],
+        table: str,
+        columns: Mapping[str, Sequence[Any]],
+        *,
+        settings: Mapping[str, Any] | None = None,
+    ) -> int:
+        """As ``insert``, of Python values, if the server finds ``condition`` true when it begins.
+
+        Otherwise raises ``WarehouseRefused`` with the code 395, and nothing is inserted.
+        """
+        names = ", ".join(columns)
+        kinds: dict[str, str] = dict(
+            self.rows(
+                "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = %(table)s",
+                {"table": table},
+            )
+        )
+        rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        given = {"name": "given", "structure": [(name, kinds[name]) for name in columns], "data": rows}
+        with self._client() as client:
+            client.execute(
+                f"INSERT INTO {table} ({names}) SELECT {names} FROM given WHERE throwIf(NOT ({condition})) = 0",  # noqa: S608 - our names
+                params,
+                settings=settings,
+                external_tables=[given],
+            )
+        return len(rows)
+
     def close(self) -> None:
         """Close this thread's connection. The next call opens a new one."""
         client: Client | None = getattr(self._local, "client", None)
@@ -151,9 +182,9 @@ class Warehouse:
             user=unquote(address.username or "default"),
             password=unquote(address.password or ""),
             connect_timeout=5,
-            send_receive_timeout=self._timeout_s,
+            send_receive_timeout=self.timeout_s,
             sync_request_timeout=5,
-            settings=self._settings,
+            settings=self.settings,
         )
 
     @contextmanager

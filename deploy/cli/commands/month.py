@@ -42,8 +42,11 @@ def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,mon
     from warehouse.payout.inputs.pledges import import_pledges as read
 
     done = read(warehouse(), file, settings().close_currency, month_of(clock()()))
+    if done.charged_back:
+        typer.echo(f"{done.charged_back} pledges of closed months were charged back: the next close enters them")
     if done.version == 0:
-        typer.echo(f"{file.name} is already the latest import: nothing to do")
+        if not done.charged_back:
+            typer.echo(f"{file.name} is already the latest import: nothing to do")
     else:
         typer.echo(f"{done.rows} pledges imported as version {done.version}")
 

@@ -205,16 +205,15 @@ def stage_lines(facts: MonthFacts, state: State) -> list[dict[str, str]]:
 
 def proof_terms(proof: Proof) -> list[tuple[str, int, str, str]]:
     """Where the money went, as the terms of a bar: (name, micro-units, colour, text)."""
-    amounts: list[tuple[str, int, str]] = [
-        ("paid", proof.paid_micro, "leaf"),
-        ("fee", proof.fee_micro, "sky"),
-        ("held", proof.held_micro, "sun"),
-        ("carried", proof.carried_micro, "plum"),
-        ("charity", proof.charity_micro, "berry"),
-    ]
     return [
-        (name, micro, colour, formatting.money(micro, proof.currency, exact=True)) for name, micro, colour in amounts
+        (name, micro, _COLOURS[name], formatting.money(micro, proof.currency, exact=True))
+        for name, micro in proof.terms.items()
     ]
+
+
+_COLOURS: Final = {
+    "paid": "leaf", "fee": "sky", "held": "sun", "carried": "plum", "charity": "berry", "charged back": "berry",
+}  # fmt: skip
 
 
 @router.get("/login")

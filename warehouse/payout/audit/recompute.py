@@ -168,11 +168,17 @@ class Recomputed:
         return {member: list(zip(origins, micros, strict=True)) for member, origins, micros in rows}
 
     def _read_adjustments(self) -> list[Line]:
-        rows = self._warehouse.rows(
-            "SELECT id, kind, debit_class, debit_owner, credit_class, credit_owner, amount_micro, cites "
-            "FROM adjustments WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s",
-            self._proof.snapshot,
-        )
+        before, last = (self._proof.snapshot.get(f"adjustments_{name}", 0) for name in ("before", "version"))
+        listed = set(self._proof.adjustments)
+        rows = [
+            tuple(row)
+            for version, *row in self._warehouse.rows(
+                "SELECT version, id, kind, debit_class, debit_owner, credit_class, credit_owner, amount_micro, cites "
+                "FROM adjustments"
+            )
+            # Until 0.2 proofs named versions.
+            if row[0] in listed or before < version <= last
+        ]
         for row in rows:
             self.digests["adjustments"].add(text_line(row))
         return rows

@@ -136,6 +136,7 @@ class _Audit:
             "held_micro": moved["held"],
             "carried_micro": moved["creator"] + moved["members"],
             "charity_micro": moved["charity"],
+            "charged_back_micro": moved["cash"] + sums["pledged"],
             "carried_balance_micro": sums["creators_out"] + sums["members_out"],
             "held_balance_micro": sums["held_out"],
             "adjusted_micro": sums["adjusted"],
@@ -153,7 +154,7 @@ class _Audit:
         if moved["pool"]:
             self.findings.add(f"ledger: the account `pool` ends at {moved['pool']} instead of 0")
         if not proof.balanced:
-            self.findings.add("proof: charged does not equal paid + fee + held + carried + charity")
+            self.findings.add("proof: charged does not equal paid + fee + held + carried + charity + charged back")
         self._compare_hashes()
 
     def _compare_hashes(self) -> None:

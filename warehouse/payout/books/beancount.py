@@ -70,7 +70,7 @@ def beancount_text(warehouse: Warehouse, proofs: list[Proof]) -> Iterator[str]:
 
 def _stated(proof: Proof, sums: dict[str, int]) -> dict[str, int]:
     """The balances after a month, from its proof and those before it; updates ``sums`` in place."""
-    sums["Assets:Cash"] += proof.pledged_micro
+    sums["Assets:Cash"] += proof.pledged_micro - proof.charged_back_micro
     sums["Liabilities:Payable"] -= proof.paid_micro
     sums["Liabilities:Charity"] -= proof.charity_micro
     sums["Income:Kept"] -= proof.kept_micro

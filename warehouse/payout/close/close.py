@@ -14,13 +14,13 @@ from typing import Final, TypeVar
 from ingest.contract.month import month_text
 from ingest.runtime.clock import Clock
 from warehouse.payout.close import checks, compute, gate, proof, quarantine_set
-from warehouse.payout.close.lock import CLOSE, Lock, locked
+from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.provisional_run import keep_run
 from warehouse.payout.close.recount import Restated, check_recount
 from warehouse.payout.close.settings import CloseSettings
-from warehouse.payout.close.snapshot import Snapshot, take_snapshot
+from warehouse.payout.close.snapshot import Snapshot, sealed_snapshot, take_snapshot
 from warehouse.payout.close.stages import Stage, forget_stages, log_stage, run_name, stages_done
 from warehouse.payout.errors import NotConserved, PayoutRefused
 from warehouse.storage.client import Warehouse
@@ -55,17 +55,17 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
     before = _closed_already(warehouse, month, settings)
     if before is not None:
         return before
-    with locked(warehouse, CLOSE) as lock:
-        before = _closed_already(warehouse, month, settings)
+    with locked(warehouse, CLOSE) as held:
+        before = _closed_already(held, month, settings)
         if before is not None:
             return before
         # Only after the gate: the quarantine would miss flattrs that are counted after the refresh.
         tallies = gate.pass_gate(
-            warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
+            held, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
             without_pledges=without_pledges,
         )  # fmt: skip
-        quarantine_set.refresh(warehouse, month)
-        run = _Run(warehouse, month, settings, lock, progress, log_ends)
+        quarantine_set.refresh(held, month)
+        run = _Run(held, month, settings, progress, log_ends)
         return run.finish(tallies, confirm)
 
 
@@ -86,19 +86,19 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     the counts that a close would restate. A closed month is rehearsed on its own inputs, so the proof differs from
     the sealed one only where rules or code have changed.
     """
-    with locked(warehouse, CLOSE) as lock:
-        sealed = proof.stored(warehouse, month)
-        snapshot = None if sealed is None else Snapshot(**sealed.snapshot)
+    with locked(warehouse, CLOSE) as held:
+        sealed = proof.stored(held, month)
+        snapshot = None if sealed is None else sealed_snapshot(held, sealed.snapshot, sealed.adjustments)
         if sealed is None:
-            forget_stages(warehouse, month)
+            forget_stages(held, month)
             tallies = gate.pass_gate(
-                warehouse, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
+                held, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
                 without_pledges=True,
             )  # fmt: skip
-            quarantine_set.refresh(warehouse, month)
+            quarantine_set.refresh(held, month)
         else:
-            tallies = gate.read_tallies(warehouse, month)
-        run = _Run(warehouse, month, settings, lock, progress, log_ends, snapshot)
+            tallies = gate.read_tallies(held, month)
+        run = _Run(held, month, settings, progress, log_ends, snapshot)
         try:
             progress("gate", _PERCENT_DONE["gate"])
             found = run.compute(tallies, restate=False)
@@ -106,10 +106,10 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
                 differs(found)
             statement = run.prove(tallies)
             if keep:
-                keep_run(warehouse, statement)
+                keep_run(held, statement)
             return statement
         finally:
-            compute.drop_staging(warehouse, month)
+            compute.drop_staging(held, month)
 
 
 def _closed_already(warehouse: Warehouse, month: int, settings: CloseSettings) -> Proof | None:
@@ -131,7 +131,6 @@ class _Run:
         warehouse: Warehouse,
         month: int,
         settings: CloseSettings,
-        lock: Lock,
         progress: Progress,
         log_ends: LogEnds,
         snapshot: Snapshot | None = None,
@@ -139,7 +138,6 @@ class _Run:
         self._warehouse = warehouse
         self._month = month
         self._settings = settings
-        self._lock = lock
         self._progress = progress
         self._log_ends = log_ends
         self._snapshot = snapshot or take_snapshot(warehouse, month)
@@ -161,14 +159,12 @@ class _Run:
         self._done(Stage.CHECK)
         if Stage.PUBLISH not in done and not confirm(statement):
             raise PayoutRefused(f"{month_text(self._month)} was not closed: nothing was published.")
-        self._lock.check()
         compute.publish(
             self._warehouse,
             self._month,
             lambda table: self._progress(f"publish {table}", _PERCENT_DONE[Stage.CHECK]),
         )
         self._done(Stage.PUBLISH)
-        self._lock.check()
         self._seal(statement)
         self._done(Stage.SEAL)
         compute.drop_staging(self._warehouse, self._month)
@@ -182,6 +178,7 @@ class _Run:
             self._progress(table, _PERCENT_DONE.get(table, _PERCENT_DONE["ledger"]))
 
         compute.drop_staging(self._warehouse, self._month)
+        compute.take_adjustments(self._warehouse, self._month, self._snapshot)
         compute.stage(*values, ["pools"], step_done)
         try:
             _, found = _both(
@@ -209,7 +206,8 @@ class _Run:
         statement = proof.build(*values, totals=totals, tallies=tallies, moved=moved, digests=digests)
         if not statement.balanced:
             raise NotConserved(
-                f"{month_text(self._month)}: charged does not equal paid + fee + held + carried + charity"
+                f"{month_text(self._month)}: charged does not equal paid + fee + held + carried + charity + charged "
+                "back"
             )
         return statement
 

@@ -52,10 +52,18 @@ def stage(  # noqa: PLR0913, PLR0917 - what all parts of the close take
         step_done(table)
 
 
+def take_adjustments(warehouse: Warehouse, month: int, snapshot: Snapshot) -> None:
+    """State which adjustments the steps take, for their SQL to read."""
+    ids = list(snapshot.adjustments)
+    if ids:
+        warehouse.insert("adjustments_taken", {"month": [month] * len(ids), "id": ids})
+
+
 def drop_staging(warehouse: Warehouse, month: int) -> None:
-    """Empty the staging tables of a month."""
-    for table in STAGED:
-        warehouse.command(f"ALTER TABLE {table}_staging DROP PARTITION {month:d}")
+    """Empty the staging tables of a month, after ending what a holder before us may still be writing into them."""
+    warehouse.command(named("payout_end_staging"))
+    for table in [f"{name}_staging" for name in STAGED] + ["adjustments_taken"]:
+        warehouse.command(f"ALTER TABLE {table} DROP PARTITION {month:d}")
 
 
 def publish(warehouse: Warehouse, month: int, step_done: Callable[[str], None] = lambda _: None) -> None:

@@ -1,86 +1,177 @@
-"""One close at a time: a lock that cannot outlive its holder.
+"""One writer at a time, and no write of one who has lost the lock without knowing.
 
-The lock is a running query with a fixed query_id. The server refuses a second query with the same id, and cancels a
-query whose connection is gone: the lock of a killed holder is released within a second, with no lease to wait for
-and no row to clean up. If the server restarts, the lock is lost while its holder lives on. ``check`` notices that;
-until then two holders would write the same bytes, because every stage is a function of the month's inputs.
+The lock is rows in the table ``locks``. Whoever wants it inserts a claim and then reads: alone, it holds; beside
+another it withdraws. Both insert before they read, so of two that come at once at least one sees the other. A claim is
+renewed while it lives, and ends ``LEASE_S`` after its last renewal by the server's clock, or at once when its process
+on this machine is gone.
+
+No lease is safe by itself: a process that was stopped for a minute goes on, not knowing. So each holder has a number,
+higher than of any before it, and writes through ``Held``: the server refuses what carries an older number (a fencing
+token).
 """
 
 from __future__ import annotations
 
 import os
+import random
 import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
 
 from warehouse.payout.errors import MonthLocked
-from warehouse.storage.client import Warehouse
+from warehouse.storage.client import Warehouse, named
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
-
-_QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING = 216
-
-_HOLD = """
-SELECT sleepEachRow(0.02) FROM numbers(1000000000)
-SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0, max_execution_time = 0
-"""
-
+from warehouse.storage.native_columns import Column, Packed
 
 #: Held while closing a month or changing what a close reads.
 CLOSE: Final = "month-close"
 
+LEASE_S: Final = 30
+_RENEW_S: Final = 5
+#: So long whoever comes second waits: a scan of the quarantine holds the lock for less than a second.
+_PATIENCE_S: Final = 3
+_THROWN: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+_NEWEST: Final = "(SELECT max(number) FROM locks WHERE name = %(lock)s) = %(number)s"
 
-class Lock:
-    """A named lock; ``check`` tells whether it is still held."""
+
+class Held(Warehouse):
+    """The warehouse of a lock's holder: what it inserts or commands, it does only while its number is the newest."""
 
     def __init__(self, warehouse: Warehouse, name: str) -> None:
-        self.query_id = f"{warehouse.database}-{name}"
-        self._warehouse = warehouse
-        self._answered = threading.Event()
+        super().__init__(warehouse.url, timeout_s=warehouse.timeout_s, settings=warehouse.settings)
+        self._plain = warehouse
+        self._fence: dict[str, Any] = {"lock": name, "number": 0}
+        self._claim = {"name": name, "holder": str(uuid.uuid4()), "host": _host(), "process": os.getpid()}
+        self._renewed_at = 0.0
         self._done = threading.Event()
-        self._error: WarehouseError | None = None
-        self._thread = threading.Thread(target=self._hold, name=self.query_id, daemon=True)
+        self._renewing = threading.Thread(target=self._renew, name=f"lock {name}", daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock, or raise ``MonthLocked`` at once."""
-        self._thread.start()
-        self._answered.wait()
-        if isinstance(self._error, WarehouseRefused) and self._error.code == _QUERY_WITH_SAME_ID_IS_ALREADY_RUNNING:
-            raise MonthLocked("Another close is running: wait for it to finish, then look at its result.")
-        if self._error is not None:
-            raise self._error
+        """Take the lock, or raise ``MonthLocked`` when another holds it and does not release it within 3 s."""
+        give_up_at = time.monotonic() + _PATIENCE_S
+        while True:
+            others = self._others()
+            if not others and self._claims():
+                self._renewing.start()
+                return
+            if others and time.monotonic() > give_up_at:
+                _, host, process, since = others[0]
+                raise MonthLocked(
+                    f"Another close is running, or an import that it must not overlap: process {process} on {host}, "
+                    f"since {since:%H:%M:%S} UTC. Wait for it to finish, then look at its result."
+                )
+            time.sleep(random.uniform(0.02, 0.3))  # noqa: S311 - of two that withdrew, one comes first
+
+    def _claims(self) -> bool:
+        """Claim the lock; whether it is held now. Beside another claim, both are withdrawn."""
+        self._state("claimed")
+        if not self._others():
+            self._plain.command(named("lock_hold"), self._claim)
+            ((number,),) = self._plain.rows(
+                "SELECT max(number) FROM locks WHERE name = %(name)s AND holder = %(holder)s", self._claim
+            )
+            self._fence["number"] = number
+            # Again: this process may have been stopped between its claim and here, for longer than a lease.
+            if not self._others():
+                return True
+        self._state("released")
+        return False
 
     def check(self) -> None:
-        """Raise ``MonthLocked`` if the lock was lost, for example by a restart of the server."""
-        if not self._thread.is_alive():
-            raise MonthLocked("The warehouse lost this close's lock, perhaps by a restart: run the close again.")
+        """Raise ``MonthLocked`` if the lock was lost: its lease ran out, and another may hold it."""
+        if time.monotonic() - self._renewed_at < LEASE_S:
+            ((newest,),) = self.rows("SELECT max(number) FROM locks WHERE name = %(lock)s", self._fence)
+            if newest == self._fence["number"]:
+                return
+        raise MonthLocked(_LOST)
 
     def release(self) -> None:
-        """Release the lock, and wait until the server has done so."""
+        """Release the lock. When the server does not answer it ends by itself, after its lease."""
         self._done.set()
-        self._thread.join()
-        self._warehouse.command(f"KILL QUERY WHERE query_id = '{self.query_id}' SYNC")
+        if self._renewing.is_alive():
+            self._renewing.join()
+        with suppress(WarehouseError):
+            self._state("released")
+        self.close()
 
-    def _hold(self) -> None:
-        holder = f"/* held by {socket.gethostname()} process {os.getpid()} */"
+    def insert(
+        self,
+        table: str,
+        columns: Mapping[str, Column],
+        *,
+        traceparent: str | None = None,
+        settings: Mapping[str, Any] | None = None,
+    ) -> int:
+        """As of any warehouse, of Python values; raises ``MonthLocked`` when a newer holder has the lock."""
+        del traceparent
+        values = {name: list(column) for name, column in columns.items() if not isinstance(column, Packed)}
         try:
-            for _ in self._warehouse.stream(f"{holder} {_HOLD}", query_id=self.query_id):
-                self._answered.set()
-                if self._done.is_set():
-                    return
-        except WarehouseError as error:
-            self._error = error
+            return self.insert_if(_NEWEST, self._fence, table, values, settings=settings)
+        except WarehouseRefused as refused:
+            if refused.code == _THROWN:
+                raise MonthLocked(_LOST) from None
+            raise
+
+    def command(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """As of any warehouse, after a check."""
+        self.check()
+        super().command(sql, params, settings)
+
+    def _others(self) -> Sequence[tuple[Any, ...]]:
+        """Who else claims or holds the lock and is not known to be dead."""
+        rows = self._plain.rows(named("lock_living"), {**self._claim, "lease_s": LEASE_S})
+        return [row for row in rows if not _is_dead(row[1], row[2])]
+
+    def _state(self, state: str) -> None:
+        now = time.monotonic()
+        row: dict[str, object] = {**self._claim, "state": state, "number": self._fence["number"]}
+        self._plain.insert("locks", {name: [value] for name, value in row.items()})
+        self._renewed_at = now
+
+    def _renew(self) -> None:
+        try:
+            while not self._done.wait(_RENEW_S):
+                with suppress(WarehouseError):  # ``check`` finds out when none gets through
+                    self._state("held")
         finally:
-            self._answered.set()
+            self._plain.close()
+
+
+_LOST: Final = "This process lost the close's lock: it was stopped, or cut off, for too long. Run the command again."
+
+
+def _host() -> str:
+    """This machine, or container: where a process number means the same process."""
+    with suppress(OSError):
+        return f"{socket.gethostname()} {Path('/proc/self/ns/pid').readlink()}"
+    return socket.gethostname()
+
+
+def _is_dead(host: str, process: int) -> bool:
+    if host != _host():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
 
 
 @contextmanager
-def locked(warehouse: Warehouse, name: str) -> Iterator[Lock]:
-    """Hold the named lock. Raises ``MonthLocked`` at once if another process holds it."""
-    lock = Lock(warehouse, name)
-    lock.acquire()
+def locked(warehouse: Warehouse, name: str) -> Iterator[Held]:
+    """Hold the named lock; write through what this yields. Raises ``MonthLocked`` if another process holds it."""
+    held = Held(warehouse, name)
+    held.acquire()
     try:
-        yield lock
+        yield held
     finally:
-        lock.release()
+        held.release()

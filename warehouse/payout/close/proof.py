@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from warehouse import __version__
@@ -33,10 +33,12 @@ class Proof:
     - ``held_micro``: the change in money held, by holds or for unclaimed creators; negative if it fell.
     - ``carried_micro``: the change in what is carried for creators and members; negative if it fell.
     - ``charity_micro``: what went to the charity.
+    - ``charged_back_micro``: what members took back of earlier months' pledges; the fee account pays for it.
 
-    So ``pledged = paid + fee + held + carried + charity`` holds exactly, in every month by itself. The balances after
-    the month are ``carried_balance_micro`` and ``held_balance_micro``. ``flattrs`` were paid for; ``quarantined`` are
-    active too, and were left out.
+    So ``pledged = paid + fee + held + carried + charity + charged back`` holds exactly, in every month by itself. The
+    balances after the month are ``carried_balance_micro`` and ``held_balance_micro``. ``flattrs`` were paid for;
+    ``quarantined`` are active too, and were left out.
+    ``adjustments`` are the ids of the corrections, returns and charge-backs that are among this month's entries.
     """
 
     format: int
@@ -71,21 +73,35 @@ class Proof:
     previous: str
     seal: str = ""
     quarantined: int = 0
+    adjustments: list[str] = field(default_factory=list)
+    charged_back_micro: int = 0
 
     @property
     def balanced(self) -> bool:
-        """Whether charged = paid + fee + held + carried + charity, and accepted = the sum of the labels."""
-        money = self.paid_micro + self.fee_micro + self.held_micro + self.carried_micro + self.charity_micro
+        """Whether the terms sum to what was charged, and the labels to what was accepted."""
         clicks = self.counted + self.duplicate + self.undo + self.rejected + self.late
-        return self.pledged_micro == money and self.accepted == clicks
+        return self.pledged_micro == sum(self.terms.values()) and self.accepted == clicks
+
+    @property
+    def terms(self) -> dict[str, int]:
+        """Where the money went, in micro-units by name; they sum to ``pledged_micro``."""
+        found = {
+            "paid": self.paid_micro,
+            "fee": self.fee_micro,
+            "held": self.held_micro,
+            "carried": self.carried_micro,
+            "charity": self.charity_micro,
+        }
+        return {**found, "charged back": self.charged_back_micro} if self.charged_back_micro else found
 
     def text(self) -> str:
         """The canonical JSON whose hash is the seal: everything except the seal."""
         content = asdict(self)
         del content["seal"]
-        if not self.quarantined:
-            # Proofs sealed before the quarantine existed must give the same bytes.
-            del content["quarantined"]
+        for name in ("quarantined", "adjustments", "charged_back_micro"):
+            # Proofs sealed before these existed must give the same bytes.
+            if not content[name]:
+                del content[name]
         return json.dumps(content, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
 
     def sealed(self) -> Self:
@@ -152,6 +168,8 @@ def build(  # noqa: PLR0913 - the eight things that a proof is made of
         digests=digests,
         previous=previous_seal(warehouse, month),
         quarantined=left_out(warehouse, month, snapshot, settings),
+        adjustments=list(snapshot.adjustments),
+        charged_back_micro=moved.get("cash", 0) + totals.pledged,
     ).sealed()
 
 

@@ -30,7 +30,7 @@ class Adjustment:
     """A future ledger entry from the debit to the credit account; an account is (class, owner)."""
 
     id: str
-    kind: Literal["correct", "return"]
+    kind: Literal["correct", "return", "chargeback"]
     debit: tuple[str, str]
     credit: tuple[str, str]
     amount_micro: int
@@ -138,12 +138,12 @@ def name_of(*fields: str) -> str:
 
 
 def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
-    with locked(warehouse, CLOSE):
-        return write(warehouse, made)
+    with locked(warehouse, CLOSE) as held:
+        return write(held, made)
 
 
 def write(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
-    """Write the adjustments that are new, in one block, and return them. The caller must hold the close's lock."""
+    """Write the adjustments that are new, in one block, and return them. The warehouse is the lock's holder's."""
     known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
     new = list({entry.id: entry for entry in made if entry.id not in known}.values())
     if new:

@@ -95,14 +95,14 @@ def _check_known(warehouse: Warehouse, creator_id: str) -> None:
 
 
 def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, str], Creator]) -> None:
-    with locked(warehouse, CLOSE):
-        register = read_register(warehouse)
+    with locked(warehouse, CLOSE) as held:
+        register = read_register(held)
         rows = [new(register.get(name, Creator(name)), name) for name in names]
         if not rows:
             return
-        ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM creators")
+        ((version,),) = held.rows("SELECT max(version) + 1 FROM creators")
         now = datetime.now(UTC)
-        warehouse.insert(
+        held.insert(
             "creators",
             {
                 "creator_id": [row.creator_id for row in rows],

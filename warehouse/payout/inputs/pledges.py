@@ -19,6 +19,8 @@ from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.months import parse_month
+from warehouse.payout.inputs import adjustments
+from warehouse.payout.inputs.chargebacks import ChargeBack, charge_backs
 from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.payout.money import AmountError, parse_amount
 from warehouse.pseudonyms import member_sha256
@@ -44,11 +46,15 @@ class Pledge:
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import did. ``version`` is 0 if the newest import was the same file, so that nothing was done."""
+    """What an import did. ``version`` is 0 if the newest import was the same file, so that no pledge was written.
+
+    ``charged_back`` is how many of the file's rows became entries of the next close: they are of closed months.
+    """
 
     version: int
     rows: int
     months: tuple[int, ...]
+    charged_back: int = 0
 
 
 def read_pledges(
@@ -70,8 +76,6 @@ def read_pledges(
 def _pledge(row: dict[str, str], currency: str, sealed: frozenset[int], months: range | None) -> Pledge:
     member_id = identifier("member_id", row["member_id"])
     month = parse_month(row["month"])
-    if month in sealed:
-        raise ValueError(f"{row['month']} is closed: a correction belongs to an open month")
     if months is not None and _since_0(month) not in months:
         raise ValueError(f"{row['month']} is more than {WINDOW_MONTHS} months from now: is the year right?")
     if row["currency"] != currency:
@@ -82,6 +86,8 @@ def _pledge(row: dict[str, str], currency: str, sealed: frozenset[int], months: 
     paid = _PAID.get(row["paid"].lower())
     if paid is None:
         raise ValueError(f"paid {row['paid']!r} is not true, false, yes, no, 1 or 0")
+    if month in sealed and paid:
+        raise ValueError(f"{row['month']} is closed: only what was charged back of it (paid: no) can be entered")
     return Pledge(member_id, month, amount_micro, currency, paid)
 
 
@@ -101,21 +107,28 @@ def import_pledges(warehouse: Warehouse, path: Path, currency: str, now_month: i
     months = None
     if now_month is not None:
         months = range(_since_0(now_month) - WINDOW_MONTHS, _since_0(now_month) + WINDOW_MONTHS + 1)
-    with locked(warehouse, CLOSE):
-        return _import(warehouse, path.name, text, hashlib.sha256(content).hexdigest(), currency, months)
+    with locked(warehouse, CLOSE) as held:
+        return _import(held, path.name, text, hashlib.sha256(content).hexdigest(), currency, months)
 
 
 def _import(  # noqa: PLR0913, PLR0917 - what an import is made of
     warehouse: Warehouse, name: str, text: str, sha256: str, currency: str, window: range | None
 ) -> Imported:
     sealed = frozenset(month for (month,) in warehouse.rows("SELECT month FROM seals"))
-    pledges, problems = read_pledges(text, currency, sealed, window)
-    if problems:
-        raise ImportRefused(name, problems)
+    read, problems = read_pledges(text, currency, sealed, window)
+    taken_back = [ChargeBack(row.month, row.member_id, row.amount_micro) for row in read if row.month in sealed]
+    entries, refused = charge_backs(warehouse, currency, taken_back)
+    if problems or refused:
+        raise ImportRefused(name, problems + refused)
+    # Before the pledges: a file that is imported again after a crash between the two finds them made.
+    charged_back = len(adjustments.write(warehouse, entries))
+    pledges = [row for row in read if row.month not in sealed]
+    if not pledges:
+        return Imported(0, 0, (), charged_back)
     newest_sha256, taken = warehouse.rows(named("payout_newest_import"))[0]
     months = tuple(sorted({pledge.month for pledge in pledges}))
     if newest_sha256 == sha256:
-        return Imported(0, len(pledges), months)
+        return Imported(0, len(pledges), months, charged_back)
     version = taken + 1
     for rows in _blocks(_under_pseudonyms(warehouse, pledges)):
         warehouse.insert(
@@ -139,7 +152,7 @@ def _import(  # noqa: PLR0913, PLR0917 - what an import is made of
             "imported_at": [datetime.now(UTC)],
         },
     )
-    return Imported(version, len(pledges), months)
+    return Imported(version, len(pledges), months, charged_back)
 
 
 def _blocks(pledges: list[Pledge]) -> Iterator[list[Pledge]]:

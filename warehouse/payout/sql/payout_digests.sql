@@ -16,7 +16,7 @@ FROM
     SELECT 'adjustments', SHA256(concat(id, '\t', kind, '\t', debit_class, '\t', debit_owner, '\t', credit_class, '\t',
         credit_owner, '\t', toString(amount_micro), '\t', cites, '\n'))
     FROM adjustments
-    WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s
+    WHERE id IN (SELECT id FROM adjustments_taken WHERE month = %(month)s)
     UNION ALL
     SELECT 'pools', SHA256(concat(member_id, '\t', toString(pledge_micro), '\t', toString(fee_micro), '\t',
         toString(carried_in_micro), '\t', toString(pool_micro), '\t', toString(counted), '\t', rule, '\t', toString(charity_micro), '\t',

@@ -33,7 +33,7 @@ FROM
         %(month)s, id, currency, cites,
         [(toString(kind), toString(debit_class), debit_owner, toString(credit_class), credit_owner, amount_micro)]
     FROM adjustments
-    WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s
+    WHERE id IN (SELECT id FROM adjustments_taken WHERE month = %(month)s)
 )
 ARRAY JOIN entries AS entry
 WHERE entry.6 > 0

@@ -64,10 +64,10 @@ FROM
         FROM ledger WHERE month < %(month)s AND debit_class IN ('creator', 'held')
         UNION ALL
         SELECT credit_owner, 0, 0, 0, 0, 0, toInt64(amount_micro)
-        FROM adjustments WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s AND credit_class = 'creator'
+        FROM adjustments WHERE id IN (SELECT id FROM adjustments_taken WHERE month = %(month)s) AND credit_class = 'creator'
         UNION ALL
         SELECT debit_owner, 0, 0, 0, 0, 0, -toInt64(amount_micro)
-        FROM adjustments WHERE version > %(adjustments_before)s AND version <= %(adjustments_version)s AND debit_class = 'creator'
+        FROM adjustments WHERE id IN (SELECT id FROM adjustments_taken WHERE month = %(month)s) AND debit_class = 'creator'
     )
     GROUP BY creator_id
 ) AS dues

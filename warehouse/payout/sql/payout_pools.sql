@@ -7,7 +7,8 @@
 -- The split uses the largest remainder method (Hamilton's): shares are rounded down, and the remaining micro-units go
 -- one each to the largest remainders. Ties are broken by 20 bits of intHash64(xxh3(creator) xor xxh3('month|member')),
 -- smallest first, then by creator. One number orders all three: remainder (24 bits, inverted), hash (20), place in the
--- alphabet (20). The reference implementation is warehouse/payout/split.py.
+-- alphabet (20). A member with 2^20 creators or 2^24 flattrs has no room for the hash: remainder (32), place (32).
+-- The reference implementation is warehouse/payout/split.py.
 --
 -- Members can be divided into shards, one query each, to limit memory.
 INSERT INTO pools_staging
@@ -42,10 +43,12 @@ WITH
     arrayMap(product -> intDiv(product, total), products) AS floors,
     pool - arraySum(floors) AS left,
     xxh3(concat(toString(%(month)s), '|', member_id)) AS salt,
+    length(own_creators) >= 1048576 OR total >= 16777216 AS huge,
     arrayMap(
         (creator, product, place) -> bitOr(
-            bitShiftLeft(toUInt64(total - modulo(product, total)), 40),
-            bitOr(bitShiftLeft(bitShiftRight(intHash64(bitXor(xxh3(creator), salt)), 44), 20), toUInt64(place))),
+            bitShiftLeft(toUInt64(total - modulo(product, total)), huge ? 32 : 40),
+            huge ? toUInt64(place)
+                : bitOr(bitShiftLeft(bitShiftRight(intHash64(bitXor(xxh3(creator), salt)), 44), 20), toUInt64(place))),
         own_creators, products, arrayEnumerate(own_creators)) AS claims,
     if(left = 0, toUInt64(0), arraySort(claims)[left]) AS last_claim
 SELECT
