@@ -13,22 +13,25 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
+from ingest.contract.month import month_start_ms
+from tests.payout.build import Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close, payouts
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.bank import sepa_name
-from warehouse.payout.books import export, outliers
+from warehouse.payout.books import export
 from warehouse.payout.books.beancount import beancount_text
 from warehouse.payout.books.pain001 import bank_file
 from warehouse.payout.books.payment_order import Debtor, PaymentOrder, Terms, order_of
-from warehouse.payout.close import provisional_run
+from warehouse.payout.close import outliers, provisional_run
 from warehouse.payout.close.close import rehearse_month
 from warehouse.payout.close.proof import Proof, stored_until
-from warehouse.payout.close.settings import Scheme
+from warehouse.payout.close.settings import CloseSettings, Scheme
 from warehouse.payout.closed_months import all_payouts
 from warehouse.payout.csv_out import neutral
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs import adjustments, creators
+from warehouse.quarantine import desk
+from warehouse.quarantine.log import Subject
 from warehouse.storage.client import Warehouse
 
 EUR = 1_000_000
@@ -359,12 +362,68 @@ def test_provisional_run_is_kept_and_its_difference_to_the_final_explained(wareh
         provisional_run.compare_run(warehouse, final, 2)
 
 
-def test_creator_member_and_site_that_jumped_stand_out(warehouse: Warehouse) -> None:
-    state_month(warehouse, NOVEMBER, flattrs_of("mia ada 2\nnil bob 30"))
-    state_month(warehouse, DECEMBER, flattrs_of("mia ada 40\nnil bob 31"))
-    rules = closing(close_outlier_factor=5, close_outlier_flattrs_min=10)
-    found = outliers.find_outliers(warehouse, DECEMBER, rules)
-    assert [(line.kind, line.name, line.flattrs, line.flattrs_before) for line in found] == [
-        ("creator", "ada", 40, 2),
-        ("member", "mia", 40, 2),
+def test_provisional_run_is_kept_while_the_month_still_runs(warehouse: Warehouse) -> None:
+    november(warehouse)
+    rules = closing()
+    middle = month_start_ms(NOVEMBER) + 15 * 86_400_000
+    early = rehearse_month(
+        warehouse, NOVEMBER, clock=lambda: middle, log_ends=lambda: {0: 1 << 40}, settings=rules, keep=True
+    )
+    assert early.balanced
+    state_month(warehouse, NOVEMBER, flattrs_of("oda ada 4"))
+    pledge(warehouse, NOVEMBER, {"oda": 2 * EUR})
+    final = close(warehouse, NOVEMBER)
+    compared = provisional_run.compare_run(warehouse, final)
+    assert [line.creator_id for line in compared.lines] == ["ada"]
+    assert compared.totals["flattrs"] == (7, 11)
+
+
+def jumped(warehouse: Warehouse) -> CloseSettings:
+    """November is closed; in December mia and ada jumped, and so did sam, whose flattrs are in quarantine."""
+    rules = closing(close_outlier_factor=5, close_outlier_flattrs_min=10, close_outlier_earned_min_minor=100)
+    state_month(warehouse, NOVEMBER, flattrs_of("mia ada 2\nnil bob 30\nsam cat 1"))
+    pledge(warehouse, NOVEMBER, {"mia": 2 * EUR, "nil": 2 * EUR})
+    close(warehouse, NOVEMBER, rules)
+    state_month(warehouse, DECEMBER, flattrs_of("mia ada 40\nnil bob 31\nsam cat 50"))
+    pledge(warehouse, DECEMBER, {"mia": 20 * EUR, "nil": 2 * EUR})
+    desk.flag(
+        warehouse,
+        DECEMBER,
+        Subject.of(member_id="sam"),
+        reason="a script",
+        by="eve",
+        clock=clock_after(DECEMBER, rules),
+    )
+    return rules
+
+
+def shown(found: list[outliers.Outlier]) -> list[tuple[str, str, str, int, int, str]]:
+    return [(one.kind, one.name, one.measure, one.value, one.before, one.who) for one in found]
+
+
+def test_creator_member_and_site_that_jumped_stand_out_without_what_is_in_quarantine(warehouse: Warehouse) -> None:
+    rules = jumped(warehouse)
+    assert shown(outliers.find_outliers(warehouse, DECEMBER, rules)) == [
+        ("creator", "ada", "flattrs", 40, 2, ""),
+        ("member", "mia", "flattrs", 40, 2, ""),
     ]
+    assert outliers.find_outliers(warehouse, NOVEMBER, rules) == []
+
+
+def test_month_with_outliers_closes_once_somebody_has_looked_at_each(warehouse: Warehouse) -> None:
+    rules = jumped(warehouse)
+    with pytest.raises(PayoutRefused, match=r"creator ada: 18\.00 earned, 1\.80 the month before") as refused:
+        close(warehouse, DECEMBER, rules)
+    assert "flattr month acknowledge 2026-12 --by NAME" in str(refused.value)
+    assert "sam" not in str(refused.value)
+    with pytest.raises(PayoutRefused, match="give your name"):
+        outliers.acknowledge(warehouse, DECEMBER, " ", rules)
+    assert len(outliers.acknowledge(warehouse, DECEMBER, "eve", rules)) == 3
+    assert outliers.acknowledge(warehouse, DECEMBER, "adam", rules) == []
+    # What grows beyond what was looked at waits for somebody again.
+    state_month(warehouse, DECEMBER, [Flattr("mia", "ada", f"https://ada.example/more-{n}") for n in range(5)])
+    with pytest.raises(PayoutRefused, match="creator ada: 45 flattrs"):
+        close(warehouse, DECEMBER, rules)
+    outliers.acknowledge(warehouse, DECEMBER, "adam", rules)
+    assert close(warehouse, DECEMBER, rules).balanced
+    assert {one.who for one in outliers.noted_outliers(warehouse, DECEMBER)} == {"eve", "adam"}

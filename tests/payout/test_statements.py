@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -14,7 +15,11 @@ from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
+from warehouse.payout.books import statements
+from warehouse.payout.books.creator_statement import creator_statement
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.inputs.adjustments import correct
+from warehouse.payout.inputs.creators import hold
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
@@ -48,8 +53,8 @@ def proof(books: Warehouse) -> Proof:
 @pytest.fixture(scope="module")
 def december(books: Warehouse) -> None:
     """A month of names that are markup and formulas, for members name what they click and what they are called."""
-    state_month(books, 202612, flattrs_of("<b>x</b> ada 1\n@SUM(1) ada 1\n@SUM(1) =1+1 1"))
-    pledge(books, 202612, {"<b>x</b>": 2_000_000, "@SUM(1)": 2_000_000})
+    state_month(books, 202612, flattrs_of("zoe <b>x</b> 1\n@SUM(1) ada 1\n@SUM(1) =1+1 1"))
+    pledge(books, 202612, {"zoe": 2_000_000, "@SUM(1)": 2_000_000})
     close(books, 202612, closing())
 
 
@@ -74,10 +79,45 @@ def test_member_statement_re_derives_to_the_micro_unit_and_to_clicks(proof: Proo
 
 def test_creator_statement_is_the_sum_of_its_shares(api: str) -> None:
     body = ask(f"{api}/v1/months/{NOVEMBER}/creators/bob/statement").json
-    assert sum(line["share_micro"] for line in body["shares"]) == body["payout"]["earned_micro"]
-    assert [line["member_id"] for line in body["shares"]] == ["mia", "nil"]
     payout = body["payout"]
+    assert sum(line["share_micro"] for line in body["shares"]) == payout["earned_micro"]
     assert payout["earned_micro"] == payout["paid_micro"] + payout["carried_out_micro"]
+    for line in body["shares"]:
+        down, remainder = divmod(line["pool_micro"] * line["flattrs"], line["member_flattrs"])
+        assert (line["rounded_down_micro"], line["remainder"]) == (down, remainder)
+        assert line["share_micro"] - down in {0, 1}
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "html"])
+def test_creator_statement_goes_down_to_days_and_things_and_names_no_member(api: str, form: str) -> None:
+    url = f"{api}/v1/months/{NOVEMBER}/creators/bob/statement"
+    body = ask(url).json
+    assert sum(line["earned_micro"] for line in body["things"]) == body["payout"]["earned_micro"] == 2_314_286
+    assert [(line["day"], line["flattrs"]) for line in body["things"]] == [("2026-11-01", 2), ("2026-11-01", 1)]
+    assert sorted(line["supporter"] for line in body["shares"]) == [1, 2]
+    text = ask(f"{url}?form={form}").body.decode()
+    assert not re.search(r"\b(mia|nil)\b", text)
+
+
+def test_creator_statement_says_why_so_little_is_paid(warehouse: Warehouse) -> None:
+    """Finding U16: the minimum, the reason of a hold, the reasons of corrections."""
+    state_month(warehouse, 202611, flattrs_of("mia ada 1\nmia bob 1"))
+    pledge(warehouse, 202611, {"mia": 2_000_000})
+    rules = closing(close_minimum_minor=1000)
+    close(warehouse, 202611, rules)
+    correct(warehouse, "ada", 250_000, against="fee", month=202611, reason="a click was lost")
+    hold(warehouse, "bob", "the account is being checked")
+    state_month(warehouse, 202612, flattrs_of("mia ada 1\nmia bob 1"))
+    pledge(warehouse, 202612, {"mia": 2_000_000})
+    proof = close(warehouse, 202612, rules)
+    ada, bob = (creator_statement(warehouse, proof, name) for name in ("ada", "bob"))
+    assert ada.minimum_micro == 10_000_000
+    assert "below the minimum" in ada.why
+    assert [(note.amount_micro, note.reason) for note in ada.notes] == [(250_000, "a click was lost")]
+    assert bob.why == "The money is held: the account is being checked."
+    page = statements.page(ada)
+    assert "below the minimum" in page
+    assert "a click was lost" in page
 
 
 def test_statement_of_a_member_without_flattrs_says_where_the_pool_went(api: str) -> None:
@@ -93,7 +133,7 @@ def test_statement_comes_as_csv_and_as_a_page_that_escapes_names(api: str) -> No
     page = ask(f"{api}/v1/months/{NOVEMBER}/members/mia/statement?form=html").body.decode()
     assert "0.514286" in page
     assert "5/7" in page
-    page = ask(f"{api}/v1/months/2026-12/creators/ada/statement?form=html").body.decode()
+    page = ask(f"{api}/v1/months/2026-12/members/zoe/statement?form=html").body.decode()
     assert "&lt;b&gt;x&lt;/b&gt;" in page
     assert "<b>x" not in page
 
@@ -139,9 +179,10 @@ def test_ids_that_members_clicked_into_being_are_no_formulas_in_any_csv(api: str
     for path, cell in {
         "payouts.csv": "'=1+1",
         "members/@SUM(1)/statement?form=csv": "'=1+1",
-        "creators/ada/statement?form=csv": "'@SUM(1)",
     }.items():
         table = ask(f"{api}/v1/months/2026-12/{path}").body.decode()
         cells = [text for row in csv.reader(io.StringIO(table)) for text in row]
         assert cell in cells, table
         assert not [text for text in cells if text.startswith(("=", "@"))], path
+    # A creator's names no member at all.
+    assert "SUM" not in ask(f"{api}/v1/months/2026-12/creators/ada/statement?form=csv").body.decode()

@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     creators.command("release")(release)
     app.add_typer(creators, name="creators")
     month = typer.Typer(help="Close a month, and check it.", no_args_is_help=True)
-    for command in (close, status, verify, proof, approve, outliers, compare):
+    for command in (close, status, verify, proof, approve, outliers, acknowledge, compare):
         month.command(command.__name__)(command)
     app.add_typer(month, name="month")
 
@@ -138,6 +138,7 @@ def status(month: Month) -> None:
     from warehouse.payout.books.approval import approvals
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.outliers import noted_outliers
     from warehouse.payout.close.proof import stored
     from warehouse.payout.errors import PayoutRefused
 
@@ -155,6 +156,8 @@ def status(month: Month) -> None:
         typer.echo(f"{month} is open. {missing}")
     else:
         typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are counted.")
+    for line in noted_outliers(warehouse(), number):
+        typer.echo(f"  {line}; {f'seen by {line.who}' if line.who else 'nobody has looked at it yet'}")
 
 
 def verify(month: Month) -> None:
@@ -223,13 +226,24 @@ def approve(
 
 def outliers(month: Month) -> None:
     """List creators, members and sites that grew beyond the configured bounds since the month before."""
-    from warehouse.payout.books.outliers import find_outliers
     from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.outliers import find_outliers
 
     found = find_outliers(warehouse(), parse_month(month), settings())
     for line in found:
-        typer.echo(f"{line.kind} {line.name}: {line.flattrs} flattrs, {line.flattrs_before} the month before")
+        typer.echo(f"{line}{f' (seen by {line.who})' if line.who else ''}")
     typer.echo(f"{len(found)} outliers in {month}")
+
+
+def acknowledge(month: Month, by: Annotated[str, typer.Option(help="who has looked at them")]) -> None:
+    """State that somebody has looked at a month's outliers; a close asks for that."""
+    from warehouse.payout.close.months import parse_month
+    from warehouse.payout.close.outliers import acknowledge as note
+
+    seen = note(warehouse(), parse_month(month), by, settings())
+    for line in seen:
+        typer.echo(f"{line}, seen by {line.who}")
+    typer.echo(f"{len(seen)} outliers of {month} acknowledged by {by}")
 
 
 def compare(

@@ -151,10 +151,11 @@ def member(month: Month, member_id: str, form: Form = "json", output: Output = N
 
 
 def creator(month: Month, creator_id: str, form: Form = "json", output: Output = None) -> None:
-    """Show where a creator's money came from."""
+    """Show where a creator's money came from, by day and thing; it names no member and can be handed out."""
     from warehouse.payout.books import statements
+    from warehouse.payout.books.creator_statement import creator_statement
 
-    statement = statements.creator_statement(warehouse(), closed(month), creator_id)
+    statement = creator_statement(warehouse(), closed(month), creator_id)
     _write(output, statements.render(statement, form).encode())
 
 

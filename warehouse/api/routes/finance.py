@@ -20,6 +20,7 @@ from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.months import closed
 from warehouse.api.shapes import CreatorId, MemberId, PathMonth
 from warehouse.keys import Role
+from warehouse.payout.books import creator_statement as of_creators
 from warehouse.payout.books import statements
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import PayoutRefused
@@ -31,7 +32,7 @@ _NOT_THERE: Final[dict[int | str, dict[str, Any]]] = {
 }
 _MEDIA: Final = {"json": "application/json", "csv": "text/csv", "html": "text/html"}
 Form = Literal["json", "csv", "html"]
-Statement = statements.MemberStatement | statements.CreatorStatement
+Statement = statements.MemberStatement | of_creators.CreatorStatement
 
 router = APIRouter(
     prefix="/v1/months",
@@ -100,8 +101,8 @@ async def member_statement(
 async def creator_statement(
     reads: Runner, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
-    """The payout line, and all the shares that add up to it."""
-    return await _statement(reads, request, month, lambda w, p: statements.creator_statement(w, p, creator_id), form)
+    """The payout line, why it is what it is, and what it is made of by day and thing. It names no member."""
+    return await _statement(reads, request, month, lambda w, p: of_creators.creator_statement(w, p, creator_id), form)
 
 
 async def _statement(

@@ -10,6 +10,7 @@ from fastapi import APIRouter, FastAPI, Query, Request, Response
 from fastapi.responses import RedirectResponse
 
 from ingest.contract.month import month_of, month_text
+from ingest.contract.names import ID_LENGTH_MAX
 from warehouse.api import auth, formatting, templates
 from warehouse.api.live_poller import TOP_LINES
 from warehouse.api.problems import Problem, ReadReason
@@ -23,6 +24,7 @@ from warehouse.payout.close.gate import Tallies, read_tallies
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.stages import Stage
 from warehouse.payout.closed_months import top_payouts
+from warehouse.payout.month_desk import read_desk
 from warehouse.payout.month_status import MonthFacts, State
 
 router = APIRouter(include_in_schema=False)
@@ -154,15 +156,20 @@ async def months(request: Request, reads: Runner) -> Response:
 
 @router.get("/months/{month}")
 async def month_end(
-    request: Request, reads: Runner, month: PathMonth, part: Annotated[str | None, Query(pattern="^status$")] = None
+    request: Request,
+    reads: Runner,
+    month: PathMonth,
+    part: Annotated[str | None, Query(pattern="^status$")] = None,
+    find: Annotated[str, Query(max_length=ID_LENGTH_MAX)] = "",
 ) -> Response:
-    """Where a month stands; ``part=status`` is the fragment that the page refreshes."""
+    """Where a month stands; ``part=status`` is the fragment that the page refreshes, ``find`` searches the ledger."""
     enter(request, reads, Role.FINANCE)
     lag = await reads.lag()
     facts = await reads.run(month_status.read_facts, month, reads.rules)
     payouts = [] if facts.proof is None else await reads.run(top_payouts, month, _PAYOUTS)
     state = month_status.state_of(facts)
     checks = month_status.checks(month, facts, lag, reads.rules)
+    desk = None if part else await reads.run(read_desk, month, facts.proof, find)
     answer = templates.page(
         "month_status.html" if part else "month.html",
         month_text=month_text(month),
@@ -177,6 +184,8 @@ async def month_end(
         proof=facts.proof,
         terms=[] if facts.proof is None else proof_terms(facts.proof),
         payouts=payouts,
+        desk=desk,
+        search=find,
     )
     answer.headers["X-State"] = state.value
     return answer

@@ -1,22 +1,20 @@
-"""Statements that can be checked by hand: where a member's EUR 2 went, and where a creator's money came from.
+"""Statements that can be checked by hand: a member's, and both kinds as JSON, CSV and pages.
 
-Both are read from a closed month. Each line has the numbers of its own arithmetic: the exact share is pool times
-flattrs over all of the member's flattrs; the share is that rounded down, plus one micro-unit if its remainder was
-among the largest.
+Each line has the numbers of its own arithmetic: the exact share is pool times flattrs over all of the member's
+flattrs; the share is that rounded down, plus one micro-unit if its remainder was among the largest.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, astuple, dataclass, fields
 from importlib import resources
 from typing import Any, Literal
 
 from ingest.contract.month import month_text
 from warehouse.counts.counts import shown
+from warehouse.payout.books.creator_statement import CreatorStatement, ThingLine
 from warehouse.payout.close.proof import Proof
-from warehouse.payout.closed_months import Payout
 from warehouse.payout.csv_out import csv_pieces
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import as_text
@@ -71,15 +69,6 @@ class MemberStatement:
     quarantined: int = 0
 
 
-@dataclass(frozen=True)
-class CreatorStatement:
-    """A creator's month: the payout line, and the shares whose sum was earned."""
-
-    payout: Payout
-    shares: list[ShareLine]
-    seal: str
-
-
 def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> MemberStatement:
     """A member's statement of a closed month. Raises ``PayoutRefused`` if the member has no line in it."""
     values = {"month": proof.month, "member_id": member_id}
@@ -117,19 +106,6 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
     )
 
 
-def creator_statement(warehouse: Warehouse, proof: Proof, creator_id: str) -> CreatorStatement:
-    """A creator's statement of a closed month. Raises ``PayoutRefused`` if the creator has no line in it."""
-    values = {"month": proof.month, "creator_id": creator_id}
-    lines = warehouse.rows(named("payout_line"), values)
-    if not lines:
-        raise PayoutRefused(f"{month_text(proof.month)} has no line for creator {creator_id}: check month and creator.")
-    shares = [
-        _share_line(member, creator_id, n, flattrs, pool, share)
-        for member, n, flattrs, pool, share in warehouse.rows(named("payout_creator_shares"), values)
-    ]
-    return CreatorStatement(Payout(*lines[0]), shares, proof.seal)
-
-
 def _share_line(  # noqa: PLR0913, PLR0917 - the columns of a line
     member_id: str, creator_id: str, flattrs: int, of: int, pool_micro: int, share_micro: int
 ) -> ShareLine:
@@ -137,15 +113,17 @@ def _share_line(  # noqa: PLR0913, PLR0917 - the columns of a line
     return ShareLine(member_id, creator_id, flattrs, of, pool_micro, rounded_down, remainder, share_micro)
 
 
-def shares_csv(shares: list[ShareLine]) -> Iterator[str]:
-    """The share lines as CSV, in pieces, header first."""
-    return csv_pieces([field.name for field in fields(ShareLine)], map(astuple, shares))
+def lines_csv(statement: MemberStatement | CreatorStatement) -> str:
+    """A member's shares, or what a creator's things earned by day, as CSV, header first."""
+    if isinstance(statement, MemberStatement):
+        return "".join(csv_pieces([field.name for field in fields(ShareLine)], map(astuple, statement.shares)))
+    return "".join(csv_pieces([field.name for field in fields(ThingLine)], map(astuple, statement.things)))
 
 
 def render(statement: MemberStatement | CreatorStatement, form: Literal["json", "csv", "html"]) -> str:
-    """The statement as JSON, CSV (shares only) or HTML."""
+    """The statement as JSON, CSV (its lines only) or HTML."""
     if form == "csv":
-        return "".join(shares_csv(statement.shares))
+        return lines_csv(statement)
     return page(statement) if form == "html" else as_json(statement)
 
 
@@ -168,7 +146,7 @@ def _headline(statement: MemberStatement | CreatorStatement) -> dict[str, Any]:
         return {
             "title": f"Member {statement.member_id}, {statement.month}",
             "currency": statement.currency,
-            "clicks": statement.clicks,
+            "by_creator": True,
             "lines": {
                 "pledge": statement.pledge_micro,
                 "fee": -statement.fee_micro,
@@ -183,13 +161,13 @@ def _headline(statement: MemberStatement | CreatorStatement) -> dict[str, Any]:
     return {
         "title": f"Creator {payout.creator_id}, {month_text(payout.month)}",
         "currency": payout.currency,
-        "clicks": [],
+        "by_creator": False,
         "lines": {
             "earned": payout.earned_micro,
             "carried from earlier months": payout.carried_in_micro,
             "held from earlier months": payout.held_in_micro,
             "corrections": payout.adjusted_micro,
-            f"paid ({payout.reason}) {payout.payment_id}": payout.paid_micro,
+            f"paid ({payout.reason.replace('_', ' ')}) {payout.payment_id}": payout.paid_micro,
             "carried to the next month": payout.carried_out_micro,
             "held": payout.held_out_micro,
         },

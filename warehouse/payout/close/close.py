@@ -16,6 +16,7 @@ from ingest.runtime.clock import Clock
 from warehouse.payout.close import checks, compute, gate, proof, quarantine_set
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.log_ends import LogEnds
+from warehouse.payout.close.outliers import check_outliers
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.provisional_run import keep_run
 from warehouse.payout.close.recount import Restated, check_recount
@@ -83,17 +84,19 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
     """Do everything except publish and seal, then empty the staging tables; return the proof a close would give.
 
     ``keep`` stores the payouts as a provisional run, for comparison with the final month. ``differs`` is called with
-    the counts that a close would restate. A closed month is rehearsed on its own inputs, so the proof differs from
+    the counts that a close would restate. A month that is not over is rehearsed on what is counted so far, without a
+    recount: counts and flattrs move meanwhile. A closed month is rehearsed on its own inputs, so the proof differs from
     the sealed one only where rules or code have changed.
     """
     with locked(warehouse, CLOSE) as held:
         sealed = proof.stored(held, month)
+        early = clock() < gate.opens_at_ms(month, settings)
         snapshot = None if sealed is None else sealed_snapshot(held, sealed.snapshot, sealed.adjustments)
         if sealed is None:
             forget_stages(held, month)
             tallies = gate.pass_gate(
                 held, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),
-                without_pledges=True,
+                without_pledges=True, early=early,
             )  # fmt: skip
             quarantine_set.refresh(held, month)
         else:
@@ -101,7 +104,7 @@ def rehearse_month(  # noqa: PLR0913 - as close_month
         run = _Run(held, month, settings, progress, log_ends, snapshot)
         try:
             progress("gate", _PERCENT_DONE["gate"])
-            found = run.compute(tallies, restate=False)
+            found = run.compute(tallies, restate=False, recount=not early)
             if found is not None:
                 differs(found)
             statement = run.prove(tallies)
@@ -157,6 +160,8 @@ class _Run:
             forget_stages(self._warehouse, self._month)
             raise
         self._done(Stage.CHECK)
+        if Stage.PUBLISH not in done:
+            check_outliers(self._warehouse, self._month, self._settings)
         if Stage.PUBLISH not in done and not confirm(statement):
             raise PayoutRefused(f"{month_text(self._month)} was not closed: nothing was published.")
         compute.publish(
@@ -170,7 +175,7 @@ class _Run:
         compute.drop_staging(self._warehouse, self._month)
         return statement
 
-    def compute(self, tallies: gate.Tallies, *, restate: bool) -> Restated | None:
+    def compute(self, tallies: gate.Tallies, *, restate: bool, recount: bool = True) -> Restated | None:
         """Fill the staging tables, and empty them if the recount refuses; return the counts restated, or to restate."""
         values = (self._warehouse, self._month, self._settings, self._snapshot)
 
@@ -180,6 +185,9 @@ class _Run:
         compute.drop_staging(self._warehouse, self._month)
         compute.take_adjustments(self._warehouse, self._month, self._snapshot)
         compute.stage(*values, ["pools"], step_done)
+        if not recount:
+            compute.stage(*values, ["payouts", "ledger"], step_done)
+            return None
         try:
             _, found = _both(
                 self._warehouse,

@@ -85,6 +85,11 @@ class CloseSettings(BaseSettings):
     close_outlier_flattrs_min: int = Field(
         default=100, ge=1, description="A name with fewer flattrs than this is no outlier: small numbers fluctuate."
     )
+    close_outlier_earned_min_minor: int = Field(
+        default=10_000,
+        ge=1,
+        description="A creator who earns less than this is no outlier by money, in minor units (10000 is EUR 100).",
+    )
     close_debtor_name: str = Field(default="", max_length=70, description="Whose account pays, as the bank knows it.")
     close_debtor_iban: str = Field(default="", description="The account that pays, as IBAN without blanks.")
     close_debtor_bic: str = Field(default="", description="The bank of the account that pays.")
