@@ -31,6 +31,9 @@ def signed(warehouse: Warehouse, proof: Proof, *people: str, terms: Terms = TERM
         approve(warehouse, order_of(warehouse, proof, terms), name, {"eve": EVE, "fay": FAY}[name])
 
 
+TODAY = date(2026, 12, 1)
+
+
 @pytest.fixture
 def proof(warehouse: Warehouse, tmp_path: Path) -> Proof:
     enrol(warehouse, "eve", public_half(EVE))
@@ -40,12 +43,12 @@ def proof(warehouse: Warehouse, tmp_path: Path) -> Proof:
 
 def test_file_leaves_when_two_people_signed_it(warehouse: Warehouse, proof: Proof) -> None:
     with pytest.raises(PayoutRefused, match="approved by nobody"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     signed(warehouse, proof, "eve", "eve")
     with pytest.raises(PayoutRefused, match="approved by eve: they need 2 people"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     signed(warehouse, proof, "fay")
-    assert approved_file(warehouse, proof) == bank_file(order_of(warehouse, proof, TERMS))
+    assert approved_file(warehouse, proof, TODAY) == bank_file(order_of(warehouse, proof, TERMS))
 
 
 def test_account_changed_after_two_approvals_lapses_them_and_is_named(
@@ -54,9 +57,9 @@ def test_account_changed_after_two_approvals_lapses_them_and_is_named(
     signed(warehouse, proof, "eve", "fay")
     register(warehouse, tmp_path, ALL_REGISTERED.replace("GB29NWBK60161331926819", "DE89370400440532013000"))
     with pytest.raises(PayoutRefused, match=r"approved by nobody.* have changed: the iban of ada"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     register(warehouse, tmp_path, ALL_REGISTERED)
-    assert approved_file(warehouse, proof)
+    assert approved_file(warehouse, proof, TODAY)
 
 
 @pytest.mark.parametrize(
@@ -74,13 +77,20 @@ def test_two_people_sign_the_same_terms(
     signed(warehouse, proof, "eve")
     signed(warehouse, proof, "fay", terms=msgspec.structs.replace(TERMS, **changes))
     with pytest.raises(PayoutRefused, match=f"approved by fay: they need 2 people.*{named}"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
 
 
 def test_one_persons_other_wish_does_not_undo_what_two_approved(warehouse: Warehouse, proof: Proof) -> None:
     signed(warehouse, proof, "eve", "fay")
     signed(warehouse, proof, "fay", terms=msgspec.structs.replace(TERMS, execute_on=date(2026, 12, 4)))
-    assert approved_file(warehouse, proof) == bank_file(order_of(warehouse, proof, TERMS))
+    assert approved_file(warehouse, proof, TODAY) == bank_file(order_of(warehouse, proof, TERMS))
+
+
+def test_file_does_not_leave_after_the_day_that_was_approved(warehouse: Warehouse, proof: Proof) -> None:
+    signed(warehouse, proof, "eve", "fay")
+    assert approved_file(warehouse, proof, TERMS.execute_on)
+    with pytest.raises(PayoutRefused, match="approved for 2026-12-03, which is over"):
+        approved_file(warehouse, proof, date(2026, 12, 4))
 
 
 def test_one_person_is_not_two(warehouse: Warehouse, proof: Proof) -> None:
@@ -117,7 +127,7 @@ def test_rows_that_nobody_enrolled_signed_are_worth_nothing(warehouse: Warehouse
     copied = forged(order.text(), file, EVE, name="fay", public_key=public_half(EVE))
     warehouse.insert("payment_approvals", copied)
     with pytest.raises(PayoutRefused, match="approved by eve: they need 2 people"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
 
 
 def test_signature_of_another_file_or_order_is_worth_nothing(warehouse: Warehouse, proof: Proof) -> None:
@@ -129,14 +139,14 @@ def test_signature_of_another_file_or_order_is_worth_nothing(warehouse: Warehous
     row = forged(order.text(), bank_file(order), FAY, name="fay", public_key=public_half(FAY))
     warehouse.insert("payment_approvals", row | {"payment_order": [richer.text()]})
     with pytest.raises(PayoutRefused, match="approved by eve: they need 2 people"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
 
 
 def test_who_is_withdrawn_approves_no_longer_and_what_they_approved_lapses(warehouse: Warehouse, proof: Proof) -> None:
     signed(warehouse, proof, "eve", "fay")
     withdraw(warehouse, "fay")
     with pytest.raises(PayoutRefused, match="approved by eve: they need 2 people"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     with pytest.raises(PayoutRefused, match=r"fay is not enrolled\. Enrolled are: eve"):
         withdraw(warehouse, "fay")
 
@@ -151,7 +161,7 @@ def test_first_seal_holds_and_a_second_stops_every_payment(warehouse: Warehouse,
                                    "proof": [other.text()], "sealed_at": [at]})  # fmt: skip
     assert stored(warehouse, NOVEMBER) == proof
     with pytest.raises(PayoutRefused, match="2026-11 was sealed 2 times"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     again = close_month(
         warehouse, NOVEMBER, clock=clock_after(NOVEMBER, closing()), log_ends=drained, settings=closing()
     )
@@ -185,5 +195,5 @@ def test_payees_on_hold_stop_the_file_though_it_was_approved(warehouse: Warehous
     signed(warehouse, proof, "eve", "fay")
     creators.hold(warehouse, "bob", "account under review")
     with pytest.raises(PayoutRefused, match="On hold since the close: bob"):
-        approved_file(warehouse, proof)
+        approved_file(warehouse, proof, TODAY)
     assert close(warehouse, NOVEMBER) == proof

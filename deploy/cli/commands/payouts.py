@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from deploy.cli.finance import closed, settings, terms, warehouse
+from deploy.cli.finance import clock, closed, settings, terms, warehouse
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 Output = Annotated[Path | None, typer.Option(help="output file; default: standard output")]
@@ -84,7 +84,8 @@ def export(
     else:
         if on is not None:
             raise CommandFailed("pain.001 is executed on the approved date: leave out --on.")
-        _write(output, approved_file(warehouse(), proof))
+        today = datetime.fromtimestamp(clock()() / 1000, UTC).date()
+        _write(output, approved_file(warehouse(), proof, today))
 
 
 def withhold(

@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final
 
@@ -146,11 +146,11 @@ def approvals(warehouse: Warehouse, month: int) -> list[Approval]:
     return found
 
 
-def approved_file(warehouse: Warehouse, proof: Proof) -> bytes:
+def approved_file(warehouse: Warehouse, proof: Proof, today: date) -> bytes:
     """The bank's file of a closed month, as two people have signed it; of several such orders the newest.
 
     Raises ``PayoutRefused`` while fewer than two people have approved what would be sent now; the sentence names them,
-    and what has changed since.
+    and what has changed since. Also when the approved day is over: the bank would pay on a day that nobody approved.
     """
     month = month_text(proof.month)
     given = approvals(warehouse, proof.month)
@@ -167,6 +167,7 @@ def approved_file(warehouse: Warehouse, proof: Proof) -> bytes:
         file_sha256 = hashlib.sha256(file).hexdigest()
         names = {one.approver for one in given if one.order == current and one.file_sha256 == file_sha256}
         if len(names) >= APPROVERS_NEEDED:
+            _check_day(current, today)
             return file
         refusals.append((current, names))
     current, names = refusals[0]
@@ -176,6 +177,14 @@ def approved_file(warehouse: Warehouse, proof: Proof) -> bytes:
     raise PayoutRefused(
         f"The payments of {month} as they are now are approved by {who}: they need {APPROVERS_NEEDED} people.{changed}"
     )
+
+
+def _check_day(order: PaymentOrder, today: date) -> None:
+    if order.terms.execute_on < today:
+        raise PayoutRefused(
+            f"The payments of {month_text(order.month)} were approved for {order.terms.execute_on}, which is over. If "
+            "the bank has the file, there is nothing to do; if not, two people approve another day."
+        )
 
 
 def _signed(order_sha256: str, file_sha256: str) -> bytes:

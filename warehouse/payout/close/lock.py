@@ -1,9 +1,9 @@
 """One writer at a time, and no write of one who has lost the lock without knowing.
 
 The lock is rows in the table ``locks``. Whoever wants it inserts a claim and then reads: alone, it holds; beside
-another it withdraws. Both insert before they read, so of two that come at once at least one sees the other. A claim is
-renewed while it lives, and ends ``LEASE_S`` after its last renewal by the server's clock, or at once when its process
-on this machine is gone.
+others all but one withdraw, and that one waits until it is alone. All insert before they read, so of two that come at
+once at least one sees the other. A claim is renewed while it lives. It ends ``LEASE_S`` after its last renewal by the
+server's clock, or at once when its process on this machine is gone.
 
 No lease is safe by itself: a process that was stopped for a minute goes on, not knowing. So each holder has a number,
 higher than of any before it, and writes through ``Held``: the server refuses what carries an older number (a fencing
@@ -54,23 +54,26 @@ class Held(Warehouse):
     def acquire(self) -> None:
         """Take the lock, or raise ``MonthLocked`` when another holds it and does not release it within 3 s."""
         give_up_at = time.monotonic() + _PATIENCE_S
-        while True:
-            others = self._others()
-            if not others and self._claims():
-                self._renewing.start()
-                return
-            if others and time.monotonic() > give_up_at:
-                _, host, process, since = others[0]
+        others = self._others()
+        while others or not self._claims(give_up_at):
+            if time.monotonic() > give_up_at:
+                _, host, process, since = (others or self._others() or [_GONE])[0]
                 raise MonthLocked(
                     f"Another close is running, or an import that it must not overlap: process {process} on {host}, "
-                    f"since {since:%H:%M:%S} UTC. Wait for it to finish, then look at its result."
+                    f"since {since} UTC. Wait for it to finish, then look at its result."
                 )
-            time.sleep(random.uniform(0.02, 0.3))  # noqa: S311 - of two that withdrew, one comes first
+            time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - of many that wait, one comes first
+            others = self._others()
+        self._renewing.start()
 
-    def _claims(self) -> bool:
-        """Claim the lock; whether it is held now. Beside another claim, both are withdrawn."""
+    def _claims(self, give_up_at: float) -> bool:
+        """Claim the lock; whether it is held now. Of several claims all but the smallest are withdrawn."""
         self._state("claimed")
-        if not self._others():
+        others = self._others()
+        while others and time.monotonic() < give_up_at and all(one[0] > self._claim["holder"] for one in others):
+            time.sleep(0.02)
+            others = self._others()
+        if not others:
             self._plain.command(named("lock_hold"), self._claim)
             ((number,),) = self._plain.rows(
                 "SELECT max(number) FROM locks WHERE name = %(name)s AND holder = %(holder)s", self._claim
@@ -144,6 +147,7 @@ class Held(Warehouse):
             self._plain.close()
 
 
+_GONE: Final = ("", "another machine", 0, "a moment ago")
 _LOST: Final = "This process lost the close's lock: it was stopped, or cut off, for too long. Run the command again."
 
 
