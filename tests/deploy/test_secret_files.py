@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 from deploy.provision.acl import rights
@@ -163,6 +166,33 @@ def test_certificate_is_the_brokers_and_signed_by_the_authority(folder: Path) ->
     names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     advertised = COMPOSE["services"]["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
     assert advertised.partition("://")[2].partition(":")[0] in names.get_values_for_type(x509.DNSName)
+
+
+def test_broker_is_who_it_says_to_a_client_that_takes_rfc_5280_to_the_letter(folder: Path, tmp_path: Path) -> None:
+    """As Python does from 3.13 on; the older ones are asked to."""
+    password = (folder / "kafka/password").read_bytes()
+    key, certificate, _ = pkcs12.load_key_and_certificates((folder / "kafka/broker.p12").read_bytes(), password)
+    assert key is not None
+    assert certificate is not None
+    pem = tmp_path / "broker.pem"
+    pem.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + certificate.public_bytes(serialization.Encoding.PEM)
+    )
+    client = ssl.create_default_context(cafile=folder / "ca.pem")
+    client.verify_flags |= ssl.VERIFY_X509_STRICT
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(pem)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    ends = [
+        client.wrap_bio(to_client, to_server, server_hostname="kafka"),
+        server.wrap_bio(to_server, to_client, server_side=True),
+    ]
+    for _ in range(3):
+        for end in ends:
+            with suppress(ssl.SSLWantReadError):
+                end.do_handshake()
+    assert ends[0].getpeercert()
 
 
 def test_command_shows_the_operators_key_once_and_no_password(tmp_path: Path) -> None:
