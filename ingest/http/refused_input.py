@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from ingest.admission.rate_limit import RateLimits
 from ingest.admission.refusal import RETRYABLE, Refusal
 from ingest.admission.validate import Caller
@@ -69,15 +71,17 @@ class RefusedInput:
         per_s = settings.rejected_per_s
         if not per_s or budgets.take(b"records", 1, per_s=per_s, burst=max(per_s, 1), now_s=now_s):
             return None
-        retained = redacted(raw[: settings.rejected_raw_max_bytes])
-        rejection = self._rejection(refusal, retained, caller, cut=len(raw) > settings.rejected_raw_max_bytes)
+        seen = raw[: settings.rejected_raw_max_bytes]
+        share = _a_day(settings.rejected_member_mb_a_day * _MB)
+        whose = b"r" + caller.member_id.encode()
+        rejection = self._rejection(refusal, seen, caller, cut=len(raw) > len(seen))
         size = _size(rejection)
-        share = settings.rejected_member_mb_a_day * _MB
-        if self._limits.callers.take(b"r" + caller.member_id.encode(), size, **_a_day(share), now_s=now_s):
+        if self._limits.callers.take(whose, size, **share, now_s=now_s):
             return None
         if budgets.take(b"known", size, **_a_day(settings.rejected_mb_a_day * _MB), now_s=now_s):
             return None
-        return rejection
+        # Last, for it takes milliseconds: who has used up their share must not cost the process any. It only shortens.
+        return msgspec.structs.replace(rejection, raw=redacted(seen))
 
     def _sample(self, refusal: Refusal, raw: bytes, now_s: float) -> Rejection | None:
         settings, budgets = self._settings, self._limits.budgets
