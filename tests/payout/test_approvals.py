@@ -179,6 +179,15 @@ def test_account_that_changed_of_late_is_told_and_a_first_account_is_none(
     assert changed_accounts(warehouse, order, now + timedelta(days=3, minutes=1), 3) == []
 
 
+def test_account_cannot_be_dated_back_by_who_writes_the_register(warehouse: Warehouse, proof: Proof) -> None:
+    order, now = order_of(warehouse, proof, TERMS), datetime.now(UTC)
+    warehouse.command(
+        "INSERT INTO creators SELECT * REPLACE (version + 100 AS version, 'DE89370400440532013000' AS iban, "
+        "changed_at - INTERVAL 30 DAY AS changed_at) FROM creators WHERE creator_id = 'ada'"
+    )
+    assert changed_accounts(warehouse, order, now, 3) == ["ada"]
+
+
 def test_private_key_is_its_owners_alone_and_never_overwritten(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     public = approval.make_key(path)

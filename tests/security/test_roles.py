@@ -122,6 +122,8 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
         ("finance", "INSERT INTO seals SELECT * FROM seals"),
         ("finance", "INSERT INTO seals_noted SELECT * FROM seals_noted"),
+        ("finance", "INSERT INTO accounts_noted SELECT * FROM accounts_noted"),
+        ("approver", "INSERT INTO accounts_noted SELECT * FROM accounts_noted"),
         ("finance", "INSERT INTO payouts (month) VALUES (202609)"),
         ("finance", "INSERT INTO pools (month) VALUES (202609)"),
         ("finance", "INSERT INTO approvers (name) VALUES ('mal')"),

@@ -1,14 +1,14 @@
--- When each creator's account was last changed to another one; nobody who has had one account only.
-SELECT creator_id, max(changed_at)
+-- When each creator's account was last changed to another one, by the server's time; nobody who has had one account
+-- only.
+SELECT creator_id, max(noted_at)
 FROM
 (
     SELECT
-        creator_id, iban, changed_at,
+        creator_id, iban, noted_at,
         lagInFrame(iban, 1, iban) OVER (
-            PARTITION BY creator_id ORDER BY version ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+            PARTITION BY creator_id ORDER BY version, noted_at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
         ) AS before
-    FROM creators
-    WHERE iban != ''
+    FROM accounts_noted
 )
 WHERE iban != before
 GROUP BY creator_id
