@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from tests.payout.build import closing, flattrs_of, pledge, state_month
-from tests.payout.test_approvals import signed
+from tests.payout.test_approvals import EVE, FAY, signed
 from tests.payout.test_close import close
 from tests.payout.test_finance import ALL_REGISTERED, register
 from tests.support.serving import ask
+from warehouse.payout.books.approval import enrol, public_half
 from warehouse.payout.close.outliers import acknowledge, find_outliers
 from warehouse.payout.close.proof import stored
 from warehouse.payout.inputs.adjustments import correct, withhold
@@ -64,6 +65,8 @@ def test_what_waits_for_the_next_close_leaves_the_page_with_it(warehouse: Wareho
 @pytest.mark.usefixtures("november")
 def test_approvals_and_what_came_back_are_named(warehouse: Warehouse, api: str) -> None:
     assert "Nobody has approved them yet" in page(api, "2026-11")
+    for name, key in (("eve", EVE), ("fay", FAY)):
+        enrol(warehouse, name, public_half(key))
     sealed = stored(warehouse, NOVEMBER)
     assert sealed is not None
     signed(warehouse, sealed, "eve", "fay")

@@ -57,7 +57,7 @@ class Held(Warehouse):
         others = self._others()
         while others or not self._claims(give_up_at):
             if time.monotonic() > give_up_at:
-                _, host, process, since = (others or self._others() or [_GONE])[0]
+                _, host, process, since, _ = (others or self._others() or [_GONE])[0]
                 raise MonthLocked(
                     f"Another close is running, or an import that it must not overlap: process {process} on {host}, "
                     f"since {since} UTC. Wait for it to finish, then look at its result."
@@ -79,8 +79,8 @@ class Held(Warehouse):
                 "SELECT max(number) FROM locks WHERE name = %(name)s AND holder = %(holder)s", self._claim
             )
             self._fence["number"] = number
-            # Again: this process may have been stopped between its claim and here, for longer than a lease.
-            if not self._others():
+            # This process may have been stopped between its claim and here, for longer than a lease.
+            if not any(is_held for *_, is_held in self._others()):
                 return True
         self._state("released")
         return False
@@ -147,7 +147,7 @@ class Held(Warehouse):
             self._plain.close()
 
 
-_GONE: Final = ("", "another machine", 0, "a moment ago")
+_GONE: Final = ("", "another machine", 0, "a moment ago", False)
 _LOST: Final = "This process lost the close's lock: it was stopped, or cut off, for too long. Run the command again."
 
 
