@@ -108,7 +108,7 @@ def print_proof(proof: Proof) -> None:
         **{("= " if name == "paid" else "+ ") + name: micro for name, micro in proof.terms.items()},
     }
     for name, amount in lines.items():
-        typer.echo(f"  {name:<14} {as_text(amount):>20} {proof.currency}")
+        typer.echo(f"  {name:<10} {as_text(amount):>{30 - max(10, len(name))}} {proof.currency}")
     typer.echo(
         f"  {proof.accepted} accepted = {proof.counted} counted + {proof.duplicate} duplicate + {proof.undo} undo "
         f"+ {proof.rejected} rejected + {proof.late} late"
