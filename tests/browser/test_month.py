@@ -41,7 +41,7 @@ def test_click_shows_on_the_live_page_and_the_month_closes_before_the_readers_ey
     step_clock(stack, END_MS - 600_000)
     pledges = tmp_path / "pledges.csv"
     pledges.write_text(f"member_id,month,amount,currency,paid\nann,{MONTH_TEXT},2,EUR,yes\n")
-    flattr(stack, "pledges", "import", str(pledges))
+    flattr(stack, "pledges", "import", str(pledges), "--yes")
 
     live = page.context.new_page()
     live.goto(f"{stack.api.url}/")

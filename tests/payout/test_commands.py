@@ -14,7 +14,7 @@ import pytest
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.runtime.clock import system_clock
-from tests.payout.build import PARTITIONS, flattrs_of, state_month
+from tests.payout.build import PARTITIONS, flattrs_of, pledge, state_month
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.storage.client import Warehouse
 
@@ -74,7 +74,12 @@ def test_month_from_pledges_to_payments_on_the_command_line(
     pledges.write_text("member_id,month,amount,currency,paid\nmia,2026-11,2.00,EUR,maybe\n")
     assert "line 2: paid 'maybe'" in terminal.refuses("pledges", "import", str(pledges))
     pledges.write_text("member_id,month,amount,currency,paid\nmia,2026-11,2.00,EUR,yes\n")
-    assert "1 pledges imported as version 1" in terminal.says("pledges", "import", str(pledges))
+    assert "--yes" in terminal.refuses("pledges", "import", str(pledges))
+    said = terminal.says("pledges", "import", str(pledges), "--yes")
+    assert "2026-11  pledged 0.00 -> 2.00, paid 0.00 -> 2.00" in said
+    assert "2026-11  mia: nothing -> 2.00 EUR, paid" in said
+    assert "1 pledges imported as version 1" in said
+    assert "mia  2.00 EUR  paid  import 1" in terminal.says("pledges", "list", "2026-11")
 
     before = cutoff_ms(MONTH, 0) - system_clock() - 60_000
     terminal.environment["FLATTR_CLOCK"] = f"{before / 1000:+.3f}"
@@ -103,7 +108,7 @@ def test_month_from_pledges_to_payments_on_the_command_line(
 def _pay(terminal: Terminal, tmp_path: Path) -> None:
     register = tmp_path / "creators.csv"
     register.write_text("creator_id,name,iban,bic\nada,Ada Größe,GB29NWBK60161331926819,\n")
-    assert "'Ada Größe' goes to the bank as 'Ada Grosse'" in terminal.says("creators", "import", str(register))
+    assert "'Ada Größe' goes to the bank as 'Ada Grosse'" in terminal.says("creators", "import", str(register), "--yes")
     payments = ("payouts", "export", "2026-11", "--format", "pain.001")
     assert "approved by nobody" in terminal.refuses(*payments)
     for name in ("eve", "fay"):
@@ -128,7 +133,7 @@ def _pay(terminal: Terminal, tmp_path: Path) -> None:
     assert "0 more needed" in terminal.says(*approve("fay", "fay", "--yes"))
     assert "<EndToEndId>FL-202611-" in terminal.says(*payments)
     register.write_text("creator_id,name,iban,bic\nada,Ada Größe,DE89370400440532013000,\n")
-    terminal.says("creators", "import", str(register))
+    terminal.says("creators", "import", str(register), "--yes")
     assert "have changed: the iban of ada" in terminal.refuses(*payments)
     # The clock of the test stands after the month's end, days from the import's own.
     assert "GB29" not in terminal.says("payouts", "export", "2026-11", "--format", "draft", "--on", "2026-12-03")
@@ -140,8 +145,7 @@ async def test_undrained_stream_refuses_on_the_command_line_and_writes_nothing(
     from aiokafka import AIOKafkaProducer
 
     state_month(warehouse, MONTH, [])
-    warehouse.insert("pledge_imports", {"version": [1], "sha256": ["x"], "rows": [0], "months": [[MONTH]],
-                                        "imported_at": [0]})  # fmt: skip
+    pledge(warehouse, MONTH, {"mia": 2_000_000})
     producer = AIOKafkaProducer(bootstrap_servers=embedded_broker.address)
     await producer.start()
     await producer.send_and_wait(topic, b"x", partition=2)

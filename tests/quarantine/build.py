@@ -16,15 +16,18 @@ NOW = 1_795_176_000_000
 MONTH = 202611
 
 
-def flag(
+def flag(  # noqa: PLR0913 - what a flag says, with defaults
     warehouse: Warehouse,
     subject: Subject,
     *,
     month: int = MONTH,
     reason: str = "looks bought",
     step_done: Callable[[str], None] = lambda _: None,
+    unseen: bool = False,
 ) -> Outcome:
-    return desk.flag(warehouse, month, subject, reason=reason, by="fin", clock=lambda: NOW, step_done=step_done)
+    return desk.flag(
+        warehouse, month, subject, reason=reason, by="fin", clock=lambda: NOW, step_done=step_done, unseen=unseen
+    )
 
 
 def release(

@@ -44,7 +44,7 @@ SUBJECTS = {
 @pytest.mark.parametrize("subject", SUBJECTS.values(), ids=SUBJECTS)
 def test_close_pays_as_if_the_flattrs_in_quarantine_had_never_been(warehouse: Warehouse, subject: Subject) -> None:
     fill(warehouse)
-    flag(warehouse, subject)
+    flag(warehouse, subject, unseen=True)
     proof = close(warehouse)
     left_out = {row for row in MONTHS_FLATTRS if subject.covers(row.member_id, row.creator_id, "", "site")}
     rest = [row for row in MONTHS_FLATTRS if row not in left_out]
@@ -97,7 +97,7 @@ def test_flattr_that_two_flags_cover_stays_until_both_are_released(warehouse: Wa
 
 def test_flattr_clicked_after_the_flag_is_left_out_by_the_close(warehouse: Warehouse) -> None:
     state_month(warehouse, MONTH, [])
-    flag(warehouse, Subject.of(member_id="rob"))
+    flag(warehouse, Subject.of(member_id="rob"), unseen=True)
     fill(warehouse)
     assert close(warehouse).quarantined == 9
     assert "rex" not in payouts(warehouse) or payouts(warehouse)["rex"][0] == 0

@@ -121,5 +121,5 @@ def test_flag_that_died_before_its_version_and_was_released_leaves_nothing_behin
 
 def test_nothing_is_flagged_while_a_month_closes(warehouse: Warehouse) -> None:
     with locked(warehouse, CLOSE), pytest.raises(MonthLocked):
-        flag(warehouse, ROB)
+        flag(warehouse, ROB, unseen=True)
     assert warehouse.rows("SELECT count() FROM quarantine_log") == [(0,)]

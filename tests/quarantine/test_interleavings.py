@@ -76,14 +76,17 @@ def play(
         member, thing = (prefix + name if name else "" for name in (short_member, short_thing))
         if action == "turn":
             subject = Subject.of(member_id=member, creator_id=f"creator-of-{thing}" if thing else "")
-            (release if (member, thing) in flags else flag)(warehouse, subject, month=MONTH)
+            if (member, thing) in flags:
+                release(warehouse, subject, month=MONTH)
+            else:
+                flag(warehouse, subject, month=MONTH, unseen=True)
             flags ^= {(member, thing)}
         else:
             stream.click(action, member, thing)
             standing[member, thing] = action == "flattr"
     if flags:  # what was clicked last joins the quarantine with the next step or scan
         again = Subject.of(member_id=f"{prefix}nobody")
-        flag(warehouse, again, month=MONTH)
+        flag(warehouse, again, month=MONTH, unseen=True)
     return {
         (member, thing)
         for (member, thing), stands in standing.items()

@@ -22,7 +22,7 @@ from warehouse.quarantine.corrections import settle
 from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
 from warehouse.quarantine.rules import Finding
 from warehouse.quarantine.settings import QuarantineSettings
-from warehouse.storage.client import Warehouse
+from warehouse.storage.client import Warehouse, named
 
 Choose = Callable[[list[Step]], Sequence[Entry]]
 
@@ -45,8 +45,16 @@ def flag(  # noqa: PLR0913 - what a step says
     by: str,
     clock: Clock,
     step_done: StepDone = lambda _: None,
+    unseen: bool = False,
 ) -> Outcome:
-    """Put a subject into quarantine by hand. Raises ``PayoutRefused`` without a reason, or if it is flagged already."""
+    """Put a subject into quarantine by hand.
+
+    Raises ``PayoutRefused`` without a reason, if it is flagged already, and for a name that nothing here bears, unless
+    it is flagged ahead of its first flattr (``unseen``).
+    """
+    entry = Entry("flag", subject, BY_HAND, _said(reason), "{}", _said(by))
+    if not unseen:
+        _check_known(warehouse, subject)
 
     def choose(steps: list[Step]) -> list[Entry]:
         there = in_force(steps).get(subject)
@@ -54,7 +62,7 @@ def flag(  # noqa: PLR0913 - what a step says
             raise PayoutRefused(
                 f"{subject} is already in quarantine, since step {there.number} by {there.by}: {there.reason}"
             )
-        return [Entry("flag", subject, BY_HAND, _said(reason), "{}", _said(by))]
+        return [entry]
 
     return _take(warehouse, month, choose, clock, step_done)
 
@@ -116,6 +124,19 @@ def scan(  # noqa: PLR0913 - as flag
         ]
 
     return _take(warehouse, month, choose, clock, step_done)
+
+
+def _check_known(warehouse: Warehouse, subject: Subject) -> None:
+    """Raise ``PayoutRefused`` for a name that has no flattr, no pledge and no place in the register: it is mistyped."""
+    values = {"member_id": subject.member_id, "creator_id": subject.creator_id, "site_id": subject.site_id}
+    ((known,),) = warehouse.rows(named("quarantine_known"), values)
+    names = {"member": subject.member_id, "creator": subject.creator_id, "site": subject.site_id}
+    unknown = [f"{kind} {name}" for kind, name in names.items() if name and kind not in known]
+    if unknown:
+        raise PayoutRefused(
+            f"There is no {' and no '.join(unknown)}, neither in flattrs nor in pledges or the register: nothing was "
+            "flagged. Is the name spelt right? --unseen flags it ahead of its first flattr."
+        )
 
 
 def _said(text: str) -> str:

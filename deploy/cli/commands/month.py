@@ -1,4 +1,4 @@
-"""`flattr pledges`, `creators` and `month`: finance's work at the end of a month. For `payouts` see payouts.py."""
+"""`flattr month`: close a month, check it, approve its payments. For what comes before see pledges.py."""
 
 from __future__ import annotations
 
@@ -22,60 +22,10 @@ Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    pledges = typer.Typer(help="What members pay.", no_args_is_help=True)
-    pledges.command("import")(import_pledges)
-    app.add_typer(pledges, name="pledges")
-    creators = typer.Typer(help="The register of creators, and holds.", no_args_is_help=True)
-    creators.command("import")(import_creators)
-    creators.command("hold")(hold)
-    creators.command("release")(release)
-    app.add_typer(creators, name="creators")
     month = typer.Typer(help="Close a month, and check it.", no_args_is_help=True)
     for command in (close, status, verify, proof, approve, outliers, acknowledge, compare):
         month.command(command.__name__)(command)
     app.add_typer(month, name="month")
-
-
-def import_pledges(file: Annotated[Path, typer.Argument(help="CSV: member_id,month,amount,currency,paid")]) -> None:
-    """Import pledges from a CSV file: all rows, or none, with every invalid row reported."""
-    from ingest.contract.month import month_of
-    from warehouse.payout.inputs.pledges import import_pledges as read
-
-    done = read(warehouse(), file, settings().close_currency, month_of(clock()()))
-    if done.charged_back:
-        typer.echo(f"{done.charged_back} pledges of closed months were charged back: the next close enters them")
-    if done.version == 0:
-        if not done.charged_back:
-            typer.echo(f"{file.name} is already the latest import: nothing to do")
-    else:
-        typer.echo(f"{done.rows} pledges imported as version {done.version}")
-
-
-def import_creators(file: Annotated[Path, typer.Argument(help="CSV: creator_id,name,iban,bic")]) -> None:
-    """Import creators and their bank accounts from a CSV file: all rows or none."""
-    from warehouse.payout.inputs.creators import import_creators as read
-
-    names = read(warehouse(), file)
-    typer.echo(f"{len(names)} creators imported")
-    for creator_id, (given, written) in names.items():
-        if written != given:
-            typer.echo(f"  {creator_id}: {given!r} goes to the bank as {written!r}")
-
-
-def hold(creator_id: str, reason: Annotated[str, typer.Option(help="reason shown to the creator")]) -> None:
-    """Hold a creator's payments from the next close on."""
-    from warehouse.payout.inputs.creators import hold as keep_back
-
-    keep_back(warehouse(), creator_id, reason)
-    typer.echo(f"{creator_id} is held: {reason}")
-
-
-def release(creator_id: str) -> None:
-    """Lift a hold; the held money is paid with the next close."""
-    from warehouse.payout.inputs.creators import release as let_go
-
-    let_go(warehouse(), creator_id)
-    typer.echo(f"{creator_id} is released")
 
 
 def close(

@@ -115,13 +115,15 @@ def flag(
     thing: Thing = "",
     site: Site = "",
     by: By = "",
+    *,
+    unseen: Annotated[bool, typer.Option("--unseen", help="flag a name that has no flattr yet")] = False,
 ) -> None:
     """Quarantine a member, creator, site or flattr; in a closed month, take back what they earned."""
     from warehouse.payout.close.months import parse_month
     from warehouse.quarantine import desk
 
     subject = _subject(member, creator, thing, site)
-    done = desk.flag(warehouse(), parse_month(month), subject, reason=reason, by=_who(by), clock=clock())
+    done = desk.flag(warehouse(), parse_month(month), subject, reason=reason, by=_who(by), clock=clock(), unseen=unseen)
     _tell(f"{subject} is flagged", month, done)
 
 

@@ -176,7 +176,7 @@ def _import_pledges(arena: Arena, seed: int) -> Path:
                     amount, paid = chance.choice(["2.00"] * 8 + ["5.00", "20.00"]), chance.random() < 0.96
                     writer.writerow([member_name(number), month_text(month), amount, "EUR", str(paid).lower()])
             month = month_after(month)
-    importing = arena.command("pledges", ["pledges", "import", str(path)])
+    importing = arena.command("pledges", ["pledges", "import", str(path), "--yes"])
     if importing.process is None or importing.process.wait(60) != 0:
         raise ServiceFailed(f"cannot import the pledges.\n{importing.tail()}")
     return path

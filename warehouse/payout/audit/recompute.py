@@ -158,7 +158,8 @@ class Recomputed:
         newest = {member: (amount, paid) for member, _, amount, paid in rows}
         for member, (amount, paid) in newest.items():
             self.digests["pledges"].add(text_line((member, amount, paid)))
-        return {member: amount if paid else 0 for member, (amount, paid) in newest.items()}
+        # An amount of 0 takes a pledge back: the hash covers it, and the member has no line for it.
+        return {member: amount if paid else 0 for member, (amount, paid) in newest.items() if amount}
 
     def _lots(self) -> dict[str, list[tuple[int, int]]]:
         rows = self._warehouse.rows(

@@ -7,6 +7,7 @@ entering the same thing twice gives one entry.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
@@ -142,10 +143,15 @@ def _enter(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
         return write(held, made)
 
 
+def unknown(warehouse: Warehouse, made: Iterable[Adjustment]) -> list[Adjustment]:
+    """Those that are not entered yet, each once."""
+    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
+    return list({entry.id: entry for entry in made if entry.id not in known}.values())
+
+
 def write(warehouse: Warehouse, made: list[Adjustment]) -> list[Adjustment]:
     """Write the adjustments that are new, in one block, and return them. The warehouse is the lock's holder's."""
-    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
-    new = list({entry.id: entry for entry in made if entry.id not in known}.values())
+    new = unknown(warehouse, made)
     if new:
         ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM adjustments")
         warehouse.insert(

@@ -6,7 +6,7 @@ file has claimed the account. Holds are separate: an import does not change them
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +38,46 @@ class Creator:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class RegisterPreview:
+    """What an import of creators would change; ids are sorted.
+
+    ``accounts`` are the old and the new IBAN and BIC of who has another account, ``released`` those whose hold ends
+    with it. ``written`` has the names that a bank gets otherwise than they are given: (given, written). ``never_seen``
+    are new creators whom nobody has flattred: their ids may be mistyped.
+    """
+
+    added: tuple[str, ...]
+    accounts: Mapping[str, tuple[str, str]]
+    renamed: Mapping[str, tuple[str, str]]
+    released: tuple[str, ...]
+    unchanged: int
+    written: Mapping[str, tuple[str, str]]
+    never_seen: tuple[str, ...] = ()
+
+
+def preview_register(
+    before: Mapping[str, Creator], after: Mapping[str, Creator], given: Mapping[str, str], seen: Iterable[str] = ()
+) -> RegisterPreview:
+    """Compare the register with the rows of a file. ``given`` are the names in the file. Pure."""
+    known = {name: row for name, row in before.items() if row.iban}
+    added = sorted(after.keys() - known.keys())
+    pairs = [(name, known[name], after[name]) for name in sorted(after.keys() & known.keys())]
+    return RegisterPreview(
+        added=tuple(added),
+        accounts={name: (_account(old), _account(new)) for name, old, new in pairs if _account(old) != _account(new)},
+        renamed={name: (old.name, new.name) for name, old, new in pairs if old.name != new.name},
+        released=tuple(name for name, old, new in pairs if old.held and not new.held),
+        unchanged=sum(before.get(name) == row for name, row in after.items()),
+        written={name: (given[name], row.name) for name, row in after.items() if given[name] != row.name},
+        never_seen=tuple(sorted(set(added).difference(seen))),
+    )
+
+
+def _account(creator: Creator) -> str:
+    return f"{creator.iban} {creator.bic}".strip()
+
+
 def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None) -> dict[str, Creator]:
     """The newest row of every creator, or of those named."""
     wanted = None if creator_ids is None else set(creator_ids)
@@ -49,19 +89,30 @@ def read_register(warehouse: Warehouse, creator_ids: Iterable[str] | None = None
     return {creator.creator_id: creator for creator in found if wanted is None or creator.creator_id in wanted}
 
 
-def import_creators(warehouse: Warehouse, path: Path) -> dict[str, tuple[str, str]]:
-    """Import the file, all rows or none. Raises ``ImportRefused`` naming every bad row.
+def import_creators(
+    warehouse: Warehouse, path: Path, confirm: Callable[[RegisterPreview], bool] = lambda _: True
+) -> dict[str, tuple[str, str]]:
+    """Import the file, all rows or none, if ``confirm`` says so of what would change (called under the lock).
 
     Returns each creator's name as given and as a bank will write it, by creator id: SEPA knows few characters. A
     creator on hold because a payment came back is released by another account, and by nothing else in the file.
+    Raises ``ImportRefused`` naming every bad row, and ``PayoutRefused`` when not confirmed.
     """
     _, text = read_file(path)
     rows, problems = read_rows(text, COLUMNS, _read_row, lambda row: row[0].creator_id)
     if problems:
         raise ImportRefused(path.name, problems)
-    found = {row.creator_id: row for _, (row, _) in rows}
-    _change(warehouse, found, lambda before, name: _renewed(before, found[name]))
-    return {row.creator_id: (given, row.name) for _, (row, given) in rows}
+    found = {row.creator_id: (row, given) for _, (row, given) in rows}
+    with locked(warehouse, CLOSE) as held:
+        before = read_register(held)
+        after = {name: _renewed(before.get(name, Creator(name)), row) for name, (row, _) in found.items()}
+        seen = (creator_id for (creator_id,) in held.stream(named("creators_seen")))
+        preview = preview_register(before, after, {name: given for name, (_, given) in found.items()}, seen)
+        new = [row for name, row in after.items() if before.get(name) != row]
+        if new and not confirm(preview):
+            raise PayoutRefused(f"Nothing was imported from {path.name}.")
+        _write(held, new)
+    return {name: (given, row.name) for name, (row, given) in found.items()}
 
 
 def _renewed(before: Creator, row: Creator) -> Creator:
@@ -74,13 +125,13 @@ def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
     if not reason.strip():
         raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
     _check_known(warehouse, creator_id)
-    _change(warehouse, [creator_id], lambda before, _: replace(before, held=True, reason=reason))
+    _change(warehouse, creator_id, lambda before: replace(before, held=True, reason=reason))
 
 
 def release(warehouse: Warehouse, creator_id: str) -> None:
     """Lift a hold: what waited is paid with the next close."""
     _check_known(warehouse, creator_id)
-    _change(warehouse, [creator_id], lambda before, _: replace(before, held=False, reason=""))
+    _change(warehouse, creator_id, lambda before: replace(before, held=False, reason=""))
 
 
 def _check_known(warehouse: Warehouse, creator_id: str) -> None:
@@ -94,28 +145,32 @@ def _check_known(warehouse: Warehouse, creator_id: str) -> None:
         )
 
 
-def _change(warehouse: Warehouse, names: Iterable[str], new: Callable[[Creator, str], Creator]) -> None:
+def _change(warehouse: Warehouse, creator_id: str, new: Callable[[Creator], Creator]) -> None:
     with locked(warehouse, CLOSE) as held:
-        register = read_register(held)
-        rows = [new(register.get(name, Creator(name)), name) for name in names]
-        if not rows:
-            return
-        ((version,),) = held.rows("SELECT max(version) + 1 FROM creators")
-        now = datetime.now(UTC)
-        held.insert(
-            "creators",
-            {
-                "creator_id": [row.creator_id for row in rows],
-                "version": [version] * len(rows),
-                "claimed": [row.claimed for row in rows],
-                "name": [row.name for row in rows],
-                "iban": [row.iban for row in rows],
-                "bic": [row.bic for row in rows],
-                "held": [row.held for row in rows],
-                "reason": [row.reason for row in rows],
-                "changed_at": [now] * len(rows),
-            },
-        )
+        register = read_register(held, [creator_id])
+        _write(held, [new(register.get(creator_id, Creator(creator_id)))])
+
+
+def _write(warehouse: Warehouse, rows: Sequence[Creator]) -> None:
+    """Write rows as a new version of the register. The warehouse is the lock's holder's."""
+    if not rows:
+        return
+    ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM creators")
+    now = datetime.now(UTC)
+    warehouse.insert(
+        "creators",
+        {
+            "creator_id": [row.creator_id for row in rows],
+            "version": [version] * len(rows),
+            "claimed": [row.claimed for row in rows],
+            "name": [row.name for row in rows],
+            "iban": [row.iban for row in rows],
+            "bic": [row.bic for row in rows],
+            "held": [row.held for row in rows],
+            "reason": [row.reason for row in rows],
+            "changed_at": [now] * len(rows),
+        },
+    )
 
 
 def _read_row(row: dict[str, str]) -> tuple[Creator, str]:

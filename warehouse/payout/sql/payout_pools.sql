@@ -100,6 +100,7 @@ FULL OUTER JOIN
         WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
           AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
         GROUP BY member_id
+        HAVING argMax(amount_micro, version) > 0 -- 0: taken back, as if it had never been
         UNION ALL
         SELECT member_id, 0, lots_month, lots_micro
         FROM pools
