@@ -35,6 +35,9 @@ LEASE_S: Final = 30
 _RENEW_S: Final = 5
 #: So long whoever comes second waits: a scan of the quarantine holds the lock for less than a second.
 _PATIENCE_S: Final = 3
+#: Between two looks: of many that wait, one comes first.
+_LOOK_MIN_S: Final = 0.02
+_LOOK_MAX_S: Final = 0.2
 _THROWN: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _NEWEST: Final = "(SELECT max(number) FROM locks WHERE name = %(lock)s) = %(number)s"
 
@@ -47,31 +50,31 @@ class Held(Warehouse):
         self._plain = warehouse
         self._fence: dict[str, Any] = {"lock": name, "number": 0}
         self._claim = {"name": name, "holder": str(uuid.uuid4()), "host": _host(), "process": os.getpid()}
-        self._renewed_at = 0.0
+        self._renewed_at = time.monotonic()
         self._done = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name=f"lock {name}", daemon=True)
 
     def acquire(self) -> None:
         """Take the lock, or raise ``MonthLocked`` when another holds it and does not release it within 3 s."""
-        give_up_at = time.monotonic() + _PATIENCE_S
+        give_up_at_s = time.monotonic() + _PATIENCE_S
         others = self._others()
-        while others or not self._claims(give_up_at):
-            if time.monotonic() > give_up_at:
+        while others or not self._claims(give_up_at_s):
+            if time.monotonic() > give_up_at_s:
                 _, host, process, since, _ = (others or self._others() or [_GONE])[0]
                 raise MonthLocked(
                     f"Another close is running, or an import that it must not overlap: process {process} on {host}, "
                     f"since {since} UTC. Wait for it to finish, then look at its result."
                 )
-            time.sleep(random.uniform(0.02, 0.2))  # noqa: S311 - of many that wait, one comes first
+            time.sleep(random.uniform(_LOOK_MIN_S, _LOOK_MAX_S))  # noqa: S311 - no secret
             others = self._others()
         self._renewing.start()
 
-    def _claims(self, give_up_at: float) -> bool:
+    def _claims(self, give_up_at_s: float) -> bool:
         """Claim the lock; whether it is held now. Of several claims all but the smallest are withdrawn."""
         self._state("claimed")
         others = self._others()
-        while others and time.monotonic() < give_up_at and all(one[0] > self._claim["holder"] for one in others):
-            time.sleep(0.02)
+        while others and time.monotonic() < give_up_at_s and all(one[0] > self._claim["holder"] for one in others):
+            time.sleep(_LOOK_MIN_S)
             others = self._others()
         if not others:
             self._plain.command(named("lock_hold"), self._claim)
