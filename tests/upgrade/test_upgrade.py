@@ -52,6 +52,7 @@ from warehouse.payout.close.proof import Proof, stored
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.storage.client import Warehouse
 from warehouse.storage.identity_key import read_identity_key
+from warehouse.storage.migrate import migrations
 
 SETTINGS = CloseSettings()
 _numbers = itertools.count(1)
@@ -150,8 +151,10 @@ def test_migration_changes_no_row_of_0_1_0_and_a_second_one_nothing_at_all(older
     tables = {table: told for table, told in columns(older).items() if table != "migrations"}
     before = contents(older, tables)
     assert {name for name, (rows, _) in before.items() if rows} >= {"flattrs", "seals", "erasures", "quarantine_log"}
+    ((newest,),) = older.rows("SELECT max(number) FROM migrations")
     applied = [line.removeprefix("applied ")[:4] for line in migrate(older) if line.startswith("applied ")]
-    assert applied == ["0080", "0090", "0091", "0100", "0110"]
+    assert applied == [f"{one.number:04}" for one in migrations() if one.number > newest]
+    assert applied[:5] == ["0080", "0090", "0091", "0100", "0110"]
     assert contents(older, tables) == before
     key, after = read_identity_key(older), contents(older, columns(older))
     assert [line for line in migrate(older) if line.startswith("applied ")] == []
