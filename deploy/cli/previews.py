@@ -32,7 +32,7 @@ def asking(show: Callable[[T], None], question: str, *, yes: bool) -> Callable[[
             raise CommandFailed(
                 "Nothing was written: there is no terminal to ask at. Add --yes to write what is shown above."
             )
-        return typer.confirm(question)
+        return typer.confirm(question, err=True)
 
     return confirm
 

@@ -304,8 +304,8 @@ def step_done(step, _rows):
 erase(Warehouse(sys.argv[1]), "mia", 4, log_days=100, settle_s=0, patience_s=5, step_done=step_done)
 """
 STEPS = [
-    "listed", "pledges copied", "pledges", "flattrs copied", "flattrs", "counts copied", "counts", "quarantine copied",
-    "quarantine", "quarantine log", "labels", "copies", "done",
+    "listed", "pledges copied", "pledges", "debits", "flattrs copied", "flattrs", "counts copied", "counts",
+    "quarantine copied", "quarantine", "quarantine log", "labels", "copies", "done",
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,12 @@ from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.books.creator_statement import creator_statement
 from warehouse.payout.books.statements import member_statement
 from warehouse.payout.close.proof import Proof
+from warehouse.payout.collecting.answers import import_results
+from warehouse.payout.collecting.collection import Terms, collect
+from warehouse.payout.collecting.mandates import import_mandates
+from warehouse.payout.collecting.pain008 import Creditor
+from warehouse.payout.inputs.pledge_preview import Owed
+from warehouse.payout.inputs.pledge_versions import standing_pledges
 from warehouse.payout.inputs.pledges import read_pledges
 from warehouse.payout.split import tie_hash
 from warehouse.storage.client import Warehouse
@@ -49,6 +56,28 @@ def proof(warehouse: Warehouse) -> Proof:
     amounts = {row.member_id: row.amount_micro for row in pledges}
     pledge(warehouse, MONTH, amounts, unpaid=[row.member_id for row in pledges if not row.paid])
     return close(warehouse, MONTH, closing(close_minimum_minor=100))
+
+
+def test_what_the_bank_answers_makes_the_pledges_of_the_page(warehouse: Warehouse, tmp_path: Path) -> None:
+    mandates, answers = tmp_path / "mandates.csv", tmp_path / "answers.csv"
+    mandates.write_text(block("mandates"), encoding="utf-8")
+    answers.write_text(block("answers"))
+    pledges, _ = read_pledges(block("pledges"), "EUR")
+    pledge(
+        warehouse,
+        MONTH,
+        {row.member_id: row.amount_micro for row in pledges},
+        unpaid=[row.member_id for row in pledges],
+    )
+    told, on = date(2026, 11, 2), date(2026, 11, 18)
+    assert import_mandates(warehouse, mandates, told) == 4
+    creditor = Creditor("Flattr", "DE89370400440532013000", "COBADEFF", "DE98ZZZ09999999999")
+    file = collect(warehouse, MONTH, Terms(creditor, on, told, closing()), told)
+    assert file.count(b"<DrctDbtTxInf>") == 4
+    assert b"<CtrlSum>8.00</CtrlSum>" in file
+    assert import_results(warehouse, answers).new == 4
+    standing = {one.member_id: one.owed for one in standing_pledges(warehouse, [MONTH])}
+    assert standing == {row.member_id: Owed(row.amount_micro, row.currency, row.paid) for row in pledges}
 
 
 def test_every_sum_on_the_page_is_right() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,10 @@ from warehouse.erasure.erase import erase
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.recount import restated
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.payout.collecting.answers import take_booking
+from warehouse.payout.collecting.collection import Terms, collect
+from warehouse.payout.collecting.mandates import import_mandates
+from warehouse.payout.collecting.pain008 import Creditor
 from warehouse.payout.inputs.pledges import import_pledges
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
@@ -86,6 +91,7 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         f"member_id,month,amount,currency,paid\nmember-1,{month // 100}-{month % 100:02},2.00,EUR,true\n"
     )
     import_pledges(finance, pledges, "EUR")
+    _collect(finance, month, tmp_path)
     assert erase(as_role["erasure"], "member-1", 1, log_days=1, settle_s=0).open_from == 0
     assert ErasureList(streams).newest()
     assert api.rows("SELECT count() FROM flattrs WHERE member_id = 'member-1'") == [(0,)]
@@ -103,6 +109,22 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     )
     assert proof.balanced
     assert str(restated(api, month)).startswith("1 count of ")
+
+
+def _collect(finance: Warehouse, month: int, folder: Path) -> None:
+    """A member who pays by direct debit, as finance collects it."""
+    mandates, told = folder / "mandates.csv", date(2026, 9, 1)
+    mandates.write_text(
+        "member_id,mandate_id,signed_on,name,iban,bic\nmember-1,M-1,2026-01-02,Mia,DE02120300000000202051,\n"
+    )
+    pledges = folder / "more.csv"
+    pledges.write_text(f"member_id,month,amount,currency,paid\nmember-1,{month // 100}-{month % 100:02},2.50,EUR,no\n")
+    import_pledges(finance, pledges, "EUR")
+    import_mandates(finance, mandates, told)
+    terms = Terms(Creditor("Flattr", "DE89370400440532013000", "", "DE98ZZZ09999999999"), date(2026, 9, 16), told,
+                  CloseSettings())  # fmt: skip
+    collect(finance, month, terms, told)
+    assert take_booking(finance, month, terms.collect_on).count("collected") == 1
 
 
 @pytest.mark.parametrize(
@@ -124,6 +146,13 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
         ("finance", "INSERT INTO seals_noted SELECT * FROM seals_noted"),
         ("finance", "INSERT INTO accounts_noted SELECT * FROM accounts_noted"),
         ("approver", "INSERT INTO accounts_noted SELECT * FROM accounts_noted"),
+        ("finance", "ALTER TABLE debits DELETE WHERE 1"),
+        ("api", "SELECT iban FROM mandates"),
+        ("api", "SELECT file FROM debit_files"),
+        ("close", "SELECT iban FROM mandates"),
+        ("close", "INSERT INTO debits (month) VALUES (202609)"),
+        ("approver", "SELECT iban FROM mandates"),
+        ("grafana", "SELECT member_id FROM debits"),
         ("finance", "INSERT INTO payouts (month) VALUES (202609)"),
         ("finance", "INSERT INTO pools (month) VALUES (202609)"),
         ("finance", "INSERT INTO approvers (name) VALUES ('mal')"),

@@ -6,6 +6,7 @@ Every step is idempotent, and a rerun after a crash repeats them all:
 |------------|--------------------------------------------------------------|------------------------------------------|
 | listed     | the list: hash of the member, pseudonym, first open month    | workers write the pseudonym from here on |
 | pledges    | open months' pledges under the pseudonym, then deletes the id's | no close until the erasure is done    |
+| debits     | the pseudonym in open months' debits; deletes mandates       | the same                                 |
 | flattrs    | the same for flattrs, up to progress                         | the same                                 |
 | counts     | the same for counts by member                                | the same                                 |
 | quarantine | the same for its set, then its log                           | the same                                 |
@@ -203,6 +204,7 @@ class _Run:
     def take_steps(self) -> None:
         """Take every step once, for rows up to the current progress."""
         self._move("pledges", "pledges", "")
+        self._debits()
         reach = self._warehouse.rows(named("erasure_reach"), {"partition": self._erasure.partition})
         if reach:
             self._values["reach"] = reach[0][0]
@@ -221,6 +223,14 @@ class _Run:
             self._step_done(f"{step} copied", rows)
             self._change(table, "DELETE", where)
         self.note(step, rows)
+
+    def _debits(self) -> None:
+        """Debits of open months get the pseudonym; the mandate goes. The bank's files are books, and stay."""
+        rows = self._update("debits", "member_id = %(pseudonym)s", "month >= %(open_from)s AND member_id = %(member)s")
+        mandates = self._count("mandates", "member_id = %(member)s")
+        if mandates:
+            self._change("mandates", "DELETE", "member_id = %(member)s")
+        self.note("debits", rows + mandates)
 
     def _quarantine(self) -> None:
         """Rename set and log together, because the set is a function of the log and the flattrs."""

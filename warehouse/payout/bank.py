@@ -8,6 +8,7 @@ from typing import Final
 
 from holidays import financial_holidays
 from stdnum import iban as _iban
+from stdnum.eu import at_02
 from stdnum.exceptions import ValidationError
 from text_unidecode import unidecode
 
@@ -46,6 +47,16 @@ def check_bic(text: str) -> str:
     """The BIC, as it was given. Raises ``ValueError``."""
     if _BIC.fullmatch(text) is None:
         raise ValueError(f"bic {text[:40]!r} is not a BIC")
+    return text
+
+
+def check_creditor_id(text: str) -> str:
+    """The creditor identifier (AT-02), as it was given. Raises ``ValueError``.
+
+    Country, check digits by ISO 7064, three characters of the creditor's own choice, the national identifier.
+    """
+    if re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{3}[A-Z0-9]{1,28}", text, re.ASCII) is None or not at_02.is_valid(text):
+        raise ValueError(f"creditor identifier {text[:40]!r} is not one: capital letters and digits whose check agrees")
     return text
 
 

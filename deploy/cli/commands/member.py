@@ -48,7 +48,8 @@ def erase(
     if dry_run:
         found = find(warehouse(), member_id)
         for entry in found:
-            typer.echo(f"{entry.table:<17} {month_text(entry.month)} {entry.rows:>9} rows  {entry.fate}")
+            month = month_text(entry.month) if entry.month else "always"
+            typer.echo(f"{entry.table:<17} {month:<7} {entry.rows:>9} rows  {entry.fate}")
         rows = sum(entry.rows for entry in found if entry.fate == "goes")
         typer.echo(f"{rows} rows would be removed; nothing was changed")
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from deploy.cli.finance import clock, closed, settings, terms, warehouse
+from deploy.cli.output import write_out
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 Output = Annotated[Path | None, typer.Option(help="output file; default: standard output")]
@@ -72,7 +72,7 @@ def export(
 
     proof = closed(month)
     if form == "csv":
-        _write(output, "".join(exports.csv_text(all_payouts(warehouse(), proof.month))).encode())
+        write_out(output, "".join(exports.csv_text(all_payouts(warehouse(), proof.month))).encode())
     elif form == "parquet":
         if output is None:
             raise CommandFailed("Parquet is binary: add --output FILE.")
@@ -80,12 +80,12 @@ def export(
     elif form == "draft":
         if on is None:
             raise CommandFailed("A draft needs --on YYYY-MM-DD: the day on which the bank shall pay.")
-        _write(output, exports.draft_text(order_of(warehouse(), proof, terms(on.date()))).encode())
+        write_out(output, exports.draft_text(order_of(warehouse(), proof, terms(on.date()))).encode())
     else:
         if on is not None:
             raise CommandFailed("pain.001 is executed on the approved date: leave out --on.")
         today = datetime.fromtimestamp(clock()() / 1000, UTC).date()
-        _write(output, approved_file(warehouse(), proof, today))
+        write_out(output, approved_file(warehouse(), proof, today))
 
 
 def withhold(
@@ -114,7 +114,7 @@ def beancount(month: Month, output: Output = None) -> None:
     from warehouse.payout.close.proof import stored_until
 
     proofs = stored_until(warehouse(), closed(month).month)
-    _write(output, "".join(beancount_text(warehouse(), proofs)).encode())
+    write_out(output, "".join(beancount_text(warehouse(), proofs)).encode())
 
 
 def correct(
@@ -148,7 +148,7 @@ def member(month: Month, member_id: str, form: Form = "json", output: Output = N
     from warehouse.payout.books import statements
 
     statement = statements.member_statement(warehouse(), closed(month), member_id)
-    _write(output, statements.render(statement, form).encode())
+    write_out(output, statements.render(statement, form).encode())
 
 
 def creator(month: Month, creator_id: str, form: Form = "json", output: Output = None) -> None:
@@ -157,11 +157,4 @@ def creator(month: Month, creator_id: str, form: Form = "json", output: Output =
     from warehouse.payout.books.creator_statement import creator_statement
 
     statement = creator_statement(warehouse(), closed(month), creator_id)
-    _write(output, statements.render(statement, form).encode())
-
-
-def _write(output: Path | None, content: bytes) -> None:
-    if output is None:
-        sys.stdout.buffer.write(content)
-    else:
-        output.write_bytes(content)
+    write_out(output, statements.render(statement, form).encode())

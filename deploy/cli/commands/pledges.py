@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli import collecting
 from deploy.cli.finance import clock, settings, warehouse
 from deploy.cli.previews import asking, show_pledges
 
@@ -20,6 +21,7 @@ def register(app: typer.Typer) -> None:
     pledges.command("import")(import_pledges)
     pledges.command("list")(list_pledges)
     pledges.command("withdraw")(withdraw)
+    collecting.register(pledges)
     app.add_typer(pledges, name="pledges")
 
 

@@ -9,6 +9,8 @@ FROM
     UNION ALL
     SELECT 'pledges', month, count() FROM pledges WHERE member_id = %(member)s GROUP BY month
     UNION ALL
+    SELECT 'debits', month, count() FROM debits WHERE member_id = %(member)s GROUP BY month
+    UNION ALL
     SELECT 'pools', month, count() FROM pools WHERE member_id = %(member)s GROUP BY month
     UNION ALL
     SELECT 'quarantine_set', month, count() FROM quarantine_set WHERE member_id = %(member)s GROUP BY month
@@ -28,6 +30,8 @@ UNION ALL
 SELECT name, month, rows, 'goes'
 FROM
 (
+    SELECT 'mandates' AS name, toUInt32(0) AS month, count() AS rows FROM mandates WHERE member_id = %(member)s HAVING rows > 0
+    UNION ALL
     SELECT 'duplicates' AS name, month, count() AS rows FROM duplicates WHERE member_id = %(member)s GROUP BY month
     UNION ALL
     SELECT 'undos', month, count() FROM undos WHERE member_id = %(member)s GROUP BY month

@@ -11,9 +11,10 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.contract.month import parse_month
 from warehouse.payout import money
-from warehouse.payout.bank import check_bic, check_iban
+from warehouse.payout.bank import check_bic, check_creditor_id, check_iban
 
 Scheme = Literal["pain.001.001.03", "pain.001.001.09", "pain.001.001.11"]
+DebitScheme = Literal["pain.008.001.02", "pain.008.001.08", "pain.008.001.09", "pain.008.001.10"]
 NoClickRule = Literal["charity", "carry", "keep"]
 
 
@@ -103,6 +104,29 @@ class CloseSettings(BaseSettings):
         description="How long after a creator's account was changed a payment to it has to be named by both approvers "
         "(`--changed`): time for the creator to notice a change that was not theirs. In days.",
     )
+    close_creditor_id: str = Field(
+        default="", description="By whose name SEPA knows who collects from members: the creditor identifier (AT-02)."
+    )
+    close_creditor_name: str = Field(
+        default="", max_length=70, description="Whose account gets what is collected. Unset: the one that pays."
+    )
+    close_creditor_iban: str = Field(
+        default="",
+        description="The account that gets what is collected, as IBAN without blanks. Unset: the one that pays.",
+    )
+    close_creditor_bic: str = Field(default="", description="The bank of the account that gets what is collected.")
+    close_debit_scheme: DebitScheme = Field(
+        default="pain.008.001.08", description="The version of the file of direct debits. Some banks still want .02."
+    )
+    close_debit_notice_days: int = Field(
+        default=14,
+        ge=1,
+        description="How long before a direct debit a member is told of it, in days: 14 by SEPA's rules, fewer where "
+        "the members have agreed to that.",
+    )
+    close_debit_minimum_minor: int = Field(
+        default=200, ge=1, description="The smallest pledge that is collected, in minor units: 200 is EUR 2."
+    )
     close_memory_max_bytes: int = Field(
         default=4_000_000_000,
         ge=200_000_000,
@@ -133,15 +157,20 @@ class CloseSettings(BaseSettings):
             parse_month(text)
         return text
 
-    @field_validator("close_debtor_iban")
+    @field_validator("close_debtor_iban", "close_creditor_iban")
     @classmethod
     def _account(cls, iban: str) -> str:
         return check_iban(iban) if iban else iban
 
-    @field_validator("close_debtor_bic")
+    @field_validator("close_debtor_bic", "close_creditor_bic")
     @classmethod
     def _bank(cls, bic: str) -> str:
         return check_bic(bic) if bic else bic
+
+    @field_validator("close_creditor_id")
+    @classmethod
+    def _creditor(cls, text: str) -> str:
+        return check_creditor_id(text) if text else text
 
     @property
     def minor_micro(self) -> int:

@@ -10,13 +10,17 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Literal
 
+from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs.pledge_preview import Change, Key, Owed, changes
 from warehouse.pseudonyms import member_sha256
 from warehouse.storage.client import Warehouse, named
 
 _BLOCK_ROWS: Final = 500_000
+_SHOWN_MAX: Final = 10
+#: Who wrote a version: a file, a person who took pledges back, or the bank by what it answered.
+Kind = Literal["import", "withdrawal", "answers"]
 #: Erased members' pseudonyms and the first month under them, by the SHA-256 of the id.
 Pseudonyms = Mapping[str, tuple[str, int]]
 
@@ -45,8 +49,26 @@ def as_owed(standing: Iterable[Standing]) -> dict[Key, Owed]:
     return {(one.month, one.member_id): one.owed for one in standing}
 
 
+def check_not_collected(warehouse: Warehouse, before: Mapping[Key, Owed], after: Mapping[Key, Owed | None]) -> None:
+    """Raise ``PayoutRefused`` when a pledge would change that a debit is out for, or was collected by one."""
+    touched = {(one.month, one.member_id) for one in changes(before, after)}
+    months = tuple({month for month, _ in touched})
+    live = set(warehouse.rows(named("debits_live"), {"months": months})) & touched if months else set()
+    if live:
+        names = sorted(member_id for _, member_id in live)
+        more = f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else ""
+        raise PayoutRefused(
+            f"A debit is out for the pledge of {', '.join(names[:_SHOWN_MAX])}{more}, or has collected it: only the "
+            "bank's answer changes it (`flattr pledges results`). Nothing was changed; leave these pledges out."
+        )
+
+
 def write_version(
-    warehouse: Warehouse, before: Mapping[Key, Owed], after: Mapping[Key, Owed | None], sha256: str
+    warehouse: Warehouse,
+    before: Mapping[Key, Owed],
+    after: Mapping[Key, Owed | None],
+    sha256: str,
+    kind: Kind = "import",
 ) -> int:
     """Write what differs as a new version, and return its number. The warehouse is the lock's holder's.
 
@@ -76,6 +98,7 @@ def write_version(
             "rows": [len(differing)],
             "months": [sorted({change.month for change in differing})],
             "imported_at": [datetime.now(UTC)],
+            "kind": [kind],
         },
     )
     return int(version)

@@ -23,6 +23,7 @@ from warehouse.payout.inputs.chargebacks import ChargeBack, charge_backs
 from warehouse.payout.inputs.pledge_preview import Key, Owed, PledgePreview, preview_pledges
 from warehouse.payout.inputs.pledge_versions import (
     as_owed,
+    check_not_collected,
     pseudonyms,
     renamed,
     sealed_months,
@@ -153,6 +154,7 @@ def _import(  # noqa: PLR0913, PLR0917 - what an import is made of
     preview = replace(preview, charged_back=tuple((entry.cites, entry.amount_micro) for entry in entries))
     if not preview.added + preview.changed + len(entries):
         return Imported(0, len(pledges), months)
+    check_not_collected(warehouse, before, after)
     if not confirm(preview):
         raise PayoutRefused(f"Nothing was imported from {name}.")
     # Before the pledges: a file that is imported again after a crash between the two finds them made.

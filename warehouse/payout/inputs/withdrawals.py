@@ -13,6 +13,7 @@ from warehouse.payout.inputs.pledge_preview import Key, Owed, preview_pledges
 from warehouse.payout.inputs.pledge_versions import (
     Standing,
     as_owed,
+    check_not_collected,
     pseudonyms,
     renamed,
     sealed_months,
@@ -68,11 +69,12 @@ def _withdraw(warehouse: Warehouse, standing: Iterable[Standing], confirm: Confi
     gone: dict[Key, Owed | None] = dict.fromkeys(as_owed(standing))
     months = tuple(sorted({month for month, _ in gone}))
     before = as_owed(standing_pledges(warehouse, months))
+    check_not_collected(warehouse, before, gone)
     if not confirm(preview_pledges(before, gone)):
         raise PayoutRefused("Nothing was withdrawn.")
     text = "".join(f"{month}\t{member_id}\n" for month, member_id in sorted(gone))
     sha256 = hashlib.sha256(f"withdrawn\n{text}".encode()).hexdigest()
-    return Imported(write_version(warehouse, before, gone, sha256), len(gone), months)
+    return Imported(write_version(warehouse, before, gone, sha256, "withdrawal"), len(gone), months)
 
 
 def _check_open(warehouse: Warehouse, months: Iterable[int]) -> None:

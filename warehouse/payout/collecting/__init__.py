@@ -1,0 +1,1 @@
+"""What members owe is collected: mandates, direct debits, and what the bank answers."""
