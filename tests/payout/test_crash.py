@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import pytest
 
@@ -21,6 +22,7 @@ from warehouse.payout.errors import MonthLocked
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
+T = TypeVar("T")
 MONTH = 202611
 STEPS = [
     "gate", "pools", "payouts", "ledger", "compute", "check",
@@ -70,7 +72,7 @@ def untroubled(warehouse_server: EmbeddedWarehouse) -> Iterator[list[object]]:
     warehouse.close()
 
 
-def retried(work: Callable[[], Proof]) -> Proof:
+def retried(work: Callable[[], T]) -> T:
     """Do it once the killed holder's lock is gone."""
     deadline = time.monotonic() + 20
     while True:

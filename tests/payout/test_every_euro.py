@@ -17,6 +17,7 @@ from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.books.beancount import beancount_text
+from warehouse.payout.books.returns import import_answers
 from warehouse.payout.close.proof import stored_until
 from warehouse.payout.inputs import adjustments, creators
 from warehouse.payout.inputs.pledges import import_pledges
@@ -71,7 +72,7 @@ class Year:
             payment, micro = self.draw.choice(sorted(rows))
             file = self.folder / "returns.csv"
             file.write_text(f"payment_id,amount,reason\n{payment},{micro // CENT / 100:.2f},AC04\n")
-            self.sums["returned"] += sum(one.amount_micro for one in adjustments.import_returns(self.warehouse, file))
+            self.sums["returned"] += import_answers(self.warehouse, file).credited["EUR"]
 
     def correct(self, month: int) -> None:
         ((name,), *_) = sorted(self.warehouse.rows(f"SELECT creator_id FROM payouts WHERE month = {month}"))

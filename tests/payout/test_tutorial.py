@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from deploy.cli.commands.payouts import print_imported
 from deploy.cli.finance import print_proof
 from tests.payout.build import Flattr, closing, pledge, state_month
 from tests.payout.test_close import close
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.books.creator_statement import creator_statement
+from warehouse.payout.books.returns import import_answers
 from warehouse.payout.books.statements import member_statement
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.collecting.answers import import_results
@@ -23,6 +25,7 @@ from warehouse.payout.collecting.pain008 import Creditor
 from warehouse.payout.inputs.pledge_preview import Owed
 from warehouse.payout.inputs.pledge_versions import standing_pledges
 from warehouse.payout.inputs.pledges import read_pledges
+from warehouse.payout.inputs.reason_codes import reason_of
 from warehouse.payout.split import tie_hash
 from warehouse.storage.client import Warehouse
 
@@ -112,6 +115,24 @@ def test_close_states_what_the_page_says(
     said = "2026-11 is closed.\n" + re.sub(r"; seal .*", "", capsys.readouterr().out)
     assert said == block("close")
     assert verify_month(warehouse, MONTH).problems == []
+
+
+def test_what_comes_back_is_booked_as_the_page_says(
+    warehouse: Warehouse, proof: Proof, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert proof.month == MONTH
+    path = tmp_path / "returned.csv"
+    path.write_text(block("returned"))
+    print_imported(import_answers(warehouse, path))
+    assert capsys.readouterr().out == block("booked")
+    rules = closing(close_minimum_minor=100)
+    state_month(warehouse, 202612, [])
+    close(warehouse, 202612, rules)
+    ((held,),) = warehouse.rows("SELECT held_out_micro FROM payouts WHERE month = 202612 AND creator_id = 'bob'")
+    assert f"`1110000 + 4285 = {held}`" in TEXT
+    for code, words in re.findall(r"([A-Z]{2}[0-9]{2}) ([a-z][a-z ]+)", TEXT):
+        meaning = reason_of(code).meaning
+        assert any(word in meaning for word in words.split()), f"{code} is not {words} but {meaning}"
 
 
 def test_ties_fall_as_the_page_says() -> None:

@@ -168,6 +168,8 @@ def _collect(finance: Warehouse, month: int, folder: Path) -> None:
         ("approver", "SELECT k0 FROM identity_key"),
         ("operator", "SELECT * FROM payouts"),
         ("operator", "INSERT INTO payment_approvals (month) VALUES (202609)"),
+        ("close", "INSERT INTO bank_answers (month) VALUES (202609)"),
+        ("finance", "ALTER TABLE bank_answers DELETE WHERE 1"),
         ("finance", "ALTER TABLE counts_by_creator DELETE WHERE 1"),
         ("finance", "ALTER TABLE restated_counts DELETE WHERE 1"),
         ("api", "INSERT INTO counts_by_creator (month) VALUES (202609)"),

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
 from deploy.cli.finance import clock, closed, settings, terms, warehouse
 from deploy.cli.output import write_out
 
+if TYPE_CHECKING:
+    from warehouse.payout.books.returns import Booked, Imported
+
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
 Output = Annotated[Path | None, typer.Option(help="output file; default: standard output")]
+#: So many other bookings of an account are shown.
+_OTHERS_SHOWN: Final = 20
 Form = Annotated[Literal["json", "csv", "html"], typer.Option("--format")]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
     payouts = typer.Typer(help="Payouts to creators.", no_args_is_help=True)
-    for command in (show, export, withhold, returns):
+    for command in (show, export, withhold, returns, answers):
         payouts.command(command.__name__)(command)
     app.add_typer(payouts, name="payouts")
     ledger = typer.Typer(help="The books.", no_args_is_help=True)
@@ -98,14 +103,81 @@ def withhold(
     typer.echo(f"{made.cites} is withheld and credited with the next close as {made.id}; approvals so far lapse")
 
 
-def returns(file: Annotated[Path, typer.Argument(help="CSV: payment_id,amount,reason")]) -> None:
-    """Match returned payments and credit their creators with the next close."""
-    from warehouse.payout.inputs.adjustments import import_returns
+def returns(
+    file: Annotated[
+        Path, typer.Argument(help="what the bank sends: pain.002, camt.053, camt.054; or a CSV of your own")
+    ],
+) -> None:
+    """Book what the bank rejected or returned: credit its creators with the next close, hold whose account is dead.
 
-    returned = import_returns(warehouse(), file)
-    typer.echo(f"{len(returned)} returned payments are credited with the next close")
-    for entry in returned:
-        typer.echo(f"  {entry.credit[1]} is on hold until another account is imported: {entry.reason}")
+    A CSV has the columns payment_id, amount, reason, and may have reference. The same file twice changes nothing.
+    """
+    from warehouse.payout.books.returns import import_answers
+
+    print_imported(import_answers(warehouse(), file))
+
+
+def print_imported(imported: Imported) -> None:
+    """What an import of a bank's answers did, answer by answer, and the sums."""
+    from warehouse.payout.money import as_text
+
+    for line in imported.lines:
+        typer.echo(f"  {_booked(line)}")
+    for other in imported.others[:_OTHERS_SHOWN]:
+        fact = other.fact
+        amount = f" {as_text(fact.amount_micro)} {fact.currency}" if fact.amount_micro is not None else ""
+        typer.echo(f"  {fact.end_to_end_id or fact.file_id or 'no reference'!r}{amount}: {other.why}")
+    if len(imported.others) > _OTHERS_SHOWN:
+        typer.echo(f"  and {len(imported.others) - _OTHERS_SHOWN} more from which nothing follows")
+    new = sum(line.is_new for line in imported.lines)
+    sums = " and ".join(f"{as_text(micro, name)} {name}" for name, micro in imported.credited.items() if micro)
+    held = len({line.creator_id for line in imported.lines if line.action})
+    typer.echo(f"answers: {new} new, {len(imported.lines) - new} known, {len(imported.others)} of no concern")
+    typer.echo(f"credited with the next close: {sums or 'nothing'}; creators put on hold: {held}")
+
+
+def _booked(line: Booked) -> str:
+    """What became of an answer, in one line."""
+    from warehouse.payout.inputs.reason_codes import Action
+    from warehouse.payout.money import as_text
+
+    answer = line.answer
+    amount = as_text(answer.amount_micro, answer.currency)
+    said = f"{answer.payment_id} {line.creator_id}: {answer.kind} {amount} {answer.currency}, {answer.reason}"
+    done = [] if line.is_new else ["known already"]
+    if line.credited_micro:
+        done.append(f"{as_text(line.credited_micro, answer.currency)} credited")
+    elif line.is_new:
+        done.append("nothing more to credit")
+    if line.action == Action.RENEW:
+        done.append("held until another account is imported")
+    elif line.action == Action.ASK:
+        done.append("held until somebody has asked and releases it")
+    return f"{said}: {'; '.join(done)}"
+
+
+def answers(
+    month: Annotated[str | None, typer.Argument(help="YYYY-MM; without: all that the bank has answered")] = None,
+) -> None:
+    """List payments and how they stand: signed, withheld, rejected, returned, returned in part."""
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.table import Column, Table
+
+    from warehouse.payout.books.payment_states import payment_standings
+    from warehouse.payout.money import as_text
+
+    table = Table(
+        Column("payment", no_wrap=True), "creator", "paid", "state", "came back", "credited", "why", title="payments"
+    )
+    for one in payment_standings(warehouse(), closed(month).month if month else None):
+        amounts = (one.payment.paid_micro, one.came_back_micro, one.credited_micro)
+        paid, back, credited = (as_text(amount, one.payment.currency) for amount in amounts)
+        why = "; ".join(dict.fromkeys(str(answer.reason) for answer in one.answers))
+        table.add_row(
+            one.payment.payment_id, escape(one.payment.creator_id), paid, one.state, back, credited, escape(why)
+        )
+    Console().print(table)
 
 
 def beancount(month: Month, output: Output = None) -> None:

@@ -36,9 +36,14 @@ def bank_file(order: PaymentOrder) -> bytes:
     return _repeatable(transfer.export(validate=False), order)
 
 
+def file_name(order: PaymentOrder) -> str:
+    """How the bank calls an order's file, and its only block of payments, when it answers: MsgId and PmtInfId."""
+    return f"FL-{order.month}-{order.sha256[:20].upper()}"
+
+
 def _repeatable(xml: bytes, order: PaymentOrder) -> bytes:
     """Put the order's own ids and time in place of the library's random ones, then check against the schema."""
-    name = f"FL-{order.month}-{order.sha256[:20].upper()}"
+    name = file_name(order)
     for tag, text in {"MsgId": name, "PmtInfId": name, "CreDtTm": f"{order.terms.execute_on}T00:00:00"}.items():
         xml = re.sub(f"<{tag}>[^<]*</{tag}>".encode(), f"<{tag}>{text}</{tag}>".encode(), xml)
     try_valid_xml(xml, order.terms.scheme)

@@ -1,4 +1,4 @@
-"""Corrections and returned payments: new entries that cite a closed line. Nothing sealed ever changes.
+"""Corrections and payments credited again: new entries that cite a closed line. Nothing sealed ever changes.
 
 They wait in ``adjustments`` and enter the ledger with the next close. An entry's id is a hash of its content, so
 entering the same thing twice gives one entry.
@@ -9,21 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, Literal
+from typing import Literal
 
 from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.closed_months import Payout
 from warehouse.payout.errors import PayoutRefused, refusing
-from warehouse.payout.inputs.creators import RETURNED, hold
-from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
-from warehouse.payout.money import AmountError, as_text, parse_amount
 from warehouse.storage.client import Warehouse, named
 
 Account = Literal["fee", "charity", "kept"]
-RETURN_COLUMNS: Final = ("payment_id", "amount", "reason")
 
 
 @dataclass(frozen=True)
@@ -66,32 +61,6 @@ def correct(  # noqa: PLR0913 - what a correction says
     return made
 
 
-def import_returns(warehouse: Warehouse, path: Path) -> list[Adjustment]:
-    """Import a bank's returned payments (CSV: payment_id, amount, reason) and credit their creators again.
-
-    All rows or none: raises ``PayoutRefused`` naming every row that matches no payment or differs from it in amount.
-    Payments that were returned before are skipped.
-    """
-    _, text = read_file(path)
-    rows, problems = read_rows(text, RETURN_COLUMNS, dict)
-    ids = [row["payment_id"] for _, row in rows] or [""]
-    payments = {line[-1]: Payout(*line) for line in warehouse.rows(named("payout_payments"), {"ids": ids})}
-    made: list[Adjustment] = []
-    for number, row in rows:
-        try:
-            made.append(_returned(payments.get(row["payment_id"]), row))
-        except (AmountError, PayoutRefused) as error:
-            problems.append(f"line {number}: {error}")
-    if problems:
-        raise ImportRefused(path.name, problems)
-    known = {name for (name,) in warehouse.rows("SELECT id FROM adjustments")}
-    # The hold first: after a crash between the two the file is imported again, and finds the credit still to be made.
-    for entry in made:
-        if entry.id not in known:
-            hold(warehouse, entry.credit[1], f"{RETURNED}{entry.reason} ({entry.cites})")
-    return _enter(warehouse, made)
-
-
 def withhold(warehouse: Warehouse, month: int, creator_id: str, reason: str) -> Adjustment:
     """Leave a payment of a closed month out of the bank's file and credit it again with the next close.
 
@@ -105,32 +74,38 @@ def withhold(warehouse: Warehouse, month: int, creator_id: str, reason: str) -> 
     if not lines or not Payout(*lines[0]).paid_micro:
         raise PayoutRefused(f"{month_text(month)} pays {creator_id} nothing that could be withheld.")
     payment = Payout(*lines[0])
-    amount = as_text(payment.paid_micro, payment.currency)
-    made = _returned(payment, {"payment_id": payment.payment_id, "amount": amount, "reason": f"withheld: {reason}"})
-    if not _enter(warehouse, [made]):
-        raise PayoutRefused(f"{payment.payment_id} was withheld or returned before: nothing to do.")
+    with locked(warehouse, CLOSE) as held:
+        if payment.payment_id in recredited(held):
+            raise PayoutRefused(f"{payment.payment_id} was withheld or returned before: nothing to do.")
+        made = recredit(payment, payment.paid_micro, payment.paid_micro, f"withheld: {reason}")
+        write(held, [made])
     return made
 
 
-def _returned(payment: Payout | None, row: dict[str, str]) -> Adjustment:
-    if payment is None:
-        raise PayoutRefused(f"payment {row['payment_id']!r} is unknown")
-    amount_micro = parse_amount(row["amount"], payment.currency)
-    if amount_micro != payment.paid_micro:
-        paid = as_text(payment.paid_micro, payment.currency)
-        raise PayoutRefused(f"payment {payment.payment_id} was {paid}, but {row['amount']} was returned")
+def recredit(payment: Payout, amount_micro: int, in_all_micro: int, reason: str) -> Adjustment:
+    """Credit a creator again with what was not paid, ``in_all_micro`` of this payment with this entry."""
     cites = f"payment {payment.payment_id}"
     owner = payment.creator_id
+    name = name_of("return", cites, str(in_all_micro))
     return Adjustment(
-        name_of("return", cites),
-        "return",
-        ("payable", owner),
-        ("creator", owner),
-        amount_micro,
-        payment.currency,
-        cites,
-        row["reason"],
+        name, "return", ("payable", owner), ("creator", owner), amount_micro, payment.currency, cites, reason
     )
+
+
+@dataclass(frozen=True)
+class Recredited:
+    """What of a payment was credited again, in micro-units, and whether because it was withheld."""
+
+    amount_micro: int
+    is_withheld: bool
+
+
+def recredited(warehouse: Warehouse) -> dict[str, Recredited]:
+    """Everything that was credited again, by payment id."""
+    rows = warehouse.rows(named("payout_recredited"))
+    return {
+        str(cites).removeprefix("payment "): Recredited(int(amount), bool(withheld)) for cites, amount, withheld in rows
+    }
 
 
 def name_of(*fields: str) -> str:

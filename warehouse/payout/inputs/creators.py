@@ -6,6 +6,7 @@ file has claimed the account. Holds are separate: an import does not change them
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -21,8 +22,10 @@ from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_ro
 from warehouse.storage.client import Warehouse, named
 
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
-#: How the reason of a hold begins that a returned payment put: another account lifts it.
+#: How a reason begins that a bank's answer put: another account lifts the first kind, only a person the second.
 RETURNED: Final = "returned: "
+ASKED: Final = "ask: "
+_BETWEEN: Final = re.compile(rf"; (?={RETURNED}|{ASKED})")
 
 
 @dataclass(frozen=True)
@@ -111,13 +114,29 @@ def import_creators(
         new = [row for name, row in after.items() if before.get(name) != row]
         if new and not confirm(preview):
             raise PayoutRefused(f"Nothing was imported from {path.name}.")
-        _write(held, new)
+        write(held, new)
     return {name: (given, row.name) for name, (row, given) in found.items()}
 
 
 def _renewed(before: Creator, row: Creator) -> Creator:
-    is_released = before.reason.startswith(RETURNED) and before.iban != row.iban
-    return replace(row, held=before.held and not is_released, reason="" if is_released else before.reason)
+    renewed = replace(row, held=before.held, reason=before.reason)
+    if before.iban == row.iban:
+        return renewed
+    return with_reasons(renewed, without=[reason for reason in _reasons(before) if reason.startswith(RETURNED)])
+
+
+def with_reasons(creator: Creator, also: Iterable[str] = (), without: Iterable[str] = ()) -> Creator:
+    """The creator with more, or fewer, of a bank's reasons to be on hold, and off hold without any reason. Pure.
+
+    What a person wrote stays, and stands first; the bank's reasons stand sorted behind it, each once.
+    """
+    reasons = (_reasons(creator) | set(also)) - set(without)
+    ordered = sorted(reasons, key=lambda reason: (reason.startswith((RETURNED, ASKED)), reason))
+    return replace(creator, held=bool(ordered), reason="; ".join(ordered))
+
+
+def _reasons(creator: Creator) -> set[str]:
+    return set(_BETWEEN.split(creator.reason)) if creator.held else set()
 
 
 def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
@@ -125,7 +144,13 @@ def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
     if not reason.strip():
         raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
     _check_known(warehouse, creator_id)
-    _change(warehouse, creator_id, lambda before: replace(before, held=True, reason=reason))
+    _change(warehouse, creator_id, lambda before: _held_by_hand(before, reason))
+
+
+def _held_by_hand(before: Creator, reason: str) -> Creator:
+    """On hold for a person's reason in place of the one before; a bank's reasons stay."""
+    of_bank = [one for one in _reasons(before) if one.startswith((RETURNED, ASKED))]
+    return with_reasons(replace(before, held=True, reason=reason), of_bank)
 
 
 def release(warehouse: Warehouse, creator_id: str) -> None:
@@ -148,10 +173,10 @@ def _check_known(warehouse: Warehouse, creator_id: str) -> None:
 def _change(warehouse: Warehouse, creator_id: str, new: Callable[[Creator], Creator]) -> None:
     with locked(warehouse, CLOSE) as held:
         register = read_register(held, [creator_id])
-        _write(held, [new(register.get(creator_id, Creator(creator_id)))])
+        write(held, [new(register.get(creator_id, Creator(creator_id)))])
 
 
-def _write(warehouse: Warehouse, rows: Sequence[Creator]) -> None:
+def write(warehouse: Warehouse, rows: Sequence[Creator]) -> None:
     """Write rows as a new version of the register. The warehouse is the lock's holder's."""
     if not rows:
         return

@@ -28,13 +28,25 @@ class ImportRefused(PayoutRefused):
 
 def read_file(path: Path) -> tuple[bytes, str]:
     """A file's bytes and its text. Raises ``PayoutRefused`` when it cannot be read, ``ImportRefused`` unless UTF-8."""
+    content = read_bytes(path)
+    return content, decode(path.name, content)
+
+
+def read_bytes(path: Path, bytes_max: int = -1) -> bytes:
+    """A file's bytes, at most one more than ``bytes_max``. Raises ``PayoutRefused`` when it cannot be read."""
     try:
-        content = path.read_bytes()
-        return content, content.decode("utf-8-sig")
+        with path.open("rb") as file:
+            return file.read(bytes_max + 1 if bytes_max >= 0 else -1)
     except OSError as error:
         raise PayoutRefused(f"{path} cannot be read: {error.strerror}. Check the path.") from None
+
+
+def decode(name: str, content: bytes) -> str:
+    """A file's text. Raises ``ImportRefused`` unless it is UTF-8."""
+    try:
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ImportRefused(path.name, [f"byte {error.start}: not UTF-8; save the file as UTF-8"]) from None
+        raise ImportRefused(name, [f"byte {error.start}: not UTF-8; save the file as UTF-8"]) from None
 
 
 def read_rows(
