@@ -18,6 +18,8 @@ from tests.payout.build import PARTITIONS, flattrs_of, pledge, state_month
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.storage.client import Warehouse
 
+#: Every command is a process, and a busy machine takes three seconds to start one.
+pytestmark = pytest.mark.timeout(400)
 MONTH = 202611
 RUN = "from deploy.cli.main import main; main()"
 
