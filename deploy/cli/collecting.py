@@ -59,7 +59,9 @@ def collect(  # noqa: PLR0913 - a command has as many options as it has
     write_out(output, file)
 
 
-def results(file: Annotated[Path, typer.Argument(help="CSV: end_to_end_id,amount,result,reason")]) -> None:
+def results(
+    file: Annotated[Path, typer.Argument(help="the bank's XML, or CSV: end_to_end_id,amount,result,reason")],
+) -> None:
     """Take in what became of debits: collected ones are paid; failed and returned ones are not, or charged back."""
     from warehouse.payout.collecting.answers import import_results
 
@@ -160,6 +162,8 @@ def _show_taken(taken: Taken) -> None:
         )
     for sentence in taken.refused:
         typer.echo(f"  not charged back: {sentence}")
+    for sentence in taken.remarks:
+        typer.echo(f"  not taken in: {sentence}")
     if taken.contradictory:
         names = [one.end_to_end_id for one in taken.contradictory]
         typer.echo(f"  failed, the bank says, and did not: {named(names)}. They count as not paid: ask the bank.")

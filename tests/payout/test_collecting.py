@@ -21,6 +21,7 @@ import pytest
 from pydantic import ValidationError
 
 from ingest.runtime.clock import system_clock
+from tests.payout.bank_messages import BOOKINGS, Entry, Status, Transaction, bookings, status_report
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.payout.test_commands import Terminal
@@ -29,7 +30,7 @@ from warehouse.erasure.erase import erase
 from warehouse.payout.close.settings import CloseSettings, DebitScheme
 from warehouse.payout.collecting import collection
 from warehouse.payout.collecting.answers import Taken, import_results, take_booking
-from warehouse.payout.collecting.collection import Terms, collect, due, end_to_end_id, read_debits
+from warehouse.payout.collecting.collection import Terms, collect, due, end_to_end_id, message_id, read_debits
 from warehouse.payout.collecting.mandates import (
     MandatePreview,
     import_mandates,
@@ -384,6 +385,79 @@ def test_whole_file_that_the_bank_books_as_one_sum_is_collected_but_what_failed(
     assert take_booking(owing, NOVEMBER, ON).new == 0
     with pytest.raises(PayoutRefused, match="Nothing was collected for 2026-11 on 2026-11-19"):
         take_booking(owing, NOVEMBER, date(2026, 11, 19))
+
+
+def message(warehouse: Warehouse, folder: Path, content: bytes) -> Taken:
+    path = folder / "bank.xml"
+    path.write_bytes(content)
+    return import_results(warehouse, path)
+
+
+def states(warehouse: Warehouse) -> dict[str, str]:
+    return {one.member_id: one.state for one in read_debits(warehouse, [NOVEMBER])}
+
+
+@pytest.mark.parametrize("version", BOOKINGS)
+def test_banks_own_messages_say_what_became_of_debits(owing: Warehouse, tmp_path: Path, version: str) -> None:
+    collect(owing, NOVEMBER, TERMS, TODAY)
+    mia, leo, oda, zoe = ids("mia", "leo", "oda", "zoe")
+    refused = status_report("pain.002.001.10", message_id(NOVEMBER, ON), [Status(leo, code="AM04")])
+    assert (message(owing, tmp_path, refused).count("failed"), states(owing)["leo"]) == (1, "failed")
+    entries = [
+        Entry("4.00", [Transaction(mia, "2.00", reference="A-1"), Transaction(oda, "2.00", reference="A-2")]),
+        Entry("2.00", [Transaction(oda, "2.00", "MD06", reference="A-3", sense="DBIT")], sense="DBIT"),
+        Entry("7.00", [Transaction("RENT-11", "7.00")]),
+    ]
+    taken = message(owing, tmp_path, bookings(version, entries))
+    assert taken.remarks == ()
+    assert states(owing) == {"mia": "collected", "leo": "failed", "oda": "returned", "zoe": "pending"}
+    assert paid(owing) == {"mia"}
+    assert message(owing, tmp_path, bookings(version, entries)).new == 0
+    assert zoe not in {one.end_to_end_id for one in taken.debits}
+
+
+def test_whole_file_that_the_bank_rejects_has_failed_and_one_booked_as_a_sum_is_collected(
+    owing: Warehouse, tmp_path: Path
+) -> None:
+    collect(owing, NOVEMBER, TERMS, TODAY)
+    name = message_id(NOVEMBER, ON)
+    booked = bookings("camt.053.001.08", [Entry("8.00", batch=name)])
+    assert message(owing, tmp_path, booked).count("collected") == 4
+    assert paid(owing) == {"mia", "leo", "oda", "zoe"}
+    short = bookings("camt.053.001.08", [Entry("6.00", batch=name, day="2026-12-08")])
+    assert "import what failed (pain.002) first" in message(owing, tmp_path, short).remarks[0]
+    rejected = status_report("pain.002.001.10", name, group="RJCT", code="FF01")
+    contradicted = message(owing, tmp_path, rejected)
+    assert (len(contradicted.contradictory), paid(owing)) == (4, set())
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (status_report("pain.002.001.10", "FD-1", [Status("FD-202611-ABC", code="AC04")]), "no debit FD-202611-ABC"),
+        (bookings("camt.053.001.08", [Entry("7.00", [Transaction("RENT-11", "7.00")])]), "says nothing of our debits"),
+        (b"<Document/>", "Nothing was imported"),
+    ],
+)
+def test_message_that_is_not_of_our_debits_is_refused(
+    owing: Warehouse, tmp_path: Path, content: bytes, said: str
+) -> None:
+    collect(owing, NOVEMBER, TERMS, TODAY)
+    with pytest.raises(PayoutRefused, match=said):
+        message(owing, tmp_path, content)
+    assert set(states(owing).values()) == {"pending"}
+
+
+def test_strangers_transfer_under_the_id_of_a_debit_collects_nothing_of_another_amount(
+    owing: Warehouse, tmp_path: Path
+) -> None:
+    collect(owing, NOVEMBER, TERMS, TODAY)
+    (mia,) = ids("mia")
+    taken = message(
+        owing, tmp_path, bookings("camt.054.001.08", [Entry("0.01", [Transaction(mia, "0.01", reference="X")])])
+    )
+    assert "was 2.00" in taken.remarks[0]
+    assert paid(owing) == set()
 
 
 ANSWERS = [("mia", "collected"), ("mia", "returned"), ("leo", "failed"), ("oda", "collected"), ("zoe", "collected"),

@@ -23,14 +23,13 @@ from warehouse.payout.books.approval import APPROVERS_NEEDED
 from warehouse.payout.books.matching import Other, match_csv, match_facts, signed_orders
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.closed_months import Payout
-from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs import adjustments, creators
 from warehouse.payout.inputs.adjustments import Adjustment, Recredited
 from warehouse.payout.inputs.bank_answers import read_answers
-from warehouse.payout.inputs.bank_xml import BYTES_MAX, is_xml
+from warehouse.payout.inputs.bank_xml import is_xml, read_answer_file
 from warehouse.payout.inputs.creators import Creator, read_register
 from warehouse.payout.inputs.reason_codes import Action
-from warehouse.payout.inputs.strict_csv import decode, read_bytes
+from warehouse.payout.inputs.strict_csv import decode
 from warehouse.storage.client import Warehouse, named
 
 
@@ -88,9 +87,7 @@ def import_answers(warehouse: Warehouse, path: Path) -> Imported:
     All or none: raises ``PayoutRefused`` for what cannot be read, and naming every line that cannot be true. Other
     bookings of the account are no error: they are returned, and nothing follows from them.
     """
-    content = read_bytes(path, BYTES_MAX)
-    if len(content) > BYTES_MAX:
-        raise PayoutRefused(f"{path.name} is larger than {BYTES_MAX >> 20} MiB. Nothing was imported: divide it.")
+    content = read_answer_file(path)
     if is_xml(content):
         payments, answers, others = match_facts(warehouse, path.name, read_answers(content))
     else:

@@ -1,6 +1,7 @@
 """What the bank answers about debits, and what that makes of the pledges.
 
-An own CSV (end_to_end_id, amount, result, reason), all rows or none. What became of a debit is a function of the set
+The bank's own messages (pain.002, camt.053, camt.054), or a CSV (end_to_end_id, amount, result, reason); all of a file
+or nothing. What became of a debit is a function of the set
 of its answers: returned, or else failed, or else collected. So the same answers end the same in any order, and however
 often they are read.
 
@@ -19,14 +20,17 @@ from typing import Final
 
 from ingest.contract.month import month_text
 from warehouse.payout.close.lock import CLOSE, locked
+from warehouse.payout.collecting.bank_facts import answers_of, months_of
 from warehouse.payout.collecting.collection import Answer, State, Stated, message_id, read_debits
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs import adjustments
 from warehouse.payout.inputs.adjustments import Adjustment
+from warehouse.payout.inputs.bank_answers import read_answers
+from warehouse.payout.inputs.bank_xml import is_xml, read_answer_file
 from warehouse.payout.inputs.chargebacks import ChargeBack, charge_backs
 from warehouse.payout.inputs.pledge_preview import Key, Owed, changes
 from warehouse.payout.inputs.pledge_versions import Standing, as_owed, sealed_months, standing_pledges, write_version
-from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
+from warehouse.payout.inputs.strict_csv import ImportRefused, decode, read_rows
 from warehouse.payout.money import as_text, parse_amount
 from warehouse.storage.client import Warehouse, named
 
@@ -49,6 +53,8 @@ class Taken:
     late: tuple[Stated, ...]
     #: what should have been charged back and could not be, and why
     refused: tuple[str, ...] = ()
+    #: bookings that name our debits and do not fit them
+    remarks: tuple[str, ...] = ()
 
     def count(self, state: State) -> int:
         """How many of the debits are now in a state."""
@@ -61,11 +67,25 @@ class Taken:
 
 
 def import_results(warehouse: Warehouse, path: Path, step_done: Callable[[str], None] = lambda _: None) -> Taken:
-    """Import the file, all rows or none. Raises ``ImportRefused`` naming every bad row, ``PayoutRefused``."""
-    content, text = read_file(path)
-    rows, problems = read_rows(text, COLUMNS, _read_row)
+    """Import a CSV or a bank's message. Raises ``ImportRefused`` naming everything that is wrong, ``PayoutRefused``."""
+    content = read_answer_file(path)
+    if is_xml(content):
+        return _import_message(warehouse, path.name, content, step_done)
+    rows, problems = read_rows(decode(path.name, content), COLUMNS, _read_row)
     answers = [replace(answer, where=f"line {line}") for line, answer in rows]
     return take_answers(warehouse, path.name, answers, hashlib.sha256(content).hexdigest(), problems, step_done)
+
+
+def _import_message(warehouse: Warehouse, name: str, content: bytes, step_done: Callable[[str], None]) -> Taken:
+    facts = read_answers(content)
+    months = months_of(facts)
+    found = answers_of(facts, read_debits(warehouse, months) if months else [])
+    if not months:
+        raise PayoutRefused(
+            f"{name} says nothing of our debits. Payments to creators are read by `flattr payouts returns`."
+        )
+    taken = take_answers(warehouse, name, found.answers, hashlib.sha256(content).hexdigest(), found.problems, step_done)
+    return replace(taken, remarks=tuple(found.remarks))
 
 
 def _read_row(row: dict[str, str]) -> Answer:

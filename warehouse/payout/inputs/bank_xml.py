@@ -15,6 +15,7 @@ from lxml import etree
 
 from ingest.contract.thing import CONTROL
 from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.inputs.strict_csv import read_bytes
 
 #: About 65,000 answers. A bank that has more to say sends more files.
 BYTES_MAX: Final = 32 << 20
@@ -33,6 +34,14 @@ _NAMES: Final = {
 VERSIONS: Final = (
     "pain.002.001.03", "pain.002.001.10", "camt.053.001.02", "camt.053.001.08", "camt.054.001.02", "camt.054.001.08",
 )  # fmt: skip
+
+
+def read_answer_file(path: Path) -> bytes:
+    """The bytes of a file that a bank's answer may be in, or our own CSV. Raises ``PayoutRefused``."""
+    content = read_bytes(path, BYTES_MAX)
+    if len(content) > BYTES_MAX:
+        raise PayoutRefused(f"{path.name} is larger than {BYTES_MAX >> 20} MiB. Nothing was imported: divide it.")
+    return content
 
 
 def is_xml(content: bytes) -> bool:
