@@ -109,6 +109,9 @@ class Lifetime(HttpToolsProtocol):
         self._ended = True
         self._forget()
         super().connection_lost(exc)
+        # Connection, transport and parser refer to each other, so a part of a body would live on, and count nowhere,
+        # until the garbage collector comes by.
+        self._let_go()
 
     def _forget(self) -> None:
         self._held = b""

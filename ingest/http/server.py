@@ -117,6 +117,10 @@ class BeaconProtocol(Connection):
         else:
             super()._say(refused)
 
+    def _let_go(self) -> None:
+        self._beacon_cycle = None
+        super()._let_go()
+
     def write_answer(self, cycle: _BeaconCycle, status: int, headers: Headers, body: bytes) -> None:
         """Status line, headers and body in one write."""
         closing = not cycle.keep_alive or self._in_message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
+from ingest.http.server import _BeaconCycle
 from tests.hostile.wire import Wire
 from tests.ingest.conftest import Ingest, make_topics, serving, settings_for, wait_until
 
@@ -51,6 +53,20 @@ def held(ingest: Ingest) -> float:
 
 def holds(ingest: Ingest, size: int) -> bool:
     return held(ingest) >= size
+
+
+def test_half_a_body_ends_with_its_connection_and_not_with_the_next_collection(small: Ingest) -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(4):
+            with Wire(small.settings.port) as one:
+                half_body(one)
+                wait_until(lambda: holds(small, 200_000))
+            wait_until(lambda: held(small) == 0)
+        assert [one for one in gc.get_objects() if isinstance(one, _BeaconCycle) and one.gathered()] == []
+    finally:
+        gc.enable()
 
 
 def test_half_bodies_of_one_address_end_the_oldest_of_its_own(small: Ingest) -> None:
