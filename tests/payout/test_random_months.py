@@ -94,7 +94,9 @@ def test_thousand_random_months_equal_their_recomputation_in_plain_python(wareho
             unpaid += some_unpaid
         state_month(warehouse, month, flattrs, duplicates=number)
         pledge(warehouse, month, pledges, unpaid=unpaid)
-        proof = close(warehouse, month, closing(**RULES[number % len(RULES)]))
+        # Whole worlds come and go from month to month: everybody in them is an outlier.
+        bounds = {"close_outlier_flattrs_min": 1 << 30, "close_outlier_earned_min_minor": 1 << 30}
+        proof = close(warehouse, month, closing(**RULES[number % len(RULES)], **bounds))
         assert proof.balanced
         findings = verify_month(warehouse, month)
         assert findings.problems == []
