@@ -157,12 +157,13 @@ def test_back_end_that_is_away_slows_and_fails_nothing(tmp_path: Path) -> None:
         },
     )
     with Stack(plan, say=lambda _: None) as stack:
-        slowest_s = 0.0
+        took_s = []
         for number in range(100):
             began = time.perf_counter()
             assert post(stack, f"member-{number}").status == 202
-            slowest_s = max(slowest_s, time.perf_counter() - began)
-        assert slowest_s < 1
+            took_s.append(time.perf_counter() - began)
+        # A busy machine makes one or two wait; an exporter that was waited for would make all.
+        assert sorted(took_s)[-5] < 1
         warehouse = Warehouse(stack.warehouse_url)
         wait_until(lambda: accepted(warehouse) == 100, "all are counted")
         warehouse.close()
