@@ -17,7 +17,7 @@ install: $(STAMP)  ## .venv with every dependency at its locked version, and the
 $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 \
 	  || { python=$$(deploy/find_python.sh $(PYTHON)) && "$$python" -m venv --clear $(VENV); }
-	@echo "installing into $(VENV): $$($(BIN)/python --version) (half a minute, once)"
+	@echo "installing into $(VENV): $$($(BIN)/python --version) (a minute or two, once)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -246,6 +246,12 @@ def _as_driver_sends(traceparent: str) -> str:
     return f"{version}-{trace[16:]}{trace[:16]}-{span}-{flags}"
 
 
+def columns_of(rows: Sequence[object], *names: str, **same: object) -> dict[str, Sequence[Any]]:
+    """Columns for ``insert``: these attributes of the rows, and values that are the same in every row."""
+    own = {name: [getattr(row, name) for row in rows] for name in names}
+    return {**own, **{name: [value] * len(rows) for name, value in same.items()}}
+
+
 def masked(url: str) -> str:
     """The URL with its password masked, for messages and logs."""
     address = urlsplit(url)

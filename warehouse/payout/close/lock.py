@@ -177,8 +177,9 @@ def _is_dead(host: str, process: int) -> bool:
 def locked(warehouse: Warehouse, name: str) -> Iterator[Held]:
     """Hold the named lock; write through what this yields. Raises ``MonthLocked`` if another process holds it."""
     held = Held(warehouse, name)
-    held.acquire()
     try:
+        # Within: a claim that an outage left behind would keep all others out until its lease ends.
+        held.acquire()
         yield held
     finally:
         held.release()

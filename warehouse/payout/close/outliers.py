@@ -15,7 +15,7 @@ from ingest.contract.month import month_before, month_text
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import as_text
-from warehouse.storage.client import Warehouse, named
+from warehouse.storage.client import Warehouse, columns_of, named
 
 _SHOWN_MAX = 10
 
@@ -110,19 +110,6 @@ def _find(warehouse: Warehouse, month: int, settings: CloseSettings) -> list[Out
 
 
 def _note(warehouse: Warehouse, month: int, outliers: Sequence[Outlier]) -> None:
-    if not outliers:
-        return
-    now = datetime.now(UTC)
-    warehouse.insert(
-        "outliers",
-        {
-            "month": [month] * len(outliers),
-            "kind": [one.kind for one in outliers],
-            "name": [one.name for one in outliers],
-            "measure": [one.measure for one in outliers],
-            "present": [one.value for one in outliers],
-            "before": [one.before for one in outliers],
-            "who": [one.who for one in outliers],
-            "at": [now] * len(outliers),
-        },
-    )
+    if outliers:
+        own = columns_of(outliers, "kind", "name", "measure", "before", "who", month=month, at=datetime.now(UTC))
+        warehouse.insert("outliers", {**own, "present": [one.value for one in outliers]})

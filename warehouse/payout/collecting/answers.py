@@ -32,7 +32,7 @@ from warehouse.payout.inputs.pledge_preview import Key, Owed, changes
 from warehouse.payout.inputs.pledge_versions import Standing, as_owed, sealed_months, standing_pledges, write_version
 from warehouse.payout.inputs.strict_csv import ImportRefused, decode, read_rows
 from warehouse.payout.money import as_text, parse_amount
-from warehouse.storage.client import Warehouse, named
+from warehouse.storage.client import Warehouse, columns_of, named
 
 COLUMNS: Final = ("end_to_end_id", "amount", "result", "reason")
 _RESULTS: Final[Mapping[str, State]] = {"collected": "collected", "failed": "failed", "returned": "returned"}
@@ -162,13 +162,9 @@ def _write(warehouse: Warehouse, answers: Sequence[Answer], source_sha256: str) 
         return
     warehouse.insert(
         "debit_answers",
-        {
-            "end_to_end_id": [one.end_to_end_id for one in answers],
-            "result": [one.result for one in answers],
-            "reason": [one.reason for one in answers],
-            "source_sha256": [source_sha256] * len(answers),
-            "noted_at": [datetime.now(UTC)] * len(answers),
-        },
+        columns_of(
+            answers, "end_to_end_id", "result", "reason", source_sha256=source_sha256, noted_at=datetime.now(UTC)
+        ),
     )
 
 

@@ -21,7 +21,7 @@ from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs.pledge_versions import pseudonyms
 from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.pseudonyms import member_sha256
-from warehouse.storage.client import Warehouse, named
+from warehouse.storage.client import Warehouse, columns_of, named
 
 COLUMNS: Final = ("member_id", "mandate_id", "signed_on", "name", "iban", "bic")
 #: SEPA's characters without the blank, at most 35 (EPC130-08, AT-01).
@@ -197,15 +197,16 @@ def _write(warehouse: Warehouse, mandates: Sequence[Mandate], *, withdrawn: bool
     ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM mandates")
     warehouse.insert(
         "mandates",
-        {
-            "member_id": [one.member_id for one in mandates],
-            "version": [version] * len(mandates),
-            "mandate_id": [one.mandate_id for one in mandates],
-            "signed_on": [one.signed_on for one in mandates],
-            "name": [one.name for one in mandates],
-            "iban": [one.iban for one in mandates],
-            "bic": [one.bic for one in mandates],
-            "withdrawn": [withdrawn] * len(mandates),
-            "changed_at": [datetime.now(UTC)] * len(mandates),
-        },
+        columns_of(
+            mandates,
+            "member_id",
+            "mandate_id",
+            "signed_on",
+            "name",
+            "iban",
+            "bic",
+            version=version,
+            withdrawn=withdrawn,
+            changed_at=datetime.now(UTC),
+        ),
     )

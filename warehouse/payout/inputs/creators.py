@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -19,7 +19,7 @@ from warehouse.payout.bank import check_bic, check_iban, sepa_name
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.errors import PayoutRefused, refusing
 from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
-from warehouse.storage.client import Warehouse, named
+from warehouse.storage.client import Warehouse, columns_of, named
 
 COLUMNS: Final = ("creator_id", "name", "iban", "bic")
 #: How a reason begins that a bank's answer put: another account lifts the first kind, only a person the second.
@@ -181,21 +181,8 @@ def write(warehouse: Warehouse, rows: Sequence[Creator]) -> None:
     if not rows:
         return
     ((version,),) = warehouse.rows("SELECT max(version) + 1 FROM creators")
-    now = datetime.now(UTC)
-    warehouse.insert(
-        "creators",
-        {
-            "creator_id": [row.creator_id for row in rows],
-            "version": [version] * len(rows),
-            "claimed": [row.claimed for row in rows],
-            "name": [row.name for row in rows],
-            "iban": [row.iban for row in rows],
-            "bic": [row.bic for row in rows],
-            "held": [row.held for row in rows],
-            "reason": [row.reason for row in rows],
-            "changed_at": [now] * len(rows),
-        },
-    )
+    names = [field.name for field in fields(Creator)]
+    warehouse.insert("creators", columns_of(rows, *names, version=version, changed_at=datetime.now(UTC)))
 
 
 def _read_row(row: dict[str, str]) -> tuple[Creator, str]:
