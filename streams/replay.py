@@ -64,13 +64,15 @@ async def replay(
     try:
         ranges = await _ranges(consumer, rules, counted, month)
         warehouse.command("ALTER TABLE replayed_flattrs DROP PARTITION %(month)s", {"month": month})
+        warehouse.command("TRUNCATE TABLE replayed_orders")
         known = functools.partial(_decided_before, warehouse, rules, month)
         states = await _recount(consumer, rules, ranges, known, functools.partial(_write, warehouse, month), say)
     finally:
         await consumer.stop()
-    differences = warehouse.rows(
-        named("replay_differences"), {"month": month, "until": [max(0, state.position) for state in counted]}
-    )
+    until = [max(0, state.position) for state in counted]
+    differences = warehouse.rows(named("replay_differences"), {"month": month, "until": until})
+    times = {"from_ms": month_start_ms(month), "to_ms": month_start_ms(month_after(month)), "until": until}
+    differences += warehouse.rows(named("replay_orders_differences"), times)
     (flattrs,) = warehouse.rows("SELECT count() FROM replayed_flattrs FINAL WHERE month = %(month)s", {"month": month})[
         0
     ]
@@ -89,8 +91,9 @@ Ranges = dict[TopicPartition, tuple[int, int]]
 
 
 def _write(warehouse: Warehouse, month: int, rows: Rows) -> None:
-    if ("flattrs", month) in rows.blocks:
-        warehouse.insert("replayed_flattrs", rows.block("flattrs", month))
+    for table, key in (("replayed_flattrs", ("flattrs", month)), ("replayed_orders", ("subscription_orders", 0))):
+        if key in rows.blocks:
+            warehouse.insert(table, rows.block(*key))
 
 
 def _decided_before(

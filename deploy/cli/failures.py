@@ -1,31 +1,54 @@
-"""The errors that a command reports as one sentence instead of a traceback."""
+"""The errors that a command reports as one sentence instead of a traceback, and those sentences."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from pydantic import ValidationError
 
+from deploy.cli.variables import variable_of
 from deploy.errors import CommandFailed
 from deploy.provision.acl import AclError
 from deploy.provision.topics import TopicError
 from deploy.stack.embedded import KafkaMissing, ServiceFailed
+from ingest.runtime.setting_error import SettingError
+from ingest.runtime.watched_file import FileError
 from streams.errors import StreamStopped
 from warehouse.keys import KeysError
 from warehouse.payout.errors import PayoutError
-from warehouse.storage.errors import WarehouseError
+from warehouse.storage.errors import WarehouseError, WarehouseUnavailable
 
 EXPECTED: Final = (
     AclError,
     CommandFailed,
+    FileError,
     KafkaError,
     KafkaMissing,
     KeysError,
     PayoutError,
     ServiceFailed,
+    SettingError,
     StreamStopped,
     TopicError,
     ValidationError,
     WarehouseError,
 )
+_START: Final = "Is it running? `flattr up` starts everything on this machine."
+
+
+def sentence(error: Exception) -> str:
+    """What went wrong, for an operator. Values of settings are not repeated: some are secrets."""
+    if isinstance(error, ValidationError):
+        wrong = [_said(error.title, one["loc"], one["msg"]) for one in error.errors(include_input=False)]
+        return "; ".join(dict.fromkeys(wrong))
+    if isinstance(error, WarehouseUnavailable):
+        return f"{error}. {_START} Another one is named with FLATTR_WAREHOUSE."
+    if isinstance(error, KafkaConnectionError) or isinstance(error.__cause__, KafkaConnectionError):
+        return f"{error}. {_START} Another broker is named with FLATTR_BROKER."
+    return str(error)
+
+
+def _said(model: str, where: tuple[int | str, ...], message: str) -> str:
+    text = message.removeprefix("Value error, ")
+    return f"{variable_of(model, str(where[0]))}: {text}" if where else text

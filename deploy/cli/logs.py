@@ -34,6 +34,15 @@ class OncePerWhile(logging.Filter):
         return True
 
 
+class InOneLine(OncePerWhile):
+    """The same, without tracebacks: ClickHouse's driver logs one of forty lines for each attempt to connect."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether to log the message, whose traceback goes."""
+        record.exc_info = record.exc_text = None
+        return super().filter(record)
+
+
 class _WithoutTokens(structlog.stdlib.ProcessorFormatter):
     """Redacts tokens from every line, wherever they come from."""
 
@@ -80,5 +89,6 @@ def set_up(level: str = "INFO") -> None:
         _EXPORTER,
     ):
         logging.getLogger(name).addFilter(OncePerWhile())
+    logging.getLogger("clickhouse_driver.connection").addFilter(InOneLine())
     # Each attempt of a failing export logs a different warning; the final error is enough.
     logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import logging
+import os
 import pkgutil
 import sys
 from typing import Final
@@ -11,6 +13,7 @@ import typer
 from rich.console import Console
 
 from deploy.cli import commands
+from deploy.cli.variables import unknown
 from deploy.stack.running import adopt_running_stack
 
 #: Packages that are not in the production image (.dockerignore).
@@ -32,13 +35,17 @@ for _module in pkgutil.iter_modules(commands.__path__):
 
 def main() -> None:
     """Run the command line. An expected error prints one sentence and exits with code 1."""
-    from deploy.cli.failures import EXPECTED
+    from deploy.cli.failures import EXPECTED, sentence
 
+    # Until a service sets up its log, libraries say nothing: what fails is said in one sentence, without tracebacks.
+    logging.getLogger().addHandler(logging.NullHandler())
+    for warning in unknown(os.environ, typer.main.get_command(app)):
+        Console(stderr=True, soft_wrap=True).print(f"flattr: {warning}", style="yellow", markup=False, highlight=False)
     adopt_running_stack(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
     except EXPECTED as error:
-        _fail(str(error))
+        _fail(sentence(error))
     except ModuleNotFoundError as error:
         if not (error.name or "").startswith(_CHECKOUT_ONLY):
             raise

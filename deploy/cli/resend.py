@@ -22,15 +22,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from ingest.admission.tokens import issue
 from ingest.contract.names import identifier
 from ingest.contract.times import parse_time, true_time_ms
 from ingest.http.redact import MARK
 from ingest.runtime.clock import Clock
-from ingest.runtime.tokens import issue
 from warehouse.counts.rejections import Rejected
 
 #: The fields a client may send; a click refused by the stream has more, which ingest fills in again.
-_FIELDS: Final = ("v", "click_id", "action", "creator_id", "thing", "site_id", "clicked_at", "sent_at")
+_FIELDS: Final = ("v", "click_id", "action", "creator_id", "thing", "site_id", "clicked_at", "sent_at", "until")
 _MARK: Final = MARK.decode()
 _NAMESPACE: Final = uuid.UUID("a2bd0d5e-7c0e-4f0e-9f0a-5a1f6f1f7b11")
 _TOKEN_VALID_S: Final = 60

@@ -47,6 +47,7 @@ def rights(clicks: str, rejected: str, group: str) -> list[Right]:
         # The close checks that the topic refuses old timestamps.
         Right("finance", "DescribeConfigs", _TOPIC, clicks),
         Right("erasure", "Read", _TOPIC, clicks),
+        Right("subscriptions", "Write", _TOPIC, clicks),
     ]
 
 

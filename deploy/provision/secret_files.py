@@ -30,13 +30,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
-from ingest.runtime.tokens import keygen
+from ingest.admission.tokens import keygen
 from warehouse import keys
 
 #: Host names by which clients, the broker itself and its health check reach it.
 BROKER_NAMES: Final = ("kafka", "localhost")
 #: Kafka's users; ``broker`` and ``operator`` are its super users.
-BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure")
+BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure", "subscriptions")
 #: Service -> its Kafka user and its ClickHouse user. The close asks Kafka where the log ends, as finance does.
 SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "topics": ("operator", None),
@@ -49,10 +49,12 @@ SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "approver": (None, "approver"),
     "operator": (None, "operator"),
     "erasure": ("erasure", "erasure"),
+    "subscriptions": ("subscriptions", "subscriptions"),
     "grafana": (None, "grafana"),
 }
 WAREHOUSE_USERS: Final = (
-    "streams", "api", "finance", "close", "approver", "operator", "erasure", "migrate", "grafana",
+    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "migrate",
+    "grafana",
 )  # fmt: skip
 #: The user ids that the images run as.
 _OUR_USER: Final = 10001

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
@@ -18,6 +18,7 @@ from streams.settings import StreamsSettings
 from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.client import masked
 
 #: Command -> the settings it reads.
 READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
@@ -50,7 +51,8 @@ class Setting:
 def settings() -> list[Setting]:
     """All settings, sorted by name. Of two descriptions of one setting, the longer is used."""
     found: dict[str, Setting] = {}
-    for reader, name, field in _fields():
+    for reader, model, attribute, field in _fields():
+        name = _variable(model, attribute, field)
         before = found.get(name)
         told = field.description or ""
         if before is None:
@@ -61,13 +63,22 @@ def settings() -> list[Setting]:
     return [found[name] for name in sorted(found)]
 
 
-def _fields() -> Iterator[tuple[str, str, FieldInfo]]:
+def fields() -> Iterator[tuple[str, str, str]]:
+    """Settings class, field and variable of every setting."""
+    for _, model, attribute, field in _fields():
+        yield model.__name__, attribute, _variable(model, attribute, field)
+
+
+def _fields() -> Iterator[tuple[str, type[BaseSettings], str, FieldInfo]]:
     for reader, models in READERS.items():
         for model in models:
-            prefix = model.model_config.get("env_prefix", "")
             for attribute, field in model.model_fields.items():
-                alias = field.validation_alias
-                yield reader, alias if isinstance(alias, str) else (prefix + attribute).upper(), field
+                yield reader, model, attribute, field
+
+
+def _variable(model: type[BaseSettings], attribute: str, field: FieldInfo) -> str:
+    alias = field.validation_alias
+    return alias if isinstance(alias, str) else (model.model_config.get("env_prefix", "") + attribute).upper()
 
 
 def _shown(field: FieldInfo) -> str:
@@ -81,6 +92,23 @@ def _shown(field: FieldInfo) -> str:
     if isinstance(value, Path):
         return str(value)
     return "{}" if value == {} else str(value)
+
+
+def values(environment: Mapping[str, str]) -> Iterator[tuple[str, str, bool]]:
+    """Name, value and whether the environment gives it, for every setting; secrets are masked."""
+    secret = {
+        _variable(model, attribute, field)
+        for _, model, attribute, field in _fields()
+        if SecretStr in (field.annotation, *get_args(field.annotation))
+    }
+    for setting in settings():
+        given = environment.get(setting.name)
+        value = setting.default if given is None else given
+        yield setting.name, _masked(value) if setting.name in secret else value, given is not None
+
+
+def _masked(secret: str) -> str:
+    return masked(secret) if "://" in secret else "***" if secret else ""
 
 
 def markdown() -> str:

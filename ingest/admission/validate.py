@@ -15,14 +15,15 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from ingest.admission.refusal import Refusal, Refused
 from ingest.admission.request import NDJSON
 from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click
+from ingest.contract.month import month_of, parse_month
 from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, UUID, Id
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing, plain
 from ingest.contract.times import Time, parse_time, true_time_ms
 from ingest.runtime.aliases import Aliases, AliasTable, thing_id
-from ingest.runtime.refusal import Refusal, Refused
 
 _ACTIONS: Final = get_args(ActionName)
 _THINGS_REMEMBERED: Final = 65_536
@@ -41,6 +42,7 @@ class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     clicked_at: Time | str | None = None
     sent_at: Time | str | None = None
     token: str | None = None
+    until: str | None = None
 
 
 _FIELDS: Final = frozenset(_Wire.__struct_fields__)
@@ -175,6 +177,7 @@ class Validator:
             clicked_at=clicked_at,
             received_at=now_ms,
             sent_at=sent_at,
+            until=None if sent.until is None else _until(sent, true_time_ms(clicked_at, sent_at, now_ms)),
         )
 
     def _click_id(self, sent: str | None) -> str:
@@ -219,6 +222,20 @@ def _time(field: str, sent: int | str) -> int:
         raise _Bad(Reason.FIELD_VALUE, field, str(error)) from None
 
 
+def _until(sent: _Wire, at_ms: int) -> str | None:
+    """The last month of a subscription that is made at this time."""
+    text = sent.until or ""
+    if sent.action != "subscribe":
+        raise _Bad(Reason.FIELD_VALUE, "until", "only with the action subscribe")
+    try:
+        last = parse_month(text)
+    except ValueError as error:
+        raise _Bad(Reason.FIELD_VALUE, "until", str(error)) from None
+    if last < month_of(at_ms):
+        raise _Bad(Reason.FIELD_VALUE, "until", f"{text} is over")
+    return text
+
+
 def _diagnosed(raw: bytes) -> _Wire:
     """Examine what the strict decoder refused. Raises ``_Bad``, or returns a click that is valid after all."""
     try:
@@ -234,7 +251,7 @@ def _diagnosed(raw: bytes) -> _Wire:
     thing = _text(sent, "thing", required=True, length_max=THING_LENGTH_MAX)
     action = _text(sent, "action") or "flattr"
     if action not in _ACTIONS:
-        raise _Bad(Reason.FIELD_VALUE, "action", "flattr or undo")
+        raise _Bad(Reason.FIELD_VALUE, "action", f"one of {', '.join(_ACTIONS)}")
     return _Wire(
         creator_id=_identifier(sent, "creator_id", required=True) or "",
         thing=thing or "",
@@ -244,6 +261,7 @@ def _diagnosed(raw: bytes) -> _Wire:
         site_id=_identifier(sent, "site_id"),
         clicked_at=_sent_time(sent, "clicked_at"),
         sent_at=_sent_time(sent, "sent_at"),
+        until=_text(sent, "until"),
     )
 
 

@@ -14,7 +14,8 @@ import msgspec
 
 VERSION: Final = 1
 
-ActionName = Literal["flattr", "undo"]
+#: ``subscribe`` is a flattr that repeats on the first of every month, ``unsubscribe`` ends that.
+ActionName = Literal["flattr", "undo", "subscribe", "unsubscribe"]
 
 
 class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -37,6 +38,8 @@ class Click(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     sent_at: int | None = None
     #: No longer written. On old records whose clicked_at ingest corrected: the client's own time.
     client_at: int | None = None
+    #: Of ``subscribe``: the last month in which it repeats, such as ``2026-11``. None: until it is ended.
+    until: str | None = None
 
 
 _RECEIVED: Final = re.compile(rb'"received_at":([0-9]+)')

@@ -11,27 +11,26 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 import structlog
-from aiokafka.partitioner import murmur2
 
 from ingest.admission.caller import Admission
+from ingest.admission.refusal import Refusal, Refused, problem
 from ingest.admission.request import JSON, Request
+from ingest.admission.tokens import Pixel
 from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.rejection import Reason
 from ingest.contract.times import true_time_ms
 from ingest.http.refused_input import RefusedInput
 from ingest.log.lane import Placed
+from ingest.log.partition import member_hash
 from ingest.log.publisher import Publisher
 from ingest.metrics import Metrics
 from ingest.runtime.client_address import client_address
 from ingest.runtime.clock import Clock
-from ingest.runtime.refusal import Refusal, Refused, problem
-from ingest.runtime.tokens import Pixel
 from ingest.settings import IngestSettings
 
 Scope = MutableMapping[str, Any]
@@ -57,7 +56,6 @@ _PREFLIGHT: Final[Headers] = (
     (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-flattr-site"),
     (b"access-control-max-age", b"86400"),
 )
-_HASHES_REMEMBERED: Final = 200_000
 _DETAILS: Final = {
     Reason.BROKER_UNAVAILABLE: "the broker did not acknowledge in time: retry with the same click_id",
     Reason.QUEUE_FULL: "the queue to the broker is full: retry with the same click_id",
@@ -243,7 +241,7 @@ class Beacon:
             exchange.finish()
             return
         lines = b"\n".join([encode(click) for _, click in exchange.clicks])
-        self._submit(_member_hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
+        self._submit(member_hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
         """Count an answer, and retain what was refused."""
@@ -272,12 +270,6 @@ class Beacon:
         return (allow,) if origin == b"*" else (
             allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")
         )  # fmt: skip
-
-
-@lru_cache(_HASHES_REMEMBERED)
-def _member_hash(member_id: str) -> int:
-    """The hash that chooses the member's partition: MurmurHash2, as in Kafka's default partitioner. Cached."""
-    return int(murmur2(member_id.encode())) & 0x7FFFFFFF
 
 
 class Exchange:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ingest.contract.click import VERSION
+from ingest.admission.refusal import STATUS
+from ingest.contract.click import VERSION, ActionName
 from ingest.contract.names import ID_LENGTH_MAX
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.contract.times import TIME_END_MS
-from ingest.runtime.refusal import STATUS
 
 _ID = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX, "pattern": "^[!-~]+$"}
 _TIME = {"type": ["integer", "string"], "minimum": 0, "exclusiveMaximum": TIME_END_MS, "format": "date-time"}
@@ -30,7 +30,16 @@ CLICK_SCHEMA: dict[str, Any] = {
             "description": "Generated once by the client and repeated in every retry. If omitted, the server generates "
             "one, and a retry is another click.",
         },
-        "action": {"enum": ["flattr", "undo"], "default": "flattr"},
+        "action": {
+            "enum": list(get_args(ActionName)),
+            "default": "flattr",
+            "description": "subscribe is a flattr that repeats on the first of every month; unsubscribe ends that.",
+        },
+        "until": {
+            "type": "string",
+            "pattern": "^[0-9]{4}-(0[1-9]|1[0-2])$",
+            "description": "Only with subscribe: the last month in which it repeats.",
+        },
         "member_id": {**_ID, "description": "If given, must equal the token's subject."},
         "creator_id": {**_ID, "description": "The creator who is flattred."},
         "thing": {

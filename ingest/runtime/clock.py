@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from ingest.runtime.setting_error import SettingError
+
 #: Milliseconds since 1970 in UTC.
 Clock = Callable[[], int]
 
@@ -25,7 +27,7 @@ def system_clock() -> int:
 
 
 def clock_from(setting: str) -> Clock:
-    """Build the clock that a setting names. Raises ``ValueError`` for an invalid setting."""
+    """Build the clock that a setting names. Raises ``SettingError`` for an invalid setting."""
     if setting == "system":
         return system_clock
     if setting.startswith("file:"):
@@ -33,7 +35,9 @@ def clock_from(setting: str) -> Clock:
     try:
         offset_ms = round(float(setting) * 1000)
     except ValueError:
-        raise ValueError(f"clock {setting!r} must be one of: system, +SECONDS, -SECONDS, file:PATH") from None
+        raise SettingError(
+            f"FLATTR_CLOCK (or --clock) is {setting!r}: it must be one of system, +SECONDS, -SECONDS, file:PATH"
+        ) from None
     return lambda: system_clock() + offset_ms
 
 
@@ -52,7 +56,7 @@ def write_clock_file(path: Path, offset_ms: int) -> None:
 
 def _file_clock(path: Path) -> Clock:
     if not path.exists() or path.stat().st_size != _OFFSET.size:
-        raise ValueError(f"clock file {path} does not hold a signed 64-bit count of milliseconds")
+        raise SettingError(f"FLATTR_CLOCK: the file {path} does not hold a signed 64-bit count of milliseconds")
     with path.open("rb") as file:
         view = mmap.mmap(file.fileno(), _OFFSET.size, access=mmap.ACCESS_READ)
     return lambda: system_clock() + int(_OFFSET.unpack_from(view)[0])

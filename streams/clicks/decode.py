@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from msgspec import Meta
 
-from ingest.contract.click import UNREADABLE, VERSION, Click, decode
+from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click, decode
+from ingest.contract.month import MonthText, parse_month
 from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE
 from ingest.contract.position import BLOCK_CLICKS_MAX, index_of, offset_of, position
 from ingest.contract.rejection import Reason
@@ -26,7 +27,7 @@ from ingest.contract.thing import THING_LENGTH_MAX, Thing
 from ingest.contract.times import TIME_END_MS, Time
 from streams.clicks.string_columns import NamesJoined, StringColumn
 from streams.source.chunk import LogRecord
-from streams.state.hash_table import I64, U64
+from streams.state.hash_table import I64, U8, U64
 from streams.state.word import UNDO_BIT
 
 _DASHES: Final = [8, 13, 18, 23]
@@ -42,6 +43,12 @@ Ids = npt.NDArray[np.void]
 Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 #: In a column of times: the click did not state it.
 UNSAID: Final = -1
+#: Bits of an action: it takes something back (a flattr, or a subscription); it begins or ends a subscription.
+TAKES_BACK: Final = 1
+ORDERS: Final = 2
+_ACTIONS: Final[dict[ActionName, int]] = {
+    "flattr": 0, "undo": TAKES_BACK, "subscribe": ORDERS, "unsubscribe": ORDERS | TAKES_BACK,
+}  # fmt: skip
 
 
 class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -49,7 +56,7 @@ class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     v: Literal[1]
     click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]
-    action: Literal["flattr", "undo"]
+    action: ActionName
     member_id: Name
     creator_id: Name
     thing: Thing
@@ -59,6 +66,7 @@ class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     received_at: Time
     sent_at: Time | None = None
     client_at: Time | None = None
+    until: MonthText | None = None
 
 
 _lines = msgspec.json.Decoder(ClickLine)
@@ -100,6 +108,8 @@ class Columns:
     client_at_ms: I64 | None
     #: The low bits of a version: the undo bit, and a hash of the click id.
     marks: U64
+    #: Bits: ``TAKES_BACK``, ``ORDERS``.
+    actions: U8
     refused: list[RefusedLine]
     #: Set once streams/counting/decide.py has decided the times: those, and the full versions.
     times_ms: I64 = field(init=False)
@@ -193,7 +203,7 @@ class _Gathered:
         self._received_at_ms: list[int] = []
         self._sent_at_ms: list[int | None] = []
         self._client_at_ms: list[int | None] = []
-        self._undos: list[bool] = []
+        self._actions = bytearray()
 
     def add(self, clicks: list[ClickLine]) -> None:
         """Append clicks."""
@@ -207,7 +217,7 @@ class _Gathered:
         self._received_at_ms += [click.received_at for click in clicks]
         self._sent_at_ms += [click.sent_at for click in clicks]
         self._client_at_ms += [click.client_at for click in clicks]
-        self._undos += [click.action == "undo" for click in clicks]
+        self._actions += bytes([_ACTIONS[click.action] for click in clicks])
 
     def columns(
         self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
@@ -235,13 +245,15 @@ class _Gathered:
             _times_said(self._sent_at_ms),
             _times_said(self._client_at_ms),
             self._marks(click_ids),
+            np.frombuffer(self._actions, np.uint8),
             refused,
         )
 
     def _marks(self, click_ids: Ids) -> U64:
         high, low = halves(click_ids)
         hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
-        marks: U64 = np.array(self._undos, np.uint64) << np.uint64(UNDO_BIT) | hashes
+        takes_back = np.frombuffer(self._actions, np.uint8) & TAKES_BACK
+        marks: U64 = takes_back.astype(np.uint64) << np.uint64(UNDO_BIT) | hashes
         return marks
 
 
@@ -348,6 +360,14 @@ def _is_time(at: int | None) -> bool:
     return at is None or 0 <= at < TIME_END_MS
 
 
+def _is_month(value: str) -> bool:
+    try:
+        parse_month(value)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_name(value: str) -> bool:
     return IDENTIFIER.fullmatch(value) is not None
 
@@ -364,6 +384,7 @@ _RULES: Final[dict[str, Callable[[Any], bool]]] = {
     "site_id": lambda value: not value or _is_name(value),
     "thing": bool,
     **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), _is_time),
+    "until": lambda value: value is None or _is_month(value),
     "click_id": lambda value: len(value) == _UUID_LENGTH and _unhex(value, 1, dashed=True) is not None,
     "thing_id": lambda value: len(value) == _HEX_LENGTH and _unhex(value, 1, dashed=False) is not None,
 }
@@ -371,6 +392,7 @@ _MEANT: Final = {
     **dict.fromkeys(("member_id", "creator_id", "site_id"), IDENTIFIER_RULE),
     "thing": "an address or id",
     **dict.fromkeys(("clicked_at", "received_at", "sent_at", "client_at"), "a time in ms since 1970"),
+    "until": "a month such as 2026-11",
     "click_id": "a UUID",
     "thing_id": "32 hexadecimal digits",
 }

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 import numpy as np
 
-from ingest.contract.month import month_after, month_before, month_of
+from ingest.contract.month import month_after, month_before, month_of, parse_month
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS
-from streams.clicks.decode import Columns, RefusedLine, halves, read
+from streams.clicks.decode import ORDERS, TAKES_BACK, Columns, RefusedLine, halves, read
 from streams.clicks.pseudonyms import NOBODY, Listed, Pseudonyms
 from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count
@@ -133,15 +133,20 @@ def _rule_and_count(
     good = _refuse_what_is_wrong(state, laid, hashed, partition)
     listed = _known_in_state(laid, hashed, rules.erased)
     keys = _keys(laid, hashed)
-    decided = decide(Batch(laid, good, keys, state.number, rules.grace_ms, rules.skew_min_ms, month_of_state, rows))
+    ending = laid.actions == ORDERS | TAKES_BACK
+    decided = decide(
+        Batch(laid, good & ~ending, keys, state.number, rules.grace_ms, rules.skew_min_ms, month_of_state, rows)
+    )
     laid.times_ms = decided.times_ms
     laid.versions = decided.times_ms.astype(np.uint64) << np.uint64(UNDO_BIT + 1) | laid.marks
     late_from = decided.ends + rules.grace_ms
     as_sent = laid.members
     _pseudonymise(laid, listed, decided.months, late_from)
+    _add_orders(laid, np.flatnonzero(good & (laid.actions & ORDERS != 0)), rows)
     late = good & (laid.record_at_ms >= late_from)
     _set_aside(state, laid, decided, np.flatnonzero(late), rows)
-    keep = good & ~late
+    _label_endings(state, laid, decided, good & ~late & ending, rows)
+    keep = good & ~late & ~ending
     touched = np.unique(decided.months[keep]).tolist()
     reaching = keep & decided.reaching
     for month in sorted({*touched, *map(month_before, np.unique(decided.months[reaching]).tolist())}):
@@ -188,6 +193,39 @@ def _set_aside(state: PartitionState, laid: Columns, decided: Decided, late: I64
             click=[msgspec.json.encode(click)],
         )  # fmt: skip
         state.tally(month, "late", 1)
+
+
+def _add_orders(laid: Columns, which: I64, rows: Rows) -> None:
+    """Add subscriptions that clicks begin or end. They have no deadline: a late click's counts as well."""
+    if not len(which):
+        return
+    indices = which.tolist()
+    until = [0 if click.until is None else parse_month(click.until) for click in laid.lines(indices)]
+    rows.add(
+        "subscription_orders",
+        0,
+        member_id=laid.members.packed(which),
+        creator_id=laid.creators.packed(which),
+        thing_id=laid.thing_ids[which],
+        click_id=laid.click_ids[which],
+        ends=laid.actions[which] & TAKES_BACK,
+        version=laid.versions[which],
+        position=laid.positions[which],
+        until=np.array(until, np.uint32),
+        site_id=laid.sites.packed(which),
+    )
+    rows.add(
+        "things", 0, thing_id=laid.thing_ids[which], creator_id=laid.creators.packed(which),
+        thing=laid.things.packed(which),
+    )  # fmt: skip
+
+
+def _label_endings(state: PartitionState, laid: Columns, decided: Decided, ending: Flags, rows: Rows) -> None:
+    """Label clicks that end a subscription: they take something back, and change no flattr."""
+    for month in np.unique(decided.months[ending]).tolist():
+        which = np.flatnonzero(ending & (decided.months == month))
+        ResultRows(month, state.number, laid, rows).add_labels(which, np.full(len(which), UNDONE, np.uint8))
+        state.tally(month, "undo", len(which))
 
 
 def _known_in_state(laid: Columns, hashed: _Hashed, erased: Pseudonyms) -> list[Listed]:

@@ -15,7 +15,7 @@ from warehouse.storage.native_columns import Column, Packed
 
 #: The steps of a flush and their tables, in the order in which they are written.
 STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
-    ("labels", ("retimed", "things", "rejected", "late", "duplicates", "undos")),
+    ("labels", ("retimed", "things", "subscription_orders", "rejected", "late", "duplicates", "undos")),
     ("flattrs", ("flattrs",)),
     ("counts", ("counts_by_creator", "counts_by_thing", "counts_by_member")),
     ("progress", ("progress",)),
@@ -25,6 +25,7 @@ STEPS: Final[tuple[tuple[str, tuple[str, ...]], ...]] = (
 Array = npt.NDArray[Any]
 #: ClickHouse's type for each numpy dtype.
 _KINDS: Final = {
+    np.dtype("u1"): "UInt8",
     np.dtype("<u2"): "UInt16",
     np.dtype("<u4"): "UInt32",
     np.dtype("<u8"): "UInt64",

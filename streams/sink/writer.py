@@ -2,8 +2,8 @@
 
 | step     | writes                                         | cost of a crash right after it           |
 |----------|------------------------------------------------|------------------------------------------|
-| labels   | retimed, things, rejected, late, duplicates,   | a replay; the same rows again            |
-|          | undos                                          |                                          |
+| labels   | retimed, things, subscription_orders,          | a replay; the same rows again            |
+|          | rejected, late, duplicates, undos              |                                          |
 | flattrs  | flattrs, one block per month                   | a replay; recovery knows them            |
 | counts   | counts by creator, thing, member               | a replay; recovery writes them again     |
 | progress | one row per partition: position and tallies    | nothing: everything up to it is skipped  |

@@ -69,13 +69,18 @@ def test_approvals_and_what_came_back_are_named(warehouse: Warehouse, api: str) 
         enrol(warehouse, name, public_half(key))
     sealed = stored(warehouse, NOVEMBER)
     assert sealed is not None
-    signed(warehouse, sealed, "eve", "fay")
+    signed(warehouse, sealed, "eve")
+    assert ": waits for 1 more" in page(api, "2026-11")
+    signed(warehouse, sealed, "fay")
     text = page(api, "2026-11")
-    assert "eve approved 2 payments" in text
-    assert "fay approved 2 payments" in text
+    assert re.search(r"File FL-202611-[0-9A-F]{20}: can be exported", text)
+    assert text.count(": can be exported") == 1
+    assert "2 payments, €36.00, to be made on" in text
+    assert "eve approved it on" in text
+    assert "fay approved it on" in text
     assert "flattr payouts export 2026-11 --format pain.001" in text
     withhold(warehouse, NOVEMBER, "bob", "under review")
-    assert "1 came back or were withheld, €18.00" in page(api, "2026-11")
+    assert "1 withheld, €18.00 credited again" in page(api, "2026-11")
 
 
 @pytest.mark.usefixtures("november")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
 
 import pytest
 
+from deploy.provision.topics import TopicPlan, create_topics
 from tests.api.conftest import settings_for
 from tests.api.test_pipeline_metrics import metric
 from tests.deploy.test_verify import System, count_too_high, duplicate_lost, system
@@ -88,6 +90,20 @@ def test_api_that_always_compares_has_figures_before_anybody_looks(system: Syste
 
 def test_empty_warehouse_has_nothing_to_compare(api: str) -> None:
     assert ask(f"{api}/verify").headers["x-state"] == "empty"
+
+
+def test_page_of_a_fresh_stack_is_no_error(
+    warehouse: Warehouse, embedded_broker_address: str, topic: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(create_topics(embedded_broker_address, [TopicPlan(topic, 2)]))
+    monkeypatch.setenv("FLATTR_BROKER", embedded_broker_address)
+    monkeypatch.setenv("FLATTR_TOPIC_CLICKS", topic)
+    # A worker has said where the log ends, and there was no click yet.
+    warehouse.insert("log_ends", {"partition": [0, 1], "seen_at": [1, 1], "end_position": [0, 0]})
+    with serving(create_app(settings_for(warehouse, api_verify_log=True))) as url:
+        answer = ask(f"{url}/verify")
+        assert answer.status == 200
+        assert answer.headers["x-state"] == "holds"
 
 
 def test_page_is_for_operators(warehouse: Warehouse, tmp_path: Path) -> None:

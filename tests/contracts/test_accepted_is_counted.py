@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ingest.admission.refusal import Refused
 from ingest.admission.request import Request
 from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.times import TIME_END_MS
-from ingest.runtime.refusal import Refused
 from streams.clicks import decode
 from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows
@@ -84,12 +84,14 @@ THINGS = (
     )
     | st.builds(lambda rest: " \n\t https://example.org/" + rest, TEXT)
 )
+MONTHS = st.builds("{:04}-{:02}".format, st.integers(1960, 2260) | st.integers(2246, 2249), st.integers(0, 13))
 CLICKS = st.fixed_dictionaries(
     {"creator_id": VISIBLE | TEXT, "thing": THINGS},
     optional={
         "v": st.just(1) | NUMBER,
         "click_id": st.uuids().map(str) | st.uuids().map(lambda one: str(one).upper()) | TEXT,
-        "action": st.sampled_from(["flattr", "undo"]) | TEXT,
+        "action": st.sampled_from(["flattr", "undo", "subscribe", "subscribe", "unsubscribe"]) | TEXT,
+        "until": MONTHS | TEXT | NUMBER,
         "member_id": st.sampled_from([caller.member_id for caller in CALLERS]) | TEXT,
         "site_id": VISIBLE | TEXT,
         "clicked_at": TIMES,

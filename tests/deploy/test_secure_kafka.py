@@ -28,8 +28,8 @@ from aiokafka.helpers import create_ssl_context
 from deploy.proving.chaos.arena import Served
 from deploy.provision.secret_files import init
 from deploy.stack.embedded import ROOT, ApacheKafka, free_port
+from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
-from ingest.runtime.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse
@@ -216,6 +216,19 @@ async def test_only_the_streams_join_their_group(secure_kafka: ComposeKafka) -> 
         await read(secure_kafka, "finance", "flattr-streams")
     with pytest.raises(GroupAuthorizationFailedError):
         await read(secure_kafka, "streams", "another")
+
+
+def test_subscriptions_are_posted_by_a_user_that_does_nothing_else(
+    secure_kafka: ComposeKafka, warehouse: Warehouse
+) -> None:
+    warehouse.insert(
+        "subscription_orders",
+        {"member_id": ["ann"], "creator_id": ["bob"], "thing_id": [b"t" * 16], "click_id": [b"c" * 16], "ends": [0],
+         "version": [1 << 20], "position": [1], "until": [0], "site_id": [""]},
+    )  # fmt: skip
+    done = flattr(["subscriptions", "post"], settings(secure_kafka, "subscriptions", FLATTR_WAREHOUSE=warehouse.url))
+    assert done.returncode == 0, done.stderr
+    assert "1 flattrs of subscriptions posted" in done.stdout
 
 
 @pytest.mark.parametrize("user", ["ingest", "streams", "finance", "erasure"])

@@ -101,6 +101,29 @@ def test_a_good_system_is_found_good(system: System) -> None:
     assert sum(check.left for check in checks if "sample" in check.name) == 6
 
 
+def test_log_in_which_nothing_is_counted_yet_is_a_log(
+    warehouse: Warehouse, embedded_broker: EmbeddedBroker, topic: str
+) -> None:
+    asyncio.run(create_topics(embedded_broker.address, [TopicPlan(topic, 2)]))
+    for partitions in (0, 2):
+        reached = read_reached(warehouse, partitions)
+        checks = asyncio.run(check_log(warehouse, reached, KafkaLog(embedded_broker.address, topic)))
+        assert [(check.left, check.right) for check in checks] == [(0, 0)] * 3
+
+
+def test_log_of_a_new_epoch_is_compared_with_what_is_counted_of_it(
+    system: System, embedded_broker: EmbeddedBroker, topic: str
+) -> None:
+    """After a broker's restart with an empty log, positions of the old one are no incident."""
+    again = KafkaLog(embedded_broker.address, f"{topic}-again")
+    asyncio.run(create_topics(embedded_broker.address, [TopicPlan(f"{topic}-again", 1)]))
+    assert not all(
+        one.holds for one in asyncio.run(check_log(system.warehouse, read_reached(system.warehouse, 1), again))
+    )
+    reached = read_reached(system.warehouse, 1, epoch=1)
+    assert all(one.holds for one in asyncio.run(check_log(system.warehouse, reached, again)))
+
+
 def test_what_is_newer_than_progress_is_on_its_way_and_not_wrong(system: System) -> None:
     """A flush writes flattrs and counts before progress; between the two nothing is wrong."""
     rows, state = Rows(), PartitionState(0)

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
 from streams.clicks.pseudonyms import ErasureList
@@ -23,6 +24,7 @@ from tests.payout.build import clock_after
 from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.payout.close.close import close_month
+from warehouse.payout.close.proof import stored
 from warehouse.payout.close.recount import restated
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.collecting.answers import take_booking
@@ -34,8 +36,11 @@ from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
 from warehouse.storage.identity_key import read_identity_key
 from warehouse.storage.migrate import migrate
+from warehouse.subscriptions.standing import note_posted, standing, unposted
 
-ROLES = ("streams", "api", "finance", "close", "approver", "operator", "erasure", "grafana", "migrate")
+ROLES = (
+    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "grafana", "migrate",
+)  # fmt: skip
 PASSWORD = "hunter2hunter2"
 
 
@@ -73,10 +78,11 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     streams, api, finance = as_role["streams"], as_role["api"], as_role["finance"]
     rows, state = Rows(), PartitionState(0)
     from ingest.contract.click import encode
-    from ingest.contract.month import month_of
+    from ingest.contract.month import month_after, month_of
 
     month = month_of(AT_MS)
-    block = b"\n".join(encode(click(number, f"member-{number}", "song")) for number in range(1, 4))
+    lines = [encode(click(number, f"member-{number}", "song")) for number in range(1, 4)]
+    block = b"\n".join([*lines, encode(structs.replace(click(4, "member-1", "song"), action="subscribe"))])
     count_records(
         state, [LogRecord(0, AT_MS, block)], CountingRules(1, 0, 3_600_000, "clicks"), lambda _: MonthState(), rows
     )
@@ -86,6 +92,11 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     read_identity_key(streams)
     Recovery(streams, 1, lambda _: None, ErasureList(streams).newest).load([state], month)
     assert all(check.holds for check in check_warehouse(api, read_reached(api, 1)))
+    poster, following = as_role["subscriptions"], month_after(month)
+    assert [known for _, known in standing(poster, following)] == [False]
+    assert stored(poster, following) is None
+    note_posted(poster, following, 1, AT_MS)
+    assert not unposted(poster, following)
     pledges = tmp_path / "pledges.csv"
     pledges.write_text(
         f"member_id,month,amount,currency,paid\nmember-1,{month // 100}-{month % 100:02},2.00,EUR,true\n"
@@ -177,6 +188,15 @@ def _collect(finance: Warehouse, month: int, folder: Path) -> None:
         ("finance", "ALTER TABLE seals DELETE WHERE 1"),
         ("finance", "ALTER TABLE quarantine_log DELETE WHERE 1"),
         ("finance", "DROP TABLE ledger"),
+        ("subscriptions", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("subscriptions", "INSERT INTO subscription_orders (ends) VALUES (0)"),
+        ("subscriptions", "SELECT * FROM pledges"),
+        ("subscriptions", "SELECT member_sha256 FROM erasures"),
+        ("subscriptions", "SELECT k0 FROM identity_key"),
+        ("finance", "INSERT INTO subscription_orders (ends) VALUES (0)"),
+        ("finance", "INSERT INTO subscriptions_posted (month) VALUES (202609)"),
+        ("grafana", "SELECT member_id FROM subscription_orders"),
+        ("erasure", "INSERT INTO subscription_orders (ends) VALUES (0)"),
         ("erasure", "ALTER TABLE pools DELETE WHERE 1"),
         ("erasure", "ALTER TABLE seals DELETE WHERE 1"),
         ("erasure", "INSERT INTO counts_by_creator (month) VALUES (202609)"),

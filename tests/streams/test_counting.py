@@ -161,20 +161,29 @@ def assert_right(played: Played, grace_ms: int = RULES.grace_ms) -> None:
     for table, label in labels.items():
         rows = sum(1 for name, *_ in ledger.labelled if name == table)
         assert rows == sum(number for (_, name), number in expected.tallies.items() if name == label)
+    orders: dict[tuple[str, str, bytes, bytes, int], int] = {}
+    for click in played.clicks:
+        if click.action.endswith("subscribe"):
+            ends = int(click.action == "unsubscribe")
+            ids = bytes.fromhex(click.thing_id), uuid.UUID(click.click_id).bytes
+            key = (click.member_id, click.creator_id, *ids, ends)
+            orders[key] = max(orders.get(key, 0), int((click.until or "0").replace("-", "")))
+    assert {key: until for key, (_, until) in ledger.orders.items()} == orders
 
 
 CLICKS = st.builds(
-    lambda member, thing, undo, number: make_click(
+    lambda member, thing, action, number: make_click(
         member,
         "creator-a" if thing < 2 else "creator-b",
         str(thing),
         at_ms=NOVEMBER_MS + number % 7 - 2,  # few moments, so that ties and late news are many; two months
-        action="undo" if undo else "flattr",
+        action=action,
+        until="2027-03" if action == "subscribe" and number % 3 else None,
         click_id=str(uuid.UUID(int=number)),
     ),
     member=st.sampled_from(["anna", "bert", "carl"]),
     thing=st.integers(0, 3),
-    undo=st.booleans(),
+    action=st.sampled_from(["flattr", "undo", "flattr", "undo", "subscribe", "unsubscribe"]),
     number=st.integers(0, 20),
 )
 

@@ -25,6 +25,8 @@ class Ledger:
         self.newest: dict[tuple[Any, ...], dict[str, Any]] = {}
         self.retimed: dict[tuple[int, int, bytes], dict[str, Any]] = {}
         self.labelled: dict[tuple[str, int, int], dict[str, Any]] = {}
+        #: By member, creator, thing, click and whether it ends: time in ms of the earliest attempt, and the last month.
+        self.orders: dict[tuple[str, str, bytes, bytes, int], tuple[int, int]] = {}
 
     def write(self, rows: Rows, steps: int = len(STEPS)) -> None:
         """Do the first ``steps`` steps of a flush."""
@@ -39,6 +41,10 @@ class Ledger:
             self.raw_flattrs.append(row)
         elif table == "retimed":
             self.retimed[row["month"], row["partition"], row["click_key"]] = row
+        elif table == "subscription_orders":
+            order = (row["member_id"], row["creator_id"], row["thing_id"], row["click_id"], row["ends"])
+            at_ms, until = self.orders.get(order, (1 << 44, 0))
+            self.orders[order] = (min(at_ms, row["version"] >> 20), max(until, row["until"]))
         elif table in {"duplicates", "undos", "late", "rejected"}:
             self.labelled[table, row["partition"], row["position"]] = row
         elif table != "things":

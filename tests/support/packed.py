@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from warehouse.storage.native_columns import Column, Packed
 
-_FORMATS: Final = {"UInt16": "H", "UInt32": "I", "UInt64": "Q", "DateTime64(3, 'UTC')": "q"}
+_FORMATS: Final = {"UInt8": "B", "UInt16": "H", "UInt32": "I", "UInt64": "Q", "DateTime64(3, 'UTC')": "q"}
 
 
 def values_of(column: Column) -> list[Any]:

@@ -37,7 +37,7 @@ def recount(clicks: Iterable[Click], stamps_ms: Iterable[int] | None = None, *, 
         key = (decision.month, click.member_id, click.creator_id, click.thing_id)
         if decision.late:
             label = "late"
-        elif click.action == "undo":
+        elif click.action in {"undo", "unsubscribe"}:
             label = "undo"
         else:
             label = "duplicate" if key in seen else "counted"

@@ -19,6 +19,9 @@ class ApiSettings(WarehouseSettings):
         default="system",
         description="The service's clock: system, +SECONDS, -SECONDS or file:PATH. The demo and the tests shift it.",
     )
+    log_epoch: int = Field(
+        default=0, ge=0, lt=256, description="The log epoch of the topic's offsets; the same as for streams."
+    )
     api_host: str = Field(
         default="127.0.0.1",
         description="Address to listen on. Only this machine by default; set it to face a network.",

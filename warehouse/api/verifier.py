@@ -81,7 +81,7 @@ class Verifier:
         url = self._settings.warehouse.get_secret_value()
         with contextlib.closing(Warehouse(url, timeout_s=_TIMEOUT_S, settings=_GENTLY)) as warehouse:
             found = warehouse.rows(named("verify_partitions"))
-            reached = read_reached(warehouse, found[0][0] if found else 0)
+            reached = read_reached(warehouse, found[0][0] if found else 0, self._settings.log_epoch)
             checks = check_warehouse(warehouse, reached) if reached.positions else []
             of_log, log = self._ask_log(warehouse, reached)
             erasing = bool(warehouse.rows(named("erasure_unfinished")))

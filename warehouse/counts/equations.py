@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from ingest.contract.click import UNREADABLE, decode_block
-from ingest.contract.position import offset_of
+from ingest.contract.position import epoch_of, offset_of
 from warehouse.storage.client import Warehouse, named
 
 #: How many of each partition's last counted records are looked up.
@@ -45,10 +45,15 @@ class Reached:
 
     positions: tuple[int, ...]
     tallies: dict[int, Counter[str]]
+    #: The log epoch of the topic's offsets. Positions of an older one say nothing about this log.
+    epoch: int = 0
 
     def next_offsets(self) -> list[int]:
-        """By partition, the offset after the last counted record; 0 where nothing is counted."""
-        return [offset_of(position) + 1 if position else 0 for position in self.positions]
+        """By partition, the offset after the last record counted of this log; 0 where nothing of it is counted."""
+        return [
+            offset_of(position) + 1 if position and epoch_of(position) == self.epoch else 0
+            for position in self.positions
+        ]
 
 
 class Log(Protocol):
@@ -63,8 +68,8 @@ class Log(Protocol):
         ...
 
 
-def read_reached(warehouse: Warehouse, partitions: int) -> Reached:
-    """Read the progress rows."""
+def read_reached(warehouse: Warehouse, partitions: int, epoch: int = 0) -> Reached:
+    """Read the progress rows; ``epoch`` is the log's."""
     positions = [0] * partitions
     tallies: dict[int, Counter[str]] = {}
     for partition, position, month, accepted, *labels in warehouse.rows(named("verify_progress")):
@@ -72,7 +77,7 @@ def read_reached(warehouse: Warehouse, partitions: int) -> Reached:
         tally = tallies.setdefault(month, Counter())
         tally["accepted"] += accepted
         tally.update(dict(zip(_LABELS, labels, strict=True)))
-    return Reached(tuple(positions), tallies)
+    return Reached(tuple(positions), tallies, epoch)
 
 
 def check_warehouse(warehouse: Warehouse, reached: Reached, months: int = 2) -> list[Equation]:
@@ -149,6 +154,8 @@ class KafkaLog:
 
     async def ends(self, partitions: int) -> list[tuple[int, int]]:
         """First and next offset of each partition."""
+        if not partitions:
+            return []
         consumer = AIOKafkaConsumer(**self._options)
         try:
             await consumer.start()
@@ -160,6 +167,8 @@ class KafkaLog:
 
     async def sample(self, offsets: Sequence[int], records: int) -> list[str]:
         """Click ids of the last ``records`` records before each offset; records that cannot be read give none."""
+        if not any(offsets):
+            return []
         consumer = AIOKafkaConsumer(**self._options)
         try:
             await consumer.start()

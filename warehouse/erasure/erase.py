@@ -205,6 +205,7 @@ class _Run:
         """Take every step once, for rows up to the current progress."""
         self._move("pledges", "pledges", "")
         self._debits()
+        self._subscriptions()
         reach = self._warehouse.rows(named("erasure_reach"), {"partition": self._erasure.partition})
         if reach:
             self._values["reach"] = reach[0][0]
@@ -231,6 +232,16 @@ class _Run:
         if mandates:
             self._change("mandates", "DELETE", "member_id = %(member)s")
         self.note("debits", rows + mandates)
+
+    def _subscriptions(self) -> None:
+        """Subscriptions end with the membership; under a pseudonym, as later clicks come, nothing is posted."""
+        rows = 0
+        for table in ("subscription_orders", "replayed_orders"):
+            own = self._count(table, "member_id = %(member)s")
+            if own:
+                self._change(table, "DELETE", "member_id = %(member)s")
+            rows += own
+        self.note("subscriptions", rows)
 
     def _quarantine(self) -> None:
         """Rename set and log together, because the set is a function of the log and the flattrs."""

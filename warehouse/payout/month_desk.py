@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Final
 
-from warehouse.payout.books.approval import Approval, approvals
+from warehouse.payout.books.approval import APPROVERS_NEEDED, Approval, approvals
+from warehouse.payout.books.pain001 import file_name
+from warehouse.payout.books.payment_order import PaymentOrder
+from warehouse.payout.books.payment_states import PaymentState, came_back_by_state
 from warehouse.payout.close.outliers import Outlier, noted_outliers
 from warehouse.payout.close.proof import Proof
 from warehouse.storage.client import Warehouse, named
@@ -39,12 +42,26 @@ class Entry:
 
 @dataclass(frozen=True)
 class Payments:
-    """A closed month's payments, and how many of them came back or were withheld, whole or in part."""
+    """A closed month's payments, and of those that did not arrive as made the number and sum, by state."""
 
     count: int
     paid_micro: int
-    returned: int
-    returned_micro: int
+    back: dict[PaymentState, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class PaymentFile:
+    """A bank's file that somebody has signed: its name there, and whose signatures hold."""
+
+    name: str
+    order: PaymentOrder
+    approvals: tuple[Approval, ...]
+
+    @property
+    def state(self) -> str:
+        """What it waits for."""
+        missing = APPROVERS_NEEDED - len({one.approver for one in self.approvals})
+        return f"waits for {missing} more" if missing > 0 else "can be exported"
 
 
 @dataclass(frozen=True)
@@ -53,7 +70,7 @@ class Desk:
 
     outliers: tuple[Outlier, ...]
     waiting: tuple[Waiting, ...]
-    approvals: tuple[Approval, ...] = ()
+    files: tuple[PaymentFile, ...] = ()
     payments: Payments | None = None
     found: tuple[Entry, ...] = ()
 
@@ -64,9 +81,17 @@ def read_desk(warehouse: Warehouse, month: int, sealed: Proof | None, search: st
     waiting = tuple(Waiting(*row) for row in warehouse.rows(named("payout_waiting_entries"), {"limit": SHOWN_MAX}))
     if sealed is None:
         return Desk(outliers, waiting)
-    (payments,) = warehouse.rows(named("payout_payment_states"), {"month": month})
-    given = tuple(one for one in approvals(warehouse, month) if one.order.seal == sealed.seal)
-    return Desk(outliers, waiting, given, Payments(*payments), _search(warehouse, month, search))
+    ((count, paid_micro),) = warehouse.rows(named("payout_payment_sums"), {"month": month})
+    payments = Payments(count, paid_micro, came_back_by_state(warehouse, month))
+    return Desk(outliers, waiting, _files(warehouse, sealed), payments, _search(warehouse, month, search))
+
+
+def _files(warehouse: Warehouse, sealed: Proof) -> tuple[PaymentFile, ...]:
+    signed: dict[str, list[Approval]] = {}
+    for one in approvals(warehouse, sealed.month):
+        if one.order.seal == sealed.seal:
+            signed.setdefault(one.file_sha256, []).append(one)
+    return tuple(PaymentFile(file_name(ones[0].order), ones[0].order, tuple(ones)) for ones in signed.values())
 
 
 def _search(warehouse: Warehouse, month: int, text: str) -> tuple[Entry, ...]:

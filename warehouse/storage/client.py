@@ -21,6 +21,7 @@ from clickhouse_driver.bufferedreader import BufferedSocketReader
 from clickhouse_driver.connection import Connection
 from clickhouse_driver.result import IterQueryResult
 
+from ingest.runtime.setting_error import SettingError
 from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.native_columns import Column, PackingClient
 
@@ -40,7 +41,10 @@ class Warehouse:
     def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
         address = urlsplit(url)
         if address.scheme != "clickhouse" or not address.hostname:
-            raise ValueError(f"{masked(url)!r} is not clickhouse://user:password@host:port/database")
+            raise SettingError(
+                f"FLATTR_WAREHOUSE (or --warehouse) is {masked(url)!r}: it must be "
+                "clickhouse://user:password@host:port/database"
+            )
         self.url = url
         self.database = address.path.strip("/") or "default"
         self.timeout_s = timeout_s

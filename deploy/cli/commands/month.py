@@ -91,6 +91,7 @@ def status(month: Month) -> None:
     from warehouse.payout.close.outliers import noted_outliers
     from warehouse.payout.close.proof import stored
     from warehouse.payout.errors import PayoutRefused
+    from warehouse.subscriptions.standing import posted, unposted
 
     number = parse_month(month)
     sealed = stored(warehouse(), number)
@@ -106,6 +107,11 @@ def status(month: Month) -> None:
         typer.echo(f"{month} is open. {missing}")
     else:
         typer.echo(f"{month} is open and can be closed: {tallies.counted} flattrs are counted.")
+    posted_at, flattrs = posted(warehouse(), number) or (None, 0)
+    if posted_at is not None:
+        typer.echo(f"  {flattrs} flattrs of subscriptions were posted, last on {posted_at:%Y-%m-%d %H:%M} UTC")
+    elif unposted(warehouse(), number):
+        typer.echo(f"  its subscriptions are not posted yet: run `flattr subscriptions post {month}`")
     for line in noted_outliers(warehouse(), number):
         typer.echo(f"  {line}; {f'seen by {line.who}' if line.who else 'nobody has looked at it yet'}")
 

@@ -65,7 +65,7 @@ def _checks(answers: Path | None) -> list[Equation]:
     settings = StreamsSettings()
     partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
     with contextlib.closing(Warehouse(settings.warehouse_url)) as warehouse:
-        reached = read_reached(warehouse, partitions)
+        reached = read_reached(warehouse, partitions, settings.log_epoch)
         checks = check_warehouse(warehouse, reached)
         checks += asyncio.run(
             check_log(warehouse, reached, KafkaLog(settings.broker, settings.topic_clicks, client_security(settings)))

@@ -62,7 +62,7 @@ def expect(lines: Sequence[Line], grace_s: int) -> Expected:
 def _label(expected: Expected, line: Line, decision: Decision) -> str:
     if decision.late:
         return "late"
-    if line.click["action"] == "undo":
+    if line.click["action"] in {"undo", "unsubscribe"}:
         return "undo"
     key = decision.keys[0]
     if key in expected.counted:

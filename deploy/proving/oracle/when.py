@@ -55,11 +55,17 @@ class When:
     counted: set[Key] = field(default_factory=set)
 
     def decide(self, click: Mapping[str, Any], stamp_ms: int) -> Decision:
-        """Decide the next click."""
+        """Decide the next click. One that ends a subscription affects no flattr, and no attempt of it is remembered."""
+        if click["action"] != "unsubscribe":
+            return self._flattr_or_undo(click, stamp_ms)
+        month = self._month(self._times(click, stamp_ms)[1], stamp_ms)
+        return Decision(month, 0, late=stamp_ms >= month_end_ms(month) + self.grace_ms)
+
+    def _flattr_or_undo(self, click: Mapping[str, Any], stamp_ms: int) -> Decision:
         month = month_of(stamp_ms)
         near = {month, month_of(stamp_ms + CLOCKS_MAX_MS), *([month_before(month)] if month > 197001 else [])}
         member, thing, undo = click["member_id"], click["thing_id"], click["action"] == "undo"
-        name = (member, thing, click["action"], click["click_id"])
+        name = (member, thing, "undo" if undo else "flattr", click["click_id"])
         known = next(
             ((of, *self.remembered[of, name]) for of in sorted(near) if (of, name) in self.remembered), None
         )  # fmt: skip

@@ -32,6 +32,8 @@ FROM
 (
     SELECT 'mandates' AS name, toUInt32(0) AS month, count() AS rows FROM mandates WHERE member_id = %(member)s HAVING rows > 0
     UNION ALL
+    SELECT 'subscription_orders', toUInt32(0), count() AS rows FROM subscription_orders WHERE member_id = %(member)s HAVING rows > 0
+    UNION ALL
     SELECT 'duplicates' AS name, month, count() AS rows FROM duplicates WHERE member_id = %(member)s GROUP BY month
     UNION ALL
     SELECT 'undos', month, count() FROM undos WHERE member_id = %(member)s GROUP BY month

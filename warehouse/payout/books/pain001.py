@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from sepaxml import SepaTransfer
-from sepaxml.validation import try_valid_xml
 
 from ingest.contract.month import month_text
+from warehouse.payout.bank_schema import check_schema
 from warehouse.payout.books.payment_order import PaymentOrder
 
 
@@ -46,5 +46,5 @@ def _repeatable(xml: bytes, order: PaymentOrder) -> bytes:
     name = file_name(order)
     for tag, text in {"MsgId": name, "PmtInfId": name, "CreDtTm": f"{order.terms.execute_on}T00:00:00"}.items():
         xml = re.sub(f"<{tag}>[^<]*</{tag}>".encode(), f"<{tag}>{text}</{tag}>".encode(), xml)
-    try_valid_xml(xml, order.terms.scheme)
+    check_schema(xml, order.terms.scheme)
     return xml

@@ -51,6 +51,19 @@ def payment_standings(warehouse: Warehouse, month: int | None = None) -> list[Pa
     ]
 
 
+def came_back_by_state(warehouse: Warehouse, month: int) -> dict[PaymentState, tuple[int, int]]:
+    """Payments of a closed month that did not arrive as made: their number, and what is credited again, by state."""
+    answers, again = stored_answers(warehouse, [month]), recredited(warehouse)
+    found: dict[PaymentState, tuple[int, int]] = {}
+    for row in warehouse.rows(named("payout_payments_back"), {"month": month}):
+        line = Payout(*row)
+        one = _standing(line, answers.get(line.payment_id, ()), again.get(line.payment_id), is_signed=True)
+        if one.state != PaymentState.SIGNED:
+            count, micro = found.get(one.state, (0, 0))
+            found[one.state] = count + 1, micro + one.credited_micro
+    return found
+
+
 def _standing(
     payment: Payout, answers: Sequence[Answer], again: Recredited | None, *, is_signed: bool
 ) -> PaymentStanding:

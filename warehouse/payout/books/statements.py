@@ -19,6 +19,7 @@ from warehouse.payout.csv_out import csv_pieces
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import as_text
 from warehouse.storage.client import Warehouse, named
+from warehouse.subscriptions.standing import posted_click_id
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class ClickLine:
     thing: str
     click_id: str
     clicked_at: str
+    by_subscription: bool
 
 
 @dataclass(frozen=True)
@@ -97,8 +99,14 @@ def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> Memb
         taken_back=counted - flattrs,
         shares=shares,
         clicks=[
-            ClickLine(creator_id, shown(thing), click_id, at)
-            for creator_id, thing, click_id, at, quarantined in clicks
+            ClickLine(
+                creator_id,
+                shown(thing),
+                click_id,
+                at,
+                click_id == posted_click_id(member_id, creator_id, thing_id, proof.month),
+            )
+            for creator_id, thing, thing_id, click_id, at, quarantined in clicks
             if not quarantined
         ],
         seal=proof.seal,

@@ -1,9 +1,10 @@
 """Stage gate: may this month close? Every refusal says what is missing and what to do.
 
 The gate reads and never writes. It passes when the month, its grace and the settling time are over by the injected
-clock, every earlier month is sealed, every partition is counted to where its log then ends, no erasure is
-unfinished, and every accepted click became exactly one of counted, duplicate, undo, rejected and late. That a
-recount of the flattrs agrees with the stream is checked later, in ``recount.py``, before anything is published.
+clock, every earlier month is sealed, the flattrs of subscriptions are posted, every partition is counted to where its
+log then ends, no erasure is unfinished, and every accepted click became exactly one of counted, duplicate, undo,
+rejected and late. That a recount of the flattrs agrees with the stream is checked later, in ``recount.py``, before
+anything is published.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse, named
+from warehouse.subscriptions.standing import unposted
 
 _LOOK_EVERY_S: Final = 0.25
 
@@ -167,6 +169,15 @@ def check_pledges(warehouse: Warehouse, month: int) -> None:
         )
 
 
+def check_subscriptions(warehouse: Warehouse, month: int) -> None:
+    """Raise ``PayoutRefused`` when subscriptions stood at the month's beginning and nobody posted their flattrs."""
+    if unposted(warehouse, month):
+        raise PayoutRefused(
+            f"The subscriptions of {month_text(month)} were never posted: run `flattr subscriptions post "
+            f"{month_text(month)}`, then close again."
+        )
+
+
 def read_tallies(warehouse: Warehouse, month: int) -> Tallies:
     """The month's tallies over all partitions."""
     ((accepted, counted, duplicate, undo, rejected, late),) = warehouse.rows(named("payout_tallies"), {"month": month})
@@ -206,6 +217,7 @@ def pass_gate(  # noqa: PLR0913 - what a close has, named
     check_order(warehouse, month, settings)
     check_currency(warehouse, month, settings)
     if not early:
+        check_subscriptions(warehouse, month)
         check_drained(warehouse, month, log_ends, settings, waiting)
     check_erasures(warehouse)
     tallies = read_tallies(warehouse, month)

@@ -9,9 +9,9 @@ from datetime import date, datetime
 from typing import Literal
 
 from sepaxml import SepaDD
-from sepaxml.validation import try_valid_xml
 
 from ingest.contract.month import month_text
+from warehouse.payout.bank_schema import check_schema
 from warehouse.payout.close.settings import DebitScheme
 from warehouse.payout.collecting.mandates import Mandate
 
@@ -80,7 +80,7 @@ def debit_file(header: Header, debits: Sequence[Debit]) -> bytes:
             }
         )
     xml = _repeatable(file.export(validate=False), header.message_id, header.made_at)
-    try_valid_xml(xml, header.scheme)
+    check_schema(xml, header.scheme)
     return xml
 
 

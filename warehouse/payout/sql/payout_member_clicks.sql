@@ -1,5 +1,6 @@
--- The clicks behind one member's flattrs by time, and whether each flattr was in quarantine.
-SELECT creator_id, thing, toString(UUIDNumToString(click_id)), toString(clicked_at),
+-- The clicks behind one member's flattrs by time (creator, thing, its id, click id, time), and whether each flattr was in
+-- quarantine.
+SELECT creator_id, thing, lower(hex(thing_id)), toString(UUIDNumToString(click_id)), toString(clicked_at),
     (creator_id, thing_id) IN (SELECT creator_id, thing_id FROM quarantined WHERE month = %(month)s AND member_id = %(member_id)s)
 FROM
 (

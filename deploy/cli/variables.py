@@ -1,0 +1,47 @@
+"""The names of our environment variables: what a setting is called outside, and which names are none of ours."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+_OURS: Final = "FLATTR_"
+#: Variables that are no settings: of the tests, and passwords that ClickHouse reads.
+_OTHERS: Final = ("FLATTR_DB_PASSWORD_", "FLATTR_HIDE_", "FLATTR_REQUIRE_", "FLATTR_METRICS_FOLDER")
+
+
+def variable_of(model: str, field: str) -> str:
+    """The variable that a field of a settings class (by its name) is read from; the field itself if none is known."""
+    from deploy.provision.settings_table import fields
+
+    named = (variable for cls, attribute, variable in fields() if cls == model and field in (attribute, variable))
+    return next(named, field)
+
+
+def unknown(environment: Mapping[str, str], command: Any) -> Iterator[str]:  # noqa: ANN401 - typer brings its own click
+    """A sentence for each variable that begins with FLATTR_ and that nothing reads, with the nearest known name.
+
+    ``command`` is the command line, whose options have variables too.
+    """
+    from deploy.provision.settings_table import fields
+
+    given = sorted(name for name in environment if name.startswith(_OURS) and not name.startswith(_OTHERS))
+    if not given:
+        return
+    known = {variable for _, _, variable in fields()} | set(_of_options(command))
+    for name in given:
+        if name not in known:
+            bare = [one.removeprefix(_OURS) for one in known]
+            near = difflib.get_close_matches(name.removeprefix(_OURS), bare, n=1)
+            yield f"{name} is no setting of ours, and does nothing" + (
+                f": did you mean {_OURS}{near[0]}?" if near else ""
+            )
+
+
+def _of_options(command: Any) -> Iterator[str]:  # noqa: ANN401 - as above
+    for option in command.params:
+        names = option.envvar or ()
+        yield from [names] if isinstance(names, str) else names
+    for one in getattr(command, "commands", {}).values():
+        yield from _of_options(one)

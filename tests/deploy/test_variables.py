@@ -1,0 +1,108 @@
+"""What a wrong or unknown setting says, and what is in force."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+from pydantic import ValidationError
+
+from deploy.cli.failures import sentence
+from deploy.cli.logs import InOneLine
+from deploy.cli.main import app
+from deploy.cli.variables import unknown
+from deploy.provision.settings_table import settings, values
+from deploy.stack.embedded import ROOT
+from ingest.settings import IngestSettings
+from streams.settings import StreamsSettings
+
+COMMAND = typer.main.get_command(app)
+
+
+def test_unknown_variable_is_named_with_the_nearest_known_one() -> None:
+    given = {"FLATTR_INGEST_PROT": "1", "FLATTR_GRAZE_S": "1", "FLATTR_QQQQ": "1", "PATH": "/bin", "INGEST_PROT": "1"}
+    assert list(unknown(given, COMMAND)) == [
+        "FLATTR_GRAZE_S is no setting of ours, and does nothing: did you mean FLATTR_GRACE_S?",
+        "FLATTR_INGEST_PROT is no setting of ours, and does nothing: did you mean FLATTR_INGEST_PORT?",
+        "FLATTR_QQQQ is no setting of ours, and does nothing",
+    ]
+
+
+def test_every_setting_and_every_option_is_known() -> None:
+    given = {setting.name: "" for setting in settings()}
+    given |= dict.fromkeys(("FLATTR_WAREHOUSE", "FLATTR_OPERATOR", "FLATTR_API_KEYS", "FLATTR_DB_PASSWORD_API"), "")
+    assert not list(unknown(given, COMMAND))
+
+
+@pytest.mark.parametrize(
+    ("model", "variable", "value"),
+    [
+        (IngestSettings, "FLATTR_INGEST_PORT", "secretish"),
+        (IngestSettings, "FLATTR_BROKER_SECURITY", "secretish"),
+        (StreamsSettings, "FLATTR_STREAMS_FLUSH_MS", "0"),
+        (StreamsSettings, "FLATTR_GRACE_S", "-1"),
+    ],
+)
+def test_wrong_setting_is_named_by_its_variable_without_its_value(
+    model: type[IngestSettings], variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ValidationError) as wrong:
+        model()
+    assert sentence(wrong.value).startswith(f"{variable}: Input should be ")
+    assert "secretish" not in sentence(wrong.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "said"),
+    [
+        (
+            ["month", "status", "2026-11"],
+            {"FLATTR_WAREHOUSE": "http://u:hunter2@x"},
+            "FLATTR_WAREHOUSE (or --warehouse)",
+        ),
+        (["month", "close", "2026-11"], {"FLATTR_CLOCK": "tomorrow"}, "FLATTR_CLOCK (or --clock) is 'tomorrow'"),
+        (["ingest"], {"FLATTR_INGEST_PORT": "x", "FLATTR_INGEST_PROT": "1"}, "did you mean FLATTR_INGEST_PORT?"),
+        (["month", "status", "2026-11"], {"FLATTR_WAREHOUSE": "clickhouse://127.0.0.1:1/x"}, "`flattr up` starts"),
+        (["verify"], {"FLATTR_BROKER": "127.0.0.1:1"}, "Another broker is named with FLATTR_BROKER"),
+    ],
+)
+def test_no_traceback_reaches_an_operator(
+    arguments: list[str], environment: dict[str, str], said: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deploy", *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, cwd=tmp_path, capture_output=True, text=True,
+        timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert len(done.stderr.split("\n\n")[-1].strip().splitlines()) == 1 + ("FLATTR_INGEST_PROT" in environment)
+    assert "hunter2" not in done.stderr
+
+
+def test_driver_that_reconnects_says_so_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    driver = logging.getLogger("clickhouse_driver.connection")
+    one = InOneLine()
+    driver.addFilter(one)
+    try:
+        refused = ConnectionRefusedError("refused")
+        for _ in range(3):
+            driver.warning("Failed to connect to %s:%s", "127.0.0.1", 9000, exc_info=refused)
+    finally:
+        driver.removeFilter(one)
+    assert [record.exc_info for record in caplog.records] == [None]
+
+
+def test_settings_in_force_say_where_they_are_from_and_no_secret() -> None:
+    given = {"FLATTR_WAREHOUSE": "clickhouse://u:hunter2@h:9000/d", "FLATTR_BROKER_SASL_PASSWORD": "hunter2"}
+    shown = {name: (value, is_given) for name, value, is_given in values(given)}
+    assert shown["FLATTR_WAREHOUSE"] == ("clickhouse://u:***@h:9000/d", True)
+    assert shown["FLATTR_BROKER_SASL_PASSWORD"] == ("***", True)
+    assert shown["FLATTR_INGEST_PORT"] == ("8001", False)
+    assert "hunter2" not in str(shown)

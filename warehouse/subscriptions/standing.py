@@ -1,0 +1,84 @@
+"""Which subscriptions stand, and the flattr that each makes in a month.
+
+A subscription makes one flattr of each month at whose beginning it stands. That click's time is the month's first
+millisecond and its id is a function of subscription and month: posting it again changes nothing, and whatever the
+member does in that month is later, and wins.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from ingest.contract.month import month_start_ms
+from warehouse.storage.client import Warehouse, named
+
+_NAMESPACE: Final = uuid.UUID("6a1c6c0e-8a53-4d1e-9f64-0f3a4a0d9b17")
+_PAGE: Final = 20_000
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """One subscription. ``last_month`` is 0 if none is named; ``thing`` is its address or id as it was clicked."""
+
+    member_id: str
+    creator_id: str
+    thing_id: str
+    thing: str
+    site_id: str
+    last_month: int
+    begun_ms: int
+
+
+def posted_click_id(member_id: str, creator_id: str, thing_id: str, month: int) -> str:
+    """The id of the click that a subscription makes in a month; ``thing_id`` (hex) is as the thing is named then."""
+    return str(uuid.uuid5(_NAMESPACE, f"{member_id} {creator_id} {thing_id} {month}"))
+
+
+def standing(
+    warehouse: Warehouse, month: int, *, at_ms: int | None = None, member_id: str = "", page: int = _PAGE
+) -> Iterator[tuple[Subscription, bool]]:
+    """Subscriptions that stand at the beginning of ``month`` or at ``at_ms`` and reach it, in order of their keys.
+
+    With each: whether the month has its flattr already, given or taken back.
+    """
+    after = ("", "", "")
+    while True:
+        rows = warehouse.rows(
+            named("subscriptions_standing"),
+            {
+                "month": month,
+                "at_ms": month_start_ms(month) if at_ms is None else at_ms,
+                "member": member_id,
+                "after": after,
+                "limit": page,
+            },
+        )
+        for *fields, flattred in rows:
+            yield Subscription(*fields), bool(flattred)
+        if len(rows) < page:
+            return
+        member, creator, thing_id = rows[-1][:3]
+        after = (member, creator, thing_id.upper())
+
+
+def note_posted(warehouse: Warehouse, month: int, flattrs: int, now_ms: int) -> None:
+    """Note that every flattr of a month's subscriptions is in the log."""
+    warehouse.insert(
+        "subscriptions_posted",
+        {"month": [month], "posted_at": [datetime.fromtimestamp(now_ms / 1000, UTC)], "flattrs": [flattrs]},
+    )
+
+
+def posted(warehouse: Warehouse, month: int) -> tuple[datetime, int] | None:
+    """When a month's subscriptions were last posted, and how many flattrs in all; None if they never were."""
+    rows = warehouse.rows(named("subscriptions_posted"), {"month": month})
+    return None if not rows else (rows[0][0], rows[0][1])
+
+
+def unposted(warehouse: Warehouse, month: int) -> bool:
+    """Whether subscriptions stand at a month's beginning and were never posted."""
+    return posted(warehouse, month) is None and next(standing(warehouse, month, page=1), None) is not None
