@@ -29,10 +29,10 @@ from benchmarks.fuzz_inputs import Fuzz
 from benchmarks.ingest import PARTITIONS, _broker, _memory_mb, _server
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import ServiceProcess
-from ingest.admission.tokens import keygen
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import keygen
 
 CONNECTIONS: Final = 48
 #: Requests under way at a time on each connection.

@@ -38,8 +38,8 @@ from benchmarks.ingest import _memory_mb
 from deploy.proving.load.client import post
 from deploy.stack.embedded import HOST, KAFKA_HOME, ROOT, ApacheKafka, ServiceProcess
 from deploy.stack.supervisor import Service, Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from warehouse.counts.equations import known
 from warehouse.storage.client import Warehouse
 

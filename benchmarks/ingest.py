@@ -28,8 +28,8 @@ from benchmarks.drive import CLICKS_URL, Outcome, drive
 from deploy.proving.load.client import post
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, ServiceProcess, free_port, kafka_missing
-from ingest.admission.tokens import issue, keygen
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue, keygen
 
 MEMBERS = 200
 REQUESTS = 4000

@@ -13,13 +13,13 @@ from deploy.stack.embedded import HOST, free_port
 from ingest.admission.caller import Admission
 from ingest.admission.rate_limit import RateLimits
 from ingest.admission.request import Request
-from ingest.admission.tokens import Tokens, issue, keygen
 from ingest.admission.validate import Validator
 from ingest.http.beacon import CLICKS, Beacon, Services
 from ingest.http.refused_input import RefusedInput
 from ingest.log.lane import Placed
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import Tokens, issue, keygen
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import Traces
 from ingest.settings import IngestSettings

@@ -8,11 +8,11 @@ from fastapi import FastAPI
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from ingest.admission.refusal import Refused, problem
 from ingest.contract.rejection import Reason
 from ingest.http.budgets import Bounds, Budgets
 from ingest.http.connection import Connection, server_options
 from ingest.runtime.client_address import Networks
+from ingest.runtime.refusal import Refused, problem
 from warehouse.api.metrics import ApiMetrics
 
 #: The API accepts only one form, which contains a key.

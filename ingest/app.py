@@ -15,7 +15,6 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.admission.caller import Admission
 from ingest.admission.rate_limit import RateLimits
-from ingest.admission.tokens import Tokens
 from ingest.admission.validate import Validator
 from ingest.http.beacon import PATHS, Beacon, Services
 from ingest.http.budgets import Bounds, Budgets
@@ -26,6 +25,7 @@ from ingest.log.publisher import Publisher
 from ingest.metrics import METRICS_FOLDER, Metrics
 from ingest.runtime.aliases import Aliases
 from ingest.runtime.clock import Clock, clock_from
+from ingest.runtime.tokens import Tokens
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import Traces, traces_from
 from ingest.settings import IngestSettings

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ingest.admission.tokens import issue
 from ingest.contract.names import identifier
 from ingest.contract.times import parse_time, true_time_ms
 from ingest.http.redact import MARK
 from ingest.runtime.clock import Clock
+from ingest.runtime.tokens import issue
 from warehouse.counts.rejections import Rejected
 
 #: The fields a client may send; a click refused by the stream has more, which ingest fills in again.

@@ -188,7 +188,7 @@ class Demo:
             looking.cancel()
 
     def _token_of(self, stack: Stack) -> Callable[[str], str]:
-        from ingest.admission.tokens import issue
+        from ingest.runtime.tokens import issue
         from ingest.settings import IngestSettings
 
         audience = IngestSettings().token_audience

@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
 from cryptography.x509.oid import NameOID
 
-from ingest.admission.tokens import keygen
+from ingest.runtime.tokens import keygen
 from warehouse import keys
 
 #: Host names by which clients, the broker itself and its health check reach it.

@@ -33,7 +33,7 @@ from deploy.stack.embedded import (
     free_port,
 )
 from deploy.stack.running import remove_environment, write_environment
-from ingest.admission.tokens import keygen
+from ingest.runtime.tokens import keygen
 from warehouse.storage.client import Warehouse, masked
 from warehouse.storage.migrate import migrate
 

@@ -12,12 +12,12 @@ from typing import Final
 import msgspec
 
 from ingest.admission.rate_limit import RateLimits
-from ingest.admission.refusal import Refused
 from ingest.admission.request import JSON, Request, body_token
-from ingest.admission.tokens import Pixel, Tokens
 from ingest.admission.validate import Caller
 from ingest.contract.names import IDENTIFIER, identifier
 from ingest.contract.rejection import Reason
+from ingest.runtime.refusal import Refused
+from ingest.runtime.tokens import Pixel, Tokens
 from ingest.runtime.watched_file import FileError, WatchedFile
 from ingest.settings import IngestSettings
 

@@ -9,8 +9,8 @@ from typing import Final
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from ingest.admission.refusal import Refused
 from ingest.contract.rejection import Reason
+from ingest.runtime.refusal import Refused
 
 FIELDS_MAX: Final = 32
 _BOUNDARY_MAX_BYTES: Final = 70

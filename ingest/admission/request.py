@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import msgspec
 
 from ingest.admission.forms import FIELDS_MAX, multipart_pairs
-from ingest.admission.refusal import Refused
 from ingest.contract.click import UNREADABLE
 from ingest.contract.rejection import Reason
+from ingest.runtime.refusal import Refused
 
 FORM: Final = b"application/x-www-form-urlencoded"
 MULTIPART: Final = b"multipart/form-data"

@@ -15,7 +15,6 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
-from ingest.admission.refusal import Refusal, Refused
 from ingest.admission.request import NDJSON
 from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click
 from ingest.contract.month import month_of, parse_month
@@ -24,6 +23,7 @@ from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing, plain
 from ingest.contract.times import Time, parse_time, true_time_ms
 from ingest.runtime.aliases import Aliases, AliasTable, thing_id
+from ingest.runtime.refusal import Refusal, Refused
 
 _ACTIONS: Final = get_args(ActionName)
 _THINGS_REMEMBERED: Final = 65_536

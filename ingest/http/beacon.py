@@ -17,9 +17,7 @@ import msgspec
 import structlog
 
 from ingest.admission.caller import Admission
-from ingest.admission.refusal import Refusal, Refused, problem
 from ingest.admission.request import JSON, Request
-from ingest.admission.tokens import Pixel
 from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.rejection import Reason
@@ -31,6 +29,8 @@ from ingest.log.publisher import Publisher
 from ingest.metrics import Metrics
 from ingest.runtime.client_address import client_address
 from ingest.runtime.clock import Clock
+from ingest.runtime.refusal import Refusal, Refused, problem
+from ingest.runtime.tokens import Pixel
 from ingest.settings import IngestSettings
 
 Scope = MutableMapping[str, Any]

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from ingest.admission.refusal import Refused
 from ingest.contract.rejection import Reason
 from ingest.runtime.client_address import Network
+from ingest.runtime.refusal import Refused
 
 _SWEEP_S: Final = 0.5
 #: Descriptors reserved for the broker, the spool and the log.

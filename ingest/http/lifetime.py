@@ -11,11 +11,11 @@ from typing import Any, Final
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from ingest.admission.refusal import Refused
 from ingest.contract.rejection import Reason
 from ingest.http.budgets import Account, AddressShare, Budgets
 from ingest.http.rfc9112 import Nowhere, refusal
 from ingest.runtime.client_address import is_trusted, share_of
+from ingest.runtime.refusal import Refused
 
 #: With more unread answers than this in the write buffer, no requests are read.
 _UNREAD_HIGH_BYTES: Final = 16 * 1024

@@ -7,12 +7,12 @@ from typing import Any, get_args
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from ingest.admission.refusal import STATUS
 from ingest.contract.click import VERSION, ActionName
 from ingest.contract.names import ID_LENGTH_MAX
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.contract.times import TIME_END_MS
+from ingest.runtime.refusal import STATUS
 
 _ID = {"type": "string", "minLength": 1, "maxLength": ID_LENGTH_MAX, "pattern": "^[!-~]+$"}
 _TIME = {"type": ["integer", "string"], "minimum": 0, "exclusiveMaximum": TIME_END_MS, "format": "date-time"}

@@ -14,12 +14,12 @@ from typing import Final
 import msgspec
 
 from ingest.admission.rate_limit import RateLimits
-from ingest.admission.refusal import RETRYABLE, Refusal
 from ingest.admission.validate import Caller
 from ingest.contract.rejection import Rejection, encode_rejection
 from ingest.http.redact import is_packed, redacted, redacted_text
 from ingest.metrics import Metrics
 from ingest.runtime.clock import Clock
+from ingest.runtime.refusal import RETRYABLE, Refusal
 from ingest.settings import IngestSettings
 
 SAMPLE_MAX_BYTES: Final = 256

@@ -11,11 +11,11 @@ from functools import lru_cache
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from ingest.admission.refusal import Refused
 from ingest.admission.request import Request
 from ingest.contract.rejection import Reason
 from ingest.http.beacon import PATHS, Beacon, Headers
 from ingest.http.connection import Connection
+from ingest.runtime.refusal import Refused
 
 _PATHS: Final = frozenset(path.encode() for path in PATHS)
 

@@ -1,1 +1,1 @@
-"""What every service shares at run time: clock, Kafka settings, tracing, watched files, aliases, client addresses."""
+"""What services share at run time: clock, settings of Kafka and tracing, watched files, aliases, tokens, refusals."""

@@ -77,6 +77,51 @@ def test_counter_is_found_by_creator_and_any_spelling_of_the_address(warehouse: 
     assert body["counters"] == {song: 4, other: 0}
 
 
+def test_counters_of_several_creators_come_in_one_call_with_the_things_in_the_order_asked(
+    warehouse: Warehouse, api: str
+) -> None:
+    song, post = thing_id("anna", "https://anna.example/song"), thing_id("bob", "7")
+    put_thing_counts(warehouse, [(202611, "anna", song, 0, 4, 1), (202611, "bob", post, 0, 2, 1)])
+    query = "creator=bob&thing=7&creator=anna&thing=https://anna.example/song&creator=bob&thing=7"
+    body = ask(f"{api}/v1/counters?{query}").json
+    assert (body["things"], body["counters"]) == ([post, song, post], {post: 2, song: 4})
+    body = ask(f"{api}/v1/counters?creator=bob&thing=7&thing=https://anna.example/song&thing=7").json
+    assert body["things"] == [post, thing_id("bob", "https://anna.example/song"), post]
+    assert body["counters"][post] == 2
+    assert "things" not in ask(f"{api}/v1/counters?things={song}").json
+
+
+def test_answer_in_another_order_is_another_answer(warehouse: Warehouse) -> None:
+    put_thing_counts(warehouse, [(202611, "a", thing_id("a", "1"), 0, 4, 1)])
+    with serving(create_app(settings_for(warehouse, api_counters_ttl_ms=60_000))) as api:
+        orders = [ask(f"{api}/v1/counters?creator=a&{query}") for query in ("thing=1&thing=2", "thing=2&thing=1")]
+        assert orders[0].json["things"] == orders[1].json["things"][::-1]
+        assert orders[0].headers["etag"] != orders[1].headers["etag"]
+        assert orders[0].json["counters"] == orders[1].json["counters"]
+
+
+def test_hundred_things_of_a_hundred_creators_are_one_call_and_one_more_is_too_many(idle_api: str) -> None:
+    pairs = [f"creator=c{number}&thing={number}" for number in range(101)]
+    assert len(ask(f"{idle_api}/v1/counters?{'&'.join(pairs[:100])}").json["things"]) == 100
+    answer = ask(f"{idle_api}/v1/counters?{'&'.join(pairs)}")
+    assert (answer.status, answer.json["reason"]) == (422, "too_many")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "creator=a&creator=b&thing=1&thing=2&thing=3",
+        "creator=a&creator=b&thing=1",
+        "creator=a&creator=%20&thing=1&thing=2",
+        "creator=&thing=1",
+        "creator=a&creator=b",
+    ],
+)
+def test_creators_that_do_not_pair_with_the_things_are_refused(idle_api: str, query: str) -> None:
+    answer = ask(f"{idle_api}/v1/counters?{query}")
+    assert (answer.status, answer.json["reason"]) == (422, "parameter_invalid")
+
+
 @pytest.mark.parametrize(
     "query", ["", "?creator=anna", "?thing=x", "?creator=anna&thing=http://", "?creator=" + "a" * 65 + "&thing=x"]
 )
@@ -123,7 +168,8 @@ class Page:
         await send({"type": "http.response.body", "body": b"the ordinary way"})
 
     def understand(self, query: bytes) -> Asked | None:
-        return None if query == b"nonsense" else (None, tuple(query.decode().partition("&")[0].split(",")))
+        things = tuple(query.decode().partition("&")[0].split(","))
+        return None if query == b"nonsense" else Asked(None, things, by_address=False)
 
     async def answer(self, asked: Asked, address: str) -> Response:
         self.calls += 1
@@ -132,7 +178,7 @@ class Page:
             await self.open.wait()
         if self.fails:
             raise WarehouseUnavailable("away")
-        return Response(f"{made}", headers={"ETag": f'W/"{asked[1][0]}"'})
+        return Response(f"{made}", headers={"ETag": f'W/"{asked.thing_ids[0]}"'})
 
     async def get(
         self, query: bytes = b"a", if_none_match: bytes | None = None, address: str = "somebody"

@@ -8,8 +8,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
+from ingest.runtime.tokens import issue
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

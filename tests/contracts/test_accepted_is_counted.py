@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.admission.refusal import Refused
 from ingest.admission.request import Request
 from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.times import TIME_END_MS
+from ingest.runtime.refusal import Refused
 from streams.clicks import decode
 from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows

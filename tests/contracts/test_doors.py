@@ -13,9 +13,9 @@ import msgspec
 import pytest
 
 from ingest.admission.caller import read_sites
-from ingest.admission.tokens import issue, keygen
 from ingest.contract.month import month_after, month_before, month_text, parse_month
 from ingest.contract.names import Id
+from ingest.runtime.tokens import issue, keygen
 from ingest.runtime.watched_file import FileError
 from tests.api.conftest import idle_api  # noqa: F401 - a fixture
 from tests.support.serving import ask

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deploy.cli import logs
-from ingest.admission.tokens import issue, keygen
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue, keygen
 
 
 def record(text: str) -> logging.LogRecord:

@@ -28,8 +28,8 @@ from aiokafka.helpers import create_ssl_context
 from deploy.proving.chaos.arena import Served
 from deploy.provision.secret_files import init
 from deploy.stack.embedded import ROOT, ApacheKafka, free_port
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse

@@ -13,9 +13,9 @@ import pytest
 from deploy.proving.traffic import Traffic, TrafficRequest, requests
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.contract.month import month_after, month_of, month_start_ms
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
+from ingest.runtime.tokens import issue
 from ingest.settings import IngestSettings
 from tests.e2e.oracle import Oracle, items_of
 from tests.support.waiting import wait_until

@@ -12,8 +12,8 @@ import pytest
 
 from deploy.cli.resend import NotReplayable, Repair, pieces_of, repaired, repaired_item
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.counts.rejections import Rejected, RejectedId, rejected

@@ -15,9 +15,9 @@ import pytest
 
 from deploy.stack.embedded import ROOT
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
+from ingest.runtime.tokens import issue
 from tests.support.waiting import wait_until
 from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.storage.client import Warehouse

@@ -15,8 +15,8 @@ import pytest
 
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse, free_port
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.support.otlp import Backend, Seen, backend
 from tests.support.serving import Answer, ask
 from tests.support.waiting import accepted, wait_until
@@ -200,7 +200,7 @@ def test_nothing_of_it_is_imported_while_traces_are_off(make: str, absent: str, 
     program = f"""
 import sys
 from pathlib import Path
-from ingest.admission.tokens import keygen
+from ingest.runtime.tokens import keygen
 keygen(Path({str(keys)!r}), algorithm="HS256", kid="1")
 {imports}
 {settings}

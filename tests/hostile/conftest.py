@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker, ServiceProcess, free_port
-from ingest.admission.tokens import keygen
+from ingest.runtime.tokens import keygen
 from tests.ingest.conftest import make_topics
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,8 +14,8 @@ import pytest
 
 from benchmarks.hostile_attacks import ATTACKS
 from deploy.stack.embedded import ServiceProcess
-from ingest.admission.tokens import issue
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.hostile.conftest import ROOT
 from tests.support.serving import ask
 

@@ -16,9 +16,9 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord
 
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import EmbeddedBroker, ServiceProcess, free_port
-from ingest.admission.tokens import issue, keygen
 from ingest.app import create_app
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue, keygen
 from ingest.serve import server_options
 from ingest.settings import IngestSettings
 from tests.support.serving import Answer, ask

@@ -6,10 +6,10 @@ import json
 import re
 from pathlib import Path
 
-from ingest.admission.refusal import STATUS
 from ingest.contract.rejection import Reason
 from ingest.http.openapi import CLICK_SCHEMA
 from ingest.metrics import COUNTERS, NAMES, REFUSED
+from ingest.runtime.refusal import STATUS
 from ingest.settings import IngestSettings
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -13,10 +13,10 @@ import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.admission.forms import multipart_pairs
-from ingest.admission.refusal import Refused
 from ingest.admission.request import Request
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
+from ingest.runtime.refusal import Refused
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for
 from tests.support.serving import Answer, ask
 

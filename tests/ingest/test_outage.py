@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, ServiceProcess, free_port
-from ingest.admission.tokens import issue
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
 from ingest.log.lane import Placed
@@ -21,6 +20,7 @@ from ingest.log.publisher import Publisher
 from ingest.log.spool import Record, Spool
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.admission.tokens import issue
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
 from ingest.log.lane import Placed
@@ -20,6 +19,7 @@ from ingest.log.spool import Record
 from ingest.log.spooler import blocks_of
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}

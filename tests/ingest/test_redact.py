@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.admission.tokens import issue, keygen
 from ingest.http.redact import is_packed, redacted, redacted_text
 from ingest.runtime.clock import system_clock
+from ingest.runtime.tokens import issue, keygen
 
 
 @pytest.fixture(params=["HS256", "EdDSA"])

@@ -11,12 +11,12 @@ import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.admission.rate_limit import RateLimits
-from ingest.admission.refusal import Refusal
 from ingest.admission.validate import Caller
 from ingest.contract.rejection import Reason, Rejection, decode_rejection, encode_rejection
 from ingest.http import refused_input
 from ingest.http.refused_input import RefusedInput
 from ingest.metrics import Metrics
+from ingest.runtime.refusal import Refusal
 from ingest.settings import IngestSettings
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for, wait_until
 from tests.support.serving import ask

@@ -10,10 +10,10 @@ from typing import Any
 import jwt
 import pytest
 
-import ingest.admission.tokens
-from ingest.admission.refusal import Refused
-from ingest.admission.tokens import Tokens, issue, keygen, read_keys
+import ingest.runtime.tokens
 from ingest.contract.rejection import Reason
+from ingest.runtime.refusal import Refused
+from ingest.runtime.tokens import Tokens, issue, keygen, read_keys
 from ingest.runtime.watched_file import FileError
 
 NOW_MS = 1_763_800_000_000
@@ -67,7 +67,7 @@ def test_token_expires_by_the_services_clock_though_it_is_cached(desk: Desk) -> 
 def test_member_who_clicks_is_not_forgotten_for_a_crowd_of_others(
     token_keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest.admission.tokens, "_CACHE_MAX", 10)
+    monkeypatch.setattr(ingest.runtime.tokens, "_CACHE_MAX", 10)
     desk = Desk(token_keys)
     verified: list[bytes] = []
     claims = desk.tokens._claims

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.admission import validate
-from ingest.admission.refusal import Refusal
 from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import UNREADABLE, Click, encode
 from ingest.contract.rejection import Reason
 from ingest.contract.times import TIME_END_MS
+from ingest.runtime.refusal import Refusal
 
 NOW_MS = 1_763_800_000_000
 GOOD = {"creator_id": "bob", "thing": "https://example.org/a"}

@@ -20,7 +20,7 @@ from deploy.proving.load.plan import LoadPlan
 from deploy.proving.load.run import Load, corrected, quantiles, run_load
 from deploy.proving.load.worker import HISTOGRAM
 from deploy.proving.traffic import Traffic, requests
-from ingest.admission.tokens import keygen
+from ingest.runtime.tokens import keygen
 from tests.ingest.conftest import Ingest, ingest, records, token_keys
 
 __all__ = ["ingest", "token_keys"]

@@ -29,8 +29,17 @@ _SPELLINGS_SHARE: Final = 4
 #: Overhead of an answer: its object and headers.
 _ANSWER_BYTES: Final = 1500
 
-#: (month, None for the current one; thing ids in the order of the answer)
-Asked = tuple[int | None, tuple[str, ...]]
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The meaning of a request: a month, None for the current one, and thing ids in the order of the answer.
+
+    ``by_address``: whether the answer lists the ids too, in that order, for a client that knows only its addresses.
+    """
+
+    month: int | None
+    thing_ids: tuple[str, ...]
+    by_address: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,5 +111,5 @@ class CounterCache:
 
 
 def _weight(asked: Asked) -> int:
-    """Size in bytes of the tuple and its ids, strings of 32 characters."""
-    return 150 + 90 * len(asked[1])
+    """Size in bytes of the request and its ids, strings of 32 characters."""
+    return 200 + 90 * len(asked.thing_ids)

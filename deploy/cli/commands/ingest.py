@@ -69,8 +69,8 @@ def issue(
 ) -> None:
     """Print a token that lets MEMBER click, or with --pixel lets an image flattr one thing for MEMBER."""
     from deploy.errors import CommandFailed
-    from ingest.admission.tokens import issue as sign
     from ingest.runtime.clock import clock_from
+    from ingest.runtime.tokens import issue as sign
     from ingest.runtime.watched_file import FileError
 
     bound = {"creator": creator, "thing": thing, "site": site}
@@ -104,8 +104,8 @@ def keygen(
     import secrets
 
     from deploy.errors import CommandFailed
-    from ingest.admission.tokens import ALGORITHMS
-    from ingest.admission.tokens import keygen as generate
+    from ingest.runtime.tokens import ALGORITHMS
+    from ingest.runtime.tokens import keygen as generate
     from ingest.runtime.watched_file import FileError
 
     if algorithm not in ALGORITHMS:

@@ -55,7 +55,7 @@ def load(
     from deploy.errors import CommandFailed
     from deploy.proving.load.plan import LoadPlan
     from deploy.proving.load.run import LoadFailed, run_load
-    from ingest.admission.tokens import read_keys
+    from ingest.runtime.tokens import read_keys
     from ingest.runtime.watched_file import FileError
 
     try:

@@ -28,9 +28,9 @@ from deploy.proving.chaos.schedule import Targets
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
 from deploy.stack.embedded import ROOT, EmbeddedWarehouse, ServiceFailed, ServiceProcess, free_port
 from deploy.stack.kafka_cluster import KafkaNode, cluster
-from ingest.admission.tokens import keygen
 from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock, write_clock_file
+from ingest.runtime.tokens import keygen
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 

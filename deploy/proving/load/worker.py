@@ -24,9 +24,9 @@ from deploy.proving.load.answers import AnswersFile, Attempt
 from deploy.proving.load.client import RETRY_STATUSES, Pool, Reply, post
 from deploy.proving.load.plan import LoadPlan
 from deploy.proving.traffic import TrafficRequest, requests
-from ingest.admission.tokens import issue
 from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
+from ingest.runtime.tokens import issue
 
 REPORT_EVERY_S: Final = 0.25
 #: Up to a minute, in microseconds, with three significant digits.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated, Any, Final
@@ -31,48 +32,61 @@ class Counters(AsOf):
 
     month: str = Field(examples=["2026-11"])
     counters: dict[str, int] = Field(examples=[{"9f86d081884c7d659a2feaa0c55ad015": 17}])
+    things: list[str] | None = Field(
+        default=None,
+        description="if asked by address: the thing id of each address, in the order given, repeated ones included",
+        examples=[["9f86d081884c7d659a2feaa0c55ad015"]],
+    )
 
 
-def parse_things(text: str) -> list[str]:
+def parse_things(text: str) -> tuple[str, ...]:
     """Thing ids from a comma-separated list, deduplicated and sorted. Raises ``Problem`` 422."""
-    thing_ids = sorted(set(text.split(",")))
-    if len(thing_ids) > THINGS_MAX:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            ReadReason.TOO_MANY,
-            f"{len(thing_ids)} things; at most {THINGS_MAX} per call",
-        )
+    thing_ids = tuple(sorted(set(text.split(","))))
+    _check_number(len(thing_ids))
     wrong = next((thing_id for thing_id in thing_ids if not THING_ID.fullmatch(thing_id)), None)
     if wrong is not None:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            ReadReason.PARAMETER_INVALID,
-            f"{wrong[:40]!r} is not 32 hexadecimal digits",
-        )
+        raise _invalid(f"{wrong[:40]!r} is not 32 hexadecimal digits")
     return thing_ids
 
 
-def named_things(reads: QueryRunner, creator_id: str | None, addresses: list[str], month: int) -> list[str]:
-    """The ids of a creator's things by address, with the aliases of that month. Raises ``Problem`` 422."""
-    if creator_id is None or not addresses:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            ReadReason.PARAMETER_INVALID,
-            "give things=ID,ID or creator=ID&thing=ADDRESS",
+def named_things(reads: QueryRunner, creators: Sequence[str], addresses: Sequence[str], month: int) -> tuple[str, ...]:
+    """The thing id of each address, in order, with the aliases of that month. Raises ``Problem`` 422.
+
+    ``creators`` has the creator of all addresses, or one for each.
+    """
+    if not creators or not addresses:
+        raise _invalid("give things=ID,ID or creator=ID&thing=ADDRESS")
+    _check_number(len(addresses))
+    if len(creators) not in {1, len(addresses)}:
+        raise _invalid(
+            f"{len(creators)} creators for {len(addresses)} things: give one creator for all, or one for each"
         )
-    if len(addresses) > THINGS_MAX:
-        raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY,
-            ReadReason.TOO_MANY,
-            f"{len(addresses)} things; at most {THINGS_MAX} per call",
-        )
+    owners = creators if len(creators) == len(addresses) else [creators[0]] * len(addresses)
     try:
         table = reads.aliases.look().in_month(month)
-        return list(dict.fromkeys(thing_id(creator_id, plain(address), table) for address in addresses))
+        return tuple(thing_id(owner, plain(address), table) for owner, address in zip(owners, addresses, strict=True))
     except ValueError as error:
+        raise _invalid(f"thing is not an address or id: {error}") from None
+
+
+def _check_number(things: int) -> None:
+    if things > THINGS_MAX:
         raise Problem(
-            HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, f"thing is not an address or id: {error}"
-        ) from None
+            HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.TOO_MANY, f"{things} things; at most {THINGS_MAX} per call"
+        )
+
+
+def _invalid(detail: str) -> Problem:
+    return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, detail)
+
+
+def asked_for(
+    reads: QueryRunner, month: int, things: str | None, creators: Sequence[str], addresses: Sequence[str]
+) -> Asked:
+    """What a request names, by ids or else by addresses. Raises ``Problem`` 422."""
+    if things is not None:
+        return Asked(month, parse_things(things), by_address=False)
+    return Asked(month, named_things(reads, creators, addresses, month), by_address=True)
 
 
 Things = Annotated[
@@ -81,9 +95,9 @@ Things = Annotated[
         description=f"thing ids, comma-separated, at most {THINGS_MAX}", examples=["9f86d081884c7d659a2feaa0c55ad015"]
     ),
 ]
-Creator = Annotated[
-    Annotated[str, AfterValidator(lambda sent: identifier("creator_id", sent))] | None,
-    Query(description="the creator of the things; use with thing, instead of things"),
+Creators = Annotated[
+    list[Annotated[str, AfterValidator(lambda sent: identifier("creator_id", sent))]],
+    Query(alias="creator", description="the creator of all things, or repeated, the creator of each; with thing"),
 ]
 Addresses = Annotated[
     list[Annotated[str, Field(max_length=THING_LENGTH_MAX)]],
@@ -102,42 +116,40 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
     reads: Runner,
     month: QueryMonth,
     things: Things = None,
-    creator: Creator = None,
-    thing: Addresses = [],  # noqa: B006 - FastAPI copies it
+    creators: Creators = [],  # noqa: B006 - FastAPI copies it
+    addresses: Addresses = [],  # noqa: B006 - as above
 ) -> Response:
-    """By id; or by creator and address, in the given order. Open to every origin, cacheable (`ETag`, `Cache-Control`).
+    """By id; or by creator and address, of one creator or several. Open to every origin, cacheable (`ETag`).
 
     0 for things that nobody flattred, and for months without data.
     """
-    thing_ids = named_things(reads, creator, thing, month) if things is None else parse_things(things)
-    counted = await answer(reads, (month, tuple(thing_ids)), reads.address_of(request.scope))
+    asked = asked_for(reads, month, things, creators, addresses)
+    counted = await answer(reads, asked, reads.address_of(request.scope))
     return revalidated(counted, request.headers)
 
 
-_CREATOR: Final = TypeAdapter[str | None](Creator)
+_CREATORS: Final = TypeAdapter[list[str]](Creators)
 _ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
 
 
 def understand(reads: QueryRunner, query: bytes) -> Asked | None:
     """Parse a query string into its normalised meaning; None if the route would refuse it."""
     given = QueryParams(query)
-    things = given.get("things")
     try:
         month = month_or_current(reads, given.get("month"))
-        creator_id = _CREATOR.validate_python(given.get("creator"))
+        creators = _CREATORS.validate_python(given.getlist("creator"))
         addresses = _ADDRESSES.validate_python(given.getlist("thing"))
-        thing_ids = named_things(reads, creator_id, addresses, month) if things is None else parse_things(things)
+        asked = asked_for(reads, month, given.get("things"), creators, addresses)
     except (Problem, ValueError):
         return None
     # None instead of the current month, because the cached result may be used after the month has changed.
-    return month if "month" in given else None, tuple(thing_ids)
+    return asked if "month" in given else replace(asked, month=None)
 
 
 async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
     """Answer a request for counters; ``address`` is the client's, for its share of the queue."""
-    month, thing_ids = asked
-    if month is None:
-        month = month_or_current(reads, None)
+    month = month_or_current(reads, None) if asked.month is None else asked.month
+    thing_ids = dict.fromkeys(asked.thing_ids)
     if await reads.asked_of(month) == NO_MONTH:
         lag, counts = await reads.lag(), dict.fromkeys(thing_ids, 0)
     else:
@@ -145,10 +157,11 @@ async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
         # The oldest lag applies to the whole answer.
         lag = min((counted.lag for counted in found.values()), key=lambda lag: lag.now_ms)
         counts = {thing_id: found[thing_id].count.flattrs for thing_id in thing_ids}
-    body: dict[str, Any] = {
-        "month": month_text(month), "counters": counts, **AsOf.plain(replace(lag, now_ms=reads.clock()))
-    }  # fmt: skip
-    return cacheable(body, weak_etag((month, counts)), reads.settings.api_counters_max_age_s)
+    stated: dict[str, Any] = {"month": month_text(month), "counters": counts}
+    if asked.by_address:
+        stated["things"] = asked.thing_ids
+    body = {**stated, **AsOf.plain(replace(lag, now_ms=reads.clock()))}
+    return cacheable(body, weak_etag(stated), reads.settings.api_counters_max_age_s)
 
 
 @router.options("/counters", include_in_schema=False)

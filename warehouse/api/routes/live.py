@@ -15,6 +15,7 @@ from warehouse.api.listener_limit import ListenerLimit
 from warehouse.api.live_board import PULSE, TOP, Board, creator_topic
 from warehouse.api.problems import RESPONSES, ReadReason, answer, unavailable
 from warehouse.api.query_runner import Runner
+from warehouse.api.request_guard import HEADERS_ONLY
 from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import CreatorId
 from warehouse.keys import Role
@@ -65,12 +66,16 @@ class _Stream(EventSourceResponse):
         self._address = address
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send events until the client leaves, or a 503."""
+        """Send events until the client leaves, or a 503; nothing but the headers in answer to a HEAD."""
         if not self._seats.free(self._address):
             refused = unavailable(
                 ReadReason.QUEUE_FULL, "too many clients listen already, or too many from this address"
             )
             await answer(refused)(scope, receive, send)
+            return
+        if HEADERS_ONLY in scope:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            await send({"type": "http.response.body"})
             return
         with self._seats.taken(self._address), suppress(SendTimeoutError):
             await super().__call__(scope, receive, send)

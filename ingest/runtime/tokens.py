@@ -24,11 +24,11 @@ from typing import Any, Final, TypeGuard
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from ingest.admission.refusal import Refused
 from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, identifier
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.runtime.clock import Clock
+from ingest.runtime.refusal import Refused
 from ingest.runtime.watched_file import FileError, WatchedFile
 
 ALGORITHMS: Final = ("HS256", "EdDSA")
