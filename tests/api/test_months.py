@@ -122,7 +122,11 @@ def test_month_that_can_be_closed_passes_every_check_that_is_seen_from_here(ware
     for partition in range(PARTITIONS):
         put_log_end(warehouse, partition, cutoff + 130_000, 0)
     body = status_at(warehouse, cutoff + 150_000)
-    assert passed(body) == {"over": True, "in_order": True, "drained": True, "explained": True, "recounted": None}
+    expected = {"over": True, "in_order": True, "posted": True, "drained": True, "explained": True, "recounted": None}
+    assert passed(body) == expected
+    order = {"member_id": ["mia"], "creator_id": ["ada"], "thing_id": [b"t" * 16], "click_id": [b"c" * 16]}
+    warehouse.insert("subscription_orders", {**order, "ends": [0], "version": [1 << 20], "position": [1]})
+    assert passed(status_at(warehouse, cutoff + 150_000)) == {**expected, "posted": False}
     assert body["tallies"]["counted"] == 8
 
 

@@ -19,6 +19,7 @@ from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.stages import Stage
 from warehouse.payout.closed_months import Payout
 from warehouse.storage.client import Warehouse, named
+from warehouse.subscriptions.standing import unposted
 
 
 class State(StrEnum):
@@ -55,6 +56,8 @@ class MonthFacts:
     proof: Proof | None
     #: an earlier month that must be closed first
     open_before: int | None
+    #: Subscriptions stood when the month began, and nobody posted their flattrs.
+    unposted: bool = False
 
 
 def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
@@ -68,11 +71,13 @@ def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthF
     rows = warehouse.rows(named("payout_months"))
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
     due = month_due([number for number, _ in rows], sealed, rules)
+    stated = proof.stored(warehouse, month)
     return MonthFacts(
         tallies=read_tallies(warehouse, month),
         stages=tuple(StageDone(Stage(stage), int(at_ms)) for stage, at_ms in stages),
-        proof=proof.stored(warehouse, month),
+        proof=stated,
         open_before=due if due is not None and due < month else None,
+        unposted=stated is None and unposted(warehouse, month),
     )
 
 
@@ -94,6 +99,7 @@ def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> lis
     return [
         _over(month, lag.now_ms, rules),
         _in_order(facts),
+        _posted(month, facts),
         _drained(month, lag, rules),
         _explained(facts.tallies),
         _recounted(facts),
@@ -115,6 +121,15 @@ def _in_order(facts: MonthFacts) -> Check:
     if facts.open_before is not None:
         return Check("in_order", False, f"{month_text(facts.open_before)} is not closed yet: close it first.")
     return Check("in_order", True, "Every month before it is closed.")
+
+
+def _posted(month: int, facts: MonthFacts) -> Check:
+    if facts.unposted:
+        command = f"flattr subscriptions post {month_text(month)}"
+        return Check(
+            "posted", False, f"Its subscriptions are not posted yet: run `{command}` before the month is over."
+        )
+    return Check("posted", True, "The flattrs of its subscriptions are posted, or there are none.")
 
 
 def _drained(month: int, lag: Lag, rules: CloseSettings) -> Check:
