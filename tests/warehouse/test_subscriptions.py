@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -10,8 +11,9 @@ from datetime import UTC, datetime
 import pytest
 
 from deploy.cli.post_subscriptions import click_of
+from deploy.stack.embedded import ROOT
 from ingest.contract.click import Click, encode
-from ingest.contract.month import month_start_ms
+from ingest.contract.month import month_start_ms, month_text
 from ingest.contract.thing import thing_id
 from ingest.runtime.aliases import AliasTable
 from streams.clicks.pseudonyms import ErasureList
@@ -23,8 +25,12 @@ from streams.source.chunk import LogRecord
 from tests.payout.build import clock_after, closing, drained, pledge
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
 from warehouse.erasure.erase import erase, find
+from warehouse.payout.audit.verify import verify_month
+from warehouse.payout.books.statements import member_statement
 from warehouse.payout.close.close import close_month
+from warehouse.payout.close.proof import stored
 from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.money import as_text
 from warehouse.storage.client import Warehouse
 from warehouse.subscriptions.standing import Subscription, note_posted, posted, posted_click_id, standing, unposted
 
@@ -159,3 +165,41 @@ def test_month_does_not_close_before_its_subscriptions_were_posted(log: Log) -> 
     note_posted(log.warehouse, DECEMBER, 0, LATER_MS)
     assert posted(log.warehouse, DECEMBER) == (datetime.fromtimestamp(LATER_MS / 1000, UTC), 0)
     close(DECEMBER)
+
+
+def block(name: str) -> list[list[str]]:
+    """The words of each line of a table of docs/subscriptions.md."""
+    found = re.search(rf"<!-- {name} -->\n```\n(.*?)```", (ROOT / "docs/subscriptions.md").read_text(), re.DOTALL)
+    assert found is not None
+    return [line.split() for line in found[1].splitlines()]
+
+
+def test_january_pays_in_march_as_the_page_says(log: Log) -> None:
+    settings = closing(close_drain_timeout_s=0)
+    clicks = block("clicks")
+    for month in (202601, 202602, 202603):
+        posts = [
+            click_of(one, month, AliasTable({}), month_start_ms(month)) for one, _ in standing(log.warehouse, month)
+        ]
+        own = [
+            make_click(
+                member, creator, thing.strip("/"), action=action, until=(until or [None])[0],
+                thing_id=thing_id(creator, f"https://{creator}.example{thing}"),
+                at_ms=round(datetime.fromisoformat(f"{day}T12:00+00:00").timestamp() * 1000),
+            )
+            for day, member, action, creator, thing, *until in clicks
+            if day.startswith(month_text(month))
+        ]  # fmt: skip
+        log.count([*posts, *own, *posts])
+        note_posted(log.warehouse, month, len(posts), month_start_ms(month))
+        pledge(log.warehouse, month, {"mia": 2_000_000, "leo": 2_000_000})
+        close_month(log.warehouse, month, clock=clock_after(month, settings), log_ends=drained, settings=settings)
+        assert verify_month(log.warehouse, month).clean
+    paid = log.warehouse.rows("SELECT month, creator_id, flattrs, earned_micro FROM payouts ORDER BY month, creator_id")
+    assert [[month_text(month), creator, str(n), as_text(micro, "EUR")] for month, creator, n, micro in paid] == block(
+        "paid"
+    )
+    march = stored(log.warehouse, 202603)
+    assert march is not None
+    told = member_statement(log.warehouse, march, "mia").clicks
+    assert [(line.creator_id, line.by_subscription) for line in told] == [("ada", True), ("bob", False)]
