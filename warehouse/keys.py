@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import os
 import secrets
-import tempfile
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
 import msgspec
+
+from ingest.runtime.watched_file import replace_file
 
 PREFIX: Final = "flk_"
 
@@ -74,12 +74,7 @@ def load(path: Path) -> list[Key]:
 
 def save(path: Path, keys: list[Key]) -> None:
     """Replace the file atomically, readable only by its owner."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(msgspec.json.format(msgspec.json.encode(_File(keys)), indent=2) + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).replace(path)
+    replace_file(path, msgspec.json.format(msgspec.json.encode(_File(keys)), indent=2) + b"\n")
 
 
 def _hash(secret: str) -> str:

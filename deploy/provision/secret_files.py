@@ -9,16 +9,21 @@
 | `kafka.env` | Kafka's users | kafka |
 | `clickhouse.env` | passwords for deploy/images/clickhouse/users.xml | clickhouse |
 | `SERVICE.env` | one service's users and passwords | that service |
-| `token-keys.json`, `api-keys.json` | keys of member tokens; hashes of API keys | ingest; api |
+| `tokens/keys.json`, `api/keys.json` | keys of member tokens; hashes of API keys | ingest; api |
 
 Existing files are never overwritten: a second run only adds what a newer version needs. A file that needs a password
-from another file reads it there, so that both agree whatever was deleted in between.
+from another file reads it there, so that both agree whatever was deleted in between. Users that a newer version brings
+are added to those that are there.
+
+Keys have folders of their own, and the folders are mounted: a changed file is a new file under the old name, which a
+mount of the file itself never shows.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +61,11 @@ WAREHOUSE_USERS: Final = (
     "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "migrate",
     "grafana",
 )  # fmt: skip
+#: Files of keys, and the names under which older versions wrote them.
+_TOKENS: Final = ("tokens/keys.json", "token-keys.json")
+_API: Final = ("api/keys.json", "api-keys.json")
+_JAAS: Final = "KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"
+_JAAS_OF_CONTROLLER: Final = "KAFKA_LISTENER_NAME_CONTROLLER_PLAIN_SASL_JAAS_CONFIG"
 #: The user ids that the images run as.
 _OUR_USER: Final = 10001
 _KAFKA_USER: Final = 1000
@@ -156,17 +166,14 @@ class _Secrets:
             self._write("kafka/broker.p12", packed, user=_KAFKA_USER)
 
     def _kafka(self) -> None:
-        if self._there("kafka.env"):
+        known = self._broker_passwords() if self._there("kafka.env") else {}
+        if known.keys() >= set(BROKER_USERS):
             return
-        passwords = {user: secrets.token_urlsafe(24) for user in BROKER_USERS}
+        passwords = {user: known.get(user) or secrets.token_urlsafe(24) for user in BROKER_USERS}
         login = "org.apache.kafka.common.security.plain.PlainLoginModule required"
-        known = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
-        jaas = f'{login} username="broker" password="{passwords["broker"]}" {known};'
-        lines = {
-            "KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG": jaas,
-            "KAFKA_LISTENER_NAME_CONTROLLER_PLAIN_SASL_JAAS_CONFIG": jaas,
-        }
-        self._write("kafka.env", _environment(lines))
+        users = " ".join(f'user_{user}="{password}"' for user, password in passwords.items())
+        jaas = f'{login} username="broker" password="{passwords["broker"]}" {users};'
+        self._write("kafka.env", _environment({_JAAS: jaas, _JAAS_OF_CONTROLLER: jaas}), replaces=True)
 
     def _clickhouse(self) -> None:
         known = _values(self._folder / "clickhouse.env") if self._there("clickhouse.env") else {}
@@ -184,7 +191,7 @@ class _Secrets:
         lines = {}
         if broker_user is not None:
             lines["FLATTR_BROKER_SASL_USERNAME"] = broker_user
-            lines["FLATTR_BROKER_SASL_PASSWORD"] = self._broker_password(broker_user)
+            lines["FLATTR_BROKER_SASL_PASSWORD"] = self._broker_passwords()[broker_user]
         if warehouse_user is not None:
             password = _values(self._folder / "clickhouse.env")[f"FLATTR_DB_PASSWORD_{warehouse_user.upper()}"]
             if service == "grafana":
@@ -193,21 +200,27 @@ class _Secrets:
                 lines["FLATTR_WAREHOUSE"] = f"clickhouse://flattr_{warehouse_user}:{password}@clickhouse:9000/flattr"
         self._write(name, _environment(lines))
 
-    def _broker_password(self, user: str) -> str:
-        jaas = _values(self._folder / "kafka.env")["KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"]
-        return jaas.partition(f'user_{user}="')[2].partition('"')[0]
+    def _broker_passwords(self) -> dict[str, str]:
+        return dict(re.findall(r'user_(\w+)="([^"]+)"', _values(self._folder / "kafka.env")[_JAAS]))
 
     def _keys(self) -> None:
-        tokens = self._folder / "token-keys.json"
-        if not self._there("token-keys.json"):
-            keygen(tokens, algorithm="HS256", kid=secrets.token_hex(4))
-            self._hand_over(tokens, _OUR_USER)
-            self._written.append("token-keys.json")
-        if not self._there("api-keys.json"):
+        if self._missing(*_TOKENS):
+            keygen(self._folder / _TOKENS[0], algorithm="HS256", kid=secrets.token_hex(4))
+            self._hand_over(self._folder / _TOKENS[0], _OUR_USER)
+            self._written.append(_TOKENS[0])
+        if self._missing(*_API):
             self._api_key, key = keys.issue("operator", keys.Role.OPERATOR)
-            keys.save(self._folder / "api-keys.json", [key])
-            self._hand_over(self._folder / "api-keys.json", _OUR_USER)
-            self._written.append("api-keys.json")
+            keys.save(self._folder / _API[0], [key])
+            self._hand_over(self._folder / _API[0], _OUR_USER)
+            self._written.append(_API[0])
+
+    def _missing(self, name: str, older: str) -> bool:
+        """Whether a file of keys has to be made. One under its older name moves, in its folder."""
+        path = self._folder / name
+        path.parent.mkdir(exist_ok=True)
+        if not path.exists() and (self._folder / older).exists():
+            (self._folder / older).rename(path)
+        return not self._there(name)
 
 
 def _certificate(

@@ -12,7 +12,6 @@ from __future__ import annotations
 import base64
 import json
 import math
-import os
 import secrets
 import time
 from collections.abc import Callable, Mapping
@@ -29,7 +28,7 @@ from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.runtime.clock import Clock
 from ingest.runtime.refusal import Refused
-from ingest.runtime.watched_file import FileError, WatchedFile
+from ingest.runtime.watched_file import FileError, WatchedFile, replace_file
 
 ALGORITHMS: Final = ("HS256", "EdDSA")
 _TOKEN_MAX_BYTES: Final = 4096
@@ -246,11 +245,7 @@ def keygen(path: Path, *, algorithm: str, kid: str) -> None:
     if kid in entries:
         raise FileError(f"{path} already has a key {kid!r}")
     entries[kid] = _new_key(algorithm)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    fresh = path.with_suffix(f".{os.getpid()}.new")
-    fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(entries, indent=2) + "\n")
-    fresh.replace(path)
+    replace_file(path, (json.dumps(entries, indent=2) + "\n").encode())
 
 
 def _new_key(algorithm: str) -> dict[str, str]:

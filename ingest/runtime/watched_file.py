@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,23 @@ _log = structlog.get_logger(__name__)
 
 class FileError(ValueError):
     """A file that the service needs is missing or malformed; the message says which and what to do."""
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a secret file whole or not at all: only its owner may read it, who stays the same where that is allowed.
+
+    A new file takes the old one's name, so containers must mount the folder: a mount of the file shows the old one.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        file.write(content)
+        if path.exists():
+            before = path.stat()
+            with contextlib.suppress(PermissionError):
+                os.fchown(file.fileno(), before.st_uid, before.st_gid)
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).replace(path)
 
 
 class WatchedFile(Generic[T]):

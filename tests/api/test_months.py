@@ -124,8 +124,11 @@ def test_month_that_can_be_closed_passes_every_check_that_is_seen_from_here(ware
     body = status_at(warehouse, cutoff + 150_000)
     expected = {"over": True, "in_order": True, "posted": True, "drained": True, "explained": True, "recounted": None}
     assert passed(body) == expected
-    order = {"member_id": ["mia"], "creator_id": ["ada"], "thing_id": [b"t" * 16], "click_id": [b"c" * 16]}
-    warehouse.insert("subscription_orders", {**order, "ends": [0], "version": [1 << 20], "position": [1]})
+    warehouse.insert(
+        "subscription_orders",
+        {"member_id": ["mia"], "creator_id": ["ada"], "thing_id": [b"t" * 16], "click_id": [b"c" * 16], "ends": [0],
+         "version": [1 << 20], "position": [1]},
+    )  # fmt: skip
     assert passed(status_at(warehouse, cutoff + 150_000)) == {**expected, "posted": False}
     assert body["tallies"]["counted"] == 8
 

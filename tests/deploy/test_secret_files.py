@@ -9,7 +9,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,6 +21,8 @@ from cryptography.hazmat.primitives.serialization import pkcs12
 from deploy.provision.acl import rights
 from deploy.provision.secret_files import BROKER_USERS, SERVICES, WAREHOUSE_USERS, init
 from deploy.stack.embedded import ROOT
+from tests.support.waiting import wait_until
+from warehouse import keys
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 FOLDER = "deploy/secrets"
@@ -41,6 +43,20 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+def mounted_keys(service: dict[str, Any]) -> set[str]:
+    """The files of keys that a service reads, by their names here. Their folders are mounted, not they themselves."""
+    found = set()
+    for name, value in service.get("environment", {}).items():
+        if name.endswith("_KEYS"):
+            folder, file = value.rsplit("/", 1)
+            ((source, _, mode),) = [
+                entry.split(":") for entry in service["volumes"] if entry.split(":")[1] == folder
+            ]  # fmt: skip
+            assert mode == "ro"
+            found.add(f"{source.removeprefix('./')}/{file}")
+    return found
+
+
 def referred() -> set[str]:
     """Every file under deploy/secrets that docker-compose.yml names."""
     names = {entry["file"] for entry in COMPOSE["secrets"].values()}
@@ -57,6 +73,7 @@ def referred() -> set[str]:
             }
             trusted = service["environment"]["KAFKA_SSL_TRUSTSTORE_LOCATION"]
             names.add(trusted.replace("/etc/kafka/secrets", f"{FOLDER}/kafka"))
+        names |= mounted_keys(service)
     return {name.removeprefix(f"{FOLDER}/") for name in names}
 
 
@@ -81,6 +98,72 @@ def test_file_that_was_lost_is_made_to_fit_the_others(folder: Path) -> None:
     after = files(folder)
     assert after.pop("kafka/broker.p12") != before.pop("kafka/broker.p12")
     assert after == before
+
+
+def test_keys_under_their_older_names_move_into_folders(folder: Path) -> None:
+    before = files(folder)
+    for name, older in (("tokens/keys.json", "token-keys.json"), ("api/keys.json", "api-keys.json")):
+        (folder / name).rename(folder / older)
+        (folder / name).parent.rmdir()
+    again = init(folder)
+    assert (again.written, again.api_key) == ((), "")
+    assert files(folder) == before
+
+
+def test_user_that_a_newer_version_brings_gets_a_password_and_the_others_keep_theirs(folder: Path) -> None:
+    before = files(folder)
+    text = (folder / "kafka.env").read_text()
+    older = re.sub(r' user_subscriptions="[^"]+"', "", text)
+    assert older != text
+    (folder / "kafka.env").write_text(older)
+    (folder / "subscriptions.env").unlink()
+    assert set(init(folder).written) == {"kafka.env", "subscriptions.env"}
+    given = values(folder / "subscriptions.env")["FLATTR_BROKER_SASL_PASSWORD"]
+    assert len(given) >= 32
+    assert f'user_subscriptions="{given}"' in (folder / "kafka.env").read_text()
+    assert re.sub(r' user_subscriptions="[^"]+"', "", (folder / "kafka.env").read_text()) == older
+    assert {name: text for name, text in files(folder).items() if "subscriptions" not in name} == {
+        **{name: text for name, text in before.items() if "subscriptions" not in name},
+        "kafka.env": (folder / "kafka.env").read_bytes(),
+    }
+
+
+#: Looks the key up whenever a line comes, through a mount of the folder, as a container has it.
+_IN_A_CONTAINER = """
+import sys
+from pathlib import Path
+from warehouse.keys import KeyRing
+ring = KeyRing(Path(sys.argv[1]))
+for line in sys.stdin:
+    print(ring.holder(line.strip()) is not None, flush=True)
+"""
+
+
+def test_revoked_key_is_revoked_in_a_container_that_mounts_the_folder(folder: Path, tmp_path: Path) -> None:
+    secret, key = keys.issue("board", keys.Role.DASHBOARD)
+    keys.save(folder / "api/keys.json", [key])
+    inside = tmp_path / "mounted"
+    inside.mkdir()
+    mount = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$2/keys.json"'
+    # Root's container sees the files' owners; another user's, in which that user is root, only its own.
+    alone = ["--mount"] if os.geteuid() == 0 else ["--user", "--map-root-user", "--mount"]
+    command = ["unshare", *alone, "bash", "-c", mount, "mount"]
+    with subprocess.Popen(
+        [*command, str(folder / "api"), str(inside), sys.executable, _IN_A_CONTAINER],
+        env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as reader:  # fmt: skip
+        assert reader.stdin is not None
+        assert reader.stdout is not None
+
+        def is_known(asked: IO[str] = reader.stdin, answers: IO[str] = reader.stdout) -> str:
+            print(secret, file=asked, flush=True)
+            return answers.readline().strip()
+
+        assert is_known() == "True"
+        keys.save(folder / "api/keys.json", [])
+        wait_until(lambda: is_known() == "False", "the change is seen")
+        reader.stdin.close()
+        assert reader.wait(10) == 0
 
 
 def test_secrets_are_for_their_owner_alone(folder: Path) -> None:
@@ -151,7 +234,7 @@ def test_root_gives_each_file_to_who_reads_it_and_another_user_keeps_all(tmp_pat
     owner = {name: (tmp_path / name).stat().st_uid for name in files(tmp_path)}
     given = {
         **dict.fromkeys(("kafka/broker.p12", "kafka/password"), 1000),
-        **dict.fromkeys(("token-keys.json", "api-keys.json"), 10001),
+        **dict.fromkeys(("tokens/keys.json", "api/keys.json"), 10001),
     }
     owner_id = 4242 if root else os.geteuid()
     assert owner == {name: given.get(name, owner_id) if root else owner_id for name in owner}

@@ -141,7 +141,7 @@ def test_a_click_goes_all_the_way_each_service_as_its_own_user(
     secure_kafka: ComposeKafka, warehouse: Warehouse, tmp_path: Path
 ) -> None:
     services = {}
-    keys = secure_kafka.secrets / "token-keys.json"
+    keys = secure_kafka.secrets / "tokens/keys.json"
     for name in ("ingest", "streams"):
         port = free_port()
         here = {

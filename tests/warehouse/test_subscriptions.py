@@ -183,7 +183,7 @@ def test_january_pays_in_march_as_the_page_says(log: Log) -> None:
         ]
         own = [
             make_click(
-                member, creator, thing.strip("/"), action=action, until=(until or [None])[0],
+                member, creator, thing.strip("/"), action=action, until=until[0] if until else None,
                 thing_id=thing_id(creator, f"https://{creator}.example{thing}"),
                 at_ms=round(datetime.fromisoformat(f"{day}T12:00+00:00").timestamp() * 1000),
             )
