@@ -35,8 +35,20 @@ kafka:  ## fetch Apache Kafka from Maven Central into .kafka/ (needs Java 17 and
 	@deploy/images/kafka/fetch.sh "$(CURDIR)/.kafka"
 
 .PHONY: browser
-browser:  ## Debian's Chromium for the browser tests (needs apt-get and root)
+browser: node_modules/.package-lock.json  ## Debian's Chromium and npm's packages for the browser tests (needs apt-get and root)
 	@command -v chromium >/dev/null || { apt-get update -qq && apt-get install -y -qq chromium >/dev/null; }
+
+node_modules/.package-lock.json: package-lock.json
+	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq npm >/dev/null; }
+	@npm ci --silent
+
+.PHONY: button
+button: node_modules/.package-lock.json  ## build button.js from ingest/button
+	@npm run --silent build
+
+.PHONY: browser-size
+browser-size: node_modules/.package-lock.json  ## bytes of the button: raw, gzip, brotli; fails above the bounds
+	@npm run --silent build -- .button.js; status=$$?; rm -f .button.js; exit $$status
 
 .PHONY: test
 test: install  ## every test; on Apache Kafka too when `make kafka` has fetched it
@@ -86,4 +98,4 @@ wheels: install  ## whether every locked package has a wheel for every Python an
 
 .PHONY: clean
 clean:  ## remove what the targets made
-	rm -rf .audit.json .audit.log $(VENV) .python .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .audit.json .audit.log $(VENV) .python node_modules .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

@@ -3,7 +3,8 @@
 ``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka from ``make kafka``,
 ``browser`` is Chromium from ``make browser``; tests parametrised over ``broker`` run on both brokers. Tests of what the
 machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAFKA=1 or FLATTR_REQUIRE_BROWSER=1 make
-its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has.
+its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has. npm's packages
+are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM).
 """
 
 from __future__ import annotations
@@ -99,6 +100,15 @@ def chromium() -> str:
     if path is None:
         pytest.fail("no Chromium on the PATH: make browser")
     return path
+
+
+@pytest.fixture(scope="session")
+def npm() -> Path:
+    """The folder of npm's packages. It is how tests that want them are known."""
+    found = optional.npm_packages()
+    if found is None:
+        pytest.fail("no packages of npm here: make browser")
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -116,6 +116,11 @@ class Request:
         return self._headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
 
     @property
+    def wants_page(self) -> bool:
+        """Whether a reader sent this as a form and now looks at the answer: scripts and programs want JSON."""
+        return b"text/html" in self._headers.get(b"accept", b"") and self.media_type in (FORM, MULTIPART)
+
+    @property
     def length(self) -> int:
         """The announced length of the body, in bytes; 0 when none was. The server has checked that it is a number."""
         return int(self._headers.get(b"content-length", b"0"))

@@ -22,6 +22,7 @@ from ingest.admission.validate import Caller, Validator
 from ingest.contract.click import Click, encode
 from ingest.contract.rejection import Reason
 from ingest.contract.times import true_time_ms
+from ingest.http.form_page import FORM_PAGE_HEADERS, form_page
 from ingest.http.refused_input import RefusedInput
 from ingest.log.lane import Placed
 from ingest.log.partition import member_hash
@@ -49,6 +50,8 @@ GIF: Final = (
     b"\x00\x00\x00\x00\x01\x00\x01\x00\x00\x02\x02D\x01\x00;"
 )
 _METHODS: Final = {CLICKS: "POST", PIXEL: "GET"}
+_ALLOWED: Final = {CLICKS: b"POST, OPTIONS", PIXEL: b"GET, HEAD, OPTIONS"}
+_PIXEL_HEADERS: Final[Headers] = ((b"content-type", b"image/gif"), (b"cache-control", b"no-store"))
 _JSON_HEADERS: Final[Headers] = ((b"content-type", b"application/json"),)
 _PROBLEM: Final = (b"content-type", b"application/problem+json")
 _PREFLIGHT: Final[Headers] = (
@@ -56,6 +59,8 @@ _PREFLIGHT: Final[Headers] = (
     (b"access-control-allow-headers", b"authorization, content-type, content-encoding, x-flattr-site"),
     (b"access-control-max-age", b"86400"),
 )
+#: Headers of an answer that a page of another origin may read.
+_EXPOSED: Final = (b"access-control-expose-headers", b"retry-after")
 _DETAILS: Final = {
     Reason.BROKER_UNAVAILABLE: "the broker did not acknowledge in time: retry with the same click_id",
     Reason.QUEUE_FULL: "the queue to the broker is full: retry with the same click_id",
@@ -118,6 +123,10 @@ class Beacon:
         try:
             if request.method == "OPTIONS":
                 exchange.reply(204, _PREFLIGHT, b"")
+                return
+            if request.method == "HEAD" and request.path == PIXEL:
+                # What GET would answer; a HEAD flattrs nothing.
+                exchange.reply(200, _PIXEL_HEADERS, GIF)
                 return
             self._publish(exchange, self._verdicts(exchange))
         except Refused as refused:
@@ -266,10 +275,10 @@ class Beacon:
         origin = self._admission.origin_to_answer(request)
         if not origin:
             return ()
-        allow = (b"access-control-allow-origin", origin)
-        return (allow,) if origin == b"*" else (
-            allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin")
-        )  # fmt: skip
+        allow = ((b"access-control-allow-origin", origin), _EXPOSED)
+        return (
+            allow if origin == b"*" else (*allow, (b"access-control-allow-credentials", b"true"), (b"vary", b"origin"))
+        )
 
 
 class Exchange:
@@ -316,7 +325,7 @@ class Exchange:
         ]
         self._beacon.answered(self, len(receipts))
         if self.request.path == PIXEL:
-            self.reply(200, ((b"content-type", b"image/gif"), (b"cache-control", b"no-store")), GIF)
+            self.reply(200, _PIXEL_HEADERS, GIF)
         else:
             self.reply(202, _JSON_HEADERS, _encoder.encode(Taken(receipts, self.refused)))
 
@@ -337,12 +346,15 @@ class Exchange:
             if self.refused[0].reason is Reason.TOKEN_EARLY:
                 headers.append((b"retry-after", b"%d" % retry_after_s))
         elif status == 405:
-            headers.append((b"allow", b"%s, OPTIONS" % _METHODS[self.request.path].encode()))
+            headers.append((b"allow", _ALLOWED[self.request.path]))
         elif status in (408, 413):
             # The rest of the body is not read, so the connection cannot be reused.
             headers.append((b"connection", b"close"))
         self.reply(status, tuple(headers), body)
 
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send the answer with its CORS headers."""
+        """Send the answer with its CORS headers; as a page to the reader who sent a form without a script."""
+        if self.request.wants_page:
+            body = form_page(status, self.refused[0].reason if self.refused else None)
+            headers = (*[header for header in headers if header[0] != b"content-type"], *FORM_PAGE_HEADERS)
         self._reply(status, headers + cors if (cors := self._beacon.cors(self.request)) else headers, body)

@@ -1,7 +1,8 @@
-"""What ingest serves to browsers besides the beacon: the button, a demo page and the click's JSON Schema."""
+"""What ingest serves to browsers besides the beacon: the button, demo pages and the click's JSON Schema."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from html import escape
 from pathlib import Path
@@ -10,18 +11,25 @@ from typing import Any, Final
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 
+from ingest.http.compressed import Compressed
 from ingest.http.openapi import CLICK_SCHEMA
 
 _STATIC: Final = Path(__file__).parent / "static"
 #: Readers get a new button within an hour, and until then a page with the button costs no request.
 _CACHE: Final = "public, max-age=3600"
+#: What stands under its own hash never changes.
+_CACHE_FOR_EVER: Final = "public, max-age=31536000, immutable"
+_SCRIPT: Final = "text/javascript; charset=utf-8"
+_HTML: Final = "text/html; charset=utf-8"
 _PAGES: Final = {
-    "/button.js": ("button.js", "text/javascript; charset=utf-8"),
-    "/demo": ("demo.html", "text/html; charset=utf-8"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
+    "/button.js": ("button.js", _SCRIPT),
+    "/demo": ("demo.html", _HTML),
+    "/demo.js": ("demo.js", _SCRIPT),
+    "/demo/join": ("join.html", _HTML),
+    "/demo/join.js": ("join.js", _SCRIPT),
 }
 #: Strict, because the page shares the origin of the readers' cookie.
-_PAGE_HEADERS: Final = {
+PAGE_HEADERS: Final = {
     "content-security-policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -29,10 +37,28 @@ _PAGE_HEADERS: Final = {
 SCHEMA_PATH: Final = "/v1/click.schema.json"
 
 
+def button_path() -> str:
+    """The address of this very button, which a page can pin: it has the file's hash."""
+    return _pinned((_STATIC / "button.js").read_bytes())
+
+
+def button_integrity() -> str:
+    """The button's hash as a page states it in ``integrity`` (Subresource Integrity)."""
+    return "sha384-" + base64.b64encode(hashlib.sha384((_STATIC / "button.js").read_bytes()).digest()).decode()
+
+
+def _pinned(content: bytes) -> str:
+    return f"/button-{hashlib.sha256(content).hexdigest()[:16]}.js"
+
+
 def add_pages(app: FastAPI) -> None:
     """Add the routes."""
     for path, (name, media_type) in _PAGES.items():
-        _add_file(app, path, (_STATIC / name).read_bytes(), media_type)
+        _add_file(app, path, (_STATIC / name).read_bytes(), media_type, _CACHE)
+    # Buttons of earlier releases stay, because pages have pinned them.
+    for file in (_STATIC / "button.js", *_STATIC.glob("button-*.js")):
+        content = file.read_bytes()
+        _add_file(app, _pinned(content), content, _SCRIPT, _CACHE_FOR_EVER)
 
     @app.get(SCHEMA_PATH, tags=["clicks"])
     async def schema() -> JSONResponse:
@@ -41,7 +67,7 @@ def add_pages(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs() -> Response:
-        return Response(_routes_page(app), media_type="text/html; charset=utf-8", headers=_PAGE_HEADERS)
+        return Response(_routes_page(app), media_type=_HTML, headers=PAGE_HEADERS)
 
 
 def _routes_page(app: FastAPI) -> str:
@@ -65,12 +91,22 @@ def _schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": SCHEMA_PATH, **CLICK_SCHEMA}
 
 
-def _add_file(app: FastAPI, path: str, content: bytes, media_type: str) -> None:
-    etag = f'"{hashlib.sha256(content).hexdigest()[:16]}"'
-    headers = {"cache-control": _CACHE, "etag": etag, "access-control-allow-origin": "*"}
+def _add_file(app: FastAPI, path: str, content: bytes, media_type: str, cache: str) -> None:
+    file = Compressed(content)
 
     @app.get(path, include_in_schema=False)
-    async def file(request: Request) -> Response:
-        if request.headers.get("if-none-match") == etag:
+    async def serve(request: Request) -> Response:
+        coding, body, etag = file.chosen(request.headers.get("accept-encoding", ""))
+        headers = {
+            "cache-control": cache,
+            "etag": etag,
+            "vary": "accept-encoding",
+            "access-control-allow-origin": "*",
+            "cross-origin-resource-policy": "cross-origin",
+            "x-content-type-options": "nosniff",
+        }
+        if etag in [tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")]:
             return Response(status_code=304, headers=headers)
-        return Response(content, media_type=media_type, headers=headers)
+        if coding:
+            headers["content-encoding"] = coding
+        return Response(body, media_type=media_type, headers=headers)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from html import escape
+from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -10,6 +14,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from deploy.stack.supervisor import Stack, StackPlan
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
 from ingest.runtime.tokens import issue
+from tests.browser.site import Site, serving_site
+from tests.support.serving import ask
 
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -51,9 +57,50 @@ def page(browser: Browser) -> Iterator[Page]:
     context.close()
 
 
+@pytest.fixture
+def site() -> Iterator[Site]:
+    """A site of another origin, without pages yet."""
+    with serving_site() as site:
+        yield site
+
+
+def token_for(stack: Stack, member: str, valid_s: int = 600) -> str:
+    """A member's token."""
+    now_ms = clock_from(stack.plan.clock)()
+    return issue(stack.token_keys, member, audience="flattr", now_ms=now_ms, valid_s=valid_s)
+
+
 def visit(page: Page, stack: Stack, member: str) -> None:
     """Open the button's demo page as a member."""
-    now_ms = clock_from(stack.plan.clock)()
-    token = issue(stack.token_keys, member, audience="flattr", now_ms=now_ms, valid_s=600)
-    page.goto(f"{stack.ingest.url}/demo#token={token}&counters={stack.api.url}")
+    page.goto("about:blank")
+    page.goto(f"{stack.ingest.url}/demo#token={token_for(stack, member)}&counters={stack.api.url}")
     page.wait_for_function("!!customElements.get('flattr-button')")
+
+
+def button(creator: str, thing: str = "", **attributes: str) -> str:
+    """The element in HTML."""
+    named = {"creator": creator, "thing": thing, **attributes}
+    return (
+        "<flattr-button " + " ".join(f'{name}="{escape(value)}"' for name, value in named.items()) + "></flattr-button>"
+    )
+
+
+def script(stack: Stack, *, token: str = "", how: str = "async", **data: str) -> str:
+    """The tag that loads the button from ingest, with the counters of the read API."""
+    named = {"counters": stack.api.url, "token": token, **data}
+    attributes = " ".join(f'data-{name}="{escape(value)}"' for name, value in named.items() if value)
+    return f'<script {how} src="{stack.ingest.url}/button.js" {attributes}></script>'
+
+
+def waiting(page: Page) -> list[Any]:
+    """The clicks that the browser keeps."""
+    kept = page.evaluate("Object.entries(localStorage).filter(([key]) => key.startsWith('flattr:click:'))")
+    records = [json.loads(record) for _, record in kept]
+    return [click for record in records for click in (record["clicks"] if "clicks" in record else [record["body"]])]
+
+
+def count(stack: Stack, creator: str, thing: str) -> int:
+    """What the read API counts."""
+    answer = ask(f"{stack.api.url}/v1/counters?{urlencode({'creator': creator, 'thing': thing})}")
+    (counted,) = answer.json["counters"].values()
+    return int(counted)

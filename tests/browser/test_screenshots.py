@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -219,7 +220,7 @@ def test_pictures_of_the_documents_show_the_pages_without_barriers(browser: Brow
     page.route("https://ada.example/**", article)
     page.goto("https://ada.example/songs/night-train")
     button = page.locator("flattr-button").get_by_role("button")
-    expect(button).not_to_have_text("Flattr 0")
+    expect(button).to_have_text(re.compile(r"^Flattr [1-9]\d*$"))
     keep(page, "button", folder)
     page.close()
 

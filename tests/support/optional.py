@@ -1,4 +1,4 @@
-"""What a machine may lack: Apache Kafka and Chromium. Which tests want one, and what is said of those that did not run.
+"""What a machine may lack: npm's packages, Apache Kafka and Chromium. Which tests want one, and what is said without.
 
 A test wants a part when it has the part's fixture, at whatever remove, or bears its mark. This is the one place that
 recognises them: what a part needs is there for those tests alone, and hidden from all others, in this process and in
@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -32,7 +33,7 @@ class Optional:
 
     @property
     def required(self) -> bool:
-        """Whether its absence is an error: FLATTR_REQUIRE_KAFKA=1, FLATTR_REQUIRE_BROWSER=1."""
+        """Whether its absence is an error: FLATTR_REQUIRE_KAFKA=1, FLATTR_REQUIRE_BROWSER=1, FLATTR_REQUIRE_NPM=1."""
         return os.environ.get(f"FLATTR_REQUIRE_{self.mark.upper()}") == "1"
 
     def is_wanted_by(self, item: pytest.Item) -> bool:
@@ -50,6 +51,21 @@ def chromium() -> str | None:
     return None if os.environ.get("FLATTR_HIDE_BROWSER") == "1" else shutil.which("chromium")
 
 
+def npm_packages() -> Path | None:
+    """Where npm has put the packages of package.json. FLATTR_HIDE_NPM=1 has them missing everywhere."""
+    found = Path(__file__).resolve().parents[2] / "node_modules"
+    hidden = os.environ.get("FLATTR_HIDE_NPM") == "1"
+    return found if not hidden and (found / "esbuild").is_dir() and shutil.which("node") else None
+
+
+NPM = Optional(
+    mark="npm",
+    fixture="npm",
+    tests="with npm's packages",
+    remedy="`make browser` installs them (needs Node 20 or later)",
+    hidden={"FLATTR_HIDE_NPM": "1"},
+    is_there=lambda: npm_packages() is not None,
+)
 KAFKA = Optional(
     mark="kafka",
     fixture="apache_kafka",
@@ -67,7 +83,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (KAFKA, BROWSER)
+OPTIONAL = (NPM, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:

@@ -1,0 +1,19 @@
+/* localStorage, and memory for what it does not take: it may be full, switched off or null. Never throws. */
+
+const memory = {};
+const disk = (work) => {
+  try {
+    return work(localStorage);
+  } catch {}
+};
+
+export const keys = () => [...Object.keys(memory), ...(disk(Object.keys) ?? [])];
+export const read = (key) => memory[key] ?? disk((store) => store[key]);
+export function drop(key) {
+  delete memory[key];
+  disk((store) => delete store[key]);
+}
+export function write(key, text) {
+  drop(key);
+  disk((store) => (store[key] = text)) ?? (memory[key] = text);
+}
