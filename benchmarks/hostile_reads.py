@@ -108,7 +108,8 @@ async def distinct_months(base_url: str, seconds: float) -> Stats:
 
 def _long_query() -> str:
     """Nearly 30 kB that ask for one thing."""
-    return f"/v1/counters?creator=anna&thing=x&{uuid4().hex}={'y' * 29_000}"
+    spellings = (f"thing={quote('https://a.example/?utm_x=')}{uuid4().hex}{'y' * 1900}" for _ in range(15))
+    return f"/v1/counters?creator=anna&{'&'.join(spellings)}"
 
 
 async def distinct_long_queries(base_url: str, seconds: float) -> Stats:

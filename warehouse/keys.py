@@ -1,6 +1,6 @@
 """API keys by role. The file holds only hashes, so reading it gives nobody access.
 
-``FLATTR_API_KEYS`` names a JSON file: ``{"keys": [{"name": ..., "role": ..., "sha256": ...}]}``.
+``FLATTR_API_KEYS`` names a JSON file: ``{"keys": [{"name": ..., "role": ..., "sha256": ..., "only": ...}]}``.
 A key has 256 random bits, so a single round of SHA-256 is enough.
 The file is reloaded when it changes: issuing and revoking keys need no restart.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +21,8 @@ import msgspec
 from ingest.runtime.watched_file import replace_file
 
 PREFIX: Final = "flk_"
+#: Digits of the hash that a session carries: 64 bits.
+_PROOF_LENGTH: Final = 16
 
 
 class Role(StrEnum):
@@ -40,12 +43,26 @@ class Role(StrEnum):
 _RANK: Final = {Role.DASHBOARD: 0, Role.FINANCE: 1, Role.OPERATOR: 2}
 
 
-class Key(msgspec.Struct, frozen=True):
-    """One entry of the file. ``sha256`` is the hash of the whole key, in hexadecimal."""
+class Key(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One entry of the file. ``sha256`` is the hash of the whole key, in hexadecimal.
+
+    ``only`` limits the key to what is about one creator or one member: ``creator:anna``, ``member:m-1``.
+    """
 
     name: str
     role: Role
     sha256: str
+    only: str = ""
+
+    @property
+    def proof(self) -> str:
+        """Tells this key from any other, also of the same name, and gives nobody access."""
+        return self.sha256[:_PROOF_LENGTH]
+
+    def covers(self, named: Mapping[str, str]) -> bool:
+        """Whether the key may read what these parameters of a path name, such as ``{"creator_id": "anna"}``."""
+        kind, _, identifier = self.only.partition(":")
+        return not self.only or named.get(f"{kind}_id") == identifier
 
 
 class _File(msgspec.Struct):
@@ -56,10 +73,10 @@ class KeysError(Exception):
     """The keys file cannot be read or has the wrong format; the message says which."""
 
 
-def issue(name: str, role: Role) -> tuple[str, Key]:
+def issue(name: str, role: Role, only: str = "") -> tuple[str, Key]:
     """Make a key and its entry. The key itself is stored nowhere, so the caller must show it now."""
     secret = PREFIX + secrets.token_urlsafe(32)
-    return secret, Key(name, role, _hash(secret))
+    return secret, Key(name, role, _hash(secret), only)
 
 
 def load(path: Path) -> list[Key]:
@@ -109,6 +126,10 @@ class KeyRing:
             if hmac.compare_digest(key.sha256, presented):
                 found = key
         return found
+
+    def named(self, name: str, proof: str) -> Key | None:
+        """The key of this name, if it is still the one that ``proof`` is of."""
+        return next((key for key in self._current() if key.name == name and key.proof == proof), None)
 
     def _current(self) -> list[Key]:
         try:

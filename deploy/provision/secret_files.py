@@ -9,7 +9,8 @@
 | `kafka.env` | Kafka's users | kafka |
 | `clickhouse.env` | passwords for deploy/images/clickhouse/users.xml | clickhouse |
 | `SERVICE.env` | one service's users and passwords | that service |
-| `tokens/keys.json`, `api/keys.json` | keys of member tokens; hashes of API keys | ingest; api |
+| `tokens/keys.json` | keys of member tokens | ingest, api |
+| `api/keys.json`, `api/session-secret` | hashes of API keys; what signs the pages' sessions | api |
 
 Existing files are never overwritten: a second run only adds what a newer version needs. A file that needs a password
 from another file reads it there, so that both agree whatever was deleted in between. Users that a newer version brings
@@ -64,6 +65,8 @@ WAREHOUSE_USERS: Final = (
 #: Files of keys, and the names under which older versions wrote them.
 _TOKENS: Final = ("tokens/keys.json", "token-keys.json")
 _API: Final = ("api/keys.json", "api-keys.json")
+#: Signs the sessions of the API's pages.
+_SESSIONS: Final = "api/session-secret"
 _JAAS: Final = "KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"
 _JAAS_OF_CONTROLLER: Final = "KAFKA_LISTENER_NAME_CONTROLLER_PLAIN_SASL_JAAS_CONFIG"
 #: The user ids that the images run as.
@@ -213,6 +216,8 @@ class _Secrets:
             keys.save(self._folder / _API[0], [key])
             self._hand_over(self._folder / _API[0], _OUR_USER)
             self._written.append(_API[0])
+        if not self._there(_SESSIONS):
+            self._write(_SESSIONS, secrets.token_urlsafe(48).encode() + b"\n", user=_OUR_USER)
 
     def _missing(self, name: str, older: str) -> bool:
         """Whether a file of keys has to be made. One under its older name moves, in its folder."""

@@ -80,7 +80,7 @@ class Admission:
         token = request.bearer or body_token(body, media_type) or self._cookie(request, site)
         if not token:
             raise Refused(Reason.TOKEN_MISSING, "send a member token: Authorization: Bearer, or `token` in the body")
-        return Caller(self._tokens.member(token), site_id)
+        return Caller(self._tokens.member(token).member_id, site_id)
 
     def known(self, request: Request) -> Caller:
         """Identify, from its headers alone, the sender of a request that is refused before its body is read."""

@@ -122,8 +122,13 @@ def _retained(query: str) -> Iterable[str]:
     for pair in query.split("&"):
         encoded = _encoded(pair, _QUERY_SAFE)
         name = encoded.partition("=")[0].lower()
-        if name and name not in TRACKING_NAMES and not name.startswith(TRACKING_PREFIXES):
+        if name and not is_tracking(name):
             yield encoded
+
+
+def is_tracking(name: str) -> bool:
+    """Whether a parameter, in small letters, is one that advertisers or mailers add."""
+    return name in TRACKING_NAMES or name.startswith(TRACKING_PREFIXES)
 
 
 def thing_id(creator_id: str, canonical_thing: str) -> str:

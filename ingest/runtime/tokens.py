@@ -42,10 +42,11 @@ PIXEL_CLAIMS: Final = {"creator": ID_LENGTH_MAX, "thing": THING_LENGTH_MAX, "sit
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """The member a token was issued for, and when it expires (ms)."""
+    """The member a token was issued for, when it expires (ms), and the id of the key that signed it."""
 
     member_id: str
     expires_at: int
+    kid: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +126,26 @@ class Tokens:
         """How many verified tokens are cached."""
         return self._remembered.cache_info().currsize
 
-    def member(self, token: bytes) -> str:
-        """The id of the member whose token this is. Raises ``Refused``."""
-        if self._keys.changed():
-            self._remembered.cache_clear()
+    def member(self, token: bytes) -> Member:
+        """The member whose token this is. Raises ``Refused``."""
+        self._look_at_keys()
         member = self._remembered(token)
         if member.expires_at <= self._clock():
             raise Refused(Reason.TOKEN_EXPIRED, "the token has expired: fetch a new one")
-        return member.member_id
+        return member
+
+    def has_key(self, kid: str) -> bool:
+        """Whether tokens signed by that key are still accepted."""
+        self._look_at_keys()
+        return kid in self._keys.value
+
+    def _look_at_keys(self) -> None:
+        if self._keys.changed():
+            self._remembered.cache_clear()
 
     def pixel(self, token: bytes) -> Pixel:
         """What a pixel token is bound to. Raises ``Refused``."""
-        if self._keys.changed():
-            self._remembered.cache_clear()
+        self._look_at_keys()
         claims = self._claims(token)
         if claims["aud"] not in (self._pixel_audience, [self._pixel_audience]):
             raise Refused(Reason.TOKEN_PURPOSE, "this is a member token: an address takes only pixel tokens")
@@ -160,7 +168,7 @@ class Tokens:
         claims = self._claims(token)
         if self._pixel_audience in claims["aud"] and claims["aud"] != self._audience:
             raise Refused(Reason.TOKEN_PURPOSE, "this is a pixel token: send a member token")
-        return Member(claims["sub"], round(claims["exp"] * 1000))
+        return Member(claims["sub"], round(claims["exp"] * 1000), jwt.get_unverified_header(token)["kid"])
 
     def _claims(self, token: bytes) -> dict[str, Any]:
         """The verified claims of a token of either kind, whose time has begun. Raises ``Refused``."""

@@ -54,6 +54,7 @@ def filled(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
 
 A_THING = "c4ca4238a0b923820dcc509a6f75849b"  # MD5 of 1
 A_CLICK = "c4ca4238-a0b9-2382-0dcc-509a6f75849b"
+AFTER = {"limit": 10, "after_month": 2**32 - 1, "after_ms": 2**62, "after_id": ""}
 PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
 
 
@@ -61,6 +62,19 @@ PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
     ("query", "params", "granules"),
     [
         ("things", {"thing_ids": [A_THING]}, {"things": 4}),
+        ("creators_by_prefix", {"prefix": "c777", "after_id": "", "limit": 10}, {"counts_by_creator": 4}),
+        (
+            "member_standings",
+            {"months": (202611,), "of_months": [202611], "members": ["m1"], "thing_ids": [A_THING]},
+            {"flattrs": 4, "things": 4},
+        ),
+        ("member_flattrs", {"member_id": "m7", "since": 202611, "until": 202611, **AFTER}, {"flattrs": 6, "things": 6}),
+        ("member_flattrs", {"member_id": "m7", "since": 0, "until": 300000, **AFTER}, {"flattrs": 6, "things": 6}),
+        (
+            "member_export",
+            {"member_id": "m7", "after_month": 0, "after_creator": "", "after_id": "0" * 32, "limit": 10},
+            {"flattrs": 6, "things": 6},
+        ),
         ("member_counts", {"member_ids": ("m7",)}, {"counts_by_member": 4}),
         ("member_creators", {"member_id": "m7", **PAGE}, {"counts_by_member": 4}),
         ("thing_counts", {"thing_ids": [A_THING]}, {"counts_by_thing": 4}),

@@ -45,10 +45,10 @@ def test_click_shows_on_the_live_page_and_the_month_closes_before_the_readers_ey
 
     live = page.context.new_page()
     live.goto(f"{stack.api.url}/")
-    expect(live.locator("#counted")).to_have_text("0")
+    expect(live.locator("#flattrs")).to_have_text("0")
     visit(page, stack, "ann")
     page.locator("#song").get_by_role("button").click()
-    expect(live.locator("#counted")).to_have_text("1", timeout=20_000)
+    expect(live.locator("#flattrs")).to_have_text("1", timeout=20_000)
     expect(live.locator("#creators tbody tr").first).to_contain_text("bob", timeout=20_000)
 
     month = page.context.new_page()

@@ -47,7 +47,7 @@ def mounted_keys(service: dict[str, Any]) -> set[str]:
     """The files of keys that a service reads, by their names here. Their folders are mounted, not they themselves."""
     found = set()
     for name, value in service.get("environment", {}).items():
-        if name.endswith("_KEYS"):
+        if name.endswith(("_KEYS", "_SESSION_SECRET")):
             folder, file = value.rsplit("/", 1)
             ((source, _, mode),) = [
                 entry.split(":") for entry in service["volumes"] if entry.split(":")[1] == folder
@@ -101,13 +101,16 @@ def test_file_that_was_lost_is_made_to_fit_the_others(folder: Path) -> None:
 
 
 def test_keys_under_their_older_names_move_into_folders(folder: Path) -> None:
+    (folder / "api/session-secret").unlink()
     before = files(folder)
     for name, older in (("tokens/keys.json", "token-keys.json"), ("api/keys.json", "api-keys.json")):
         (folder / name).rename(folder / older)
         (folder / name).parent.rmdir()
     again = init(folder)
-    assert (again.written, again.api_key) == ((), "")
-    assert files(folder) == before
+    assert (again.written, again.api_key) == (("api/session-secret",), "")
+    after = files(folder)
+    assert len(after.pop("api/session-secret")) > 32
+    assert after == before
 
 
 def test_user_that_a_newer_version_brings_gets_a_password_and_the_others_keep_theirs(folder: Path) -> None:
@@ -234,7 +237,7 @@ def test_root_gives_each_file_to_who_reads_it_and_another_user_keeps_all(tmp_pat
     owner = {name: (tmp_path / name).stat().st_uid for name in files(tmp_path)}
     given = {
         **dict.fromkeys(("kafka/broker.p12", "kafka/password"), 1000),
-        **dict.fromkeys(("tokens/keys.json", "api/keys.json"), 10001),
+        **dict.fromkeys(("tokens/keys.json", "api/keys.json", "api/session-secret"), 10001),
     }
     owner_id = 4242 if root else os.geteuid()
     assert owner == {name: given.get(name, owner_id) if root else owner_id for name in owner}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from tests.payout.build import Flattr, closing, flattrs_of, partition_of, pledge
 from tests.quarantine.build import MONTH, flag, release, shares_without
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
+from warehouse.counts import rankings
 from warehouse.quarantine.log import Subject
 from warehouse.storage.client import Warehouse
 
@@ -116,6 +119,45 @@ def test_flagged_is_gone_from_every_read_and_released_is_there_as_before(warehou
         check(everything(api), [row for row in standing if row not in covered], covered)
         release(warehouse, subject)
     assert everything(api) == before
+
+
+def csv_counts(url: str, of: str, column: int) -> dict[str, int]:
+    lines = csv.reader(ask(f"{url}/v1/exports/{of}?since=2026-11&until=2026-11").body.decode().splitlines()[1:])
+    return {line[column]: int(line[-1]) for line in lines}
+
+
+def test_tables_months_search_and_headline_leave_out_what_is_flagged(warehouse: Warehouse, api: str) -> None:
+    standing = [row for row in FLATTRS if row.clicked and not row.undone]
+    for subject in SUBJECTS[:3]:
+        flag(warehouse, subject)
+        left = [
+            row
+            for row in standing
+            if not subject.covers(row.member_id, row.creator_id, thing_id(row.creator_id, row.thing), "site")
+        ]
+        creators = Counter(row.creator_id for row in left)
+        things = Counter(thing_id(row.creator_id, row.thing) for row in left)
+        assert csv_counts(api, "creators", 1) == creators
+        assert csv_counts(api, "things", 1) == things
+        for creator in ("ada", "bob", "cat", "rex"):
+            assert ask(f"{api}/v1/creators/{creator}/months").json["flattrs"] == creators[creator]
+            found = ask(f"{api}/v1/creators?prefix={creator[:2]}&month=2026-11").json["creators"]
+            assert {line["creator_id"]: line["flattrs"] for line in found} == {
+                name: count for name, count in creators.items() if name.startswith(creator[:2])
+            }
+        total = rankings.month_total(warehouse, MONTH)
+        assert (total.flattrs, total.quarantined) == (len(left), len(standing) - len(left))
+        release(warehouse, subject)
+
+
+def test_live_page_says_how_many_flattrs_are_in_quarantine(warehouse: Warehouse, api: str) -> None:
+    assert MONTH == 202611
+    assert 'id="held" hidden' in ask(f"{api}/").body.decode()
+    flag(warehouse, Subject.of(member_id="rob"))
+    html = ask(f"{api}/").body.decode()
+    assert re.search(r'id="flattrs">(\d+)<', html)[1] == "10"  # type: ignore[index]  # found
+    assert '<span id="held"><span id="quarantined">5</span> more flattrs are in quarantine' in html
+    assert "1 more are in quarantine" in ask(f"{api}/creators/ada").body.decode()
 
 
 def take_back(warehouse: Warehouse, row: Flattr) -> None:

@@ -11,14 +11,16 @@ import pytest
 from fastapi import FastAPI
 
 from deploy.stack.embedded import EmbeddedWarehouse
-from tests.api.conftest import settings_for
+from ingest.runtime.tokens import issue as issue_token
+from ingest.runtime.tokens import keygen
+from tests.api.conftest import NOON_MS, settings_for
 from tests.support.serving import serving
 from warehouse.api.app import create_app
 from warehouse.keys import Role, issue, save
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
-#: Who is asked for what. Roles rise: dashboard, finance, operator.
+#: Who is asked for what. Roles rise: dashboard, finance, operator. A member's door opens to the member's token alone.
 POLICY = """
 GET  /openapi.json                                          public
 GET  /live                                                  public
@@ -27,22 +29,41 @@ GET  /metrics                                               public
 GET  /docs                                                  public
 GET  /login                                                 public
 POST /login                                                 public
+POST /logout                                                public
 GET  /page/flattr.css                                       public
 GET  /v1/counters?things=x                                  public
 GET  /v1/receipts/4be0643f-1d98-573b-97cd-ca98a65347dd      public
 GET  /v1/creators/anna/counts                               dashboard
 GET  /v1/creators/anna/things                               dashboard
 GET  /v1/creators/anna/series                               dashboard
+GET  /v1/creators/anna/months                               dashboard
 GET  /v1/creators/anna/provisional                          dashboard
 GET  /v1/creators/anna/live                                 dashboard
+GET  /v1/creators/anna/live-token                           dashboard
+GET  /v1/creators?prefix=an                                 dashboard
+GET  /v1/exports/creators                                   dashboard
+GET  /v1/exports/things                                     dashboard
+GET  /v1/exports/days?creator=anna                          dashboard
 GET  /v1/things/00000000000000000000000000000000/counts     dashboard
 GET  /v1/things/00000000000000000000000000000000/series     dashboard
+GET  /v1/things/00000000000000000000000000000000/months     dashboard
 GET  /v1/top/creators                                       dashboard
 GET  /v1/top/things                                         dashboard
 GET  /v1/lag                                                dashboard
 GET  /v1/live                                               public
 GET  /                                                      public
+GET  /creators                                              dashboard
 GET  /creators/anna                                         dashboard
+GET  /things                                                dashboard
+GET  /things/00000000000000000000000000000000               dashboard
+GET  /v1/me/flattrs                                         member
+GET  /v1/me/history                                         member
+GET  /v1/me/provisional                                     member
+GET  /v1/me/statement                                       member
+GET  /v1/me/export                                          member
+GET  /me                                                    member
+GET  /me/flattrs                                            member
+POST /me                                                    member
 GET  /v1/members/m-1/counts                                 finance
 GET  /v1/members/m-1/creators                               finance
 GET  /v1/members/m-1/provisional                            finance
@@ -74,6 +95,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     made = {role.value: issue(f"the {role}", role) for role in Role}
     file = tmp_path_factory.mktemp("keys") / "keys.json"
     save(file, [key for _, key in made.values()])
+    keygen(file.with_name("tokens.json"), algorithm="HS256", kid="first")
     return {"file": str(file), **{role: secret for role, (secret, _) in made.items()}}
 
 
@@ -81,7 +103,8 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def app(warehouse_server: EmbeddedWarehouse, keys: dict[str, str]) -> Iterator[FastAPI]:
     database = Warehouse(f"{warehouse_server.url}/authorisation")
     migrate(database)
-    yield create_app(settings_for(database, api_keys=Path(keys["file"])))
+    file = Path(keys["file"])
+    yield create_app(settings_for(database, api_keys=file, token_keys=file.with_name("tokens.json")))
     database.command("DROP DATABASE authorisation SYNC")
     database.close()
 
@@ -135,11 +158,17 @@ def refused(status: int, location: str) -> bool:
 def test_route_opens_to_its_roles_and_to_nobody_else(locked: str, keys: dict[str, str], row: tuple[str, ...]) -> None:
     method, path, needed = row
     unknown = issue("somebody else's", Role.OPERATOR)[0]
-    callers = {"nobody": None, "unknown": unknown, **{role.value: keys[role.value] for role in Role}}
+    tokens = Path(keys["file"]).with_name("tokens.json")
+    member = issue_token(tokens, "m-1", audience="flattr", now_ms=NOON_MS, valid_s=600)
+    callers = {"nobody": None, "unknown": unknown, "member": member, **{role.value: keys[role.value] for role in Role}}
     for caller, secret in callers.items():
-        may = needed == "public" or (caller in RANK and RANK[caller] >= RANK[needed])
+        if needed == "member":
+            # The pages take the session that begins with a token, not the token itself.
+            may = caller == "member" and path.startswith("/v1/")
+        else:
+            may = needed == "public" or (caller in RANK and RANK[caller] >= RANK[needed])
         status, location = answer(locked, method, path, secret)
-        if path == "/login":
+        if path in ("/login", "/logout"):
             assert status != 403
             continue
         assert refused(status, location) is not may, f"{caller}: {status} {location}"

@@ -6,37 +6,44 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final
+from typing import Any, Final
 
 import structlog
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
-from warehouse.api import auth, problems
+from warehouse.api import auth, member_auth, problems
 from warehouse.api.counter_cache import CounterCache
+from warehouse.api.cross_origin import CrossOrigin
 from warehouse.api.direct_routes import DirectRoutes
 from warehouse.api.live_board import Board
 from warehouse.api.live_poller import LivePoller
 from warehouse.api.metrics import ApiMetrics
+from warehouse.api.parameters import known_parameters
 from warehouse.api.query_runner import QueryRunner
 from warehouse.api.request_guard import RequestGuard
 from warehouse.api.routes import (
+    count_pages,
     counters,
     counts,
+    exports,
     finance,
     health,
     lag,
     lists,
     live,
+    me,
     months,
+    my_pages,
     pages,
     provisional,
     quarantine,
     receipts,
     series,
+    sign_in,
     verify,
 )
 from warehouse.api.settings import ApiSettings
@@ -54,8 +61,23 @@ pipeline is behind. Months are calendar months in UTC. Errors are problem detail
 """
 
 
+#: How callers identify themselves.
+_SCHEMES: Final = {
+    "apiKey": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, `flk_...`, from `flattr keys issue`. `x-role` says which role a route needs; where "
+        "`x-may-be-public` is true, an operator may serve it without a key.",
+    },
+    "memberToken": {
+        "type": "http",
+        "scheme": "bearer",
+        "bearerFormat": "JWT",
+        "description": "The member's token, as it is sent with clicks.",
+    },
+}
 _ROUTERS: Final = (
-    counts, counters, receipts, lists, series, provisional, months, finance, quarantine, live, lag, health,
+    counts, counters, receipts, lists, series, exports, provisional, me, months, finance, quarantine, live, lag, health,
 )  # fmt: skip
 
 
@@ -91,11 +113,14 @@ def create_app(
         title="Flattr reads",
         version="1",
         description=DESCRIPTION,
+        servers=[{"url": "/", "description": "where this document is from"}],
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # a route of ours, so that it refuses unknown parameters as all do
         # Its spans would contain URLs, which name members, and every request would check whether it is configured.
         telemetry={"tracing": False, "metrics": False, "logs": False},
+        dependencies=[Depends(known_parameters)],
     )
     app.state.reads = reads
     app.state.board = board
@@ -104,9 +129,10 @@ def create_app(
     for part in _ROUTERS:
         _name_roles(part.router)
         app.include_router(part.router)
-    pages.install(app)
-    app.include_router(pages.router)
-    app.include_router(verify.router)
+    _describe(app)
+    sign_in.install(app)
+    for pages_of in (count_pages, my_pages, pages, sign_in, verify):
+        app.include_router(pages_of.router)
     _surround(app, reads)
     if traces is not None:
         from warehouse.api.tracing import TracedRequests
@@ -128,6 +154,7 @@ def _surround(app: FastAPI, reads: QueryRunner) -> None:
         monotonic=time.monotonic,
     )
     app.add_middleware(RequestGuard)
+    app.add_middleware(CrossOrigin, guarded=reads.keys is not None)
     app.add_middleware(Measured, metrics=reads.metrics)
 
 
@@ -135,7 +162,28 @@ def _name_roles(router: APIRouter) -> None:
     """State in the OpenAPI document which role each route needs."""
     for route in router.routes:
         if isinstance(route, APIRoute):
-            route.openapi_extra = {"x-role": auth.role_of(route) or "public"}
+            route.openapi_extra = _stated_need(route)
+
+
+def _stated_need(route: APIRoute) -> dict[str, Any]:
+    need = auth.need_of(route)
+    if need is not None:
+        return {"x-role": need.role, "x-may-be-public": need.public, "security": [{"apiKey": []}]}
+    if any(one.call is member_auth.member_of for one in route.dependant.dependencies):
+        return {"x-role": "member", "security": [{"memberToken": []}]}
+    return {"x-role": "public", "security": []}
+
+
+def _describe(app: FastAPI) -> None:
+    """Add to the OpenAPI document how a caller identifies itself."""
+    generated = app.openapi
+
+    def described() -> dict[str, Any]:
+        document = generated()
+        document.setdefault("components", {})["securitySchemes"] = _SCHEMES
+        return document
+
+    app.openapi = described  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 class Measured:

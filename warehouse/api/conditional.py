@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110, section 13): an ``ETag`` against ``If-None-Match``."""
+"""Conditional requests (RFC 9110, section 13): an ``ETag`` against ``If-None-Match``; answers that caches keep."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from fastapi import Response
 def weak_etag(stated: object) -> str:
     """A weak ETag, because it covers the counts but not the moment stated with them."""
     return f'W/"{hashlib.blake2b(msgspec.json.encode(stated, order="sorted"), digest_size=12).hexdigest()}"'
+
+
+def cacheable(body: object, etag: str, max_age_s: int) -> Response:
+    """200 with the body as JSON."""
+    headers = {
+        "ETag": etag,
+        # A CDN may serve a stale answer while it revalidates, and for an hour if we are down.
+        "Cache-Control": f"public, max-age={max_age_s}, stale-while-revalidate=60, stale-if-error=3600",
+    }
+    return Response(msgspec.json.encode(body), media_type="application/json", headers=headers)
 
 
 def is_current(headers: Mapping[str, str], etag: str) -> bool:

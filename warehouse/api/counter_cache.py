@@ -2,7 +2,7 @@
 
 A popular page requests the same counters thousands of times a second. The whole answer is cached briefly, so that the
 next request costs two look-ups and no routing, parsing or encoding. The key is the meaning of the request, not its
-spelling: parameters in another order or encoding, and unknown parameters, find the same answer.
+spelling: parameters in another order or encoding find the same answer.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from warehouse.api import auth, problems
 from warehouse.api.problems import Problem
 from warehouse.api.query_runner import QueryRunner
 from warehouse.api.shapes import month_or_current
-from warehouse.keys import Role
 
 _MONTH: Final = b"month="
 
@@ -32,8 +31,9 @@ class _Direct:
 
     route: APIRoute
     pattern: Pattern[str]
+    name: str
     identifier: TypeAdapter[str]
-    role: Role | None
+    need: auth.Need | None
     answer: Callable[[QueryRunner, str, int], Awaitable[Response]]
 
 
@@ -70,8 +70,8 @@ class DirectRoutes:
                 try:
                     identifier = direct.identifier.validate_python(at[1])
                     month = month_or_current(self._reads, _month_text(scope["query_string"]))
-                    if direct.role is not None:
-                        auth.check(Request(scope), self._reads, direct.role)
+                    if direct.need is not None:
+                        auth.check(Request(scope), self._reads, direct.need, {direct.name: identifier})
                 except (Problem, ValueError):
                     return None
                 return direct, identifier, month
@@ -81,7 +81,7 @@ class DirectRoutes:
 def _direct(route: APIRoute) -> _Direct:
     (name,) = route.param_convertors
     identifier = TypeAdapter[str](get_type_hints(route.endpoint, include_extras=True)[name])
-    return _Direct(route, route.path_regex, identifier, auth.role_of(route), route.endpoint)
+    return _Direct(route, route.path_regex, name, identifier, auth.need_of(route), route.endpoint)
 
 
 def _month_text(query: bytes) -> str | None:

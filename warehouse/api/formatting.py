@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, Protocol
 from unicodedata import category
+from urllib.parse import quote
 
-from warehouse.counts.rankings import ThingRank
 from warehouse.counts.series import Point
 from warehouse.payout.money import as_text, minor_micro
 
@@ -25,6 +25,14 @@ _SIGNS: Final = {"EUR": "€", "USD": "$", "GBP": "£"}
 def number(value: int) -> str:
     """``1,284``."""
     return f"{value:,}"
+
+
+def short(value: int) -> str:
+    """A round number of a scale: ``800``, ``40k``, ``2M``."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if value >= size and value % (size // 10) == 0:
+            return f"{value / size:g}{letter}"
+    return number(value)
 
 
 def money(amount_micro: int, currency: str, *, exact: bool = False, digits: int | None = None) -> str:
@@ -68,10 +76,34 @@ def visible(text: str) -> str:
     return "".join(f"\\u{{{ord(char):x}}}" if category(char) in _UNSEEN else char for char in text)
 
 
-def thing_text(line: ThingRank) -> str:
+class NamedThing(Protocol):
+    """A thing with its canonical address, or the id that its creator chose, or neither."""
+
+    @property
+    def thing_id(self) -> str:
+        """32 hexadecimal digits."""
+
+    @property
+    def thing(self) -> str:
+        """The canonical address, or the id; empty if unknown."""
+
+
+def thing_text(line: NamedThing) -> str:
     """A thing's address without scheme, shortened for a line of a list; its id if the address is unknown."""
     text = visible(line.thing.removeprefix("https://").removeprefix("http://")) or line.thing_id
     return text if len(text) <= _THING_MAX else f"{text[:_THING_HEAD]}\N{HORIZONTAL ELLIPSIS}{text[-_THING_TAIL:]}"
+
+
+def creator_path(creator_id: str, month: str = "") -> str:
+    """The address of a creator's page, in a month if given.
+
+    Slashes are encoded, or a browser would resolve `../` in it. It would also resolve an id of one or two dots,
+    however written: those are found by the search alone.
+    """
+    name = quote(creator_id, safe="")
+    if creator_id in {".", ".."}:
+        return f"/creators?q={name}" + (f"&month={month}" if month else "")
+    return f"/creators/{name}" + (f"?month={month}" if month else "")
 
 
 def month_name(month: int) -> str:
@@ -118,8 +150,8 @@ def day_chart(points: Sequence[Point], days: int, *, width: int = 720, height: i
     top = nice_top(max((point.flattrs for point in points), default=1) or 1)
     slot = width / max(days, 1)
     bars = tuple(_bar(place, point, slot, height, top) for place, point in enumerate(points))
-    middle = ((height / 2, number(top // 2)),) if top >= 2 else ()
-    return Chart(width, height, bars, ((0.0, number(top)), *middle, (float(height), "0")))
+    middle = ((height / 2, short(top // 2)),) if top >= 2 else ()
+    return Chart(width, height, bars, ((0.0, short(top)), *middle, (float(height), "0")))
 
 
 def _bar(place: int, point: Point, slot: float, height: int, top: int) -> Bar:

@@ -140,8 +140,11 @@ class LivePoller:
             return
         creators = await self._reads.run(rankings.top_creators, self._month, TOP_LINES, flagged=quarantine)
         things = await self._reads.run(rankings.top_things, self._month, TOP_LINES, flagged=quarantine)
+        total = await self._reads.run(rankings.month_total, self._month, flagged=quarantine)
         state = {
             "month": month_text(self._month),
+            "flattrs": total.flattrs,
+            "quarantined": total.quarantined,
             "creators": [vars(line) for line in creators],
             "things": [vars(line) for line in things],
             **AsOf.plain(lag),

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 
@@ -16,16 +17,19 @@ from starlette.types import Scope
 from ingest.contract.month import month_before, month_of
 from ingest.runtime.aliases import Aliases
 from ingest.runtime.client_address import share_of
-from ingest.runtime.clock import clock_from
+from ingest.runtime.clock import Clock, clock_from
+from ingest.runtime.tokens import Tokens
 from ingest.runtime.tracing import Traces
 from warehouse.api.cache import CoalescingCache, weight_of
 from warehouse.api.count_batcher import BatchBounds, CountBatcher
 from warehouse.api.listener_limit import ListenerLimit
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.problems import ReadReason, unavailable
+from warehouse.api.sessions import Sessions, read_secret
 from warehouse.api.settings import ApiSettings
 from warehouse.api.throttle import Throttle
 from warehouse.counts import counts as queries
+from warehouse.counts import member_flattrs
 from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag, read_lag
 from warehouse.keys import KeyRing
@@ -48,6 +52,9 @@ _LISTS_BYTES: Final = 32 << 20
 _KEY_BYTES: Final = 1000
 #: Stands for every month without data: they share their queries, all of which come back empty.
 NO_MONTH: Final = 0
+#: The address of a request without a key to what needs one, where the operator made that public; empty otherwise.
+#: It travels with the request's task, so that no route can forget whose turn a query takes.
+STRANGER: Final[ContextVar[str]] = ContextVar("stranger", default="")
 #: Probes come every few seconds; requests more frequent than this do not reach the warehouse.
 _SHARED_TTL_S: Final = 0.25
 _LANE_WAITING_MAX: Final = 64
@@ -79,6 +86,14 @@ class QueryRunner:
         self.aliases = Aliases(settings.ingest_aliases_file, self.clock)
         #: None if the API is open to everybody
         self.keys = None if settings.api_keys is None else KeyRing(settings.api_keys)
+        self.sessions = Sessions(
+            read_secret(settings.api_session_secret),
+            clock=self.clock,
+            monotonic=time.monotonic,
+            valid_max_s=settings.api_session_s,
+        )
+        #: None if the API answers no member
+        self.tokens = _tokens(settings, self.clock)
         self._threads = ThreadPoolExecutor(settings.api_threads, thread_name_prefix="warehouse")
         self._waiting = 0
         lag_ttl_s = settings.api_lag_ttl_ms / 1000
@@ -100,19 +115,29 @@ class QueryRunner:
         )
         #: for anonymous requests that no cache can answer
         self.lane = Throttle(_LANE_WAITING_MAX)
+        #: for tables of whole months
+        self.export_lane = Throttle(_LANE_WAITING_MAX)
+        #: for members' lists: one member's may be as long as that member wants
+        self.member_lane = Throttle(_LANE_WAITING_MAX)
         self._lists, self._money = (
             _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )
+        self._batch()
+
+    def _batch(self) -> None:
+        """Set up the counts that are read in batches."""
         #: for pages with buttons; cached, unlike the three below
         self.counters = self._paced(
             self._asking(queries.thing_counts, queries.thing_counts_of_months),
-            ttl_s=settings.api_counters_ttl_ms / 1000,
-            bytes_max=settings.api_counters_kept_bytes,
+            ttl_s=self.settings.api_counters_ttl_ms / 1000,
+            bytes_max=self.settings.api_counters_kept_bytes,
         )
         self.creators = self._paced(self._asking(queries.creator_counts, queries.creator_counts_of_months))
         self._thing_counts = self._asking(queries.thing_counts, queries.thing_counts_of_months)
         self.things = self._paced(self._known_things)
         self.members = self._paced(self._asking(queries.member_counts, queries.member_counts_of_months))
+        #: whether members flattred things, by ``member_flattrs.key``
+        self.standings = self._paced(self._standings)
         #: creators and addresses of things, which never change and so are cached; queried by ``things`` at its pace
         self._addresses = CountBatcher(
             self._fetch_addresses,
@@ -161,6 +186,10 @@ class QueryRunner:
         """The version of a month's quarantine, at most ``api_lag_ttl_ms`` old. At 0, counts need not read it."""
         return (await self._flagged()).get(month, 0)
 
+    async def flagged_months(self) -> frozenset[int]:
+        """The months that have, or had, a quarantine; as old as ``flagged``."""
+        return frozenset(await self._flagged())
+
     async def _flagged(self) -> dict[int, int]:
         return await self._quarantines.get("all", lambda: self.run(queries.quarantine_versions))
 
@@ -173,8 +202,11 @@ class QueryRunner:
         current = month_of(self.clock())
         if month in (current, month_before(current)):
             return month
-        known = await self._months.get("all", lambda: self.run(queries.known_months))
-        return month if month in known else NO_MONTH
+        return month if month in await self.known_months() else NO_MONTH
+
+    async def known_months(self) -> frozenset[int]:
+        """The months that have any data, at most ``api_lag_ttl_ms`` old."""
+        return await self._months.get("all", lambda: self.run(queries.known_months))
 
     def address_of(self, scope: Scope) -> str:
         """The address whose share a request counts against: set by our server, which knows the proxies, or the peer."""
@@ -201,18 +233,25 @@ class QueryRunner:
         """Like ``keep``, but for ``api_money_ttl_ms``: for answers that cost more and change less."""
         return await self._keep(self._money, query, await self.asked_of(month), *args, **kwargs)
 
-    async def keep_whole(self, query: Callable[[Warehouse], T], /) -> tuple[Lag, T]:
+    async def keep_whole(
+        self, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[Lag, T]:
         """Like ``keep``, for a query that is not about one month."""
-        return await self._keep(self._lists, query)
+        return await self._keep(self._lists, query, *args, **kwargs)
 
     async def _keep(
         self, cached: Answers, query: Callable[Concatenate[Warehouse, P], T], /, *args: P.args, **kwargs: P.kwargs
     ) -> tuple[Lag, T]:
+        stranger = STRANGER.get()
+
         async def fetch() -> tuple[Lag, T]:
             lag = await self.lag()
-            return lag, await self.run(query, *args, **kwargs)
+            if not stranger:
+                return lag, await self.run(query, *args, **kwargs)
+            async with self.lane.turn(stranger):
+                return lag, await self.run(query, *args, **kwargs)
 
-        lag, answer = await cached.get((query.__name__, *args, *kwargs.items()), fetch)
+        lag, answer = await cached.get((query.__name__, *args, *kwargs.items()), fetch, stranger)
         return replace(lag, now_ms=self.clock()), answer
 
     async def _known_things(self, keys: Sequence[Key], flagged: Mapping[int, int]) -> dict[Key, KnownThing]:
@@ -227,6 +266,11 @@ class QueryRunner:
         lag = await self.lag()
         found = await self.run(queries.things, [thing_id for _, thing_id in keys])
         return lag, {key: found[key[1]] for key in keys}
+
+    async def _standings(
+        self, keys: Sequence[Key], _flagged: Mapping[int, int]
+    ) -> Mapping[Key, member_flattrs.Standing]:
+        return await self.run(member_flattrs.standings, keys)
 
     def _asking(
         self,
@@ -270,6 +314,17 @@ class QueryRunner:
         for _ in range(self.settings.api_threads):
             self._threads.submit(leave)
         self._threads.shutdown()
+
+
+def _tokens(settings: ApiSettings, clock: Clock) -> Tokens | None:
+    if settings.token_keys is None:
+        return None
+    return Tokens(
+        settings.token_keys,
+        audience=settings.ingest_token_audience,
+        clock=clock,
+        leeway_s=settings.ingest_token_leeway_s,
+    )
 
 
 def _answers(ttl_ms: int) -> Answers:

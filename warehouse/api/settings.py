@@ -32,9 +32,41 @@ class ApiSettings(WarehouseSettings):
         description="File of API keys, written by `flattr keys issue`. Without it everything is open, which is allowed "
         "only on this machine or with FLATTR_API_OPEN=true.",
     )
+    api_public: bool = Field(
+        default=False,
+        description="Serve counts, lists, series and pages of creators and things without a key: never members, never "
+        "money.",
+    )
     api_open: bool = Field(
         default=False,
         description="Serve other machines without keys: for use behind a gateway that authenticates.",
+    )
+    api_session_secret: Path | None = Field(
+        default=None,
+        description="File of at least 32 random bytes that signs the pages' sessions and the streams' tokens; all "
+        "processes behind one address need the same. Unset: each start makes its own, so sessions end with it.",
+    )
+    api_session_s: float = Field(
+        default=4 * 3600,
+        ge=60,
+        le=24 * 3600,
+        description="How long a session of the pages lasts, in seconds; a member's not longer than the token it began "
+        "with.",
+    )
+    token_keys: Path | None = Field(
+        default=None,
+        description="File of keys for member tokens; `flattr token keygen` adds one. Reloaded when it changes. The "
+        "read API needs public keys only (EdDSA without `d`); without the file it answers no member.",
+    )
+    ingest_token_audience: str = Field(
+        default="flattr",
+        description="The `aud` that a token must have, so that tokens for other services are not accepted here.",
+    )
+    ingest_token_leeway_s: float = Field(
+        default=60,
+        ge=0,
+        le=600,
+        description="How far the token issuer's clock may be ahead of ours (`nbf`, and `iat` of a pixel token).",
     )
     ingest_aliases_file: Path | None = Field(
         default=None,

@@ -33,13 +33,15 @@ def month_or_current(reads: QueryRunner, month: str | None) -> int:
 
 async def month_in_query(
     request: Request,
-    month: Annotated[str | None, Query(description="YYYY-MM in UTC; without it, the current one")] = None,
+    month: Annotated[
+        str | None, Query(description="YYYY-MM in UTC; without it, the current one", examples=["2026-11"])
+    ] = None,
 ) -> int:
     """The query parameter ``month``; the current month by default."""
     return month_or_current(runner_of(request), month)
 
 
-async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC")]) -> int:
+async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC", examples=["2026-11"])]) -> int:
     """The month in the path."""
     return parse_month(month)
 
@@ -48,12 +50,23 @@ QueryMonth = Annotated[int, Depends(month_in_query)]
 PathMonth = Annotated[int, Depends(month_in_path)]
 _AS_IN_CLICKS = {"pattern": f"^{IDENTIFIER.pattern}$"}
 CreatorId = Annotated[
-    str, AfterValidator(lambda sent: identifier("creator_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+    str,
+    AfterValidator(lambda sent: identifier("creator_id", sent)),
+    Path(json_schema_extra=_AS_IN_CLICKS, examples=["anna"]),
 ]
 MemberId = Annotated[
-    str, AfterValidator(lambda sent: identifier("member_id", sent)), Path(json_schema_extra=_AS_IN_CLICKS)
+    str,
+    AfterValidator(lambda sent: identifier("member_id", sent)),
+    Path(json_schema_extra=_AS_IN_CLICKS, examples=["m-1"]),
 ]
-ThingId = Annotated[str, Path(pattern=f"^{THING_ID.pattern}$", description="32 hexadecimal digits")]
+ThingId = Annotated[
+    str,
+    Path(
+        pattern=f"^{THING_ID.pattern}$",
+        description="32 hexadecimal digits",
+        examples=["9f86d081884c7d659a2feaa0c55ad015"],
+    ),
+]
 
 
 def moment(at_ms: int | None) -> datetime | None:

@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ingest.contract.month import month_text
 from warehouse.api import formatting
 
 #: Nothing from other hosts, nothing inline, no framing.
@@ -81,8 +82,12 @@ def _environment() -> Environment:
         part=formatting.part,
         day=formatting.day,
         thing_text=formatting.thing_text,
+        creator_path=formatting.creator_path,
+        month_text=month_text,
+        month_name_of=formatting.month_name,
         code=_code,
         here="",
+        reader="",
     )
     return environment
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from warehouse.counts.counts import less_quarantined, shown
+from warehouse.counts.counts import Count, less_quarantined, shown
 from warehouse.storage.client import Warehouse
 
 #: The cursor of the first page: more flattrs than anybody has.
@@ -47,6 +47,20 @@ def top_creators(
     ]
 
 
+def month_total(warehouse: Warehouse, month: int, *, flagged: int = 1) -> Count:
+    """A month's flattrs outside quarantine, which the lists add up to, and those in it."""
+    stated, held = warehouse.rows(less_quarantined("month_total", flagged), {"month": month})[0]
+    return Count(max(0, int(stated or 0) - int(held)), int(held))
+
+
+def creators_by_prefix(  # noqa: PLR0913 - as creator_things
+    warehouse: Warehouse, month: int, prefix: str, limit: int, after_id: str = "", *, flagged: int = 1
+) -> list[CreatorRank]:
+    """A month's creators whose id begins with ``prefix``, by id, after an id."""
+    params = {"month": month, "prefix": prefix, "limit": limit, "after_id": after_id}
+    return [CreatorRank(*row) for row in warehouse.rows(less_quarantined("creators_by_prefix", flagged), params)]
+
+
 def top_things(
     warehouse: Warehouse, month: int, limit: int, after: tuple[int, str] = START, *, flagged: int = 1
 ) -> list[ThingRank]:
@@ -60,6 +74,17 @@ def creator_things(  # noqa: PLR0913 - a page is named by four things
     """A creator's things of a month after the cursor (flattrs, thing id in hex)."""
     params = _page(month, limit, after, creator_id=creator_id)
     return _things(warehouse, less_quarantined("creator_things", flagged), params)
+
+
+def things_by_id(
+    warehouse: Warehouse, month: int, limit: int, after_id: str = "", *, flagged: int = 1
+) -> list[ThingRank]:
+    """A month's things by id (hex), after an id."""
+    params = {"month": month, "limit": limit, "after_id": after_id}
+    return [
+        ThingRank(thing_id, flattrs, creator_id, shown(thing))
+        for thing_id, creator_id, thing, flattrs in warehouse.rows(less_quarantined("month_things", flagged), params)
+    ]
 
 
 def _things(warehouse: Warehouse, query: str, params: dict[str, int | str]) -> list[ThingRank]:

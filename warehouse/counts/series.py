@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
 from ingest.contract.month import month_after, month_start_ms
-from warehouse.counts.counts import less_quarantined, things
+from warehouse.counts.counts import (
+    Count,
+    Key,
+    creator_counts_of_months,
+    less_quarantined,
+    thing_counts_of_months,
+    things,
+)
 from warehouse.storage.client import Warehouse
 
 HOUR_MS: Final = 3600 * 1000
@@ -54,6 +61,24 @@ def creator_hours(warehouse: Warehouse, month: int, creator_id: str, flagged: in
     """A creator's (hour in ms, flattrs), without empty hours; ``flagged`` as in ``rankings``."""
     rows = warehouse.rows(less_quarantined("creator_series", flagged), {"month": month, "creator_id": creator_id})
     return [(int(hour_ms), int(count)) for hour_ms, count in rows]
+
+
+def creator_months(
+    warehouse: Warehouse, creator_id: str, months: tuple[int, ...], flagged: frozenset[int]
+) -> list[tuple[int, int]]:
+    """A creator's (month, flattrs) of those months that have any; ``flagged`` are the months with a quarantine."""
+    return _months(creator_counts_of_months(warehouse, [(month, creator_id) for month in months], flagged))
+
+
+def thing_months(
+    warehouse: Warehouse, thing_id: str, months: tuple[int, ...], flagged: frozenset[int]
+) -> list[tuple[int, int]]:
+    """A thing's (month, flattrs), as ``creator_months``."""
+    return _months(thing_counts_of_months(warehouse, [(month, thing_id) for month in months], flagged))
+
+
+def _months(counts: Mapping[Key, Count]) -> list[tuple[int, int]]:
+    return sorted((month, count.flattrs) for (month, _), count in counts.items() if count.flattrs)
 
 
 def thing_hours(warehouse: Warehouse, month: int, thing_id: str, flagged: int = 1) -> list[tuple[int, int]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
 
 #: How a formula begins in a spreadsheet.
@@ -13,16 +14,17 @@ _FORMULA: Final = tuple("=+-@\t\r\n")
 
 def csv_pieces(header: Sequence[str], rows: Iterable[Iterable[object]], piece_lines: int = 1000) -> Iterator[str]:
     """A file in pieces of at most ``piece_lines`` lines, header first, lines ended by LF."""
+    yield csv_lines([header])
+    waiting = iter(rows)
+    while lines := list(islice(waiting, piece_lines)):
+        yield csv_lines(lines)
+
+
+def csv_lines(rows: Iterable[Iterable[object]]) -> str:
+    """Lines of a file, ended by LF."""
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    for number, row in enumerate(rows, start=1):
-        writer.writerow(neutral(value) for value in row)
-        if number % piece_lines == 0:
-            yield text.getvalue()
-            text.seek(0)
-            text.truncate()
-    yield text.getvalue()
+    csv.writer(text, lineterminator="\n").writerows([neutral(value) for value in row] for row in rows)
+    return text.getvalue()
 
 
 def neutral(value: object) -> object:

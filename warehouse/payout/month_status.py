@@ -58,6 +58,8 @@ class MonthFacts:
     open_before: int | None
     #: Subscriptions stood when the month began, and nobody posted their flattrs.
     unposted: bool = False
+    #: nothing happened in the month, and it is not its turn to be closed either
+    is_empty: bool = False
 
 
 def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
@@ -72,12 +74,14 @@ def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthF
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
     due = month_due([number for number, _ in rows], sealed, rules)
     stated = proof.stored(warehouse, month)
+    tallies = read_tallies(warehouse, month)
     return MonthFacts(
-        tallies=read_tallies(warehouse, month),
+        tallies=tallies,
         stages=tuple(StageDone(Stage(stage), int(at_ms)) for stage, at_ms in stages),
         proof=stated,
         open_before=due if due is not None and due < month else None,
         unposted=stated is None and unposted(warehouse, month),
+        is_empty=not tallies.accepted and month != due and month not in {number for number, _ in rows},
     )
 
 
@@ -96,6 +100,8 @@ def state_of(facts: MonthFacts) -> State:
 
 def checks(month: int, facts: MonthFacts, lag: Lag, rules: CloseSettings) -> list[Check]:
     """The gate's checks, as far as the warehouse can tell. Each detail says what is the case, or what to do."""
+    if facts.is_empty:
+        return [Check("not_empty", False, "Nothing happened in this month: there is nothing to close.")]
     return [
         _over(month, lag.now_ms, rules),
         _in_order(facts),

@@ -21,23 +21,32 @@ def register(app: typer.Typer) -> None:
     app.add_typer(keys, name="keys")
 
 
-def issue(name: Annotated[str, typer.Argument(help="name of the key's holder")], role: Role, file: _File) -> None:
-    """Create a key for ROLE and print it once. The file stores only its hash."""
+def issue(
+    name: Annotated[str, typer.Argument(help="name of the key's holder")],
+    role: Role,
+    file: _File,
+    creator: Annotated[str, typer.Option(help="only what is about this creator")] = "",
+    member: Annotated[str, typer.Option(help="only what is about this member; needs the role finance")] = "",
+) -> None:
+    """Create a key for ROLE and print it once. The file stores only its hash.
+
+    A key for one creator or member may stand in a page or app of theirs.
+    """
     from deploy.errors import CommandFailed
     from warehouse import keys
 
     known = _known(file)
     if any(key.name == name for key in known):
         raise CommandFailed(f"{file} already has a key for {name!r}: revoke it first, or use another name")
-    secret, key = keys.issue(name, role)
+    secret, key = keys.issue(name, role, _only(role, creator, member))
     keys.save(file, [*known, key])
     typer.echo(secret)
 
 
 def show(file: _File) -> None:
-    """List names and roles."""
+    """List roles and names, and what a key is limited to."""
     for key in _known(file):
-        typer.echo(f"{key.role:10} {key.name}")
+        typer.echo(f"{key.role:10} {key.name}" + (f"  only {key.only.replace(':', ' ', 1)}" if key.only else ""))
 
 
 def revoke(name: str, file: _File) -> None:
@@ -51,6 +60,23 @@ def revoke(name: str, file: _File) -> None:
         raise CommandFailed(f"{file} has no key for {name!r}")
     keys.save(file, retained)
     typer.echo(f"revoked {name}")
+
+
+def _only(role: Role, creator: str, member: str) -> str:
+    """The limit of a new key. Raises ``CommandFailed`` for one that no route could honour."""
+    from deploy.errors import CommandFailed
+    from ingest.contract.names import identifier
+
+    if creator and member:
+        raise CommandFailed("a key is for one creator or for one member, not for both: issue two")
+    if member and not role.may(Role.FINANCE):
+        raise CommandFailed(f"the role {role} reads nothing of members: give finance with --member")
+    try:
+        if creator:
+            return f"creator:{identifier('creator', creator)}"
+        return f"member:{identifier('member', member)}" if member else ""
+    except ValueError as error:
+        raise CommandFailed(str(error)) from error
 
 
 def _known(file: Path) -> list[Key]:

@@ -14,7 +14,6 @@ function showState(kind, text) {
 function showPulse(pulse) {
   pulseAt = performance.now();
   const { tallies, money: pot } = pulse;
-  setText("counted", number(tallies.counted));
   setText("accepted", number(tallies.accepted));
   setText("rate", pulse.clicks_per_s === null ? "–" : number(Math.round(pulse.clicks_per_s)));
   setText("pool", money(pot.pool_micro, pot.currency));
@@ -31,7 +30,7 @@ function showPulse(pulse) {
   if (behind === null || behind < 10) showState("good", "Live");
   else showState("slow", `Behind by ${age(behind)}`);
   beat();
-  say(`${number(tallies.counted)} flattrs, ${Math.round(pulse.clicks_per_s ?? 0)} clicks per second`);
+  say(`${document.getElementById("flattrs").textContent} flattrs, ${Math.round(pulse.clicks_per_s ?? 0)} clicks per second`);
 }
 
 function beat() {
@@ -107,38 +106,51 @@ function showPartitions(partitions) {
   });
 }
 
-function showList(id, lines, name, detail) {
-  const rows = document.querySelectorAll(`#${id} tbody tr`);
-  rows.forEach((row, at) => {
+const links = "links" in document.getElementById("tops").dataset;
+
+function showList(id, lines, write) {
+  document.getElementById(id).hidden = lines.length === 0;
+  document.getElementById(`${id}-none`).hidden = lines.length > 0;
+  document.querySelectorAll(`#${id} tbody tr`).forEach((row, at) => {
     const line = lines[at];
-    const cell = row.children[1];
-    if (!line) {
-      cell.textContent = "";
-      row.children[3].textContent = "";
-      setBar(row.querySelector("rect"), 0);
-      return;
-    }
-    let link = cell.querySelector("a");
-    if (!link) {
-      link = document.createElement("a");
-      cell.append(link);
-    }
-    const address = `/creators/${encodeURIComponent(line.creator_id)}`;
-    if (link.getAttribute("href") !== address) link.setAttribute("href", address);
-    if (link.textContent !== name(line)) setName(link, name(line));
-    if (detail) {
-      const span = cell.querySelector("span") ?? cell.appendChild(document.createElement("span"));
-      if (span.textContent !== detail(line)) span.textContent = detail(line);
-    }
+    row.hidden = !line;
+    if (!line) return;
+    write(row.children[1], line);
     const text = number(line.flattrs);
     if (row.children[3].textContent !== text) row.children[3].textContent = text;
     setBar(row.querySelector("rect"), (line.flattrs / lines[0].flattrs) * 1000);
   });
 }
 
-// Addresses may break after slashes, as in the server's templates.
-function setName(link, text) {
-  link.replaceChildren(...text.split("/").flatMap((piece, at) => (at ? ["/", document.createElement("wbr"), piece] : [piece])));
+// A name is a link where the reader may follow it. Written anew only when it changed, so that no focus is lost.
+function showName(cell, at, address, text) {
+  const tag = links ? "A" : "BDI";
+  let name = cell.children[at];
+  if (name?.tagName !== tag) {
+    name = document.createElement(tag);
+    if (cell.children[at]) cell.children[at].replaceWith(name);
+    else cell.append(name);
+  }
+  if (links && name.getAttribute("href") !== address) name.setAttribute("href", address);
+  if (name.textContent === text) return;
+  // Addresses may break behind slashes, as in the server's templates; names keep their own direction.
+  const inner = links ? name.appendChild(document.createElement("bdi")) : name;
+  inner.replaceChildren(...text.split("/").flatMap((piece, part) => (part ? ["/", document.createElement("wbr"), piece] : [piece])));
+  if (links) name.replaceChildren(inner);
+}
+
+function showCreator(cell, line) {
+  // As creator_path in warehouse/api/formatting.py: browsers resolve dots.
+  const name = encodeURIComponent(line.creator_id);
+  showName(cell, 0, /^\.\.?$/.test(name) ? `/creators?q=${name}` : `/creators/${name}`, line.creator_id);
+}
+
+function showThing(cell, line) {
+  showName(cell, 0, `/things/${line.thing_id}`, thingText(line));
+  const span = cell.querySelector("span") ?? cell.appendChild(document.createElement("span"));
+  // A thing may be counted a moment before it is known whose it is.
+  if (line.creator_id) showCreator(span, line);
+  else span.replaceChildren();
 }
 
 // As in warehouse/api/formatting.py: invisible characters become code points, and long addresses are shortened.
@@ -150,8 +162,11 @@ function thingText(line) {
 }
 
 function showTop(top) {
-  showList("creators", top.creators, (line) => line.creator_id, null);
-  showList("things", top.things, thingText, (line) => line.creator_id);
+  setText("flattrs", number(top.flattrs));
+  setText("quarantined", number(top.quarantined));
+  document.getElementById("held").hidden = !top.quarantined;
+  showList("creators", top.creators, showCreator);
+  showList("things", top.things, showThing);
 }
 
 watch("/v1/live", { pulse: showPulse, top: showTop }, () => showState("bad", "Disconnected, retrying"));

@@ -29,7 +29,9 @@ export function moment(text) {
 
 export function setText(id, text) {
   const element = document.getElementById(id);
-  if (element && element.textContent !== text) element.textContent = text;
+  if (!element || element.textContent === text) return;
+  element.textContent = text;
+  element.classList.toggle("long", text.length > 11);
 }
 
 export function setBar(bar, width) {

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.routing import APIRoute
 from pydantic import AfterValidator, Field, TypeAdapter
 from starlette.datastructures import QueryParams
 
@@ -15,11 +16,11 @@ from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from ingest.contract.thing import THING_ID, THING_LENGTH_MAX, plain
 from ingest.runtime.aliases import thing_id
-from warehouse.api.conditional import revalidated, weak_etag
+from warehouse.api.conditional import cacheable, revalidated, weak_etag
 from warehouse.api.counter_cache import Asked
+from warehouse.api.parameters import names_of
 from warehouse.api.problems import RESPONSES, Problem, ReadReason
 from warehouse.api.query_runner import NO_MONTH, QueryRunner, Runner
-from warehouse.api.routes.public import PREFLIGHT, cacheable
 from warehouse.api.shapes import AsOf, QueryMonth, month_or_current
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
@@ -128,6 +129,9 @@ async def counters(  # noqa: PLR0913, PLR0917 - one parameter each of the addres
     return revalidated(counted, request.headers)
 
 
+_PARAMETERS: Final = frozenset().union(
+    *(names_of(route) for route in router.routes if isinstance(route, APIRoute) and route.endpoint is counters)
+)
 _CREATORS: Final = TypeAdapter[list[str]](Creators)
 _ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
 
@@ -135,6 +139,8 @@ _ADDRESSES: Final = TypeAdapter[list[str]](Addresses)
 def understand(reads: QueryRunner, query: bytes) -> Asked | None:
     """Parse a query string into its normalised meaning; None if the route would refuse it."""
     given = QueryParams(query)
+    if not _PARAMETERS.issuperset(given):
+        return None
     try:
         month = month_or_current(reads, given.get("month"))
         creators = _CREATORS.validate_python(given.getlist("creator"))
@@ -162,9 +168,3 @@ async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
         stated["things"] = asked.thing_ids
     body = {**stated, **AsOf.plain(replace(lag, now_ms=reads.clock()))}
     return cacheable(body, weak_etag(stated), reads.settings.api_counters_max_age_s)
-
-
-@router.options("/counters", include_in_schema=False)
-async def preflight() -> Response:
-    """CORS preflight, for clients that send further headers."""
-    return Response(status_code=HTTPStatus.NO_CONTENT, headers=PREFLIGHT)

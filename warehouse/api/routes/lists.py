@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field
 
 from ingest.contract.month import month_text
+from ingest.contract.names import identifier
 from warehouse.api import auth, cursor
 from warehouse.api.problems import RESPONSES
 from warehouse.api.query_runner import Runner
@@ -59,7 +60,7 @@ class ThingPage(Page):
 
 def start_of(text: str | None) -> tuple[int, str]:
     """Where a page starts, from its cursor. Raises ``Problem`` 422."""
-    return rankings.START if text is None else cursor.decode(text)
+    return rankings.START if text is None else cursor.decode(text, cursor.RANK)
 
 
 def creator_page(month: int, limit: int, ranks: list[CreatorRank]) -> dict[str, object]:
@@ -79,7 +80,7 @@ def thing_page(month: int, limit: int, ranks: list[ThingRank]) -> dict[str, obje
     return {"month": month_text(month), "next": following, "things": lines}
 
 
-@router.get("/top/creators", summary="Creators by flattrs", dependencies=[auth.needs(Role.DASHBOARD)])
+@router.get("/top/creators", summary="Creators by flattrs", dependencies=[auth.needs(Role.DASHBOARD, public=True)])
 async def top_creators(reads: Runner, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> CreatorPage:
     """Most first, then by name."""
     lag, ranks = await reads.keep(
@@ -88,7 +89,24 @@ async def top_creators(reads: Runner, month: QueryMonth, limit: Limit = 50, curs
     return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))
 
 
-@router.get("/top/things", summary="Things by flattrs", dependencies=[auth.needs(Role.DASHBOARD)])
+@router.get(
+    "/creators", summary="Creators by the beginning of their id", dependencies=[auth.needs(Role.DASHBOARD, public=True)]
+)
+async def creators_by_prefix(
+    reads: Runner,
+    month: QueryMonth,
+    prefix: Annotated[str, AfterValidator(lambda sent: identifier("prefix", sent)), Query(examples=["an"])],
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> CreatorPage:
+    """Those with flattrs in the month, by id. Capitals and small letters differ, as in ids."""
+    lag, ranks = await reads.keep(
+        rankings.creators_by_prefix, month, prefix, limit, start_of(cursor)[1], flagged=await reads.flagged(month)
+    )
+    return CreatorPage.with_lag(lag, **creator_page(month, limit, ranks))
+
+
+@router.get("/top/things", summary="Things by flattrs", dependencies=[auth.needs(Role.DASHBOARD, public=True)])
 async def top_things(reads: Runner, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None) -> ThingPage:
     """Most first, then by id."""
     lag, ranks = await reads.keep(
@@ -98,7 +116,9 @@ async def top_things(reads: Runner, month: QueryMonth, limit: Limit = 50, cursor
 
 
 @router.get(
-    "/creators/{creator_id:path}/things", summary="A creator's things", dependencies=[auth.needs(Role.DASHBOARD)]
+    "/creators/{creator_id:path}/things",
+    summary="A creator's things",
+    dependencies=[auth.needs(Role.DASHBOARD, public=True)],
 )
 async def creator_things(
     reads: Runner, creator_id: CreatorId, month: QueryMonth, limit: Limit = 50, cursor: Cursor = None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from datetime import datetime
 from typing import Annotated, Any, Final, cast
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request, Response
+from pydantic import BaseModel
 from sse_starlette.sse import EventSourceResponse, SendTimeoutError
 from starlette.types import Receive, Scope, Send
 
@@ -16,8 +18,7 @@ from warehouse.api.live_board import PULSE, TOP, Board, creator_topic
 from warehouse.api.problems import RESPONSES, ReadReason, answer, unavailable
 from warehouse.api.query_runner import Runner
 from warehouse.api.request_guard import HEADERS_ONLY
-from warehouse.api.routes.public import OPEN
-from warehouse.api.shapes import CreatorId
+from warehouse.api.shapes import CreatorId, moment
 from warehouse.keys import Role
 
 _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
@@ -26,11 +27,13 @@ _EVENTS: Final[dict[int | str, dict[str, Any]]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
-router = APIRouter(prefix="/v1", tags=["live"], responses={**RESPONSES, **_EVENTS})
+router = APIRouter(prefix="/v1", tags=["live"], responses=RESPONSES)
 
 #: A client that reads nothing for this long is disconnected; it can resume with Last-Event-ID.
 _SEND_TIMEOUT_S: Final = 30
 _PING_S: Final = 15
+#: Long enough to open a stream with it, and too short to be worth finding in a log.
+_TOKEN_VALID_MS: Final = 60_000
 
 
 async def board_of(request: Request) -> Board:
@@ -60,7 +63,7 @@ class _Stream(EventSourceResponse):
     def __init__(
         self, seats: ListenerLimit, address: str | None, board: Board, topics: set[str], last_seen: int
     ) -> None:
-        headers = {**OPEN, "Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(_events(board, topics, last_seen), headers=headers, ping=_PING_S, send_timeout=_SEND_TIMEOUT_S)
         self._seats = seats
         self._address = address
@@ -96,21 +99,52 @@ async def seat_of(request: Request, reads: Runner) -> str | None:
 Seat = Annotated[str | None, Depends(seat_of)]
 
 
-@router.get("/live", summary="Totals and top lists as they change", response_class=EventSourceResponse)
+@router.get(
+    "/live", summary="Totals and top lists as they change", response_class=EventSourceResponse, responses=_EVENTS
+)
 async def live(reads: Runner, board: TheBoard, seat: Seat, last_seen: LastSeen) -> EventSourceResponse:
     """Public. Events `pulse` (once a second) and `top` (when it has changed)."""
     return _Stream(reads.seats, seat, board, {PULSE, TOP}, last_seen)
+
+
+Token = Annotated[
+    str | None, Query(alias=auth.STREAM_PARAMETER, max_length=1024, description="from live-token, instead of a key")
+]
+
+
+class StreamToken(BaseModel):
+    """What opens one creator's stream for a minute: in an address, where a key must not stand."""
+
+    token: str
+    expires_at: datetime
+
+
+@router.get(
+    "/creators/{creator_id:path}/live-token",
+    summary="A short-lived token for a creator's stream",
+    dependencies=[auth.needs(Role.DASHBOARD, public=True)],
+    responses=auth.RESPONSES,
+)
+async def live_token(request: Request, response: Response, reads: Runner, creator_id: CreatorId) -> StreamToken:
+    """For EventSource, which sends no headers: `/v1/creators/{id}/live?token=...`.
+
+    Get a new one when the stream closes for good.
+    """
+    response.headers["Cache-Control"] = "no-store"
+    ends_ms = reads.clock() + _TOKEN_VALID_MS
+    token = auth.stream_token(request, reads, creator_id, ends_ms)
+    return StreamToken(token=token, expires_at=moment(ends_ms))  # type: ignore[arg-type]  # a time that is given
 
 
 @router.get(
     "/creators/{creator_id:path}/live",
     summary="A creator's count as it changes",
     response_class=EventSourceResponse,
-    dependencies=[auth.needs(Role.DASHBOARD)],
-    responses=auth.RESPONSES,
+    dependencies=[auth.needs(Role.DASHBOARD, public=True, stream=True)],
+    responses={**_EVENTS, **auth.RESPONSES},
 )
 async def creator_live(
-    reads: Runner, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen
+    reads: Runner, board: TheBoard, creator_id: CreatorId, seat: Seat, last_seen: LastSeen, _token: Token = None
 ) -> EventSourceResponse:
     """Event `creator`: first the current count, then each new one within a second of being counted."""
     return _Stream(reads.seats, seat, board, {creator_topic(creator_id)}, last_seen)

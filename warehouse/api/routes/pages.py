@@ -1,23 +1,21 @@
-"""The server-rendered pages: live, creator, member, months."""
+"""The server-rendered pages: live, member, months, the API's routes."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import Annotated, Any, Final
-from urllib.parse import parse_qs, quote
 
 from fastapi import APIRouter, FastAPI, Query, Request, Response
-from fastapi.responses import RedirectResponse
+from fastapi.responses import JSONResponse
 
 from ingest.contract.month import month_of, month_text
 from ingest.contract.names import ID_LENGTH_MAX
 from warehouse.api import auth, formatting, templates
 from warehouse.api.live_poller import TOP_LINES
-from warehouse.api.problems import Problem, ReadReason
-from warehouse.api.query_runner import QueryRunner, Runner
-from warehouse.api.shapes import CreatorId, MemberId, PathMonth, QueryMonth
-from warehouse.counts import rankings, series
-from warehouse.counts.series import Interval
+from warehouse.api.query_runner import Runner
+from warehouse.api.routes.sign_in import enter, reader_of
+from warehouse.api.shapes import MemberId, PathMonth, QueryMonth
+from warehouse.counts import rankings
 from warehouse.keys import Role
 from warehouse.payout import estimate, month_status
 from warehouse.payout.close.gate import Tallies, read_tallies
@@ -30,39 +28,7 @@ from warehouse.payout.month_status import MonthFacts, State
 router = APIRouter(include_in_schema=False)
 
 _FATE_COLOURS: Final = {"counted": "leaf", "duplicate": "sky", "undo": "plum", "rejected": "berry", "late": "sun"}
-_THINGS: Final = 10
 _PAYOUTS: Final = 50
-_FORM_MAX_BYTES: Final = 4096
-
-
-class LoginNeeded(Exception):
-    """A page was requested without a key, or with one that lacks the role."""
-
-    def __init__(self, problem: Problem, address: str) -> None:
-        super().__init__(problem.detail)
-        self.problem = problem
-        self.address = address
-
-
-def install(app: FastAPI) -> None:
-    """Redirect people without a key to the login form; programs get a problem document instead."""
-
-    @app.exception_handler(LoginNeeded)
-    async def login_needed(_: Request, needed: LoginNeeded) -> Response:
-        if needed.problem.reason is ReadReason.ROLE_MISSING:
-            return templates.page("login.html", status=403, wrong=f"{needed.problem.detail}.", next=needed.address)
-        return RedirectResponse(
-            f"/login?next={quote(needed.address, safe='')}", status_code=303, headers=templates.HEADERS
-        )
-
-
-def enter(request: Request, reads: QueryRunner, role: Role) -> None:
-    """Check that the reader's key has the role. Raises ``LoginNeeded``."""
-    try:
-        auth.check(request, reads, role)
-    except Problem as problem:
-        address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
-        raise LoginNeeded(problem, address) from None
 
 
 def fates(tallies: Tallies) -> list[tuple[str, int, str, str]]:
@@ -72,11 +38,12 @@ def fates(tallies: Tallies) -> list[tuple[str, int, str, str]]:
 
 
 @router.get("/")
-async def live(reads: Runner) -> Response:
+async def live(request: Request, reads: Runner) -> Response:
     """The live page. Public, like the stream behind it."""
     month = month_of(reads.clock())
-    (lag, tallies), (_, creators), (_, things), (_, pot) = await asyncio.gather(
+    (lag, tallies), (_, total), (_, creators), (_, things), (_, pot) = await asyncio.gather(
         reads.keep(read_tallies, month),
+        reads.keep(rankings.month_total, month, flagged=await reads.flagged(month)),
         reads.keep(rankings.top_creators, month, TOP_LINES, flagged=await reads.flagged(month)),
         reads.keep(rankings.top_things, month, TOP_LINES, flagged=await reads.flagged(month)),
         reads.keep_longer(estimate.month_money, month, reads.rules),
@@ -84,44 +51,16 @@ async def live(reads: Runner) -> Response:
     return templates.page(
         "live.html",
         here="/",
+        reader=reader_of(request),
+        links=reads.keys is None or reads.settings.api_public or auth.known(request, reads),
         month_name=formatting.month_name(month),
         lag=lag,
         tallies=tallies,
+        total=total,
         fates=fates(tallies),
         creators=creators,
         things=things,
         pot=pot,
-        currency=reads.rules.close_currency,
-    )
-
-
-@router.get("/creators/{creator_id:path}")
-async def creator(request: Request, reads: Runner, creator_id: CreatorId, month: QueryMonth) -> Response:
-    """A creator's month, with a chart of its days."""
-    enter(request, reads, Role.DASHBOARD)
-    (lag, hours), (_, things), (_, take), counted = await asyncio.gather(
-        reads.keep(series.creator_hours, month, creator_id, flagged=await reads.flagged(month)),
-        reads.keep(rankings.creator_things, month, creator_id, _THINGS, flagged=await reads.flagged(month)),
-        reads.keep_longer(estimate.creator_take, month, creator_id, reads.rules, flagged=await reads.flagged(month)),
-        reads.creators.get(month, [creator_id]),
-    )
-    now_ms = reads.clock()
-    points = series.fill(hours, month, Interval.DAY, now_ms)
-    best = max(points, key=lambda point: point.flattrs, default=None)
-    days = len(series.fill([], month, Interval.DAY, 1 << 50))
-    summary = f"{len(points)} days" + (f"; most on {formatting.day(best.at_ms)}: {best.flattrs}" if best else "")
-    return templates.page(
-        "creator.html",
-        creator_id=creator_id,
-        month_name=formatting.month_name(month),
-        current=month == month_of(now_ms),
-        lag=lag,
-        flattrs=counted[creator_id].count.flattrs,
-        take=take,
-        things=things,
-        points=points,
-        chart=formatting.day_chart(points, days),
-        summary=summary,
         currency=reads.rules.close_currency,
     )
 
@@ -135,6 +74,7 @@ async def member(request: Request, reads: Runner, member_id: MemberId, month: Qu
     )
     return templates.page(
         "member.html",
+        reader=reader_of(request),
         member_id=member_id,
         month_name=formatting.month_name(month),
         lag=lag,
@@ -151,7 +91,7 @@ async def months(request: Request, reads: Runner) -> Response:
     enter(request, reads, Role.FINANCE)
     known = await reads.run(month_status.months)
     lines = [(month_text(month), formatting.month_name(month), closed) for month, closed in known]
-    return templates.page("months.html", here="/months", months=lines)
+    return templates.page("months.html", here="/months", reader=reader_of(request), months=lines)
 
 
 @router.get("/months/{month}")
@@ -172,9 +112,12 @@ async def month_end(
     desk = None if part else await reads.run(read_desk, month, facts.proof, find)
     answer = templates.page(
         "month_status.html" if part else "month.html",
+        here="/months",
+        reader=reader_of(request),
         month_text=month_text(month),
         month_name=formatting.month_name(month),
         state=state.value,
+        is_empty=facts.is_empty,
         can_close=all(check.passed is not False for check in checks) and lag.partitions != (),
         done=facts.stages,
         stages=stage_lines(facts, state),
@@ -225,51 +168,16 @@ _COLOURS: Final = {
 }  # fmt: skip
 
 
-@router.get("/login")
-async def login_form(next: str = "/") -> Response:  # noqa: A002 - the parameter's name in the address
-    """The login form."""
-    return templates.page("login.html", wrong=None, next=_own(next))
-
-
-@router.post("/login")
-async def login(request: Request, reads: Runner) -> Response:
-    """Put the key into a cookie that neither scripts nor other sites can read."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _FORM_MAX_BYTES:
-            return templates.page("login.html", status=413, wrong="That is not a key.", next="/")
-    form = parse_qs(body.decode("utf-8", "replace"))
-    address, secret = _own(form.get("next", ["/"])[0]), form.get("key", [""])[0].strip()
-    if reads.keys is not None and reads.keys.holder(secret) is None:
-        return templates.page("login.html", status=401, wrong="This key is unknown.", next=address)
-    answer = RedirectResponse(address, status_code=303, headers=templates.HEADERS)
-    answer.set_cookie(
-        auth.COOKIE, secret, max_age=12 * 3600, httponly=True, samesite="strict", secure=came_by_https(request)
-    )
-    return answer
-
-
-def came_by_https(request: Request) -> bool:
-    """Whether the browser uses TLS, wherever it is terminated.
-
-    Behind a proxy the proxy says so, or else the browser, in the Origin of every form. A client that lies about it
-    harms only its own cookie.
-    """
-    told = (request.url.scheme, request.headers.get("x-forwarded-proto"))
-    return "https" in told or request.headers.get("origin", "").startswith("https://")
-
-
-def _own(address: str) -> str:
-    """The address if it is on this site, so that a redirect is safe; otherwise the front page."""
-    fine = address.startswith("/") and not address.startswith(("//", "/\\")) and address.isprintable()
-    return address if fine else "/"
+@router.get("/openapi.json")
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
+    return JSONResponse(request.app.openapi())
 
 
 @router.get("/docs")
 async def docs(request: Request) -> Response:
     """The API's routes, from its OpenAPI document."""
-    return templates.page("docs.html", here="/docs", groups=documented(request.app))
+    return templates.page("docs.html", here="/docs", reader=reader_of(request), groups=documented(request.app))
 
 
 def documented(app: FastAPI) -> list[tuple[str, list[dict[str, Any]]]]:

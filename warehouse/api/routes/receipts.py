@@ -12,7 +12,6 @@ from pydantic import Field
 from ingest.contract.month import month_before, month_of, month_text
 from warehouse.api.problems import RESPONSES, Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import NO_MONTH, Runner
-from warehouse.api.routes.public import OPEN
 from warehouse.api.shapes import AsOf, parse_month
 from warehouse.counts import receipts
 from warehouse.counts.receipts import Receipt, Status
@@ -68,8 +67,8 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     if found is None and on_its_way:
         found = Receipt(Status.ACCEPTED, offset=offset)
     if found is None:
-        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.CLICK_UNKNOWN, _not_found(months, offset), headers=OPEN)
-    response.headers.update({**OPEN, "Cache-Control": "no-store"})
+        raise Problem(HTTPStatus.NOT_FOUND, ReadReason.CLICK_UNKNOWN, _not_found(months, offset))
+    response.headers["Cache-Control"] = "no-store"
     return ReceiptBody.with_lag(
         lag,
         click_id=click_id,

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from warehouse.api import formatting, templates
 from warehouse.api.query_runner import Runner
-from warehouse.api.routes.pages import enter
+from warehouse.api.routes.sign_in import enter, reader_of
 from warehouse.api.verifier import Verifier
 from warehouse.counts.equations import Equation
 from warehouse.keys import Role
@@ -55,6 +55,7 @@ async def verify(
     answer = templates.page(
         "verify_status.html" if part else "verify.html",
         here="/verify",
+        reader=reader_of(request),
         state=state,
         compared=compared,
         groups=grouped(compared.checks),

@@ -9,5 +9,11 @@ FROM
     WHERE month = %(month)s AND member_id = %(member_id)s
       AND NOT bitTest(version, 19) AND first_position != 18446744073709551615
 ) AS own
-LEFT JOIN (SELECT thing_id, min(thing) AS thing FROM things GROUP BY thing_id) AS named USING (thing_id)
+LEFT JOIN
+(
+    SELECT thing_id, min(thing) AS thing
+    FROM things
+    WHERE thing_id IN (SELECT thing_id FROM flattrs WHERE month = %(month)s AND member_id = %(member_id)s)
+    GROUP BY thing_id
+) AS named USING (thing_id)
 ORDER BY clicked_at, click_id
