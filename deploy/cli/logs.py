@@ -17,14 +17,20 @@ _REMEMBERED_MAX: Final = 1000
 
 
 class OncePerWhile(logging.Filter):
-    """Passes a message once per REPEAT_QUIET_S: aiokafka repeats some twenty times a second while a broker is down."""
+    """Passes a message of some loggers, named by their beginnings, once per REPEAT_QUIET_S.
 
-    def __init__(self) -> None:
+    aiokafka repeats several messages twenty times a second while a broker is down.
+    """
+
+    def __init__(self, loggers: tuple[str, ...]) -> None:
         super().__init__()
+        self._loggers = loggers
         self._said: dict[str, float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is new, or was last logged long enough ago."""
+        """Whether the message is of another logger, new, or was last logged long enough ago."""
+        if not record.name.startswith(self._loggers):
+            return True
         now, text = time.monotonic(), record.getMessage()
         if now - self._said.get(text, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
             return False
@@ -79,16 +85,8 @@ def set_up(level: str = "INFO") -> None:
         )
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
-    # A filter on a parent logger does not see its children's records, so each repetitive logger is listed.
-    for name in (
-        "aiokafka.conn",
-        "aiokafka.client",
-        "aiokafka.producer.sender",
-        "aiokafka.cluster",
-        "aiokafka",
-        _EXPORTER,
-    ):
-        logging.getLogger(name).addFilter(OncePerWhile())
-    logging.getLogger("clickhouse_driver.connection").addFilter(InOneLine())
+    # At the handler, as a filter on a parent logger does not see its children's records.
+    handler.addFilter(OncePerWhile(("aiokafka", _EXPORTER)))
+    logging.getLogger("clickhouse_driver.connection").addFilter(InOneLine(("clickhouse_driver",)))
     # Each attempt of a failing export logs a different warning; the final error is enough.
     logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

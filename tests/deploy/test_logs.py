@@ -20,7 +20,7 @@ def record(text: str) -> logging.LogRecord:
 def test_same_message_is_logged_once_per_while(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("deploy.cli.logs.time.monotonic", lambda: now)
-    once = logs.OncePerWhile()
+    once = logs.OncePerWhile(("aiokafka",))
     assert [once.filter(record("away")), once.filter(record("away")), once.filter(record("back"))] == [
         True,
         False,

@@ -88,7 +88,7 @@ def test_no_traceback_reaches_an_operator(
 
 def test_driver_that_reconnects_says_so_in_a_line(caplog: pytest.LogCaptureFixture) -> None:
     driver = logging.getLogger("clickhouse_driver.connection")
-    one = InOneLine()
+    one = InOneLine(("clickhouse_driver",))
     driver.addFilter(one)
     try:
         refused = ConnectionRefusedError("refused")
