@@ -75,7 +75,7 @@ export class FlattrButton extends HTMLElement {
     if (own.base < 0 && waits && this.count >= 0) save(key, Object.assign(own, { base: this.count }));
     if (bearer !== this.bearer) troubles.delete(key);
     const trouble = troubles.get(key), isExpired = expired.has(bearer), isOut = isExpired || /^token/.test(trouble);
-    const missing = creator ? (ingest ? "" : "flattr-button: no ingest") : "flattr-button: no creator";
+    const missing = creator && ingest ? "" : `flattr-button: no ${creator ? "ingest" : "creator"}`;
     this.isOut = isOut || !(bearer || site);
     Object.assign(this, { bearer, key, missing, number: number(own, this.count) });
     if (counters && this.wrong !== pair && !missing) {

@@ -4,12 +4,13 @@
 import { drop, read, write } from "./store.js";
 
 export const PREFIX = "flattr:click:";
-const KEEP_MS = 30 * 864e5, pressedAt = {}, month = () => new Date().toISOString().slice(0, 7);
+const SET_MS = 30 * 864e5, pressedAt = {}, month = () => new Date().toISOString().slice(0, 7);
 
-/* Now, by the clock of clicked_at; by the page's timer if the clock was set since (from 1970). */
+/* Now, by the clock of clicked_at; by the page's timer if the clock was set since (from 1970). How old a click may be is
+ * for ingest to say: this clock may be wrong. */
 export function sentAt({ click_id, clicked_at }, now = Date.now()) {
   const own = clicked_at + Math.round(performance.now() - pressedAt[click_id]);
-  return Math.abs(now - own) > KEEP_MS ? own : now;
+  return Math.abs(now - own) > SET_MS ? own : now;
 }
 
 /* The record under a key. What is none is removed; what is of another month waits, and says nothing of this one. */
@@ -17,7 +18,7 @@ export function load(key) {
   const text = read(key);
   try {
     const own = text ? JSON.parse(text) : { clicks: [] }, { body, url, token } = own;
-    const clicks = (own.clicks ?? [body]).filter((click) => click.clicked_at < 1e12 || sentAt(click) - click.clicked_at < KEEP_MS);
+    const clicks = (own.clicks ?? [body]).filter((click) => click.clicked_at >= 0);
     if (own.month === month()) return { ...own, clicks };
     if (clicks[0]) return { url, token, clicks };
   } catch {}

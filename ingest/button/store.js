@@ -13,7 +13,8 @@ export function drop(key) {
   delete memory[key];
   disk((store) => delete store[key]);
 }
+/* Where storage refuses, it keeps what it had: clicks in there are sent again rather than lost. */
 export function write(key, text) {
-  drop(key);
+  delete memory[key];
   disk((store) => (store[key] = text)) ?? (memory[key] = text);
 }

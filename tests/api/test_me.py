@@ -264,3 +264,44 @@ def test_split_if_the_month_ended_now_is_the_members_own(warehouse: Warehouse, t
     assert {share["creator_id"]: share["share_micro"] for share in answer.json["shares"]} == {
         "ada": 1_200_000, "bob": 600_000,
     }  # fmt: skip
+
+
+def put_order(warehouse: Warehouse, number: int, at_ms: int, *, ends: bool = False, until: int = 0) -> None:
+    """One click of m-1 that subscribes to Anna's song, or ends that."""
+    warehouse.insert(
+        "subscription_orders",
+        {
+            "member_id": ["m-1"],
+            "creator_id": ["anna"],
+            "thing_id": [bytes.fromhex(SONG)],
+            "click_id": [click(number).bytes],
+            "ends": [int(ends)],
+            "version": [at_ms << 20],
+            "position": [number],
+            "until": [until],
+            "site_id": [""],
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("orders", "stands"),
+    [
+        ([{}], True),
+        ([{}, {"ends": True}], False),
+        ([{"ends": True}, {}], True),
+        ([{"until": 202611}], True),
+        ([{"until": 202610}], False),
+        ([{"until": 202610}, {}], True),
+    ],
+)
+def test_member_sees_which_flattrs_are_repeated_every_month(
+    warehouse: Warehouse, door: Door, orders: list[dict[str, Any]], *, stands: bool
+) -> None:
+    put_two(warehouse)
+    put_progress(warehouse, 0, counted_until(9), NOON_MS - 2000)
+    for number, order in enumerate(orders):
+        put_order(warehouse, number, NOON_MS - 10_000 + number, **order)
+    query = "/flattrs?creator=anna&thing=https://anna.example/song&creator=bob&thing=7"
+    assert door.get(query).json["subscribed"] == {SONG: stands, POST: False}
+    assert door.get(query, "m-2").json["subscribed"] == {SONG: False, POST: False}

@@ -166,6 +166,13 @@ def test_things_of_long_addresses_are_asked_for_in_several_requests(page: Page, 
     assert max(map(len, asked)) < 8_200
 
 
+def test_one_thing_that_is_none_spoils_no_others_number(page: Page, stack: Stack, site: Site) -> None:
+    html = button("bob", "http://[") + button("a b c", "x") + button("bob", "https://example.org/unspoilt")
+    page.goto(site.page(html + script(stack, token=token_for(stack, "u7-cid"))))
+    expect(page.locator("flattr-button").last.get_by_role("button").first).to_have_text("Flattr 0")
+    expect(page.locator("flattr-button").first.get_by_role("button").first).to_have_text("Flattr")
+
+
 def test_hundred_buttons_take_little_of_the_main_thread(page: Page, stack: Stack, site: Site) -> None:
     """From the script's start until all are laid out; the machine may be busy, so the best of some."""
     url = site.page("".join(button("bob", f"https://example.org/hundred/{number}") for number in range(100)))

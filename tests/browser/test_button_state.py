@@ -99,6 +99,47 @@ def test_next_member_of_a_browser_inherits_nothing(page: Page, stack: Stack, sit
     shown(page, 2, pressed=True)
 
 
+def test_second_device_shows_what_the_member_did_on_the_first(
+    page: Page, other: Page, stack: Stack, site: Site
+) -> None:
+    url = article(site, stack, "c10-ann", thing := "https://example.org/devices")
+    page.goto(url)
+    press(page)
+    wait_until(lambda: count(stack, "bob", thing) == 1, "the API counts 1")
+    other.goto(url)
+    shown(other, 1, pressed=True)
+    press(other)
+    shown(other, 0, pressed=False)
+    wait_until(lambda: count(stack, "bob", thing) == 0, "the API counts 0")
+    page.evaluate("dispatchEvent(new Event('pageshow'))")
+    shown(page, 0, pressed=False)
+
+
+def test_flattr_is_repeated_every_month_by_a_switch_beside_it(
+    page: Page, other: Page, stack: Stack, site: Site
+) -> None:
+    url = article(site, stack, "f1-ann", thing := "https://example.org/monthly")
+    page.goto(url)
+    assert page.get_by_role("switch").count() == 0
+    press(page)
+    page.get_by_role("switch", name="↻ month: ", checked=False).click()
+    page.get_by_role("switch", checked=True).wait_for()
+    wait_until(lambda: not waiting(page), "sent")
+    wait_until(lambda: count(stack, "bob", thing) == 1, "it is one flattr")
+    other.goto(url)
+    other.get_by_role("switch", checked=True).wait_for()
+    other.get_by_role("switch").press("Space")
+    other.get_by_role("switch", checked=False).wait_for()
+    wait_until(lambda: not waiting(other), "sent")
+    shown(other, 1, pressed=True)
+
+    def page_knows() -> bool:
+        page.evaluate("dispatchEvent(new Event('pageshow'))")
+        return bool(page.get_by_role("switch", checked=False).count())
+
+    wait_until(page_knows, "the first device shows that it has ended")
+
+
 def test_number_never_goes_back_after_a_press(page: Page, other: Page, stack: Stack, site: Site) -> None:
     thing = "https://example.org/number"
     for member in ("u6-x", "u6-y"):

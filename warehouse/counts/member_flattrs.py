@@ -11,6 +11,7 @@ from typing import Final
 
 from warehouse.counts.counts import ONE_THREAD, Key, shown
 from warehouse.storage.client import Warehouse, named
+from warehouse.subscriptions.standing import subscribed
 
 #: (month, time of the click in ms, thing id): behind it a page starts
 Place = tuple[int, int, str]
@@ -53,15 +54,13 @@ def standings(warehouse: Warehouse, keys: Sequence[Key]) -> dict[Key, Standing]:
     """What became of each (month, member and thing by ``key``), one entry per key."""
     pairs = [name.split(" ") for _, name in keys]
     of_months = [month for month, _ in keys]
-    params = {
-        "months": tuple(set(of_months)),
-        "of_months": of_months,
-        "members": [member_id for member_id, _ in pairs],
-        "thing_ids": [thing_id for _, thing_id in pairs],
-    }
+    members, thing_ids = [member_id for member_id, _ in pairs], [thing_id for _, thing_id in pairs]
+    params = {"months": tuple(set(of_months)), "of_months": of_months, "members": members, "thing_ids": thing_ids}
     rows = warehouse.rows(named("member_standings"), params, ONE_THREAD)
     flattred = {(int(month), key(member_id, thing_id)) for month, member_id, thing_id in rows}
-    return {one: Standing(one in flattred) for one in keys}
+    found = subscribed(warehouse, members, thing_ids, of_months)
+    repeated = {(month, key(member_id, thing_id)) for month, member_id, thing_id in found}
+    return {one: Standing(one in flattred, one in repeated) for one in keys}
 
 
 def page(

@@ -8,7 +8,7 @@ member does in that month is later, and wins.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -63,6 +63,16 @@ def standing(
             return
         member, creator, thing_id = rows[-1][:3]
         after = (member, creator, thing_id.upper())
+
+
+def subscribed(
+    warehouse: Warehouse, members: Sequence[str], thing_ids: Sequence[str], months: Sequence[int]
+) -> set[tuple[int, str, str]]:
+    """Those (month, member, thing id) whose subscription stands now and reaches the month. Equally long."""
+    rows = warehouse.rows(
+        named("subscribed"), {"members": list(members), "thing_ids": list(thing_ids), "months": list(months)}
+    )
+    return {(int(month), member_id, thing_id) for member_id, thing_id, month in rows}
 
 
 def note_posted(warehouse: Warehouse, month: int, flattrs: int, now_ms: int) -> None:

@@ -1,12 +1,14 @@
 /* Seeded evenings of two members on three browsers against a model of the server: `node chaos.mjs FIRST LAST`.
  *
  * The network goes and comes back, answers get lost, storage is corrupted or full, tabs are closed or killed, tokens
- * expire, clocks stand at 1970 or 2030 or are set. When it is quiet again, every button must show what the server has. */
+ * expire, clocks stand at 1970 or 2030 or are set. When it is quiet again, no press that storage took may be lost, and every
+ * button must show what the server has. */
 import { Device, Tab, World } from "./device.mjs";
 import { Server } from "./server.mjs";
 
 const THINGS = [{ creator: "bob", thing: "https://example.org/a" }, { creator: "cleo", thing: "b?c=1 &d" }];
 const SETTINGS = { counters: "https://api.example", ingest: "https://clicks.example" };
+/* What is no record, and records whose clicks are none. */
 const CORRUPT = ["undefined", '{"url":', "null", "{}", "[]", "7", '{"clicks":[null]}', '{"clicks":7,"month":"2026-11"}'];
 const STEPS = 40, HOUR_MS = 36e5;
 
@@ -84,6 +86,8 @@ async function evening(seed) {
     const waiting = [...device.stored].filter(([key, value]) => key.startsWith("flattr:click:") && JSON.parse(value).clicks[0]);
     if (waiting.length) wrong.push({ waiting });
     if (device.stored.has("flattr:click:zz")) wrong.push("what is corrupt is still there");
+    const lost = device.made.filter((id) => !server.clicks.has(id));
+    if (lost.length) wrong.push({ lost });
   }
   for (const tab of tabs()) {
     THINGS.forEach(({ creator, thing }, number) => {

@@ -54,6 +54,8 @@ export class Device {
   skew = 0;
   stored = new Map();
   isFull = false;
+  /* The ids of the clicks that were made here while storage took them. */
+  made = [];
 
   constructor(world) {
     this.world = world;
@@ -155,7 +157,9 @@ export class Tab {
 
   #newId() {
     const digits = () => Math.floor(this.device.world.random() * 65536).toString(16).padStart(4, "0");
-    return `${digits()}${digits()}-${digits()}-4${digits().slice(1)}-8${digits().slice(1)}-${digits()}${digits()}${digits()}`;
+    const id = `${digits()}${digits()}-${digits()}-4${digits().slice(1)}-8${digits().slice(1)}-${digits()}${digits()}${digits()}`;
+    if (!this.device.isFull) this.device.made.push(id);
+    return id;
   }
 
   fire(type, event = {}) {
