@@ -305,3 +305,19 @@ def test_member_sees_which_flattrs_are_repeated_every_month(
     query = "/flattrs?creator=anna&thing=https://anna.example/song&creator=bob&thing=7"
     assert door.get(query).json["subscribed"] == {SONG: stands, POST: False}
     assert door.get(query, "m-2").json["subscribed"] == {SONG: False, POST: False}
+
+
+def test_list_of_subscriptions_is_what_the_newest_click_says_and_the_members_own(
+    warehouse: Warehouse, door: Door
+) -> None:
+    put_two(warehouse)
+    assert door.get("/subscriptions").json["subscriptions"] == []
+    put_order(warehouse, 1, NOON_MS - 9000, until=202611)
+    (line,) = door.get("/subscriptions").json["subscriptions"]
+    assert (line["creator_id"], line["thing"], line["until"]) == ("anna", "https://anna.example/song", "2026-11")
+    assert door.get("/subscriptions", "m-2").json["subscriptions"] == []
+    put_order(warehouse, 3, NOON_MS - 7000, ends=True)
+    put_order(warehouse, 2, NOON_MS - 8000)
+    assert door.get("/subscriptions").json["subscriptions"] == []
+    put_order(warehouse, 4, NOON_MS - 6000)
+    assert door.get("/export").json["subscriptions"][0]["until"] is None

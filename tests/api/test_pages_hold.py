@@ -39,8 +39,14 @@ OVERFLOWING = """() => {
   const boxes = '.card, .big, h1, .lead, .small, .state, li, td, footer, header, nav';
   const shown = (e) => !e.closest('.scroll, .unseen') && e.getClientRects().length && e.clientWidth > 0;
   const leaves = (e) => e.scrollWidth > e.clientWidth + 1 && getComputedStyle(e).overflowX === 'visible';
+  // A number that breaks reads as two.
+  const broken = (e) => {
+    const text = document.createRange();
+    text.selectNodeContents(e);
+    return e.matches('.big') && /\\d/.test(e.textContent) && text.getClientRects().length > 1;
+  };
   return [...document.querySelectorAll(boxes)]
-    .filter((e) => shown(e) && (leaves(e) || e.getBoundingClientRect().right > innerWidth + 1))
+    .filter((e) => shown(e) && (leaves(e) || broken(e) || e.getBoundingClientRect().right > innerWidth + 1))
     .map((e) => e.tagName + '.' + e.className + ': ' + e.textContent.slice(0, 60));
 }"""
 

@@ -59,6 +59,7 @@ GET  /things/00000000000000000000000000000000               dashboard
 GET  /v1/me/flattrs                                         member
 GET  /v1/me/history                                         member
 GET  /v1/me/provisional                                     member
+GET  /v1/me/subscriptions                                   member
 GET  /v1/me/statement                                       member
 GET  /v1/me/export                                          member
 GET  /me                                                    member

@@ -25,7 +25,7 @@ class Standing:
     """What a member did about a thing: ``subscribed`` flattrs it again each month."""
 
     flattred: bool
-    subscribed: bool = False
+    subscribed: bool
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict, replace
 from datetime import datetime
 from http import HTTPStatus
+from itertools import islice
 from typing import Annotated, Any, Concatenate, Final, Literal, ParamSpec, TypeVar
 
 import msgspec
@@ -13,7 +14,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
-from ingest.contract.month import month_text
+from ingest.contract.month import month_of, month_text
 from warehouse.api import cursor as cursors
 from warehouse.api import member_auth
 from warehouse.api.member_auth import Member
@@ -25,12 +26,15 @@ from warehouse.api.routes.months import closed
 from warehouse.api.routes.provisional import MemberProvisional, member_provisional
 from warehouse.api.shapes import AsOf, QueryMonth, moment, parse_month
 from warehouse.counts import member_flattrs
+from warehouse.counts.counts import shown
 from warehouse.counts.lag import Lag
 from warehouse.counts.member_flattrs import ALL_MONTHS, Flattr, Recorded, Standing
 from warehouse.payout import month_status
 from warehouse.payout.books import member_months, statements
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse
+from warehouse.subscriptions import standing
+from warehouse.subscriptions.standing import Subscription
 
 router = APIRouter(prefix="/v1/me", tags=["me"], responses={**RESPONSES, **member_auth.RESPONSES})
 
@@ -116,7 +120,7 @@ async def flattrs(  # noqa: PLR0913, PLR0917 - one parameter each of the address
         return await _listed(reads, member_id, month, limit, cursor)
     asked = asked_for(reads, month, things, creators, addresses)
     thing_ids = dict.fromkeys(asked.thing_ids)
-    lag, found = await reads.lag(), dict.fromkeys(thing_ids, Standing(flattred=False))
+    lag, found = await reads.lag(), dict.fromkeys(thing_ids, Standing(flattred=False, subscribed=False))
     if await reads.asked_of(month) != NO_MONTH:
         names = {member_flattrs.key(member_id, thing_id): thing_id for thing_id in thing_ids}
         counted = await reads.standings.get(month, names, member_id)
@@ -212,6 +216,52 @@ async def _newest_closed(reads: QueryRunner) -> int:
     return newest
 
 
+class SubscriptionLine(BaseModel):
+    """One subscription that stands."""
+
+    thing_id: str
+    creator_id: str
+    thing: str
+    begun_at: datetime
+    until: str | None = Field(description="the last month; null if none is named", examples=["2027-03"])
+
+
+class MySubscriptions(AsOf):
+    """The member's subscriptions that stand now, by creator and thing."""
+
+    member_id: str = Field(examples=["m-1"])
+    subscriptions: list[SubscriptionLine]
+    more: bool = Field(description="whether there are more than `limit`")
+
+
+def subscriptions_of(warehouse: Warehouse, member_id: str, now_ms: int, limit: int) -> list[Subscription]:
+    """A member's subscriptions that stand now, at most ``limit``."""
+    found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, page=limit)
+    return [subscription for subscription, _ in islice(found, limit)]
+
+
+def _subscription(line: Subscription) -> dict[str, Any]:
+    return {
+        "thing_id": line.thing_id,
+        "creator_id": line.creator_id,
+        "thing": shown(line.thing),
+        "begun_at": moment(line.begun_ms),
+        "until": month_text(line.last_month) if line.last_month else None,
+    }
+
+
+@router.get("/subscriptions", summary="What I flattr every month", response_model=MySubscriptions)
+async def subscriptions(
+    reads: Runner, member_id: Member, limit: Annotated[int, Query(ge=1, le=1000)] = 1000
+) -> Response:
+    """Those that stand. They begin and end by clicks."""
+    lag = await reads.lag()
+    found = await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), limit + 1)
+    lines = [_subscription(line) for line in found[:limit]]
+    body = {"member_id": member_id, "subscriptions": lines, "more": len(found) > limit, **AsOf.plain(lag)}
+    return private(body)
+
+
 @router.get("/export", summary="All data about me, as one file", response_class=Response)
 async def export(request: Request, reads: Runner, member_id: Member) -> Response:
     """Flattrs (taken-back ones too), pledges and closed months, as JSON. Money in micro-units."""
@@ -225,6 +275,10 @@ async def export(request: Request, reads: Runner, member_id: Member) -> Response
         "exported_at": moment(reads.clock()),
         **AsOf.plain(lag),
         "not_included": _NOT_INCLUDED,
+        "subscriptions": [
+            _subscription(line)
+            for line in await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _EXPORT_PAGE)
+        ],
         "pledges": [
             {**asdict(line), "month": month_text(line.month)}
             for line in await in_turn(reads, member_id, member_months.pledges, member_id)

@@ -11,7 +11,7 @@ from ingest.contract.month import month_of, month_text
 from warehouse.api import formatting, templates
 from warehouse.api.query_runner import Runner
 from warehouse.api.routes.lists import Cursor
-from warehouse.api.routes.me import flattrs_page, in_turn
+from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_of
 from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member
 from warehouse.payout import estimate
 from warehouse.payout.books import member_months
@@ -29,9 +29,10 @@ async def me(request: Request, reads: Runner) -> Response:
     member_id = enter_as_member(request, reads)
     month = month_of(reads.clock())
     flagged = await reads.flagged(month)
-    (lag, split), (_, recent, following), closed = await asyncio.gather(
+    (lag, split), (_, recent, following), standing, closed = await asyncio.gather(
         reads.keep(estimate.member_split, month, member_id, reads.rules, flagged=flagged),
         flattrs_page(reads, member_id, month, _RECENT, None),
+        in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _LINES),
         in_turn(reads, member_id, member_months.closed_months, member_id, _MONTHS),
     )
     return templates.page(
@@ -43,6 +44,7 @@ async def me(request: Request, reads: Runner) -> Response:
         lag=lag,
         split=split,
         flattrs=recent,
+        subscriptions=standing,
         more=following is not None,
         counted=sum(share.flattrs for share in split.shares),
         closed=[(month_text(line.month), formatting.month_name(line.month), line) for line in closed],
