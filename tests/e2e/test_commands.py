@@ -82,8 +82,10 @@ def test_demo_with_a_killed_worker_gives_the_same_flattrs_and_payouts(tmp_path: 
     assert calm["accepted"] == calm["counted"] + calm["duplicates"] + calm["rejected"] + calm["late"]
     micro = [key for key in KEYS if key.endswith("_micro")]
     assert calm["pledged_micro"] == sum(calm[key] for key in micro) - calm["pledged_micro"]
-    for key in ["accepted", "counted", "duplicates", "flattrs", *micro]:
+    for key in ["counted", "flattrs", *micro]:
         assert killed[key] == calm[key], key
+    # A request whose answer a busy machine owes for too long is sent again: its clicks are duplicates, in either run.
+    assert killed["accepted"] - killed["duplicates"] == calm["accepted"] - calm["duplicates"]
 
 
 @pytest.mark.timeout(120)
