@@ -6,6 +6,7 @@ from typing import Final
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from deploy.cli.variables import variable_of
 from deploy.errors import CommandFailed
@@ -29,6 +30,7 @@ EXPECTED: Final = (
     PayoutError,
     ServiceFailed,
     SettingError,
+    SettingsError,
     StreamStopped,
     TopicError,
     ValidationError,
@@ -42,6 +44,8 @@ def sentence(error: Exception) -> str:
     if isinstance(error, ValidationError):
         wrong = [_said(error.title, one["loc"], one["msg"]) for one in error.errors(include_input=False)]
         return "; ".join(dict.fromkeys(wrong))
+    if isinstance(error, SettingsError):
+        return f"{variable_of(_quoted(str(error)))}: must be JSON"
     if isinstance(error, WarehouseUnavailable):
         return f"{error}. {_START} Another one is named with FLATTR_WAREHOUSE."
     if isinstance(error, KafkaConnectionError) or isinstance(error.__cause__, KafkaConnectionError):
@@ -49,6 +53,11 @@ def sentence(error: Exception) -> str:
     return str(error)
 
 
+def _quoted(text: str) -> str:
+    """The field that pydantic names: it keeps it in the text alone."""
+    return text.split('"')[1] if text.count('"') > 1 else text
+
+
 def _said(model: str, where: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
-    return f"{variable_of(model, str(where[0]))}: {text}" if where else text
+    return f"{variable_of(str(where[0]), model)}: {text}" if where else text

@@ -11,11 +11,11 @@ _OURS: Final = "FLATTR_"
 _OTHERS: Final = ("FLATTR_DB_PASSWORD_", "FLATTR_HIDE_", "FLATTR_REQUIRE_", "FLATTR_METRICS_FOLDER")
 
 
-def variable_of(model: str, field: str) -> str:
-    """The variable that a field of a settings class (by its name) is read from; the field itself if none is known."""
+def variable_of(field: str, model: str = "") -> str:
+    """The variable of a field, of a settings class if one is named; the field itself if none is known."""
     from deploy.provision.settings_table import fields
 
-    named = (variable for cls, attribute, variable in fields() if cls == model and field in (attribute, variable))
+    named = (variable for cls, attribute, variable in fields() if model in ("", cls) and field in (attribute, variable))
     return next(named, field)
 
 

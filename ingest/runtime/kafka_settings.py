@@ -12,6 +12,8 @@ from aiokafka.helpers import create_ssl_context
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.runtime.setting_error import SettingError
+
 #: A topic's setting: how far, in ms, a record's timestamp may lie before the broker's time.
 BEFORE_MAX: Final = "message.timestamp.before.max.ms"
 #: Kafka's code for "set on the topic itself".
@@ -69,10 +71,17 @@ class BrokerSettings(BaseSettings):
 
 
 def client_security(settings: BrokerSettings) -> dict[str, Any]:
-    """TLS and SASL arguments for any aiokafka client. The broker's certificate and host name are verified."""
+    """TLS and SASL arguments for any aiokafka client. The broker's certificate and host name are verified.
+
+    Raises ``SettingError`` for a CA file that cannot be read.
+    """
     client: dict[str, Any] = {"security_protocol": settings.broker_security}
     if settings.broker_security.endswith("SSL"):
-        client["ssl_context"] = create_ssl_context(cafile=settings.broker_ca_file and str(settings.broker_ca_file))
+        file = settings.broker_ca_file
+        try:
+            client["ssl_context"] = create_ssl_context(cafile=file and str(file))
+        except OSError as error:
+            raise SettingError(f"FLATTR_BROKER_CA_FILE: {file} is no CA certificate (PEM): {error.strerror}") from error
     if settings.broker_security.startswith("SASL"):
         password = settings.broker_sasl_password
         client["sasl_mechanism"] = settings.broker_sasl_mechanism

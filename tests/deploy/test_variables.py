@@ -69,6 +69,12 @@ def test_wrong_setting_is_named_by_its_variable_without_its_value(
         (["month", "close", "2026-11"], {"FLATTR_CLOCK": "tomorrow"}, "FLATTR_CLOCK (or --clock) is 'tomorrow'"),
         (["ingest"], {"FLATTR_INGEST_PORT": "x", "FLATTR_INGEST_PROT": "1"}, "did you mean FLATTR_INGEST_PORT?"),
         (["month", "status", "2026-11"], {"FLATTR_WAREHOUSE": "clickhouse://127.0.0.1:1/x"}, "`flattr up` starts"),
+        (["api"], {"FLATTR_API_PARTS": "hunter2"}, "FLATTR_API_PARTS: must be JSON"),
+        (
+            ["topics", "create"],
+            {"FLATTR_BROKER_SECURITY": "SSL", "FLATTR_BROKER_CA_FILE": "/nowhere.pem"},
+            "FLATTR_BROKER_CA_FILE: /nowhere.pem is no CA certificate (PEM): No such file",
+        ),
         (["verify"], {"FLATTR_BROKER": "127.0.0.1:1"}, "Another broker is named with FLATTR_BROKER"),
     ],
 )

@@ -24,6 +24,7 @@ from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
 from tests.payout.build import clock_after, closing, drained, pledge
 from tests.support.clicks import NOVEMBER, NOVEMBER_MS, make_click
+from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.erasure.erase import erase, find
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.books.statements import member_statement
@@ -146,6 +147,26 @@ def test_erased_member_subscribes_to_nothing_any_more(log: Log) -> None:
     log.count([order("subscribe", thing="late", after_days=1)])
     assert [member for member, _, _ in found(log.warehouse, DECEMBER)] == ["leo"]
     assert not any(one.table == "subscription_orders" for one in find(log.warehouse, "mia"))
+
+
+def test_subscription_that_a_worker_writes_back_after_an_erasure_is_found_and_goes(log: Log) -> None:
+    log.count([order("subscribe")])
+    columns = "member_id, creator_id, thing_id, click_id, ends, version, position, until, site_id"
+    log.warehouse.command("CREATE TABLE held AS subscription_orders ENGINE = Memory")
+    log.warehouse.command("INSERT INTO held SELECT * FROM subscription_orders")
+    erase(log.warehouse, "mia", 1, log_days=1, settle_s=0)
+    came_back = "rows of erased members that came back"
+
+    def wrong() -> list[str]:
+        checks = check_warehouse(log.warehouse, read_reached(log.warehouse, 1))
+        return [check.name for check in checks if not check.holds]
+
+    assert wrong() == []
+    log.warehouse.command(f"INSERT INTO subscription_orders ({columns}) SELECT {columns} FROM held")
+    assert wrong() == [came_back]
+    erase(log.warehouse, "mia", 1, log_days=1, settle_s=0)
+    assert wrong() == []
+    assert found(log.warehouse, DECEMBER) == []
 
 
 def test_month_does_not_close_before_its_subscriptions_were_posted(log: Log) -> None:

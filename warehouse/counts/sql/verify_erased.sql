@@ -1,4 +1,4 @@
--- Rows of open months that still have the id of an erased member, by erasure. Compared by SHA-256, because the
+-- Rows of open months, and subscriptions, that still have the id of an erased member, by erasure. Compared by SHA-256, because the
 -- verifier may not read the identity key. Each id is hashed once per month, and none while nobody was erased.
 SELECT erasure, sum(rows)
 FROM
@@ -12,6 +12,8 @@ FROM
             SELECT member_id, month FROM flattrs WHERE month >= %(since)s
             UNION ALL
             SELECT member_id, month FROM counts_by_member WHERE month >= %(since)s
+            UNION ALL
+            SELECT member_id, 4294967295 FROM subscription_orders
         )
         WHERE (SELECT count() FROM erasures) > 0
         GROUP BY member_id, month
