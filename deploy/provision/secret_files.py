@@ -56,10 +56,11 @@ SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "operator": (None, "operator"),
     "erasure": ("erasure", "erasure"),
     "subscriptions": ("subscriptions", "subscriptions"),
+    "backup": (None, "backup"),
     "grafana": (None, "grafana"),
 }
 WAREHOUSE_USERS: Final = (
-    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "migrate",
+    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "backup", "migrate",
     "grafana",
 )  # fmt: skip
 #: Files of keys, and the names under which older versions wrote them.

@@ -19,6 +19,7 @@ from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
 from warehouse.storage.client import masked
+from warehouse.storage.settings import BackupSettings
 
 #: Command -> the settings it reads.
 READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
@@ -27,6 +28,7 @@ READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
     "api": (ApiSettings, ApiServerSettings, TraceSettings),
     "month": (CloseSettings,),
     "quarantine": (QuarantineSettings,),
+    "backup": (BackupSettings,),
 }
 _HEAD: Final = """# Settings
 

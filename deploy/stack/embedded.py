@@ -221,6 +221,8 @@ class EmbeddedWarehouse(ServiceProcess):
         self.http_port = http_port or free_port()
         self._memory_max_bytes = memory_max_bytes
         self._password = password
+        #: The disk that `flattr backup` writes to; beside the data, so that losing those does not lose it.
+        self.backups = folder / "backups"
         super().__init__(
             "warehouse",
             [sys.executable, "-m", "deploy.stack.serve_clickhouse"],
@@ -251,6 +253,10 @@ class EmbeddedWarehouse(ServiceProcess):
   <users_config>users.xml</users_config>
   <max_server_memory_usage>{self._memory_max_bytes}</max_server_memory_usage>
   <mark_cache_size>268435456</mark_cache_size>
+  <storage_configuration><disks><backups>
+    <type>local</type><path>{self.backups.resolve()}/</path>
+  </backups></disks></storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
 </clickhouse>
 """
 

@@ -19,7 +19,7 @@ export function refresh() {
 
 /* Ask soon, and for a while often: something has changed. */
 export function soon() {
-  pause = 500;
+  pause = 350;
   wait(50);
 }
 
@@ -37,8 +37,8 @@ async function poll() {
   await Promise.all(asked);
   refresh();
   // The longer nothing has changed, the less often.
-  pause = Math.min(2e4, pause * 1.2);
-  if (asked[0]) wait(pause * (0.5 + Math.random()));
+  pause = Math.min(2e4, pause * 1.03);
+  if (asked[0]) wait(pause * (0.75 + Math.random() / 2));
 }
 
 /* Put a button's question into the next request to an address; `token` if it is the member's own. */
@@ -65,7 +65,7 @@ async function ask({ address, token, list }) {
         const count = Number.isSafeInteger(counters[id]) ? counters[id] : undefined;
         if (button.pair !== pair || button.count === count) return;
         button.count = count;
-        pause = 500;
+        pause = 350;
       });
     } else if (token) for (const [, key] of list) answered.add(key);
     // One spoils it for all: next time they are asked for one by one.

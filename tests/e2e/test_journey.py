@@ -13,7 +13,7 @@ import pytest
 from deploy.proving.traffic import Traffic, TrafficRequest, requests
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess
 from deploy.stack.supervisor import Stack, StackPlan
-from ingest.contract.month import month_after, month_of, month_start_ms
+from ingest.contract.month import month_after, month_of, month_start_ms, month_text
 from ingest.runtime.clock import clock_from, system_clock, write_clock_file
 from ingest.runtime.tokens import issue
 from ingest.settings import IngestSettings
@@ -130,7 +130,7 @@ def post(stack: Stack, request: TrafficRequest, oracle: Oracle) -> None:
     oracle.take(request.member_id, items_of(request.body, request.content_type), body["receipts"])
 
 
-def get(stack: Stack, path: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{stack.api.url}{path}?month={MONTH // 100}-{MONTH % 100:02}", timeout=10) as answer:
+def get(stack: Stack, path: str, month: int = MONTH) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{stack.api.url}{path}?month={month_text(month)}", timeout=10) as answer:
         found: dict[str, Any] = json.load(answer)
         return found

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from deploy.cli.commands.backup import stages
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
 from streams.clicks.pseudonyms import ErasureList
 from streams.counting.count_batch import CountingRules, add_progress, count_records
@@ -24,6 +25,7 @@ from tests.payout.build import clock_after
 from warehouse.counts.equations import check_warehouse, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.payout.close.close import close_month
+from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.proof import stored
 from warehouse.payout.close.recount import restated
 from warehouse.payout.close.settings import CloseSettings
@@ -32,6 +34,7 @@ from warehouse.payout.collecting.collection import Terms, collect
 from warehouse.payout.collecting.mandates import import_mandates
 from warehouse.payout.collecting.pain008 import Creditor
 from warehouse.payout.inputs.pledges import import_pledges
+from warehouse.storage.backup import Target, back_up, restore
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
 from warehouse.storage.identity_key import read_identity_key
@@ -39,7 +42,8 @@ from warehouse.storage.migrate import migrate
 from warehouse.subscriptions.standing import note_posted, standing, unposted
 
 ROLES = (
-    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "grafana", "migrate",
+    "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "backup", "grafana",
+    "migrate",
 )  # fmt: skip
 PASSWORD = "hunter2hunter2"
 
@@ -208,6 +212,12 @@ def _collect(finance: Warehouse, month: int, folder: Path) -> None:
         ("streams", "INSERT INTO identity_key (k0) VALUES (1)"),
         ("erasure", "INSERT INTO identity_key (k0) VALUES (1)"),
         ("erasure", "ALTER TABLE identity_key DELETE WHERE 1"),
+        ("backup", "SELECT member_id FROM flattrs"),
+        ("backup", "SELECT k0 FROM identity_key"),
+        ("backup", "INSERT INTO seals SELECT * FROM seals"),
+        ("backup", "RESTORE TABLE backups AS mine FROM Disk('backups', 'monday/whole')"),
+        ("backup", "BACKUP TABLE system.users TO Disk('backups', 'users')"),
+        ("finance", "BACKUP TABLE mandates TO Disk('backups', 'mandates')"),
         ("migrate", "SELECT * FROM system.users"),
         ("migrate", "CREATE DATABASE another"),
     ],
@@ -226,6 +236,15 @@ def test_grafana_can_ask_what_its_dashboards_ask(as_role: dict[str, Warehouse]) 
     assert asked
     for query in asked:
         as_role["grafana"].rows(json.loads(f'"{query}"'))
+
+
+def test_one_role_copies_everything_and_another_brings_it_back(as_role: dict[str, Warehouse]) -> None:
+    target = Target("disk", "backups")
+    with locked(as_role["backup"], CLOSE) as held:
+        made = back_up(held, target, "monday", stages())
+    as_role["migrate"].command("DROP DATABASE flattr SYNC")
+    assert restore(as_role["migrate"], target, "monday", stages()) == made
+    assert migrate(as_role["migrate"]) == []
 
 
 def test_a_wrong_password_opens_nothing(urls: dict[str, str]) -> None:

@@ -3,7 +3,7 @@
 A query costs a millisecond or two however few rows it reads, so concurrent requests share one, whatever their months.
 While a query runs, the next batch collects. Queries start at least ``pitch_s`` apart, which bounds their number; a
 lone request does not wait. Large requests wait behind small ones, and the queue is bounded. Button counters, which
-every page view requests, are also cached for a second.
+every page view requests, are also cached for a moment.
 """
 
 from __future__ import annotations

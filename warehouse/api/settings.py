@@ -102,7 +102,7 @@ class ApiSettings(WarehouseSettings):
         "into the next. A lone request does not wait. 40 ms allow 25 queries per second of each kind.",
     )
     api_counters_ttl_ms: int = Field(
-        default=1000,
+        default=250,
         ge=0,
         description="How long a button counter is cached, in ms, and likewise the whole answer to a page. This "
         "determines the number of queries, not the number of page views.",

@@ -32,6 +32,11 @@ class Payout:
     payment_id: str
 
 
+def sealed_months(warehouse: Warehouse) -> list[int]:
+    """All closed months, oldest first."""
+    return [int(month) for (month,) in warehouse.rows("SELECT DISTINCT month FROM seals ORDER BY month")]
+
+
 def top_payouts(warehouse: Warehouse, month: int, count: int) -> list[Payout]:
     """The ``count`` creators who earned most, ties by name; none while the month is open."""
     return [Payout(*row) for row in warehouse.rows(named("payout_top"), {"month": month, "count": count})]

@@ -22,3 +22,20 @@ class WarehouseSettings(BaseSettings):
         description="Timeout of one query in seconds. Longer than any insert or dashboard query takes; the month's "
         "close has its own.",
     )
+
+
+class BackupSettings(BaseSettings):
+    """Where backups go. Read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    backup_to: str = Field(
+        default="disk:backups",
+        description="Where `flattr backup` puts copies of the warehouse: disk:NAME, a disk of the server's "
+        "that it allows for backups, or s3:https://HOST/BUCKET/FOLDER. The server writes there, not this process.",
+    )
+    backup_s3_key_id: SecretStr = Field(
+        default=SecretStr(""),
+        description="Access key for S3; empty: the server's own credentials.",
+    )
+    backup_s3_secret: SecretStr = Field(default=SecretStr(""), description="Its secret. Secret.")

@@ -23,6 +23,7 @@ def register(app: typer.Typer) -> None:
     bench.command("fuzz")(fuzz)
     bench.command("soak")(soak)
     bench.command("hostile")(hostile)
+    bench.command("button")(button)
     bench.command("report")(report)
     app.add_typer(bench, name="bench")
 
@@ -125,6 +126,16 @@ def hostile(
     from benchmarks.hostile import run
 
     _measure(json, run, seconds=seconds, only=only, say=lambda line: typer.echo(line, err=True))
+
+
+def button(
+    json: _Json = None,
+    presses: Annotated[int, typer.Option(min=2)] = 30,
+) -> None:
+    """Measure how soon a press shows on another reader's page, in Chromium."""
+    from benchmarks.button import run
+
+    _measure(json, run, presses=presses)
 
 
 def report(

@@ -14,7 +14,7 @@ import msgspec
 from warehouse.payout.books.answers import OWN_WORDS, Answer
 from warehouse.payout.books.pain001 import file_name
 from warehouse.payout.books.payment_order import PaymentOrder
-from warehouse.payout.closed_months import Payout
+from warehouse.payout.closed_months import Payout, sealed_months
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs.bank_answers import Fact
 from warehouse.payout.inputs.reason_codes import DUPLICATES, reason_of, reasons
@@ -85,7 +85,7 @@ def _why_other(fact: Fact) -> str:
 
 def payments_of(warehouse: Warehouse, names: Iterable[str]) -> dict[str, Payout]:
     """The payments, by id, of the closed months that these ids of payments or files bear."""
-    closed = {int(month) for (month,) in warehouse.rows("SELECT DISTINCT month FROM seals")}
+    closed = set(sealed_months(warehouse))
     months = sorted({int(found[1]) for found in map(_MONTH.match, names) if found} & closed)
     rows = warehouse.rows(named("payout_payments"), {"months": months}) if months else []
     return {line.payment_id: line for line in (Payout(*row) for row in rows)}

@@ -21,6 +21,12 @@ INNER JOIN
     FROM pools
     WHERE month = %(month)s AND has(creators, %(creator_id)s) AND month IN (SELECT month FROM seals)
 ) AS shares USING (member_id)
-LEFT JOIN (SELECT thing_id, min(thing) AS thing FROM things GROUP BY thing_id) AS named USING (thing_id)
+LEFT JOIN
+(
+    SELECT thing_id, min(thing) AS thing
+    FROM things
+    WHERE thing_id IN (SELECT thing_id FROM flattrs WHERE month = %(month)s AND creator_id = %(creator_id)s)
+    GROUP BY thing_id
+) AS named USING (thing_id)
 GROUP BY day, things.thing_id
 ORDER BY day, things.thing_id
