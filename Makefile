@@ -32,7 +32,11 @@ up: install  ## the stack in the foreground on the embedded broker and warehouse
 
 .PHONY: kafka
 kafka:  ## fetch Apache Kafka from Maven Central into .kafka/ (needs Java 17 and Maven)
-	@deploy/images/kafka/fetch.sh "$(CURDIR)/.kafka"
+	@deploy/images/fetch_jars.sh kafka "$(CURDIR)/.kafka"
+
+.PHONY: zookeeper
+zookeeper:  ## fetch Apache ZooKeeper into .zookeeper/, for the tests of a warehouse of many nodes (Java 17, Maven)
+	@deploy/images/fetch_jars.sh zookeeper "$(CURDIR)/.zookeeper"
 
 .PHONY: browser
 browser: node_modules/.package-lock.json  ## Debian's Chromium and npm's packages for the browser tests (needs apt-get and root)
@@ -98,4 +102,4 @@ wheels: install  ## whether every locked package has a wheel for every Python an
 
 .PHONY: clean
 clean:  ## remove what the targets made
-	rm -rf .audit.json .audit.log $(VENV) .python node_modules .kafka .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .audit.json .audit.log $(VENV) .python node_modules .kafka .zookeeper .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

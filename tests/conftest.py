@@ -1,10 +1,11 @@
 """Fixtures of the whole suite: real parts on free ports, started once per session.
 
 ``warehouse_server`` and ``embedded_broker`` are always there. ``kafka`` is Apache Kafka from ``make kafka``,
-``browser`` is Chromium from ``make browser``; tests parametrised over ``broker`` run on both brokers. Tests of what the
+``browser`` is Chromium from ``make browser``, ``cluster_rig`` starts ClickHouse nodes with the ZooKeeper of
+``make zookeeper``; tests parametrised over ``broker`` run on both brokers. Tests of what the
 machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAFKA=1 or FLATTR_REQUIRE_BROWSER=1 make
 its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has. npm's packages
-are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM).
+are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
+from deploy.proving.rig.cluster import Cluster, cluster_missing
 from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess, kafka_missing
 from tests.support import optional
 from warehouse.storage.client import Warehouse
@@ -157,6 +159,14 @@ def own_kafka(tmp_path: Path, apache_kafka: type[ApacheKafka]) -> Iterator[Apach
     """An Apache Kafka that a test may kill."""
     with apache_kafka(tmp_path / "own-kafka") as broker:
         yield broker
+
+
+@pytest.fixture(scope="session")
+def cluster_rig() -> type[Cluster]:
+    """What starts a ClickHouse cluster. A fixture that starts one has this one: it is how its tests are known."""
+    if reason := cluster_missing():
+        pytest.fail(reason)
+    return Cluster
 
 
 @pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])

@@ -1,4 +1,6 @@
-"""What a machine may lack: npm's packages, Apache Kafka and Chromium. Which tests want one, and what is said without.
+"""What a machine may lack: npm's packages, a ClickHouse cluster, Apache Kafka and Chromium.
+
+Which tests want one, and what is said without.
 
 A test wants a part when it has the part's fixture, at whatever remove, or bears its mark. This is the one place that
 recognises them: what a part needs is there for those tests alone, and hidden from all others, in this process and in
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.proving.rig.cluster import cluster_missing
 from deploy.stack.embedded import kafka_missing
 
 
@@ -33,7 +36,7 @@ class Optional:
 
     @property
     def required(self) -> bool:
-        """Whether its absence is an error: FLATTR_REQUIRE_KAFKA=1, FLATTR_REQUIRE_BROWSER=1, FLATTR_REQUIRE_NPM=1."""
+        """Whether its absence is an error: FLATTR_REQUIRE_KAFKA=1, and so on with BROWSER, NPM and CLUSTER."""
         return os.environ.get(f"FLATTR_REQUIRE_{self.mark.upper()}") == "1"
 
     def is_wanted_by(self, item: pytest.Item) -> bool:
@@ -66,6 +69,14 @@ NPM = Optional(
     hidden={"FLATTR_HIDE_NPM": "1"},
     is_there=lambda: npm_packages() is not None,
 )
+CLUSTER = Optional(
+    mark="cluster",
+    fixture="cluster_rig",
+    tests="on a ClickHouse cluster",
+    remedy="`make zookeeper` fetches what it lacks (needs Java 17, Maven and Linux on x86-64)",
+    hidden={"FLATTR_HIDE_CLUSTER": "1"},
+    is_there=lambda: cluster_missing() is None,
+)
 KAFKA = Optional(
     mark="kafka",
     fixture="apache_kafka",
@@ -83,7 +94,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (NPM, KAFKA, BROWSER)
+OPTIONAL = (NPM, CLUSTER, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:
