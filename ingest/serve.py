@@ -15,6 +15,7 @@ from ingest.admission.rate_limit import share_limits
 from ingest.app import create_app
 from ingest.http.connection import server_options as connection_options
 from ingest.http.server import BeaconProtocol
+from ingest.log.partitions_note import noted_partitions
 from ingest.log.producer import BrokerUnavailable, Producer
 from ingest.log.spool import slots_of
 from ingest.metrics import METRICS_FOLDER
@@ -57,7 +58,7 @@ def server_options(settings: IngestSettings) -> dict[str, Any]:
 
 async def _check_topics(settings: IngestSettings) -> None:
     """Raise ``TopicMissing`` before listening. A broker that is unavailable may come up later."""
-    producer = Producer(settings)
+    producer = Producer(settings, noted_partitions(settings.spool))
     try:
         await producer.start()
     except BrokerUnavailable:

@@ -37,6 +37,7 @@ from streams.retry import patiently
 from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
 from streams.source.faust_consumer import ChunkTransport
+from streams.source.log_partitions import check_grown, in_use, note_partitions
 from streams.state.memory import Memory
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
@@ -77,6 +78,7 @@ class Worker:
     def run(self) -> None:
         """Run until SIGTERM or a failure. Raises the failure or ``WarehouseError``, with a message for the operator."""
         patiently(read_identity_key, self.warehouse)
+        patiently(note_partitions, self.warehouse, self.settings.log_epoch, self.rules.partitions)
         worker = faust.Worker(
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )
@@ -121,6 +123,32 @@ class Worker:
         except WarehouseError as error:
             _log.warning("cannot write the log's ends; the read API shows an older lag", error=str(error))
 
+    async def _observe(self, app: faust.App) -> None:
+        topic = self.settings.topic_clicks
+        self._look_at_partitions(app.consumer.topic_partitions(topic))
+        tps = {TP(topic, number) for number in self.pipeline.assignments}
+        ends = await app.consumer.highwaters(*tps) if tps else {}
+        by_partition = {tp.partition: end for tp, end in ends.items()}
+        self.lag.observe(self.pipeline.counted, by_partition)
+        await asyncio.to_thread(self._state_log_ends, by_partition)
+        self.metrics.state_flattrs.set(sum(each.state.flattrs for each in self.pipeline.assignments.values()))
+        self.metrics.state_bytes.set(self.memory.held_bytes)
+        self.metrics.spilled_bytes.set(self.memory.spilled_bytes)
+
+    def _look_at_partitions(self, found: int | None) -> None:
+        """Stop if the topic's number of partitions, where the consumer knows one, is another than at the start."""
+        if not found or self.settings.log_partitions:
+            return
+        try:
+            check_grown(self.rules.partitions, found)
+        except StreamStopped as error:
+            self.fail(error)
+
+    def _ask_partitions(self) -> None:
+        """Raise ``StreamStopped`` if the topic has another number of partitions by now. Blocks."""
+        if not self.settings.log_partitions:
+            check_grown(self.rules.partitions, asyncio.run(partitions_of(self.settings)))
+
     def fail(self, error: StreamStopped) -> None:
         """Stop the worker. Only the first failure is reported."""
         if self.failure is None:
@@ -149,14 +177,7 @@ class Worker:
 
         @app.timer(interval=1.0)  # type: ignore[untyped-decorator]  # Faust's
         async def observe() -> None:
-            tps = {TP(settings.topic_clicks, number) for number in self.pipeline.assignments}
-            ends = await app.consumer.highwaters(*tps) if tps else {}
-            by_partition = {tp.partition: end for tp, end in ends.items()}
-            self.lag.observe(self.pipeline.counted, by_partition)
-            await asyncio.to_thread(self._state_log_ends, by_partition)
-            self.metrics.state_flattrs.set(sum(each.state.flattrs for each in self.pipeline.assignments.values()))
-            self.metrics.state_bytes.set(self.memory.held_bytes)
-            self.metrics.spilled_bytes.set(self.memory.spilled_bytes)
+            await self._observe(app)
 
         @app.agent(clicks)
         async def count(stream: Any) -> None:  # noqa: ANN401 - Faust's interface has no noack
@@ -187,6 +208,7 @@ class Worker:
             fail=self.fail,
             memory=self.memory,
             malformed=MalformedGuard(settings.streams_malformed_max),
+            ask_partitions=self._ask_partitions,
             metrics=self.metrics,
             traces=self.traces,
         )
@@ -218,8 +240,12 @@ def faust_options(settings: StreamsSettings) -> dict[str, Any]:
     }
 
 
-async def partitions_of(settings: StreamsSettings, topic: str) -> int:
-    """How many partitions a topic has. Raises ``StreamStopped`` if it does not exist or the broker is unreachable."""
+async def partitions_of(settings: StreamsSettings) -> int:
+    """How many partitions of the clicks topic are in use.
+
+    Raises ``StreamStopped`` if there are fewer, no such topic, or the broker is unreachable.
+    """
+    topic = settings.topic_clicks
     admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, **client_security(settings))
     try:
         await admin.start()
@@ -230,7 +256,7 @@ async def partitions_of(settings: StreamsSettings, topic: str) -> int:
         await admin.close()
     if description["error_code"] or not description["partitions"]:
         raise StreamStopped(f"no topic {topic!r} at {settings.broker}: create it with `flattr topics create`")
-    return len(description["partitions"])
+    return in_use(settings, len(description["partitions"]))
 
 
 def create_app(settings: StreamsSettings) -> faust.App:
@@ -239,8 +265,8 @@ def create_app(settings: StreamsSettings) -> faust.App:
 
 
 def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _nothing) -> Worker:
-    """A worker with as many partitions as the topic has. Raises ``StreamStopped``."""
-    partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
+    """A worker for the partitions in use. Raises ``StreamStopped``."""
+    partitions = asyncio.run(partitions_of(settings))
     return Worker(settings, partitions, after_step)
 
 

@@ -78,6 +78,7 @@ class Pipeline:
         drain_s: float,
         fail: Callable[[StreamStopped], None],
         malformed: MalformedGuard,
+        ask_partitions: Callable[[], None] = lambda: None,
         memory: Memory = UNBOUNDED,
         metrics: Metrics,
         traces: Traces | None = None,
@@ -91,6 +92,8 @@ class Pipeline:
         self._drain_s = drain_s
         self._fail = fail
         self._malformed = malformed
+        #: Raises when members' clicks go to other partitions than this worker believes.
+        self._ask_partitions = ask_partitions
         self._metrics = metrics
         self._traces = traces
         #: Each partition's next offset to count, according to progress.
@@ -328,6 +331,8 @@ class Pipeline:
             count_records(state, records, rules, functools.partial(self._load_one, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
+        if rows.misplaced:
+            self._ask_partitions()
         self._metrics.malformed.inc(rows.malformed)
         self._metrics.malformed_share.set(self._malformed.watch(rows.clicks, rows.malformed))
         return rows

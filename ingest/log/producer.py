@@ -28,13 +28,17 @@ class StampRefused(BrokerUnavailable):
 
 
 class TopicMissing(RuntimeError):
-    """The broker is reachable, but the topic does not exist: an operator must create it."""
+    """The broker is reachable, but the topic does not exist, or is not as it was: the message says what to do."""
 
 
 class Producer:
-    """One aiokafka producer; a failed one is replaced, never repaired."""
+    """One aiokafka producer; a failed one is replaced, never repaired.
 
-    def __init__(self, settings: IngestSettings) -> None:
+    ``partitions`` is how many of them clicks are sent into. ``sent_into`` is how many it was before; 0: none known.
+    """
+
+    def __init__(self, settings: IngestSettings, sent_into: int = 0) -> None:
+        self._stated, self._sent_into = settings.log_partitions, sent_into
         self._topics = (settings.topic_clicks, settings.topic_rejected)
         self._kafka = AIOKafkaProducer(
             bootstrap_servers=settings.broker,
@@ -65,7 +69,25 @@ class Producer:
         if missing:
             await self.stop()
             raise TopicMissing(f"the broker has no topic {' and no topic '.join(missing)}: run `flattr topics create`")
-        self.partitions = len(cluster.partitions_for_topic(self._topics[0]))
+        try:
+            self.partitions = self._in_use(len(cluster.partitions_for_topic(self._topics[0])))
+        except TopicMissing:
+            await self.stop()
+            raise
+
+    def _in_use(self, found: int) -> int:
+        """How many partitions to use of those found. A member's clicks must stay in one."""
+        if found < self._stated:
+            raise TopicMissing(
+                f"topic {self._topics[0]} has {found} partitions, fewer than FLATTR_LOG_PARTITIONS={self._stated}"
+            )
+        if not self._stated and self._sent_into not in {0, found}:
+            raise TopicMissing(
+                f"topic {self._topics[0]} has {found} partitions, but clicks were sent into {self._sent_into} before, "
+                f"and a member's must stay in one: set FLATTR_LOG_PARTITIONS={self._sent_into} for ingest and streams, "
+                f"or ={found} if this is a new log (FLATTR_LOG_EPOCH)"
+            )
+        return self._stated or found
 
     async def send(  # noqa: PLR0913 - each is a property of the record
         self,

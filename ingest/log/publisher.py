@@ -28,6 +28,7 @@ import structlog
 from ingest.contract.click import received_until
 from ingest.contract.rejection import Reason, Rejection, encode_rejection
 from ingest.log.lane import Lane, Placed, RequestClicks
+from ingest.log.partitions_note import note_partitions, noted_partitions
 from ingest.log.producer import BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing
 from ingest.log.spool import Record
 from ingest.log.spooler import Spooler, blocks_of
@@ -145,8 +146,10 @@ class Publisher:
         self._tasks.append(task)
 
     async def _connect(self) -> None:
-        producer = Producer(self._settings)
+        producer = Producer(self._settings, len(self._lanes) or noted_partitions(self._settings.spool))
         await producer.start()
+        if not self._lanes:
+            note_partitions(self._settings.spool, producer.partitions)
         self._broken.clear()
         while len(self._lanes) < producer.partitions:
             lane = Lane()

@@ -56,6 +56,14 @@ class BrokerSettings(BaseSettings):
     topic_clicks: str = Field(
         default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic for blocks of clicks."
     )
+    log_partitions: int = Field(
+        default=0,
+        ge=0,
+        validation_alias="FLATTR_LOG_PARTITIONS",
+        description="How many partitions of the clicks topic are in use, the same for ingest and streams; 0: all that "
+        "it has. A member's clicks must stay in one partition, so both refuse another number than the log began with. "
+        "Set it if somebody gave the topic more: those stay empty.",
+    )
     topic_rejected: str = Field(
         default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic for refused input."
     )

@@ -312,6 +312,7 @@ def _refuse_clicks(laid: Columns, indices: I64, reason: Reason, detail: Callable
 def _refuse(state: PartitionState, refused: list[RefusedLine], rules: CountingRules, rows: Rows) -> None:
     for line in refused:
         month = month_of(line.record_at_ms)
+        rows.misplaced += line.reason is Reason.PARTITION_WRONG
         rows.add(
             "rejected",
             month,

@@ -44,6 +44,8 @@ class Rows:
     clicks: int = 0
     #: How many of these clicks were malformed.
     malformed: int = 0
+    #: How many stand in another partition than their member's.
+    misplaced: int = 0
 
     def add(self, table: str, month: int, /, **columns: Sequence[Any] | Array | Packed) -> None:
         """Append columns of equal length. A table's columns must be always lists, or always arrays and ``Packed``."""

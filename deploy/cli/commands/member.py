@@ -54,7 +54,7 @@ def erase(
         typer.echo(f"{rows} rows would be removed; nothing was changed")
         return
     settings = StreamsSettings()
-    partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
+    partitions = asyncio.run(partitions_of(settings))
 
     def say(step: str, rows: int) -> None:
         typer.echo(f"  {step}: {rows}")

@@ -32,7 +32,7 @@ def replay(
 
     number = parse_month(month)
     settings = StreamsSettings()
-    partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
+    partitions = asyncio.run(partitions_of(settings))
     with Progress(console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(f"replaying {month}", total=None)
         found = asyncio.run(

@@ -63,7 +63,7 @@ def _checks(answers: Path | None) -> list[Equation]:
     from warehouse.storage.client import Warehouse
 
     settings = StreamsSettings()
-    partitions = asyncio.run(partitions_of(settings, settings.topic_clicks))
+    partitions = asyncio.run(partitions_of(settings))
     with contextlib.closing(Warehouse(settings.warehouse_url)) as warehouse:
         reached = read_reached(warehouse, partitions, settings.log_epoch)
         checks = check_warehouse(warehouse, reached)
