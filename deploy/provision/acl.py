@@ -42,11 +42,15 @@ def rights(clicks: str, rejected: str, group: str) -> list[Right]:
         Right("streams", "Read", _TOPIC, clicks),
         Right("streams", "Read", _TOPIC, rejected),
         Right("streams", "Read", _GROUP, group),
-        # The close and `flattr verify` read where the log ends.
+        # The close reads where the log ends.
         Right("finance", "Read", _TOPIC, clicks),
         # The close checks that the topic refuses old timestamps.
         Right("finance", "DescribeConfigs", _TOPIC, clicks),
         Right("erasure", "Read", _TOPIC, clicks),
+        # Where the log ends, and a sample of it; the page /verify does the same.
+        Right("verify", "Read", _TOPIC, clicks),
+        Right("api", "Read", _TOPIC, clicks),
+        Right("replay", "Read", _TOPIC, clicks),
         Right("subscriptions", "Write", _TOPIC, clicks),
     ]
 

@@ -11,10 +11,13 @@
 | `SERVICE.env` | one service's users and passwords | that service |
 | `tokens/keys.json` | keys of member tokens | ingest, api |
 | `api/keys.json`, `api/session-secret` | hashes of API keys; what signs the pages' sessions | api |
+| `rules.env` | FLATTR_CLOSE_* and FLATTR_QUARANTINE_*, by the operator | whoever computes money |
+| `alertmanager/alertmanager.yml` | whom to tell of alerts, by the operator | alertmanager |
+| `finance/` | files that finance brings in and takes out | finance |
 
 Existing files are never overwritten: a second run only adds what a newer version needs. A file that needs a password
 from another file reads it there, so that both agree whatever was deleted in between. Users that a newer version brings
-are added to those that are there.
+are added to those that are there. A service that got a second user gets its lines, and those that it had stay.
 
 Keys have folders of their own, and the folders are mounted: a changed file is a new file under the old name, which a
 mount of the file itself never shows.
@@ -42,14 +45,18 @@ from warehouse import keys
 #: Host names by which clients, the broker itself and its health check reach it.
 BROKER_NAMES: Final = ("kafka", "localhost")
 #: Kafka's users; ``broker`` and ``operator`` are its super users.
-BROKER_USERS: Final = ("broker", "operator", "ingest", "streams", "finance", "erasure", "subscriptions")
+BROKER_USERS: Final = (
+    "broker", "operator", "ingest", "streams", "finance", "erasure", "subscriptions", "api", "verify", "replay",
+)  # fmt: skip
 #: Service -> its Kafka user and its ClickHouse user. The close asks Kafka where the log ends, as finance does.
 SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
     "topics": ("operator", None),
     "migrate": (None, "migrate"),
     "ingest": ("ingest", None),
     "streams": ("streams", "streams"),
-    "api": (None, "api"),
+    "api": ("api", "api"),
+    "verify": ("verify", "verify"),
+    "replay": ("replay", "replay"),
     "finance": ("finance", "finance"),
     "close": ("finance", "close"),
     "approver": (None, "approver"),
@@ -61,7 +68,7 @@ SERVICES: Final[dict[str, tuple[str | None, str | None]]] = {
 }
 WAREHOUSE_USERS: Final = (
     "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "backup", "migrate",
-    "grafana",
+    "grafana", "verify", "replay",
 )  # fmt: skip
 #: Files of keys, and the names under which older versions wrote them.
 _TOKENS: Final = ("tokens/keys.json", "token-keys.json")
@@ -70,9 +77,17 @@ _API: Final = ("api/keys.json", "api-keys.json")
 _SESSIONS: Final = "api/session-secret"
 _JAAS: Final = "KAFKA_LISTENER_NAME_SASL__SSL_PLAIN_SASL_JAAS_CONFIG"
 _JAAS_OF_CONTROLLER: Final = "KAFKA_LISTENER_NAME_CONTROLLER_PLAIN_SASL_JAAS_CONFIG"
+_RULES: Final = "rules.env"
+_RULES_TEXT: Final = """\
+# FLATTR_CLOSE_* and FLATTR_QUARANTINE_* as docs/settings.md lists them, one NAME='value' a line, for all services.
+# Payment files need the paying account: FLATTR_CLOSE_DEBTOR_NAME, FLATTR_CLOSE_DEBTOR_IBAN, FLATTR_CLOSE_DEBTOR_BIC.
+"""
+_ALERTMANAGER: Final = "alertmanager/alertmanager.yml"
+_ALERTMANAGER_TEMPLATE: Final = Path(__file__).with_name("alertmanager.yml")
 #: The user ids that the images run as.
 _OUR_USER: Final = 10001
 _KAFKA_USER: Final = 1000
+_NOBODY: Final = 65534
 _YEARS: Final = 5
 _CURVE: Final = ec.SECP256R1()
 
@@ -109,6 +124,7 @@ class _Secrets:
         for service in SERVICES:
             self._service(service)
         self._keys()
+        self._operators_own()
         return Made(tuple(self._written), tuple(self._retained), self._api_key)
 
     def _write(
@@ -189,9 +205,10 @@ class _Secrets:
 
     def _service(self, service: str) -> None:
         name = f"{service}.env"
-        if self._there(name):
-            return
         broker_user, warehouse_user = SERVICES[service]
+        known = _values(self._folder / name) if self._there(name) else {}
+        if known and (broker_user is None or "FLATTR_BROKER_SASL_USERNAME" in known):
+            return
         lines = {}
         if broker_user is not None:
             lines["FLATTR_BROKER_SASL_USERNAME"] = broker_user
@@ -202,7 +219,7 @@ class _Secrets:
                 lines |= {"CLICKHOUSE_USER": "flattr_grafana", "CLICKHOUSE_PASSWORD": password}
             else:
                 lines["FLATTR_WAREHOUSE"] = f"clickhouse://flattr_{warehouse_user}:{password}@clickhouse:9000/flattr"
-        self._write(name, _environment(lines))
+        self._write(name, _environment(lines | known), replaces=True)
 
     def _broker_passwords(self) -> dict[str, str]:
         return dict(re.findall(r'user_(\w+)="([^"]+)"', _values(self._folder / "kafka.env")[_JAAS]))
@@ -219,6 +236,20 @@ class _Secrets:
             self._written.append(_API[0])
         if not self._there(_SESSIONS):
             self._write(_SESSIONS, secrets.token_urlsafe(48).encode() + b"\n", user=_OUR_USER)
+
+    def _operators_own(self) -> None:
+        """What only the operator knows, to be filled in; and the folder that finance shares with its container."""
+        if not self._there(_RULES):
+            self._write(_RULES, _RULES_TEXT.encode())
+        (self._folder / _ALERTMANAGER).parent.mkdir(exist_ok=True)
+        if not self._there(_ALERTMANAGER):
+            self._write(_ALERTMANAGER, _ALERTMANAGER_TEMPLATE.read_bytes(), user=_NOBODY)
+        finance = self._folder / "finance"
+        finance.mkdir(exist_ok=True)
+        if os.geteuid() == 0:
+            # The container writes there, and so does the group of whoever owns the folder.
+            os.chown(finance, _OUR_USER, self._folder.stat().st_gid)
+            finance.chmod(0o2770)
 
     def _missing(self, name: str, older: str) -> bool:
         """Whether a file of keys has to be made. One under its older name moves, in its folder."""

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from deploy.provision.topics import TopicPlan, create_topics
 from tests.api.conftest import settings_for
@@ -14,8 +15,10 @@ from tests.api.test_pipeline_metrics import metric
 from tests.deploy.test_verify import System, count_too_high, duplicate_lost, system
 from tests.support.serving import ask, serving
 from warehouse import keys
+from warehouse.api import verifier
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
+from warehouse.counts.equations import Reached, read_reached
 from warehouse.storage.client import Warehouse
 
 __all__ = ["system"]
@@ -86,6 +89,44 @@ def test_api_that_always_compares_has_figures_before_anybody_looks(system: Syste
     duplicate_lost(system.warehouse)
     with serving(create_app(settings_for(system.warehouse, api_verify_always=True, api_verify_s=1))) as url:
         wait_until(lambda: metric(url, "flattr_verify_wrong") == 1, "the first comparison")
+
+
+def test_check_that_fails_in_a_way_nobody_thought_of_is_logged_and_tried_again(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tests.support.waiting import wait_until
+
+    asked = []
+
+    def failing(warehouse: Warehouse, partitions: int, epoch: int = 0) -> Reached:
+        asked.append(epoch)
+        if len(asked) == 1:
+            raise RuntimeError("nobody thought of this")
+        return read_reached(warehouse, partitions, epoch)
+
+    monkeypatch.setattr(verifier, "read_reached", failing)
+    settings = settings_for(system.warehouse, api_verify_always=True, api_verify_s=1)
+    with capture_logs() as lines, serving(create_app(settings)) as url:
+        wait_until(lambda: metric(url, "flattr_verify_equations") > 0, "the second comparison")
+    (line,) = [line for line in lines if line["event"] == "the equations could not be checked"]
+    assert line["log_level"] == "error"
+
+
+def test_api_that_is_to_check_the_log_and_has_no_user_for_it_does_not_start(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLATTR_BROKER_SECURITY", "SASL_SSL")
+    with pytest.raises(ValueError, match="FLATTR_BROKER_SASL_USERNAME"):
+        create_app(settings_for(warehouse, api_verify_log=True))
+
+
+def test_log_that_does_not_answer_leaves_the_time_of_the_last_check(
+    system: System, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLATTR_BROKER", "127.0.0.1:1")
+    with serving(create_app(settings_for(system.warehouse, api_verify_log=True))) as url:
+        assert "No answer" in ask(f"{url}/verify").body.decode()
+        assert metric(url, "flattr_verify_last_timestamp_seconds") == 0
 
 
 def test_empty_warehouse_has_nothing_to_compare(api: str) -> None:

@@ -13,6 +13,7 @@ import yaml
 from pydantic_settings import BaseSettings
 
 from deploy.cli.main import app
+from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("ingest", "streams", "warehouse", "deploy")
@@ -82,6 +83,18 @@ def test_published_ports_do_not_collide() -> None:
     assert len(published) == len(set(published))
 
 
+def test_what_can_be_scaled_publishes_no_port_and_is_reached_through_the_front() -> None:
+    assert [name for name, service in OURS.items() if "ports" in service] == []
+    assert SERVICES["streams"]["deploy"]["replicas"] == 2
+    front = (ROOT / "deploy/images/nginx/flattr.conf").read_text()
+    for name in ("ingest", "api"):
+        port = SERVICES[name]["environment"][f"FLATTR_{name.upper()}_PORT"]
+        assert f"set $service {name};\n        proxy_pass http://$service:{port};" in front
+        assert f"{port}:{port}" in SERVICES["front"]["ports"]
+        (subnet,) = COMPOSE["networks"]["default"]["ipam"]["config"]
+        assert SERVICES[name]["environment"]["FLATTR_TRUSTED_PROXIES"] == subnet["subnet"]
+
+
 def test_every_named_volume_and_dependency_is_declared() -> None:
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
@@ -101,6 +114,10 @@ def test_dockerfile_copies_only_files_that_exist() -> None:
     for line in re.findall(r"^COPY (?!--from)(.+)$", text, flags=re.MULTILINE):
         for source in line.split()[:-1]:
             assert (ROOT / source).exists(), source
+
+
+def test_image_of_clickhouse_is_the_version_that_the_tests_run_on(warehouse: Warehouse) -> None:
+    assert SERVICES["clickhouse"]["image"].split(":")[1] == warehouse.rows("SELECT version()")[0][0]
 
 
 def test_image_of_kafka_is_the_version_that_the_tests_run_on() -> None:

@@ -6,6 +6,7 @@ import json
 import re
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 import yaml
@@ -25,6 +26,8 @@ DASHBOARDS = {
     path.name: json.loads(path.read_text()) for path in (ROOT / "deploy/images/grafana/dashboards").glob("*.json")
 }
 PANELS = [(name, panel) for name, dashboard in DASHBOARDS.items() for panel in dashboard["panels"]]
+#: Services of ours that serve metrics.
+OURS = ("ingest", "streams", "api", "quarantine", "verify")
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
 
 
@@ -47,7 +50,7 @@ def asked(expression: str) -> set[str]:
 def test_alert_asks_for_metrics_that_are_measured_and_names_its_runbook(alert: dict[str, Any]) -> None:
     names = asked(alert["expr"])
     assert names <= KNOWN, names - KNOWN
-    assert names or "up{" in alert["expr"]
+    assert names or re.search(r"\b(up\{|node_filesystem_)", alert["expr"])
     file, _, anchor = alert["annotations"]["runbook"].partition("#")
     headings = re.findall(r"^## (.+)$", (ROOT / file).read_text(), flags=re.MULTILINE)
     assert anchor in {heading.lower() for heading in headings}
@@ -87,8 +90,24 @@ def test_dashboards_use_the_provisioned_sources() -> None:
 
 def test_prometheus_scrapes_the_ports_that_the_services_listen_on() -> None:
     config = yaml.safe_load((ROOT / "deploy/images/prometheus/prometheus.yml").read_text())
+    found = {}
     for job in config["scrape_configs"]:
-        name = job["job_name"]
-        port = COMPOSE["services"][name]["environment"][f"FLATTR_{name.upper()}_PORT"]
-        assert job["static_configs"] == [{"targets": [f"{name}:{port}"]}]
+        for source in job.get("dns_sd_configs", []):
+            assert (source["names"], source["type"]) == ([job["job_name"]], "A")
+            found[job["job_name"]] = source["port"]
+        for source in job.get("static_configs", []):
+            name, port = source["targets"][0].split(":")
+            assert name == job["job_name"]
+            found[name] = int(port)
+    engine = ET.parse(ROOT / "deploy/images/clickhouse/config.xml").findtext("prometheus/port")
+    assert found == {**{name: port_of(name) for name in OURS}, "clickhouse": int(engine or 0), "disks": 9100}
     assert config["rule_files"] == ["alerts.yml"]
+
+
+def port_of(name: str) -> int:
+    """The port on which a service of ours is asked for its metrics."""
+    service = COMPOSE["services"][name]
+    command = service["command"]
+    if "--port" in command:
+        return int(command[command.index("--port") + 1])
+    return int(service["environment"][f"FLATTR_{name.upper()}_PORT"])

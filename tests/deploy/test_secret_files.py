@@ -45,7 +45,10 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def mounted_keys(service: dict[str, Any]) -> set[str]:
     """The files of keys that a service reads, by their names here. Their folders are mounted, not they themselves."""
-    found = set()
+    found: set[str] = set()
+    # `keys` changes them.
+    if service.get("command") == ["keys", "--help"]:
+        return found
     for name, value in service.get("environment", {}).items():
         if name.endswith(("_KEYS", "_SESSION_SECRET")):
             folder, file = value.rsplit("/", 1)
@@ -74,6 +77,7 @@ def referred() -> set[str]:
             trusted = service["environment"]["KAFKA_SSL_TRUSTSTORE_LOCATION"]
             names.add(trusted.replace("/etc/kafka/secrets", f"{FOLDER}/kafka"))
         names |= mounted_keys(service)
+    names.add(f"{FOLDER}/alertmanager/alertmanager.yml")
     return {name.removeprefix(f"{FOLDER}/") for name in names}
 
 
@@ -129,6 +133,14 @@ def test_user_that_a_newer_version_brings_gets_a_password_and_the_others_keep_th
         **{name: text for name, text in before.items() if "subscriptions" not in name},
         "kafka.env": (folder / "kafka.env").read_bytes(),
     }
+
+
+def test_service_that_got_a_second_user_gets_its_lines_and_keeps_those_that_it_had(folder: Path) -> None:
+    before = values(folder / "api.env")
+    older = [line for line in (folder / "api.env").read_text().splitlines() if line.startswith("FLATTR_WAREHOUSE")]
+    (folder / "api.env").write_text("\n".join(["FLATTR_API_PUBLIC='true'", *older, ""]))
+    assert init(folder).written == ("api.env",)
+    assert values(folder / "api.env") == {**before, "FLATTR_API_PUBLIC": "true"}
 
 
 #: Looks the key up whenever a line comes, through a mount of the folder, as a container has it.
@@ -237,6 +249,7 @@ def test_root_gives_each_file_to_who_reads_it_and_another_user_keeps_all(tmp_pat
     owner = {name: (tmp_path / name).stat().st_uid for name in files(tmp_path)}
     given = {
         **dict.fromkeys(("kafka/broker.p12", "kafka/password"), 1000),
+        "alertmanager/alertmanager.yml": 65534,
         **dict.fromkeys(("tokens/keys.json", "api/keys.json", "api/session-secret"), 10001),
     }
     owner_id = 4242 if root else os.geteuid()

@@ -166,7 +166,7 @@ def test_a_click_goes_all_the_way_each_service_as_its_own_user(
         assert answer.status == 202
         assert answer.json["receipts"][0]["offset"] == 0
         wait_until(lambda: warehouse.rows("SELECT count() FROM progress") != [(0,)], "the click is counted")
-        verified = flattr(["verify", "--json"], settings(secure_kafka, "finance", FLATTR_WAREHOUSE=warehouse.url))
+        verified = flattr(["verify", "--json"], settings(secure_kafka, "verify", FLATTR_WAREHOUSE=warehouse.url))
     assert verified.returncode == 0, verified.stdout + verified.stderr
     checks = json.loads(verified.stdout)
     assert all(check["holds"] for check in checks)
@@ -204,7 +204,7 @@ async def test_ingest_cannot_read(secure_kafka: ComposeKafka) -> None:
         await read(secure_kafka, "ingest")
 
 
-@pytest.mark.parametrize("user", ["streams", "finance", "erasure"])
+@pytest.mark.parametrize("user", ["streams", "finance", "erasure", "api", "verify", "replay"])
 async def test_who_reads_cannot_write_clicks(secure_kafka: ComposeKafka, user: str) -> None:
     with pytest.raises(TopicAuthorizationFailedError):
         await write(secure_kafka, user, "clicks")

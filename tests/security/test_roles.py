@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import uuid
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
@@ -22,7 +23,7 @@ from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import clock_after
-from warehouse.counts.equations import check_warehouse, read_reached
+from warehouse.counts.equations import check_warehouse, known, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.lock import CLOSE, locked
@@ -43,7 +44,7 @@ from warehouse.subscriptions.standing import note_posted, standing, unposted
 
 ROLES = (
     "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "backup", "grafana",
-    "migrate",
+    "migrate", "verify", "replay",
 )  # fmt: skip
 PASSWORD = "hunter2hunter2"
 
@@ -95,9 +96,11 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     assert load_partition(streams, 0).position == state.position
     read_identity_key(streams)
     Recovery(streams, 1, lambda _: None, ErasureList(streams).newest).load([state], month)
-    assert all(check.holds for check in check_warehouse(api, read_reached(api, 1)))
+    for reader in (api, as_role["verify"]):
+        assert all(check.holds for check in check_warehouse(reader, read_reached(reader, 1)))
+        assert known(reader, {lines_id(number) for number in range(1, 4)}) == {lines_id(n) for n in range(1, 4)}
     poster, following = as_role["subscriptions"], month_after(month)
-    assert [known for _, known in standing(poster, following)] == [False]
+    assert [there for _, there in standing(poster, following)] == [False]
     assert stored(poster, following) is None
     note_posted(poster, following, 1, AT_MS)
     assert not unposted(poster, following)
@@ -124,6 +127,11 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     )
     assert proof.balanced
     assert str(restated(api, month)).startswith("1 count of ")
+
+
+def lines_id(number: int) -> str:
+    """The id of a click of tests.deploy.test_verify, as rows have it."""
+    return uuid.UUID(int=number).hex
 
 
 def _collect(finance: Warehouse, month: int, folder: Path) -> None:
@@ -181,6 +189,12 @@ def _collect(finance: Warehouse, month: int, folder: Path) -> None:
         ("approver", "INSERT INTO creators (creator_id) VALUES ('mal')"),
         ("approver", "INSERT INTO seals SELECT * FROM seals"),
         ("approver", "SELECT k0 FROM identity_key"),
+        ("verify", "SELECT * FROM pledges"),
+        ("verify", "SELECT raw FROM rejected"),
+        ("verify", "INSERT INTO progress (partition) VALUES (1)"),
+        ("replay", "INSERT INTO flattrs (month) VALUES (202609)"),
+        ("replay", "SELECT * FROM pledges"),
+        ("replay", "TRUNCATE TABLE flattrs"),
         ("operator", "SELECT * FROM payouts"),
         ("operator", "INSERT INTO payment_approvals (month) VALUES (202609)"),
         ("close", "INSERT INTO bank_answers (month) VALUES (202609)"),

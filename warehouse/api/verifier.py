@@ -51,6 +51,8 @@ class Verifier:
         self._settings = settings
         self._clock = clock
         self._metrics = metrics
+        # Read now: settings that no check could work with keep the API from starting, as they do any other service.
+        self._where = BrokerSettings() if settings.api_verify_log else None
         self._cached: CoalescingCache[str, Compared] = CoalescingCache(
             ttl_s=settings.api_verify_s, monotonic=time.monotonic
         )
@@ -66,13 +68,18 @@ class Verifier:
                 await self.get()
             except WarehouseError as error:
                 _log.warning("the equations could not be checked", error=str(error))
+            except Exception:  # noqa: BLE001 - whatever it is
+                # The task must not end unsaid: nobody would check until the next start.
+                _log.exception("the equations could not be checked")
             await asyncio.sleep(self._settings.api_verify_s)
 
     async def _compare(self) -> Compared:
         compared = await asyncio.to_thread(self._ask)
         self._metrics.verify_equations.set(len(compared.checks))
         self._metrics.verify_wrong.set(compared.wrong)
-        self._metrics.verify_at.set_to_current_time()
+        # A log that did not answer is not checked: VerifyMissing says so if that lasts.
+        if compared.log in {"", _NOT_ASKED}:
+            self._metrics.verify_at.set_to_current_time()
         return compared
 
     def _ask(self) -> Compared:
@@ -89,12 +96,12 @@ class Verifier:
         return Compared((*checks, *of_log), at_ms, took_ms, log, erasing)
 
     def _ask_log(self, warehouse: Warehouse, reached: Reached) -> tuple[list[Equation], str]:
-        if not self._settings.api_verify_log:
+        where = self._where
+        if where is None:
             return [], _NOT_ASKED
-        where = BrokerSettings()
         log = KafkaLog(where.broker, where.topic_clicks, client_security(where))
         try:
             return asyncio.run(asyncio.wait_for(check_log(warehouse, reached, log), _LOG_TIMEOUT_S)), ""
         except (KafkaError, OSError) as error:
             _log.warning("the log could not be checked", error=repr(error))
-            return [], f"No answer from {where.broker}."
+            return [], f"No answer from {where.broker}: {type(error).__name__}."

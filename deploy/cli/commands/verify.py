@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -24,31 +24,54 @@ def verify(
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
     every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
     port: Annotated[int | None, typer.Option(help="with --every: port for /metrics")] = None,
+    host: Annotated[str, typer.Option(help="with --port: address to listen on")] = "127.0.0.1",
 ) -> None:
     """Compare log, tallies, rows, counts and payouts as of one moment. Read-only; fails if they differ."""
-    import json
-    import time
-
     from deploy.errors import CommandFailed
-    from warehouse.counts.equations import shown
 
-    gauges = _serve(port) if port is not None else None
-    while True:
-        checks = _checks(answers)
-        wrong = [check for check in checks if not check.holds]
-        if gauges is not None:
-            gauges(checks)
-        if as_json:
-            typer.echo(json.dumps(shown(checks)))
-        else:
-            for check in checks:
-                sides = f"{check.left:,} = {check.right:,}" if check.holds else f"{check.left:,} is not {check.right:,}"
-                typer.echo(f"{'ok   ' if check.holds else 'WRONG'}  {check.name}: {sides} {check.detail}".rstrip())
-        if every is None:
-            break
-        time.sleep(every)
+    if every is not None:
+        _keep_checking(every, answers, as_json=as_json, show=None if port is None else _serve(host, port))
+    checks = _checks(answers)
+    _tell(checks, as_json=as_json)
+    wrong = [check for check in checks if not check.holds]
     if wrong:
         raise CommandFailed(f"{len(wrong)} of {len(checks)} equations do not hold; see docs/runbooks.md")
+
+
+def _keep_checking(
+    every_s: float, answers: Path | None, *, as_json: bool, show: Callable[[Sequence[Equation]], None] | None
+) -> NoReturn:
+    """Check until stopped. An answer that does not come is said, and asked for again at the next turn."""
+    import time
+
+    from aiokafka.errors import KafkaError
+
+    from streams.errors import StreamStopped
+    from warehouse.storage.errors import WarehouseError
+
+    while True:
+        try:
+            checks = _checks(answers)
+        except (KafkaError, OSError, StreamStopped, WarehouseError) as error:
+            typer.echo(f"the equations could not be checked: {type(error).__name__}: {error}", err=True)
+        else:
+            if show is not None:
+                show(checks)
+            _tell(checks, as_json=as_json)
+        time.sleep(every_s)
+
+
+def _tell(checks: Sequence[Equation], *, as_json: bool) -> None:
+    import json
+
+    from warehouse.counts.equations import shown
+
+    if as_json:
+        typer.echo(json.dumps(shown(checks)))
+        return
+    for check in checks:
+        sides = f"{check.left:,} = {check.right:,}" if check.holds else f"{check.left:,} is not {check.right:,}"
+        typer.echo(f"{'ok   ' if check.holds else 'WRONG'}  {check.name}: {sides} {check.detail}".rstrip())
 
 
 def _checks(answers: Path | None) -> list[Equation]:
@@ -75,7 +98,7 @@ def _checks(answers: Path | None) -> list[Equation]:
     return checks
 
 
-def _serve(port: int) -> Callable[[Sequence[Equation]], None]:
+def _serve(host: str, port: int) -> Callable[[Sequence[Equation]], None]:
     """Serve gauges: how many equations were compared, how many do not hold, and when."""
     from prometheus_client import CollectorRegistry, Gauge, start_http_server
 
@@ -83,7 +106,7 @@ def _serve(port: int) -> Callable[[Sequence[Equation]], None]:
     asked = Gauge("flattr_verify_equations", "Equations in the last comparison.", registry=registry)
     wrong = Gauge("flattr_verify_wrong", "Equations that did not hold in the last comparison.", registry=registry)
     at = Gauge("flattr_verify_last_timestamp_seconds", "Time of the last comparison.", registry=registry)
-    start_http_server(port, addr="127.0.0.1", registry=registry)
+    start_http_server(port, addr=host, registry=registry)
 
     def show(checks: Sequence[Equation]) -> None:
         asked.set(len(checks))
