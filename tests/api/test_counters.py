@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import quote
@@ -131,7 +132,7 @@ def test_counter_of_nothing_in_particular_is_refused(idle_api: str, query: str) 
 
 def test_popular_page_is_answered_without_a_query(warehouse: Warehouse) -> None:
     put_thing_counts(warehouse, [(202611, "a", ONE, 0, 4, 1)])
-    with serving(create_app(settings_for(warehouse, api_counters_ttl_ms=60_000))) as api:
+    with serving(create_app(settings_for(warehouse, api_counters_ttl_ms=60_000, api_counters_fresh_ms=60_000))) as api:
         first = ask(f"{api}/v1/counters?things={ONE}")
         again = ask(f"{api}/v1/counters?things={ONE}")
         assert (again.body, again.headers["etag"]) == (first.body, first.headers["etag"])
@@ -151,6 +152,7 @@ class Page:
         self.now_s = 0.0
         self.calls = 0
         self.fails = False
+        self.busy = True
         self.open = asyncio.Event()
         self.open.set()
         self.counter_cache = CounterCache(
@@ -159,6 +161,8 @@ class Page:
             self.answer,
             address_of=lambda scope: str(scope["client"][0]),
             ttl_s=1,
+            fresh_s=0.25,
+            busy=lambda: self.busy,
             bytes_max=bytes_max,
             monotonic=lambda: self.now_s,
         )
@@ -212,6 +216,18 @@ async def test_whole_answer_is_kept_for_its_time_and_only_when_it_is_one() -> No
     assert await page.get() == (200, b"4")
 
 
+async def test_answer_is_fresh_while_nobody_else_asks() -> None:
+    page = Page()
+    page.busy = False
+    assert await page.get() == (200, b"1")
+    page.now_s = 0.2
+    assert await page.get() == (200, b"1")
+    page.now_s = 0.3
+    assert await page.get() == (200, b"2")
+    page.now_s, page.busy = 0.6, True
+    assert await page.get() == (200, b"2")
+
+
 async def test_answer_is_kept_by_what_is_asked_for_and_not_by_how_it_is_written() -> None:
     page = Page()
     for spelling in (b"a", b"a&x=1", b"a&x=2&y=" + b"z" * 5000):
@@ -254,7 +270,9 @@ async def test_reader_does_not_wait_for_the_turn_of_another_address_that_asks_th
 class Shop:
     """A warehouse of counters that notes what it was asked and answers when it is told to."""
 
-    def __init__(self, pitch_s: float = 0, monotonic: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, pitch_s: float = 0, monotonic: Callable[[], float] | None = None, fresh_s: float = math.inf
+    ) -> None:
         self.asked: list[list[Key]] = []
         self.open = asyncio.Event()
         self.open.set()
@@ -262,7 +280,13 @@ class Shop:
         self.now_s = 0.0
         now = monotonic or (lambda: self.now_s)
         self.cache = CountBatcher(
-            self.fetch, ttl_s=1, bytes_max=1300, monotonic=now, bounds=BatchBounds(100, 60, 400), pitch_s=pitch_s
+            self.fetch,
+            ttl_s=1,
+            bytes_max=1300,
+            monotonic=now,
+            bounds=BatchBounds(100, 60, 400),
+            pitch_s=pitch_s,
+            fresh_s=fresh_s,
         )
 
     async def fetch(self, keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, int]]:
@@ -291,6 +315,17 @@ async def test_young_counter_is_answered_without_a_query_and_an_old_one_is_asked
     assert await shop.get(ONE) == {ONE: 1}
     shop.now_s = 1.1
     assert await shop.get(ONE) == {ONE: 2}
+
+
+async def test_freshness_costs_a_few_queries_a_second_however_many_counters_are_asked_for() -> None:
+    shop = Shop(fresh_s=0.25)
+    names = ["a" * 32, "b" * 32]
+    assert await shop.get(*names) == dict.fromkeys(names, 1)
+    for hundredth in range(100):
+        shop.now_s = hundredth / 100
+        for name in names:
+            await shop.get(name)
+    assert len(shop.asked) == 4
 
 
 async def test_all_who_miss_at_a_time_share_one_query() -> None:

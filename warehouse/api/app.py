@@ -150,6 +150,8 @@ def _surround(app: FastAPI, reads: QueryRunner) -> None:
         answer=lambda asked, address: counters.answer(reads, asked, address),
         address_of=reads.address_of,
         ttl_s=reads.settings.api_counters_ttl_ms / 1000,
+        fresh_s=reads.settings.api_counters_fresh_ms / 1000,
+        busy=lambda: reads.counters.busy,
         bytes_max=reads.settings.api_counters_kept_bytes,
         monotonic=time.monotonic,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Final, Generic, TypeVar
@@ -78,19 +79,24 @@ class CoalescingCache(Generic[K, V]):
 
     Age counts from before the fetch, so a value is never older than it seems. Errors reach everybody waiting for that
     fetch and are not cached. A value older than ``refresh_after_s`` is still returned while one fetch renews it, so
-    that nobody waits for popular values. ``weigh`` returns the size of a key and its value in bytes.
+    that nobody waits for popular values. One older than ``fresh_s`` is returned only while ``busy`` says so.
+    ``weigh`` returns the size of a key and its value in bytes.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - how old, how much, and by which clock
         self,
         *,
         ttl_s: float,
         monotonic: Callable[[], float],
         refresh_after_s: float | None = None,
+        fresh_s: float = math.inf,
+        busy: Callable[[], bool] = lambda: True,
         bytes_max: int = _FEW_BYTES,
         weigh: Callable[[K, V], int] = lambda _, __: 0,
     ) -> None:
         self._refresh_after_s = ttl_s if refresh_after_s is None else refresh_after_s
+        self._fresh_s = fresh_s
+        self._busy = busy
         self._monotonic = monotonic
         self._weigh = weigh
         self._values: BoundedCache[K, V] = BoundedCache(ttl_s=ttl_s, bytes_max=bytes_max, monotonic=monotonic)
@@ -105,9 +111,10 @@ class CoalescingCache(Generic[K, V]):
         cached = self._values.get(key)
         if cached is not None:
             age_s, value = cached
-            if age_s > self._refresh_after_s:
-                self._start(key, fetch, "")
-            return value
+            if age_s <= self._fresh_s or self._busy():
+                if age_s > self._refresh_after_s:
+                    self._start(key, fetch, "")
+                return value
         # A cancelled request must not cancel the fetch for the others.
         return await asyncio.shield(self._start(key, fetch, caller))
 

@@ -55,6 +55,8 @@ _ROUTE: Final = _Route()
 class CounterCache:
     """Answers GET of ``PATH``, caching answers for ``ttl_s`` within ``bytes_max``; passes on everything else.
 
+    Only while counters are ``busy``, an answer is used that is older than ``fresh_s``.
+
     ``understand`` parses a query string, and returns None for what the ordinary route must refuse. ``answer`` makes
     the answer for a client's address, as ``address_of`` returns it.
     """
@@ -66,6 +68,8 @@ class CounterCache:
         answer: Callable[[Asked, str], Awaitable[Response]],
         address_of: Callable[[Scope], str],
         ttl_s: float,
+        fresh_s: float,
+        busy: Callable[[], bool],
         bytes_max: int,
         monotonic: Callable[[], float],
     ) -> None:
@@ -76,7 +80,8 @@ class CounterCache:
         self._monotonic = monotonic
         # Refresh early, so that expiring answers are not all recomputed at once by their readers.
         self._answers: CoalescingCache[Asked, Response] = CoalescingCache(
-            ttl_s=ttl_s, refresh_after_s=ttl_s / 2, bytes_max=bytes_max, monotonic=monotonic,
+            ttl_s=ttl_s, refresh_after_s=ttl_s / 2, fresh_s=fresh_s, busy=busy, bytes_max=bytes_max,
+            monotonic=monotonic,
             weigh=lambda asked, answer: len(answer.body) + _weight(asked) + _ANSWER_BYTES,
         )  # fmt: skip
         self._spellings: BoundedCache[bytes, Asked] = BoundedCache(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -130,6 +131,7 @@ class QueryRunner:
         self.counters = self._paced(
             self._asking(queries.thing_counts, queries.thing_counts_of_months),
             ttl_s=self.settings.api_counters_ttl_ms / 1000,
+            fresh_s=self.settings.api_counters_fresh_ms / 1000,
             bytes_max=self.settings.api_counters_kept_bytes,
         )
         self.creators = self._paced(self._asking(queries.creator_counts, queries.creator_counts_of_months))
@@ -288,7 +290,9 @@ class QueryRunner:
 
         return ask
 
-    def _paced(self, ask: Ask[T], *, ttl_s: float = 0, bytes_max: int = 0) -> CountBatcher[T]:
+    def _paced(
+        self, ask: Ask[T], *, ttl_s: float = 0, fresh_s: float = math.inf, bytes_max: int = 0
+    ) -> CountBatcher[T]:
         async def fetch(keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, T]]:
             lag = await self.lag()
             return lag, await ask(keys, await self._flagged())
@@ -300,6 +304,7 @@ class QueryRunner:
             monotonic=time.monotonic,
             bounds=BatchBounds(waiting=self.settings.api_counts_waiting_max),
             pitch_s=self.settings.api_pitch_ms / 1000,
+            fresh_s=fresh_s,
         )
 
     def close(self) -> None:
