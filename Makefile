@@ -46,6 +46,12 @@ node_modules/.package-lock.json: package-lock.json
 	@command -v npm >/dev/null || { apt-get update -qq && apt-get install -y -qq npm >/dev/null; }
 	@npm ci --silent
 
+.PHONY: debian
+debian:  ## Debian's Prometheus, Alertmanager and nginx for the tests of alerts and of compose (needs apt-get and root)
+	@command -v promtool amtool nginx >/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends \
+	       prometheus prometheus-alertmanager nginx-light iproute2 >/dev/null; }
+
 .PHONY: button
 button: node_modules/.package-lock.json  ## build button.js from ingest/button
 	@npm run --silent build

@@ -5,7 +5,8 @@
 ``make zookeeper``; tests parametrised over ``broker`` run on both brokers. Tests of what the
 machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAFKA=1 or FLATTR_REQUIRE_BROWSER=1 make
 its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has. npm's packages
-are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER).
+are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER), Debian's
+servers of `make debian` are a fifth (FLATTR_REQUIRE_DEBIAN, FLATTR_HIDE_DEBIAN).
 """
 
 from __future__ import annotations
@@ -111,6 +112,13 @@ def npm() -> Path:
     if found is None:
         pytest.fail("no packages of npm here: make browser")
     return found
+
+
+@pytest.fixture(scope="session")
+def debian() -> None:
+    """Debian's Prometheus, Alertmanager and nginx. It is how tests that want them are known."""
+    if not optional.debian_servers():
+        pytest.fail("no Prometheus, Alertmanager and nginx on the PATH, or not root: make debian")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,8 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     left_out = tuple(line.rstrip("/") for line in (ROOT / ".dockerignore").read_text().splitlines())
-    tracked = subprocess.check_output(["git", "ls-files", "-z", "*.py", "*.sql", "*.html", "*.js", "*.css", "*.svg",
-                                       "pyproject.toml", "README.md", "LICENSE"], cwd=ROOT).decode()  # fmt: skip
+    patterns = ["*.py", "*.sql", "*.html", "*.js", "*.css", "*.svg", "*.yml", "pyproject.toml", "README.md", "LICENSE"]
+    tracked = subprocess.check_output(["git", "ls-files", "-z", *patterns], cwd=ROOT).decode()
     for name in filter(None, tracked.split("\0")):
         if any(name == entry or name.startswith(f"{entry}/") for entry in left_out):
             continue
@@ -56,6 +57,18 @@ def test_every_statement_page_and_migration_is_in_the_image(installed: Path) -> 
     }
     assert here
     assert not [path for path in here if not (installed / path).exists()]
+
+
+def test_secrets_of_compose_are_made_by_the_image(installed: Path, tmp_path: Path) -> None:
+    made = flattr(installed, "secrets", "init", "--folder", str(tmp_path))
+    assert made.returncode == 0, made
+    assert (tmp_path / "alertmanager/alertmanager.yml").exists()
+
+
+def test_user_of_the_image_may_write_where_compiled_functions_are_cached() -> None:
+    text = (ROOT / "deploy/images/Dockerfile").read_text()
+    (folder,) = re.findall(r"^ENV .*NUMBA_CACHE_DIR=(\S+)", text, re.MULTILINE)
+    assert re.search(rf"install --directory --owner=flattr .*{folder}", text)
 
 
 def test_load_chaos_demo_and_benchmarks_are_not_in_the_image_and_their_commands_say_so(installed: Path) -> None:

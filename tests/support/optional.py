@@ -1,4 +1,4 @@
-"""What a machine may lack: npm's packages, a ClickHouse cluster, Apache Kafka and Chromium.
+"""What a machine may lack: npm's packages, Debian's servers, a ClickHouse cluster, Apache Kafka and Chromium.
 
 Which tests want one, and what is said without.
 
@@ -61,6 +61,13 @@ def npm_packages() -> Path | None:
     return found if not hidden and (found / "esbuild").is_dir() and shutil.which("node") else None
 
 
+def debian_servers() -> bool:
+    """Whether Prometheus, Alertmanager and nginx are here, and root, who gives them a network of their own."""
+    hidden = os.environ.get("FLATTR_HIDE_DEBIAN") == "1"
+    programs = ("prometheus", "promtool", "prometheus-alertmanager", "amtool", "nginx", "unshare", "setpriv", "ip")
+    return not hidden and os.geteuid() == 0 and all(map(shutil.which, programs))
+
+
 NPM = Optional(
     mark="npm",
     fixture="npm",
@@ -76,6 +83,14 @@ CLUSTER = Optional(
     remedy="`make zookeeper` fetches what it lacks (needs Java 17, Maven and Linux on x86-64)",
     hidden={"FLATTR_HIDE_CLUSTER": "1"},
     is_there=lambda: cluster_missing() is None,
+)
+DEBIAN = Optional(
+    mark="debian",
+    fixture="debian",
+    tests="with Debian's Prometheus, Alertmanager and nginx",
+    remedy="`make debian` installs them (needs apt-get and root)",
+    hidden={"FLATTR_HIDE_DEBIAN": "1"},
+    is_there=debian_servers,
 )
 KAFKA = Optional(
     mark="kafka",
@@ -94,7 +109,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (NPM, CLUSTER, KAFKA, BROWSER)
+OPTIONAL = (NPM, DEBIAN, CLUSTER, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:

@@ -17,10 +17,10 @@ def bank_file(order: PaymentOrder) -> bytes:
     ``EndToEndId`` is the payment id, so a repeated file pays nobody twice at a bank that looks.
     """
     debtor, on = order.terms.debtor, order.terms.execute_on
-    transfer = SepaTransfer(
-        {"name": debtor.name, "IBAN": debtor.iban, "BIC": debtor.bic, "batch": True, "currency": "EUR"},
-        schema=order.terms.scheme,
-    )
+    account = {"name": debtor.name, "IBAN": debtor.iban, "batch": True, "currency": "EUR"}
+    # In SEPA the account names its bank; an empty BIC is none, and no file of the schema.
+    bank = {"BIC": debtor.bic} if debtor.bic else {}
+    transfer = SepaTransfer({**account, **bank}, schema=order.terms.scheme)
     for payment in order.payments:
         transfer.add_payment(
             {
