@@ -76,7 +76,23 @@ def test_sql_of_the_dashboards_runs_on_the_schema(warehouse: Warehouse) -> None:
     statements = [target["rawSql"] for _, panel in PANELS for target in panel["targets"] if "rawSql" in target]
     assert len(statements) >= 4
     for statement in statements:
-        warehouse.rows(statement)
+        warehouse.rows(statement.replace("${month}", "202609"))
+
+
+def test_panels_of_the_month_show_the_month_that_is_chosen() -> None:
+    (chosen,) = DASHBOARDS["month.json"]["templating"]["list"]
+    assert chosen["name"] == "month"
+    statements = [target["rawSql"] for _, panel in PANELS for target in panel["targets"] if "rawSql" in target]
+    assert not [statement for statement in statements if "now(" in statement]
+    assert [statement for statement in statements if "${month}" not in statement] == [
+        statement for statement in statements if "FROM closed_months" in statement
+    ]
+
+
+def test_panels_name_the_runbooks_of_alerts_that_there_are() -> None:
+    named = {name for _, panel in PANELS for name in re.findall(r"runbooks\.md#(\w+)", panel["description"])}
+    assert len(named) >= 8
+    assert named <= {alert["alert"].lower() for alert in ALERTS}
 
 
 def test_dashboards_use_the_provisioned_sources() -> None:

@@ -5,6 +5,7 @@ The whole way goes over it, every service as its own user; then each user tries 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -26,7 +27,7 @@ from aiokafka.errors import (
 from aiokafka.helpers import create_ssl_context
 
 from deploy.proving.chaos.arena import Served
-from deploy.provision.secret_files import init
+from deploy.provision.secret_files import BROKER_USERS, init
 from deploy.stack.embedded import ROOT, ApacheKafka, free_port
 from ingest.runtime.clock import system_clock
 from ingest.runtime.tokens import issue
@@ -174,16 +175,16 @@ def test_a_click_goes_all_the_way_each_service_as_its_own_user(
     assert sampled["left"] == 1
 
 
-async def read(node: ComposeKafka, user: str, group: str | None = None) -> None:
-    """Read the topic of clicks from its beginning; raises what the broker answers."""
+async def read(node: ComposeKafka, user: str, group: str | None = None, *, topic: str = "clicks") -> None:
+    """Read a topic from its beginning; raises what the broker answers."""
     consumer = AIOKafkaConsumer(group_id=group, enable_auto_commit=False, **client(node, user))
     await consumer.start()
     try:
         if group is None:
-            consumer.assign([TopicPartition("clicks", 0)])
+            consumer.assign([TopicPartition(topic, 0)])
             await consumer.seek_to_beginning()
         else:
-            consumer.subscribe(["clicks"])
+            consumer.subscribe([topic])
         await consumer.getmany(timeout_ms=3000)
     finally:
         await consumer.stop()
@@ -199,15 +200,47 @@ async def write(node: ComposeKafka, user: str, topic: str) -> None:
         await producer.stop()
 
 
-async def test_ingest_cannot_read(secure_kafka: ComposeKafka) -> None:
-    with pytest.raises(TopicAuthorizationFailedError):
-        await read(secure_kafka, "ingest")
+async def test_every_user_may_do_with_every_topic_what_is_granted_and_nothing_else(secure_kafka: ComposeKafka) -> None:
+    """Each tries to write and to read each topic there is."""
+    admin = AIOKafkaAdminClient(**client(secure_kafka, "operator"))
+    await admin.start()
+    topics = [topic for topic in await admin.list_topics() if not topic.startswith("__")]
+    await admin.close()
+    assert {"clicks", "rejected"} <= set(topics)
+    users = [user for user in BROKER_USERS if user not in {"broker", "operator"}]
+    tries = [(user, topic) for user in users for topic in topics]
+    done = await asyncio.gather(*(tried(secure_kafka, *one) for one in tries))
+    found = {(user, deed, topic) for (user, topic), deeds in zip(tries, done, strict=True) for deed in deeds}
+    assert found == DECIDED
 
 
-@pytest.mark.parametrize("user", ["streams", "finance", "erasure", "api", "verify", "replay"])
-async def test_who_reads_cannot_write_clicks(secure_kafka: ComposeKafka, user: str) -> None:
-    with pytest.raises(TopicAuthorizationFailedError):
-        await write(secure_kafka, user, "clicks")
+#: Who may do what; whoever is not here may not even ask about a topic.
+DECIDED = {
+    ("ingest", "Write", "clicks"),
+    ("ingest", "Write", "rejected"),
+    ("subscriptions", "Write", "clicks"),
+    ("streams", "Read", "rejected"),
+    *((user, "Read", "clicks") for user in ("streams", "finance", "erasure", "api", "verify", "replay")),
+}
+DEEDS = ("Read", "Write")
+
+
+async def tried(node: ComposeKafka, user: str, topic: str) -> list[str]:
+    """What the broker lets the user do with the topic: who may not even ask about it may do nothing."""
+    admin = AIOKafkaAdminClient(**client(node, user))
+    await admin.start()
+    (described,) = await admin.describe_topics([topic])
+    await admin.close()
+    if described["error_code"] == TopicAuthorizationFailedError.errno:
+        return []
+    let = []
+    for deed in DEEDS:
+        try:
+            await (read(node, user, topic=topic) if deed == "Read" else write(node, user, topic))
+        except TopicAuthorizationFailedError:
+            continue
+        let.append(deed)
+    return let
 
 
 async def test_only_the_streams_join_their_group(secure_kafka: ComposeKafka) -> None:

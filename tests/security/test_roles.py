@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -162,7 +163,9 @@ def _collect(finance: Warehouse, month: int, folder: Path) -> None:
         ("api", "INSERT INTO pledges (month) VALUES (202609)"),
         ("api", "DROP TABLE seals"),
         ("grafana", "SELECT * FROM pledges"),
-        ("grafana", "SELECT click_id FROM flattrs"),
+        ("grafana", "SELECT member_id FROM flattrs"),
+        ("grafana", "SELECT creator_id FROM payouts"),
+        ("grafana", "SELECT member_id FROM quarantined"),
         ("grafana", "INSERT INTO seals SELECT * FROM seals"),
         ("finance", "INSERT INTO flattrs (month) VALUES (202609)"),
         ("finance", "INSERT INTO seals SELECT * FROM seals"),
@@ -249,7 +252,7 @@ def test_grafana_can_ask_what_its_dashboards_ask(as_role: dict[str, Warehouse]) 
     ]
     assert asked
     for query in asked:
-        as_role["grafana"].rows(json.loads(f'"{query}"'))
+        as_role["grafana"].rows(json.loads(f'"{query}"').replace("${month}", "202609"))
 
 
 def test_one_role_copies_everything_and_another_brings_it_back(as_role: dict[str, Warehouse]) -> None:
@@ -266,3 +269,42 @@ def test_a_wrong_password_opens_nothing(urls: dict[str, str]) -> None:
     with pytest.raises(WarehouseRefused):
         guess.rows("SELECT 1")
     guess.close()
+
+
+#: What is tried, by the letter that tests/security/rights.txt has for it.
+VERBS = {
+    "r": "SELECT", "i": "INSERT", "u": "ALTER UPDATE", "d": "ALTER DELETE", "t": "TRUNCATE", "x": "DROP TABLE",
+}  # fmt: skip
+
+
+def test_what_every_user_may_do_with_every_table_is_what_was_decided(as_role: dict[str, Warehouse]) -> None:
+    """A new table or user needs its line there, so that somebody has thought of it. The engine is asked, for each.
+
+    ``*r`` is the right to read some columns.
+    """
+    every = as_role["migrate"].rows("SELECT name FROM system.tables WHERE database = 'flattr' ORDER BY name")
+    names = [name for (name,) in every if not name.startswith(".inner")]
+    lines = []
+    for table in names:
+        found = {role: _allowed(as_role[role], table) for role in sorted(ROLES) if role != "migrate"}
+        given = " ".join(f"{role}:{letters}" for role, letters in found.items() if letters)
+        lines.append(f"{table} {given}".rstrip())
+    text = "".join(f"{line}\n" for line in lines)
+    file = Path(__file__).with_name("rights.txt")
+    if os.environ.get("FLATTR_WRITE_RIGHTS") == "1":
+        file.write_text(text)
+    assert text == file.read_text(), "is this meant? FLATTR_WRITE_RIGHTS=1 writes it down"
+
+
+def _allowed(user: Warehouse, table: str) -> str:
+    letters = "".join(
+        letter for letter, verb in VERBS.items() if user.rows(f"CHECK GRANT {verb} ON flattr.{table}") == [(1,)]
+    )
+    if "r" in letters:
+        user.rows(f"SELECT * FROM flattr.{table} LIMIT 0") if not table.endswith("_as_of") else None
+        return letters
+    try:
+        user.rows(f"SELECT count() FROM flattr.{table}")
+    except WarehouseRefused:
+        return letters
+    return f"*r{letters}"
