@@ -9,7 +9,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _CLONE_NEWNET = 0x40000000
 _A = 1
@@ -57,9 +57,11 @@ class Network:
         while True:
             try:
                 asked, who = self._socket.recvfrom(512)
-                self._socket.sendto(self._reply(asked), who)
             except OSError:
                 return
+            # Who asked may be gone by now; the others go on asking.
+            with suppress(OSError):
+                self._socket.sendto(self._reply(asked), who)
 
     def _reply(self, asked: bytes) -> bytes:
         """Every address of the name that is asked for, or that there is no such name (RFC 1035)."""
