@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaProducer
 
+from deploy.errors import CommandFailed
 from ingest.contract.click import VERSION, Click, encode
 from ingest.contract.month import month_start_ms
 from ingest.contract.position import BLOCK_CLICKS_MAX
@@ -24,6 +25,7 @@ from ingest.runtime.aliases import Aliases, AliasTable, thing_id
 from ingest.runtime.clock import Clock
 from ingest.runtime.kafka_settings import client_security
 from ingest.settings import IngestSettings
+from streams.source.log_partitions import newest_noted
 from warehouse.storage.client import Warehouse
 from warehouse.subscriptions.standing import Subscription, note_posted, posted_click_id, standing
 
@@ -64,12 +66,15 @@ async def post(
     clock: Clock,
     say: Callable[[int], None] = lambda _: None,
 ) -> Posted:
-    """Post a month's subscriptions and note it; ``say`` is told how many were looked at. Raises ``KafkaError``."""
+    """Post a month's subscriptions and note it; ``say`` is told how many were looked at.
+
+    Raises ``KafkaError``, or ``CommandFailed`` as ``open`` does.
+    """
     table = Aliases(settings.aliases_file, clock).look().in_month(month)
     log = _Log(settings, clock)
     sent = known = 0
-    await log.open()
     try:
+        await log.open(newest_noted(warehouse))
         for one, flattred in standing(warehouse, month):
             if flattred:
                 known += 1
@@ -92,7 +97,7 @@ class _Log:
         self._clock = clock
         self._lines: dict[int, list[bytes]] = defaultdict(list)
         self._bytes: dict[int, int] = defaultdict(int)
-        self._partitions = 0
+        self._partitions, self._stated = 0, settings.log_partitions
         self._kafka = AIOKafkaProducer(
             bootstrap_servers=settings.broker,
             **client_security(settings),
@@ -102,9 +107,15 @@ class _Log:
             request_timeout_ms=_ATTEMPT_MS,
         )
 
-    async def open(self) -> None:
+    async def open(self, counted: int) -> None:
+        """Connect. Raises ``CommandFailed`` if streams count by another number of partitions."""
         await self._kafka.start()
-        self._partitions = len(await self._kafka.partitions_for(self._topic))
+        self._partitions = self._stated or len(await self._kafka.partitions_for(self._topic))
+        if counted not in {0, self._partitions}:
+            raise CommandFailed(
+                f"topic {self._topic} is counted by {counted} partitions, and these clicks would go into "
+                f"{self._partitions}: set FLATTR_LOG_PARTITIONS={counted}, or start streams first if this is a new log."
+            )
 
     async def close(self) -> None:
         await self._kafka.stop()

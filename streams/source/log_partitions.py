@@ -36,6 +36,15 @@ def note_partitions(warehouse: Warehouse, epoch: int, partitions: int) -> None:
         )
 
 
+def newest_noted(warehouse: Warehouse) -> int:
+    """The number with which the newest log epoch began; 0 if none has."""
+    newest = (
+        "SELECT argMin(partitions, noted_at) FROM log_partitions WHERE epoch = (SELECT max(epoch) FROM log_partitions)"
+    )
+    ((partitions,),) = warehouse.rows(newest)
+    return int(partitions)
+
+
 def check_grown(counted: int, found: int) -> None:
     """Raise ``LogMismatch`` if the topic has another number of partitions than it had when this worker began."""
     if found != counted:

@@ -27,6 +27,7 @@ from warehouse.payout.close.gate import read_tallies
 from warehouse.payout.close.proof import stored
 from warehouse.storage.backup import BackupRefused, Target, back_up, backups, restore
 from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import MigrationError, migrate
 from warehouse.storage.settings import BackupSettings
 
 TARGET = Target("disk", "backups")
@@ -146,6 +147,9 @@ def test_restore_that_was_interrupted_anywhere_is_begun_again(warehouse: Warehou
     for part in ("whole", "rest", "flattrs", "counts", "progress"):
         with pytest.raises(Killed):
             restore(warehouse, TARGET, warehouse.database, stages(), after=dying_after(part))
+        # Tables that are missing would be made empty, and counted into.
+        with pytest.raises(MigrationError, match="was interrupted: run `flattr restore` again"):
+            migrate(warehouse)
     restore(warehouse, TARGET, warehouse.database, stages())
     assert warehouse.rows(query) == tables
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions
 
+from deploy.cli.post_subscriptions import post
+from deploy.errors import CommandFailed
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import ApacheKafka, ServiceFailed
 from ingest.log.partitions_note import note_partitions, noted_partitions
@@ -25,10 +28,14 @@ from warehouse.storage.client import Warehouse
 
 
 async def grow(broker: str, topic: str, partitions: int) -> None:
+    """Returns when the broker shows it, which is a moment after it has done it."""
     admin = AIOKafkaAdminClient(bootstrap_servers=broker)
     await admin.start()
     try:
         await admin.create_partitions({topic: NewPartitions(partitions)})
+        async with asyncio.timeout(30):
+            while len((await admin.describe_topics([topic]))[0]["partitions"]) < partitions:  # noqa: ASYNC110 - Kafka's state
+                await asyncio.sleep(0.02)
     finally:
         await admin.close()
 
@@ -104,6 +111,18 @@ async def test_ingest_sends_into_the_partitions_it_began_with_or_says_why_not(
     # A new log, or so the operator says.
     await starts(settings(log_partitions=4))
     assert noted_partitions(tmp_path / "spool") == 4
+
+
+async def test_subscriptions_are_not_posted_into_partitions_that_nobody_expects(
+    kafka: ApacheKafka, warehouse: Warehouse, topic: str
+) -> None:
+    await create_topics(kafka.address, [TopicPlan(topic, 4).unbounded()])
+    note_in_warehouse(warehouse, 0, 2)
+    given = {"FLATTR_BROKER": kafka.address, "FLATTR_TOPIC_CLICKS": topic}
+    with pytest.raises(CommandFailed, match=r"counted by 2 partitions.*into 4: set FLATTR_LOG_PARTITIONS=2"):
+        await post(IngestSettings(**given), warehouse, 202611, system_clock)  # type: ignore[arg-type]
+    told = IngestSettings(**given, log_partitions=2)  # type: ignore[arg-type]
+    assert (await post(told, warehouse, 202611, system_clock)).sent == 0
 
 
 def test_first_number_of_an_epoch_holds_for_all_workers(warehouse: Warehouse) -> None:

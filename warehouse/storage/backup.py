@@ -27,11 +27,12 @@ from warehouse.storage.settings import BackupSettings
 #: Tables of each stage, in the order in which they are copied. All others come last.
 Stages = Sequence[tuple[str, Sequence[str]]]
 
-NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _REST: Final = "rest"
 _WHOLE: Final = "whole"
 _LIST: Final = "backups"
-_UNFINISHED: Final = "restore_unfinished"
+#: Stands in a database until its restore is done.
+UNFINISHED: Final = "restore_unfinished"
 #: Codes of ClickHouse: there is a backup of this name; there is none; it has no such table.
 _EXISTS, _MISSING, _NO_TABLE = 598, 599, 600
 _CODE: Final = re.compile(r"Code: (\d+)")
@@ -96,7 +97,7 @@ def back_up(
     Nothing but the stages' tables may be written meanwhile: hold the lock of the close. Raises ``BackupRefused`` if
     there is a backup of this name, begun ones included.
     """
-    if not NAME.fullmatch(name):
+    if not _NAME.fullmatch(name):
         raise BackupRefused(f"{name[:80]!r} is no name of a backup: letters, digits, dots, dashes, at most 64")
     ((begun_ms, migration, partitions, positions),) = warehouse.rows(named("backup_begun"))
     staged = [table for _, tables in stages for table in tables]
@@ -139,14 +140,14 @@ def restore(
             table
             for (table,) in server.rows("SELECT name FROM system.tables WHERE database = %(db)s", {"db": database})
         }
-        if tables and _UNFINISHED not in tables:
+        if tables and UNFINISHED not in tables:
             raise BackupRefused(
                 f"the database {database} has {len(tables)} tables: a backup goes into an empty one. "
                 f"Stop all services, `RENAME DATABASE {database} TO {database}_before`, and run this again."
             )
         server.command(f"DROP DATABASE IF EXISTS {database} SYNC")
         server.command(f"CREATE DATABASE {database}")
-        server.command(f"CREATE TABLE {database}.{_UNFINISHED} (backup String) ENGINE = MergeTree ORDER BY backup")
+        server.command(f"CREATE TABLE {database}.{UNFINISHED} (backup String) ENGINE = MergeTree ORDER BY backup")
         found = _whole(warehouse, server, target, name)
         if found is None:
             server.command(f"DROP DATABASE {database} SYNC")
@@ -159,7 +160,7 @@ def restore(
         for part, content in contents:
             _bring(server, content, target, name, part)
             after(part)
-        server.command(f"DROP TABLE {database}.{_UNFINISHED} SYNC")
+        server.command(f"DROP TABLE {database}.{UNFINISHED} SYNC")
     return found
 
 

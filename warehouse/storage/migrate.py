@@ -14,6 +14,7 @@ from importlib import resources
 from typing import Final
 from urllib.parse import urlsplit
 
+from warehouse.storage.backup import UNFINISHED
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
 from warehouse.storage.identity_key import make_identity_key
@@ -63,6 +64,12 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     Raises ``MigrationError`` when an applied file has changed or the database is newer than the code.
     """
     _create_database(warehouse)
+    if warehouse.rows(
+        "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = %(it)s", {"it": UNFINISHED}
+    ):
+        raise MigrationError(
+            f"A restore into the database {warehouse.database} was interrupted: run `flattr restore` again first."
+        )
     warehouse.command(_LEDGER)
     applied: dict[int, str] = dict(warehouse.rows("SELECT number, sha256 FROM migrations FINAL"))
     known = migrations()
