@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -80,13 +80,17 @@ class Recovery:
         numbers = [state.number for state in states]
         which = {"month": month, "numbers": numbers, "partitions": self._partitions}
         counted = {state.number: state.tallies.get(month, {}).get("counted", 0) for state in states}
-        packed = read_ahead(self._warehouse.packed(named("flattrs_of_partitions"), which, _READ))
-        loaded = months_from(packed, counted, memory=self._memory, erased=erased)
-        # After the bulk, so that everything newer in it is found here as well.
         positions = [state.position + 1 for state in states]
         newer: dict[int, list[Row]] = {}
-        for number, *row in self._warehouse.rows(named("flattrs_after"), {**which, "positions": positions}):
-            newer.setdefault(number, []).append(tuple(row))
+        # Both queries ask the same nodes: another replica might lack a row that the first had.
+        with self._warehouse.shards() as shards:
+            bulk = (part.packed(named("flattrs_of_partitions"), which, _READ) for part in shards)
+            packed = read_ahead(chain.from_iterable(bulk))
+            loaded = months_from(packed, counted, memory=self._memory, erased=erased)
+            # After the bulk, so that everything newer in it is found here as well.
+            for part in shards:
+                for number, *row in part.rows(named("flattrs_after"), {**which, "positions": positions}):
+                    newer.setdefault(number, []).append(tuple(row))
         for state in states:
             if state.number in newer:
                 rows = newer[state.number]

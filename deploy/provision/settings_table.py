@@ -18,8 +18,8 @@ from streams.settings import StreamsSettings
 from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
-from warehouse.storage.client import masked
 from warehouse.storage.settings import BackupSettings
+from warehouse.storage.topology import masked
 
 #: Command -> the settings it reads.
 READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {

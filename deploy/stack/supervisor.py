@@ -34,8 +34,9 @@ from deploy.stack.embedded import (
 )
 from deploy.stack.running import remove_environment, write_environment
 from ingest.runtime.tokens import keygen
-from warehouse.storage.client import Warehouse, masked
+from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
+from warehouse.storage.topology import masked
 
 #: A service that dies more often within RESTART_WINDOW_S is not restarted again.
 RESTARTS_MAX: Final = 5

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from deploy.proving.rig.cluster import Cluster
+from tests.support.waiting import wait_until
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseUnavailable
+from warehouse.storage.migrate import migrate
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +20,30 @@ def cluster(parts_folder: Path, cluster_rig: type[Cluster]) -> Iterator[Cluster]
     """Two shards of two replicas. A test that kills a node starts it again."""
     with cluster_rig(parts_folder / "cluster") as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def cluster_url(cluster: Cluster) -> str:
+    """The URL of a migrated database of the cluster."""
+    url = f"{cluster.url}/tried?cluster=flattr"
+    with closing(Warehouse(url)) as warehouse:
+        migrate(warehouse)
+    return url
+
+
+def emptied(warehouse: Warehouse) -> bool:
+    """Whether all that was counted is gone: a replica that has just come back refuses changes for a moment."""
+    try:
+        for table in ("progress", "flattrs", "counts_by_member", "counts_by_creator", "counts_by_thing"):
+            warehouse.command(f"ALTER TABLE {table} DELETE WHERE 1")
+    except WarehouseUnavailable:
+        return False
+    return True
+
+
+@pytest.fixture
+def many(cluster_url: str) -> Iterator[Warehouse]:
+    """The cluster's database, without what a test before has counted in it."""
+    with closing(Warehouse(cluster_url)) as warehouse:
+        wait_until(lambda: emptied(warehouse), "every replica is back")
+        yield warehouse

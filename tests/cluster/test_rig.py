@@ -1,12 +1,15 @@
-"""The rig: nodes replicate, and what was acknowledged outlives a node and a disk."""
+"""The rig: nodes replicate, and what was acknowledged outlives a node."""
 
 from __future__ import annotations
+
+import pytest
 
 from deploy.proving.rig.cluster import Cluster, Node
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
 
+pytestmark = pytest.mark.timeout(300)
 KEPT = (
     "CREATE TABLE kept (n UInt64) ENGINE = ReplicatedMergeTree('/flattr/kept/{shard}', '{replica}') ORDER BY n "
     "SETTINGS old_parts_lifetime = 1"
@@ -25,7 +28,7 @@ def count(warehouse: Warehouse) -> int:
         return -1
 
 
-def test_replicated_table_survives_a_killed_node_and_a_lost_disk(cluster: Cluster) -> None:
+def test_replicated_table_survives_a_killed_node(cluster: Cluster) -> None:
     (first, second), (other, _) = cluster.shards
     here, there, elsewhere = at(first), at(second), at(other)
     for warehouse in (here, there, elsewhere):
@@ -36,16 +39,6 @@ def test_replicated_table_survives_a_killed_node_and_a_lost_disk(cluster: Cluste
     here.command("INSERT INTO kept SELECT number FROM numbers(500)")
     second.start()
     wait_until(lambda: count(there) == 1500, "the node caught up")
-
-    second.kill()
-    second.lose_disk()
-    # Its old self must be forgotten: the name is taken until somebody gives it up.
-    alive = "SELECT active_replicas FROM system.replicas WHERE table = 'kept'"
-    wait_until(lambda: here.rows(alive) == [(1,)], "the coordinator missed it")
-    here.command("SYSTEM DROP REPLICA 'warehouse-1-2' FROM TABLE kept")
-    second.start()
-    there.command(KEPT)
-    wait_until(lambda: count(there) == 1500, "the disk came back")
     for warehouse in (here, there, elsewhere):
         warehouse.command("DROP TABLE kept SYNC")
         warehouse.close()

@@ -27,7 +27,8 @@ from warehouse.payout.close.gate import read_tallies
 from warehouse.payout.close.proof import stored
 from warehouse.storage.backup import BackupRefused, Target, back_up, backups, restore
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import MigrationError, migrate
+from warehouse.storage.errors import MigrationError
+from warehouse.storage.migrate import migrate
 from warehouse.storage.settings import BackupSettings
 
 TARGET = Target("disk", "backups")

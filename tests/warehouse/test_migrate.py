@@ -4,7 +4,8 @@ import pytest
 
 from deploy.stack.embedded import EmbeddedWarehouse
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import MigrationError, migrate, migrations
+from warehouse.storage.errors import MigrationError
+from warehouse.storage.migrate import migrate, migrations
 
 
 def test_second_migration_applies_nothing(warehouse: Warehouse) -> None:

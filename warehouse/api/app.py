@@ -49,7 +49,7 @@ from warehouse.api.routes import (
 from warehouse.api.settings import ApiSettings
 from warehouse.api.verifier import Verifier
 from warehouse.payout.close.settings import CloseSettings
-from warehouse.storage.client import masked
+from warehouse.storage.topology import masked
 
 log = structlog.get_logger()
 

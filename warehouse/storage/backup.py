@@ -97,6 +97,7 @@ def back_up(
     Nothing but the stages' tables may be written meanwhile: hold the lock of the close. Raises ``BackupRefused`` if
     there is a backup of this name, begun ones included.
     """
+    _check_server(warehouse)
     if not _NAME.fullmatch(name):
         raise BackupRefused(f"{name[:80]!r} is no name of a backup: letters, digits, dots, dashes, at most 64")
     ((begun_ms, migration, partitions, positions),) = warehouse.rows(named("backup_begun"))
@@ -127,6 +128,12 @@ def backups(warehouse: Warehouse) -> list[Backup]:
     ]
 
 
+def _check_server(warehouse: Warehouse) -> None:
+    """BACKUP copies one node's part alone: of a cluster that would look like a backup and be none."""
+    if warehouse.topology.cluster:
+        raise BackupRefused("flattr cannot back up a cluster yet: have the cluster's own tools copy every shard")
+
+
 def restore(
     warehouse: Warehouse, target: Target, name: str, stages: Stages, *, after: Callable[[str], None] = lambda _: None
 ) -> Backup:
@@ -134,6 +141,7 @@ def restore(
 
     Raises ``BackupRefused`` if the database has tables, or if there is no whole backup of this name.
     """
+    _check_server(warehouse)
     with _server(warehouse) as server:
         database = warehouse.database
         tables = {

@@ -8,62 +8,70 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
-from socket import socket
-from typing import Any, Final
-from urllib.parse import unquote, urlsplit, urlunsplit
+from typing import Any, Final, TypeVar
 
-from clickhouse_driver import Client, defines, errors
-from clickhouse_driver.bufferedreader import BufferedSocketReader
-from clickhouse_driver.connection import Connection
-from clickhouse_driver.result import IterQueryResult
+from clickhouse_driver import Client, errors
 
-from ingest.runtime.setting_error import SettingError
+from warehouse.storage import placement
 from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.native_columns import Column, PackingClient
+from warehouse.storage.native_results import Blocks, unseparated
+from warehouse.storage.topology import Address, Topology, masked
 
 Row = tuple[Any, ...]
+Result = TypeVar("Result")
 #: ClickHouse error codes worth a retry: timeouts, sockets, memory, too many parts or queries, a replica or table
-#: that is still starting.
-_PASSING: Final = frozenset({3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 319, 394, 425, 999})
+#: that is still starting, no connection to another node (279), no quorum (285, 286, 289), a replica that has not
+#: made a change yet (341).
+_PASSING: Final = frozenset(
+    {3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 279, 285, 286, 289, 319, 341, 394, 425, 999}
+)
+#: Of a cluster: a node that does not answer costs this before the next is tried.
+_NEXT_NODE_S: Final = 2
 
 
 class Warehouse:
     """A ClickHouse database. Safe to share between threads; each gets its own connection.
 
-    ``url`` is ``clickhouse://user:password@host:port/database``; ``settings`` are ClickHouse settings sent with
-    every query. All methods raise ``WarehouseUnavailable`` or ``WarehouseRefused``.
+    ``url`` says where it is, see ``topology.py``; ``settings`` are ClickHouse settings sent with every query. On a
+    cluster a connection goes to the first node that answers and has caught up; every statement is given as for one
+    server. All methods raise ``WarehouseUnavailable`` or ``WarehouseRefused``.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 60, settings: Mapping[str, Any] | None = None) -> None:
-        address = urlsplit(url)
-        if address.scheme != "clickhouse" or not address.hostname:
-            raise SettingError(
-                f"FLATTR_WAREHOUSE (or --warehouse) is {masked(url)!r}: it must be "
-                "clickhouse://user:password@host:port/database"
-            )
+    def __init__(
+        self,
+        url: str,
+        *,
+        timeout_s: float = 60,
+        settings: Mapping[str, Any] | None = None,
+        topology: Topology | None = None,
+    ) -> None:
         self.url = url
-        self.database = address.path.strip("/") or "default"
+        self.topology = topology or Topology.of(url)
+        self.database = self.topology.database
         self.timeout_s = timeout_s
         self.settings = dict(settings or {})
         self._local = threading.local()
+        #: Whether statements are about this node's part of the sharded tables.
+        self._is_on_shard = False
 
     def rows(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[Row]:
         """Run a query and return all its rows. ``%(name)s`` in ``sql`` is replaced from ``params``."""
-        with self._client() as client:
-            return list(client.execute(sql, params, settings=settings))
+        return self._read(lambda client: list(client.execute(self._placed(sql), params, settings=settings)))
 
     def columns(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> list[Sequence[Any]]:
         """Run a query and return its columns; an empty list when it has no rows."""
-        with self._client() as client:
-            return list(client.execute(sql, params, columnar=True, settings=settings))
+        return self._read(
+            lambda client: list(client.execute(self._placed(sql), params, columnar=True, settings=settings))
+        )
 
     def stream(
         self,
@@ -80,7 +88,7 @@ class Warehouse:
         with _translated(self):
             client = self._connect()
             try:
-                yield from client.execute_iter(sql, params, settings=settings, query_id=query_id)
+                yield from client.execute_iter(self._placed(sql), params, settings=settings, query_id=query_id)
             finally:
                 client.disconnect()
 
@@ -88,7 +96,9 @@ class Warehouse:
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> Iterator[list[Sequence[Any]]]:
         """Run a query and yield its blocks, as columns, as they arrive, on a connection of its own."""
-        yield from self._blocks(self._connect(), sql, params, settings)
+        with _translated(self):
+            client = self._connect()
+        yield from self._blocks(client, sql, params, settings)
 
     def packed(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
@@ -96,7 +106,7 @@ class Warehouse:
         """Run a query of FixedString columns and yield its blocks, each column as one contiguous ``bytearray``."""
         with _translated(self):
             client = self._connect()
-            _unseparated(client.connection)
+            unseparated(client.connection)
         for block in self._blocks(client, sql, params, {**(settings or {}), "strings_as_bytes": True}):
             if block:
                 yield [pieces[0] for pieces in block]
@@ -105,18 +115,126 @@ class Warehouse:
         self, client: Client, sql: str, params: Mapping[str, Any] | None, settings: Mapping[str, Any] | None
     ) -> Iterator[list[Sequence[Any]]]:
         with _translated(self):
-            client.iter_query_result_cls = _Blocks
+            client.iter_query_result_cls = Blocks
             try:
-                yield from client.execute_iter(sql, params, settings=settings)
+                yield from client.execute_iter(self._placed(sql), params, settings=settings)
             finally:
                 client.disconnect()
 
     def command(
         self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
     ) -> None:
-        """Run a query that returns nothing."""
+        """Run a query that returns nothing. Each shard of a cluster alters its part of a table itself."""
+        if placement.alters_shards(sql):
+            self._per_shard(sql, params, settings)
+        else:
+            self._run(sql, params, settings)
+
+    def command_per_shard(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run a command once for each shard, on its own part of the tables; on one server, once."""
+        self._per_shard(sql, params, settings)
+
+    def command_everywhere(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """Run a command on every node that answers; on one server, there."""
+        if not self._is_whole_cluster:
+            self._run(sql, params, settings)
+            return
+        for node in self.topology.nodes:
+            with suppress(WarehouseUnavailable):
+                self._part(node).command(sql, params, settings)
+
+    def sync(self, table: str = "") -> None:
+        """Return when this thread's node has what any node acknowledged before the call; one server always has.
+
+        Without ``table``, of all tables and for every node that answers, one replica of each shard at least.
+        """
+        if not self.topology.cluster:
+            return
+        if table:
+            self._run(f"SYSTEM SYNC REPLICA {placement.here(table)} LIGHTWEIGHT")
+            return
+        for shard in self.topology.shards:
+            if not sum(self._catches_up(node) for node in shard):
+                raise WarehouseUnavailable(f"No replica of the shard {shard} answers")
+
+    @contextmanager
+    def shards(self) -> Iterator[Sequence[Warehouse]]:
+        """Warehouses that each see one part of the sharded tables, on one node that stays the same and has caught up.
+
+        Together they see every row once; on one server that is this warehouse. For reads that build on each other.
+        """
+        if not self._is_whole_cluster:
+            yield [self]
+            return
+        with ExitStack() as closed:
+            yield [closed.enter_context(closing(self._caught_up(shard))) for shard in self.topology.shards]
+
+    def _caught_up(self, shard: Sequence[Address]) -> Warehouse:
+        for node in shard:
+            if self._catches_up(node):
+                return self._new_part(node)
+        raise WarehouseUnavailable(f"No replica of the shard {shard} answers")
+
+    def _catches_up(self, node: Address) -> bool:
+        with suppress(WarehouseUnavailable):
+            self._part(node).catch_up()
+            return True
+        return False
+
+    def catch_up(self) -> None:
+        """Have this thread's node fetch what the others of the cluster acknowledged."""
         with self._client() as client:
-            client.execute(sql, params, settings=settings)
+            _catch_up(client)
+
+    @property
+    def _is_whole_cluster(self) -> bool:
+        return bool(self.topology.cluster) and not self._is_on_shard
+
+    def _part(self, *nodes: Address) -> Warehouse:
+        """This thread's warehouse of some nodes of a shard."""
+        members: dict[tuple[Address, ...], Warehouse] = self._local.__dict__.setdefault("members", {})
+        return members.get(nodes) or members.setdefault(nodes, self._new_part(*nodes))
+
+    def _new_part(self, *nodes: Address) -> Warehouse:
+        part = Warehouse(
+            self.url, timeout_s=self.timeout_s, settings=self.settings, topology=self.topology.only(*nodes)
+        )
+        part._is_on_shard = True
+        return part
+
+    def _per_shard(self, sql: str, params: Mapping[str, Any] | None, settings: Mapping[str, Any] | None) -> None:
+        if not self._is_whole_cluster:
+            self._run(sql, params, settings)
+            return
+        for shard in self.topology.shards:
+            self._part(*shard).command(sql, params, settings)
+
+    def _run(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        with self._client() as client:
+            client.execute(self._placed(sql), params, settings=settings)
+
+    def _placed(self, sql: str) -> str:
+        if not self.topology.cluster:
+            return sql
+        return placement.on_shard(sql) if self._is_on_shard else placement.on_cluster(sql, self.topology.cluster)
+
+    def _read(self, query: Callable[[Client], Result]) -> Result:
+        """Run a query, which on a cluster may be asked of the next node once this one is gone."""
+        try:
+            with self._client() as client:
+                return query(client)
+        except WarehouseUnavailable:
+            if not self.topology.cluster:
+                raise
+        self.close()
+        with self._client() as client:
+            return query(client)
 
     def insert(
         self,
@@ -171,32 +289,45 @@ class Warehouse:
         return len(rows)
 
     def close(self) -> None:
-        """Close this thread's connection. The next call opens a new one."""
+        """Close this thread's connections. The next call opens a new one."""
+        for part in self._local.__dict__.get("members", {}).values():
+            part.close()
         client: Client | None = getattr(self._local, "client", None)
         if client is not None:
             client.disconnect()
             self._local.client = None
 
     def _connect(self) -> Client:
-        address = urlsplit(self.url)
+        """A client of the one server, or of the first node that answers and has caught up."""
+        *others, last = self.topology.nodes
+        for node in others:
+            client = self._client_of(node)
+            try:
+                _catch_up(client)
+            except (errors.Error, OSError, EOFError):
+                client.disconnect()
+            else:
+                return client
+        client = self._client_of(last)
+        if self.topology.cluster:
+            _catch_up(client)
+        return client
+
+    def _client_of(self, node: Address) -> Client:
         return PackingClient(
-            address.hostname,
-            port=address.port or 9000,
-            database=self.database,
-            user=unquote(address.username or "default"),
-            password=unquote(address.password or ""),
-            connect_timeout=5,
+            **self.topology.connection(node),
+            connect_timeout=_NEXT_NODE_S if self.topology.cluster else 5,
             send_receive_timeout=self.timeout_s,
             sync_request_timeout=5,
-            settings=self.settings,
+            settings={**self.topology.settings, **self.settings},
         )
 
     @contextmanager
     def _client(self) -> Iterator[Client]:
-        client: Client | None = getattr(self._local, "client", None)
-        if client is None:
-            client = self._local.client = self._connect()
         with _translated(self):
+            client: Client | None = getattr(self._local, "client", None)
+            if client is None:
+                client = self._local.client = self._connect()
             try:
                 yield client
             except BaseException as error:
@@ -204,44 +335,6 @@ class Warehouse:
                 if not isinstance(error, errors.ServerException):
                     self.close()
                 raise
-
-
-class _Blocks(IterQueryResult):  # type: ignore[misc]  # the driver has no types
-    """The driver's iterator over packets, yielding each block's columns instead of its rows."""
-
-    def __next__(self) -> list[list[Sequence[Any]]]:
-        block = getattr(next(self.packet_generator), "block", None)
-        return [block.get_columns()] if block is not None and block.num_rows else []
-
-
-class _Unseparated(BufferedSocketReader):  # type: ignore[misc]  # the driver has no types
-    """The driver's reader, without an object per FixedString: those took a third of a worker's recovery time."""
-
-    def __init__(self, connected: socket, buffer_bytes: int) -> None:
-        super().__init__(connected, buffer_bytes)
-        self._socket = connected
-
-    def read_fixed_strings(self, rows: int, length: int) -> list[bytearray]:
-        column = bytearray(rows * length)
-        rest = memoryview(column)
-        held = min(len(rest), self.current_buffer_size - self.position)
-        rest[:held] = self.read(held)
-        rest = rest[held:]
-        # The rest is received straight into the column, bypassing the reader's buffer.
-        while rest:
-            received = self._socket.recv_into(rest)
-            if not received:
-                raise EOFError("the server closed the connection in the middle of a column")
-            rest = rest[received:]
-        return [column]
-
-
-def _unseparated(connection: Connection) -> None:
-    """Connect, and have the driver return each block of a FixedString column in one piece."""
-    connection.connect()
-    # Only the server's hello has been read so far, so the replaced reader's buffer is empty.
-    reader = _Unseparated(connection.socket, defines.BUFFER_SIZE)
-    connection.fin = connection.block_in.fin = connection.block_in_raw.fin = reader
 
 
 def _as_driver_sends(traceparent: str) -> str:
@@ -256,13 +349,17 @@ def columns_of(rows: Sequence[object], *names: str, **same: object) -> dict[str,
     return {**own, **{name: [value] * len(rows) for name, value in same.items()}}
 
 
-def masked(url: str) -> str:
-    """The URL with its password masked, for messages and logs."""
-    address = urlsplit(url)
-    if address.password is None:
-        return url
-    host = f"{address.hostname}:{address.port}" if address.port else str(address.hostname)
-    return urlunsplit(address._replace(netloc=f"{address.username}:***@{host}"))
+def _catch_up(client: Client) -> None:
+    """Have a node that was away fetch what the others acknowledged meanwhile.
+
+    A table whose log is empty looks as if it were behind, and costs a needless question.
+    """
+    behind = client.execute(
+        "SELECT table FROM system.replicas "
+        "WHERE database = currentDatabase() AND (is_readonly OR log_pointer <= log_max_index OR queue_size > 0)"
+    )
+    for (table,) in behind:
+        client.execute(f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT")
 
 
 @functools.cache

@@ -15,3 +15,7 @@ class WarehouseRefused(WarehouseError):
     def __init__(self, message: str, code: int) -> None:
         super().__init__(message)
         self.code = code
+
+
+class MigrationError(WarehouseError):
+    """The database and the migration files disagree; the message says where."""

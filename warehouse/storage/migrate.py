@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
-from urllib.parse import urlsplit
 
+from warehouse.storage import cluster_schema
 from warehouse.storage.backup import UNFINISHED
-from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseError
+from warehouse.storage.client import Warehouse, columns_of
+from warehouse.storage.errors import MigrationError
 from warehouse.storage.identity_key import make_identity_key
 
 _LEDGER = """
@@ -26,10 +27,6 @@ ENGINE = ReplacingMergeTree ORDER BY number
 """
 #: What a migration does after its statements and cannot do in SQL. Must be idempotent and safe to run concurrently.
 _BEHIND: Final[dict[int, Callable[[Warehouse], None]]] = {90: make_identity_key}
-
-
-class MigrationError(WarehouseError):
-    """The database and the migration files disagree; the message says where."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +58,19 @@ def migrations() -> list[Migration]:
 def migrate(warehouse: Warehouse) -> list[Migration]:
     """Bring the database to this version, creating it if needed. Returns the migrations applied.
 
-    Raises ``MigrationError`` when an applied file has changed or the database is newer than the code.
+    On a cluster every node is brought there, and all must answer. Raises ``MigrationError`` when an applied file has
+    changed or the database is newer than the code.
     """
+    if not warehouse.topology.cluster:
+        return _migrate_server(warehouse)
+    with cluster_schema.prepared(warehouse, _migrate_server) as schema:
+        pending = _pending(warehouse)
+        schema.apply([migration.statements() for migration in pending], is_new=len(pending) == len(migrations()))
+        _note(warehouse, pending)
+    return pending
+
+
+def _migrate_server(warehouse: Warehouse) -> list[Migration]:
     _create_database(warehouse)
     if warehouse.rows(
         "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = %(it)s", {"it": UNFINISHED}
@@ -71,6 +79,15 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
             f"A restore into the database {warehouse.database} was interrupted: run `flattr restore` again first."
         )
     warehouse.command(_LEDGER)
+    pending = _pending(warehouse)
+    for migration in pending:
+        for statement in migration.statements():
+            warehouse.command(statement)
+        _note(warehouse, [migration])
+    return pending
+
+
+def _pending(warehouse: Warehouse) -> list[Migration]:
     applied: dict[int, str] = dict(warehouse.rows("SELECT number, sha256 FROM migrations FINAL"))
     known = migrations()
     newest = max(applied, default=0)
@@ -83,7 +100,6 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     for migration in known:
         sha = applied.get(migration.number)
         if sha is None:
-            _apply(warehouse, migration)
             pending.append(migration)
         elif sha != migration.sha256:
             raise MigrationError(
@@ -93,21 +109,19 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     return pending
 
 
-def _apply(warehouse: Warehouse, migration: Migration) -> None:
-    for statement in migration.statements():
-        warehouse.command(statement)
-    behind = _BEHIND.get(migration.number)
-    if behind is not None:
-        behind(warehouse)
-    warehouse.insert(
-        "migrations",
-        {"number": [migration.number], "name": [migration.name], "sha256": [migration.sha256]},
-    )
+def _note(warehouse: Warehouse, applied: list[Migration]) -> None:
+    """After the statements of migrations: what they cannot do in SQL, and that they are applied."""
+    for migration in applied:
+        behind = _BEHIND.get(migration.number)
+        if behind is not None:
+            behind(warehouse)
+    if applied:
+        warehouse.insert("migrations", columns_of(applied, "number", "name", "sha256"))
 
 
 def _create_database(warehouse: Warehouse) -> None:
     if warehouse.database == "default":
         return
-    server = Warehouse(urlsplit(warehouse.url)._replace(path="").geturl())
-    server.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")
-    server.close()
+    topology = warehouse.topology.server(warehouse.topology.nodes[0], "default")
+    with closing(Warehouse(warehouse.url, topology=topology)) as server:
+        server.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")

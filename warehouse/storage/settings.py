@@ -13,7 +13,8 @@ class WarehouseSettings(BaseSettings):
 
     warehouse: SecretStr = Field(
         default=SecretStr("clickhouse://127.0.0.1:9000/flattr"),
-        description="ClickHouse over its native protocol: clickhouse://user:password@host:port/database. "
+        description="ClickHouse over its native protocol: clickhouse://user:password@host:port/database, with TLS "
+        "clickhouses://...?ca=FILE, a cluster as clickhouse://a,b+c,d/database?cluster=NAME (docs/design/cluster.md). "
         "Secret, since it may carry the password.",
     )
     warehouse_timeout_s: float = Field(

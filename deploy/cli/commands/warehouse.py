@@ -16,10 +16,11 @@ def register(app: typer.Typer) -> None:
 
 def migrate() -> None:
     """Migrate the database at FLATTR_WAREHOUSE to this version."""
-    from warehouse.storage.client import Warehouse, masked
+    from warehouse.storage.client import Warehouse
     from warehouse.storage.migrate import migrate as apply
     from warehouse.storage.migrate import migrations
     from warehouse.storage.settings import WarehouseSettings
+    from warehouse.storage.topology import masked
 
     url = WarehouseSettings().warehouse.get_secret_value()
     with closing(Warehouse(url)) as warehouse:

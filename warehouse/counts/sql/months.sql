@@ -5,7 +5,7 @@ FROM
 (
     SELECT DISTINCT toUInt32OrZero(partition) AS month, 0 AS sealed
     FROM system.parts
-    WHERE database = currentDatabase() AND table = 'flattrs' AND active AND rows > 0
+    WHERE database = currentDatabase() AND table IN ('flattrs', 'flattrs_here') AND active AND rows > 0
     UNION ALL
     SELECT month, 1 FROM seals
 )

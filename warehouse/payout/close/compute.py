@@ -48,7 +48,9 @@ def stage(  # noqa: PLR0913, PLR0917 - what all parts of the close take
     for table in tables:
         for shard in range(shards if table == "pools" else 1):
             values_of_shard = {**values, "shards": shards, "shard": shard}
-            warehouse.command(named(f"payout_{table}"), values_of_shard, settings.clickhouse)
+            # A member's flattrs and pledges are on one node of a cluster; everything else takes all members.
+            run = warehouse.command_per_shard if table == "pools" else warehouse.command
+            run(named(f"payout_{table}"), values_of_shard, settings.clickhouse)
         step_done(table)
 
 
@@ -61,7 +63,7 @@ def take_adjustments(warehouse: Warehouse, month: int, snapshot: Snapshot) -> No
 
 def drop_staging(warehouse: Warehouse, month: int) -> None:
     """Empty the staging tables of a month, after ending what a holder before us may still be writing into them."""
-    warehouse.command(named("payout_end_staging"))
+    warehouse.command_everywhere(named("payout_end_staging"))
     for table in [f"{name}_staging" for name in STAGED] + ["adjustments_taken"]:
         warehouse.command(f"ALTER TABLE {table} DROP PARTITION {month:d}")
 

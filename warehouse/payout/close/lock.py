@@ -38,6 +38,8 @@ _PATIENCE_S: Final = 3
 #: Between two looks: of many that wait, one comes first.
 _LOOK_MIN_S: Final = 0.02
 _LOOK_MAX_S: Final = 0.2
+#: The first may find its connection, or its node of a cluster, gone.
+_RELEASES: Final = 2
 _THROWN: Final = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _NEWEST: Final = "(SELECT max(number) FROM locks WHERE name = %(lock)s) = %(number)s"
 
@@ -46,7 +48,9 @@ class Held(Warehouse):
     """The warehouse of a lock's holder: what it inserts or commands, it does only while its number is the newest."""
 
     def __init__(self, warehouse: Warehouse, name: str) -> None:
-        super().__init__(warehouse.url, timeout_s=warehouse.timeout_s, settings=warehouse.settings)
+        super().__init__(
+            warehouse.url, timeout_s=warehouse.timeout_s, settings=warehouse.settings, topology=warehouse.topology
+        )
         self._plain = warehouse
         self._fence: dict[str, Any] = {"lock": name, "number": 0}
         self._claim = {"name": name, "holder": str(uuid.uuid4()), "host": _host(), "process": os.getpid()}
@@ -91,6 +95,7 @@ class Held(Warehouse):
     def check(self) -> None:
         """Raise ``MonthLocked`` if the lock was lost: its lease ran out, and another may hold it."""
         if time.monotonic() - self._renewed_at < LEASE_S:
+            self.sync("locks")
             ((newest,),) = self.rows("SELECT max(number) FROM locks WHERE name = %(lock)s", self._fence)
             if newest == self._fence["number"]:
                 return
@@ -101,8 +106,10 @@ class Held(Warehouse):
         self._done.set()
         if self._renewing.is_alive():
             self._renewing.join()
-        with suppress(WarehouseError):
-            self._state("released")
+        for _ in range(_RELEASES):
+            with suppress(WarehouseError):
+                self._state("released")
+                break
         self.close()
 
     def insert(
@@ -115,6 +122,7 @@ class Held(Warehouse):
     ) -> int:
         """As of any warehouse, of Python values; raises ``MonthLocked`` when a newer holder has the lock."""
         del traceparent
+        self.sync("locks")
         values = {name: list(column) for name, column in columns.items() if not isinstance(column, Packed)}
         try:
             return self.insert_if(_NEWEST, self._fence, table, values, settings=settings)
@@ -130,8 +138,16 @@ class Held(Warehouse):
         self.check()
         super().command(sql, params, settings)
 
+    def command_per_shard(
+        self, sql: str, params: Mapping[str, Any] | None = None, settings: Mapping[str, Any] | None = None
+    ) -> None:
+        """As of any warehouse, after a check."""
+        self.check()
+        super().command_per_shard(sql, params, settings)
+
     def _others(self) -> Sequence[tuple[Any, ...]]:
         """Who else claims or holds the lock and is not known to be dead."""
+        self._plain.sync("locks")
         rows = self._plain.rows(named("lock_living"), {**self._claim, "lease_s": LEASE_S})
         return [row for row in rows if not _is_dead(row[1], row[2])]
 

@@ -36,7 +36,7 @@ def refresh(warehouse: Warehouse, month: int, step_done: StepDone = lambda _: No
     if not newest_step:
         return Effect(0, 0, 0)
     values = {"month": month, "step": newest_step, "version": above}
-    warehouse.command(named("payout_quarantine_set"), values)
+    warehouse.command_per_shard(named("payout_quarantine_set"), values)
     step_done("set")
     ((changed, added),) = warehouse.rows(
         "SELECT count(), countIf(held) FROM quarantine_set WHERE month = %(month)s AND version = %(version)s", values

@@ -1,0 +1,147 @@
+"""The schema of a cluster, derived from the migrations, which are written for one server.
+
+A new cluster's tables are those of a model: a database on its first node that the migrations made as on any server, and
+that is dropped afterwards. Later migrations may create tables and views, which are taken from the model as well, and
+alter tables, which every node does. Everything is idempotent, so after a crash it runs again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any, Final
+
+from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import MigrationError, WarehouseRefused
+from warehouse.storage.placement import LOCAL_VIEWS, SHARDED, here, on_shard
+
+_ENGINE: Final = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?(?=\n|$)")
+_SAME_QUERY: Final = 216
+#: Runs as long as it is read: whoever migrates holds it on the first node, which refuses a second query of its name.
+_HOLD: Final = (
+    "SELECT sleepEachRow(0.1) FROM numbers(1000000) "
+    "SETTINGS max_block_size = 1, function_sleep_max_microseconds_per_block = 0, max_execution_time = 0"
+)
+_ALTER_SYNC: Final = {"alter_sync": 2, "mutations_sync": 2}
+
+
+@contextmanager
+def prepared(warehouse: Warehouse, migrate_server: Callable[[Warehouse], object]) -> Iterator[ClusterSchema]:
+    """Hold the lock of migrations, with the database and the ledger on every node and a model beside them."""
+    topology = warehouse.topology
+    first = topology.nodes[0]
+
+    def server(node: tuple[str, int], database: str = "") -> Warehouse:
+        return Warehouse(warehouse.url, timeout_s=600, topology=topology.server(node, database))
+
+    with ExitStack() as closed:
+        plain = [closed.enter_context(closing(server(node, "default"))) for node in topology.nodes]
+        closed.enter_context(_locked(plain[0], warehouse.database))
+        for node in plain:
+            node.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")
+        name = f"{warehouse.database}_model"
+        plain[0].command(f"DROP DATABASE IF EXISTS {name} SYNC")
+        model = closed.enter_context(closing(server(first, name)))
+        migrate_server(model)
+        nodes = [closed.enter_context(closing(server(node))) for node in topology.nodes]
+        schema = ClusterSchema(nodes, model, topology.cluster)
+        schema.create({"migrations"})
+        yield schema
+        plain[0].command(f"DROP DATABASE {name} SYNC")
+
+
+class ClusterSchema:
+    """Brings every node to the model's schema."""
+
+    def __init__(self, nodes: Sequence[Warehouse], model: Warehouse, cluster: str) -> None:
+        self._nodes = nodes
+        self._model = model
+        self._cluster = cluster
+        self._database = nodes[0].database
+
+    def apply(self, migrations: Iterable[Iterable[str]], *, is_new: bool) -> None:
+        """Make every node's schema the model's, from that before these migrations. Raises ``MigrationError``."""
+        if not is_new:
+            for statement in (statement for migration in migrations for statement in migration):
+                self._alter(statement)
+        self.create(None)
+
+    def create(self, only: set[str] | None) -> None:
+        """Create what is not there, of these names or all."""
+        rows = self._model.rows(
+            "SELECT name, engine, create_table_query FROM system.tables WHERE database = currentDatabase() "
+            "ORDER BY engine LIKE '%%View', name", {},
+        )  # fmt: skip
+        tables: list[str] = []
+        over: list[str] = []
+        for name, engine, _ in rows:
+            if only is None or name in only:
+                ((ddl,),) = self._model.rows(f"SHOW CREATE TABLE {name}")
+                ours = ddl.replace(f"{self._model.database}.", f"{self._database}.")
+                tables += self._forms(name, engine, ours)
+                over += [self._whole(name)] if name in SHARDED else []
+        # What holds data before what reads it; views come last in `tables`.
+        data = [ddl for ddl in tables if " VIEW " not in ddl.partition("\n")[0]]
+        views = [ddl for ddl in tables if ddl not in data]
+        self._everywhere([*data, *over, *views])
+
+    def _forms(self, name: str, engine: str, ddl: str) -> list[str]:
+        if not engine.endswith("MergeTree"):
+            ddl = ddl.replace(" VIEW ", " VIEW IF NOT EXISTS ", 1)
+            local = on_shard(ddl.replace(f"{self._database}.{name}", f"{self._database}.{here(name)}", 1))
+            return [ddl, local] if name in LOCAL_VIEWS else [ddl]
+        shard, replica = ("{shard}", "{replica}") if name in SHARDED else ("all", "{shard}-{replica}")
+        path = f"/flattr/{self._database}/{shard}/{name}"
+        created = re.sub(r"^CREATE TABLE \S+", f"CREATE TABLE IF NOT EXISTS {self._database}.{here(name)}", ddl)
+        return [_ENGINE.sub(lambda found: _replicated(found, path, replica), created, count=1)]
+
+    def _whole(self, name: str) -> str:
+        """The whole table, on every node. It has no data, so it is made anew when its columns may have changed."""
+        return (
+            f"CREATE OR REPLACE TABLE {self._database}.{name} AS {self._database}.{here(name)} "
+            f"ENGINE = Distributed('{self._cluster}', '{self._database}', '{here(name)}', {SHARDED[name]})"
+        )
+
+    def _alter(self, statement: str) -> None:
+        kind = statement.split(None, 1)[0].upper()
+        if kind == "ALTER":
+            # Node by node: two at once would get in each other's way.
+            local = re.sub(r"TABLE (\w+)", lambda found: f"TABLE {here(found[1])}", statement, count=1)
+            for node in self._nodes:
+                node.command(local, settings=_ALTER_SYNC)
+        elif kind != "CREATE":
+            raise MigrationError(f"A cluster cannot migrate by itself what begins with {statement[:60]!r}")
+
+    def _everywhere(self, statements: Sequence[str]) -> None:
+        def take(node: Warehouse) -> None:
+            for statement in statements:
+                node.command(statement, settings=_ALTER_SYNC)
+            node.close()
+
+        with ThreadPoolExecutor(len(self._nodes), "migrate") as threads:
+            list(threads.map(take, self._nodes))
+
+
+def _replicated(engine: re.Match[str], path: str, replica: str) -> str:
+    more = f", {engine[2]}" if engine[2] else ""
+    return f"ENGINE = Replicated{engine[1]}('{path}', '{replica}'{more})"
+
+
+@contextmanager
+def _locked(server: Warehouse, database: str) -> Iterator[None]:
+    name = f"flattr migrate {database}"
+    held: Iterator[Any] = server.stream(_HOLD, query_id=name)
+    try:
+        next(held)
+    except WarehouseRefused as refused:
+        if refused.code == _SAME_QUERY:
+            raise MigrationError("Another process is migrating this cluster: wait until it is done.") from None
+        raise
+    try:
+        with closing(held):  # type: ignore[type-var]  # a generator
+            yield
+    finally:
+        # The server would notice by itself, but later than the next comes.
+        server.command("KILL QUERY WHERE query_id = %(name)s SYNC", {"name": name})
