@@ -12,12 +12,14 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
 from deploy.api_server import ApiServerSettings
+from deploy.provision.topics import TopicSettings
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
 from warehouse.api.settings import ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.retention import RetentionSettings
 from warehouse.storage.settings import BackupSettings
 from warehouse.storage.topology import masked
 
@@ -29,6 +31,8 @@ READERS: Final[dict[str, tuple[type[BaseSettings], ...]]] = {
     "month": (CloseSettings,),
     "quarantine": (QuarantineSettings,),
     "backup": (BackupSettings,),
+    "warehouse migrate": (RetentionSettings,),
+    "topics create": (TopicSettings,),
 }
 _HEAD: Final = """# Settings
 

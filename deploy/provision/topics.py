@@ -10,6 +10,8 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.contract.times import AHEAD_MAX_MS
 from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, topic_settings
@@ -27,6 +29,25 @@ class TopicError(RuntimeError):
     """A topic exists, but not as the pipeline needs it."""
 
 
+class TopicSettings(BaseSettings):
+    """How long topics retain records. Read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    topic_clicks_days: int = Field(
+        default=100,
+        ge=35,
+        description="Days for which the topic of clicks retains them. Must outlast a month, its close, and whatever is "
+        "counted anew from the log: a replay, a restored backup. An erased member's clicks go with them.",
+    )
+    topic_rejected_days: int = Field(
+        default=14,
+        ge=1,
+        description="Days for which the topic of refused input retains it: as long as streams may be away, "
+        "which take it into the warehouse.",
+    )
+
+
 @dataclass(frozen=True)
 class TopicPlan:
     """The planned configuration of a topic.
@@ -41,6 +62,8 @@ class TopicPlan:
     partitions: int
     replication: int = 1
     retention_ms: int = 100 * DAY_MS
+    #: Whether somebody chose it, so that an existing topic is brought to it, too.
+    retention_chosen: bool = False
     ahead_max_ms: int = AHEAD_MAX_MS
     behind_max_ms: int = BEHIND_MAX_MS
     #: -1 for no bound. ``clicks`` must never be deleted by size: it is the source of the books.
@@ -88,6 +111,15 @@ def rejected_plan(name: str, replication: int = 1) -> TopicPlan:
     )
 
 
+def plans_of(settings: TopicSettings, clicks: TopicPlan, rejected: TopicPlan) -> list[TopicPlan]:
+    """The plans, with the retention that is set."""
+    days = {"topic_clicks_days": clicks, "topic_rejected_days": rejected}
+    return [
+        replace(plan, retention_ms=getattr(settings, name) * DAY_MS, retention_chosen=name in settings.model_fields_set)
+        for name, plan in days.items()
+    ]
+
+
 @dataclass(frozen=True)
 class Change:
     """A setting that was changed to match the plan."""
@@ -120,9 +152,9 @@ async def create_topics(broker: str, plans: list[TopicPlan], client: Mapping[str
 async def bring_to_plan(
     broker: str, plans: list[TopicPlan], client: Mapping[str, object] | None = None
 ) -> list[Change]:
-    """Set the bounds on timestamps of existing topics; returns what was changed.
+    """Set the bounds on timestamps of existing topics, and a retention that was chosen; returns what was changed.
 
-    Other settings are left alone: an operator may want a longer retention than planned. Raises ``TopicError`` when the
+    Other settings are left alone: an operator may have changed them in Kafka. Raises ``TopicError`` when the
     broker refuses.
     """
     admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
@@ -138,9 +170,10 @@ async def _bring_to_plan(admin: AIOKafkaAdminClient, plan: TopicPlan) -> list[Ch
         found = await topic_settings(admin, plan.name)
     except SettingsUntold as error:
         raise TopicError(f"cannot read the settings of topic {plan.name!r}: {error}") from error
+    wanted_values = plan.stamps | ({"retention.ms": str(plan.retention_ms)} if plan.retention_chosen else {})
     changes = [
         Change(plan.name, name, found[name].value, value)
-        for name, value in plan.stamps.items()
+        for name, value in wanted_values.items()
         if name in found and found[name].value != value
     ]
     if changes:

@@ -6,8 +6,6 @@ from typing import Annotated
 
 import typer
 
-from deploy.provision.topics import DAY_MS, TopicPlan
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -27,10 +25,10 @@ def erase(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="list the member's data and what would happen to them")
     ] = False,
-    log_days: Annotated[int, typer.Option(min=1, help="retention of the topics (retention.ms), in days")] = TopicPlan(
-        "", 1
-    ).retention_ms
-    // DAY_MS,
+    log_days: Annotated[
+        int | None,
+        typer.Option(min=1, help="retention of the topics (retention.ms), in days; default: FLATTR_TOPIC_CLICKS_DAYS"),
+    ] = None,
 ) -> None:
     """Erase a member: open months get a pseudonym, unpaid entries lose the name; closed months stay as sealed.
 
@@ -39,6 +37,7 @@ def erase(
     import asyncio
 
     from deploy.cli.finance import warehouse
+    from deploy.provision.topics import TopicSettings
     from ingest.contract.month import month_text
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
@@ -53,6 +52,7 @@ def erase(
         rows = sum(entry.rows for entry in found if entry.fate == "goes")
         typer.echo(f"{rows} rows would be removed; nothing was changed")
         return
+    log_days = log_days or TopicSettings().topic_clicks_days
     settings = StreamsSettings()
     partitions = asyncio.run(partitions_of(settings))
 

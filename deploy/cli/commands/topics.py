@@ -30,14 +30,14 @@ def create(
     *,
     rights: Annotated[bool, typer.Option("--rights", help="then run `topics allow`")] = False,
 ) -> None:
-    """Create missing topics, check existing ones, and set the bounds on their records' timestamps."""
-    from deploy.provision.topics import TopicPlan, bring_to_plan, create_topics, rejected_plan
+    """Create missing topics, check existing ones, and set the bounds on their records' timestamps.
+
+    Existing topics get another retention only by FLATTR_TOPIC_CLICKS_DAYS and FLATTR_TOPIC_REJECTED_DAYS.
+    """
+    from deploy.provision.topics import TopicPlan, TopicSettings, bring_to_plan, create_topics, plans_of, rejected_plan
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
 
-    plans = [
-        TopicPlan(clicks, partitions, replication),
-        rejected_plan(rejected, replication),
-    ]
+    plans = plans_of(TopicSettings(), TopicPlan(clicks, partitions, replication), rejected_plan(rejected, replication))
     client = client_security(BrokerSettings())
     made = asyncio.run(create_topics(broker, plans, client))
     changed = asyncio.run(bring_to_plan(broker, [plan for plan in plans if plan.name not in made], client))

@@ -15,7 +15,8 @@ def register(app: typer.Typer) -> None:
 
 
 def migrate() -> None:
-    """Migrate the database at FLATTR_WAREHOUSE to this version."""
+    """Migrate the database at FLATTR_WAREHOUSE to this version, and have tables keep rows for as long as is set."""
+    from warehouse.storage import retention
     from warehouse.storage.client import Warehouse
     from warehouse.storage.migrate import migrate as apply
     from warehouse.storage.migrate import migrations
@@ -26,4 +27,6 @@ def migrate() -> None:
     with closing(Warehouse(url)) as warehouse:
         for migration in apply(warehouse):
             typer.echo(f"applied {migration.name}")
+        for table in retention.apply(warehouse, retention.RetentionSettings()):
+            typer.echo(f"{table.table}: rows leave after {table.after_days} days, not {table.before_days}")
     typer.echo(f"{masked(url)} is at migration {migrations()[-1].number:04}")

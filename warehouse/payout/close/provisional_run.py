@@ -39,9 +39,7 @@ class Comparison:
 
 def keep_run(warehouse: Warehouse, proof: Proof) -> int:
     """Store the staged payouts as the month's next provisional run and return its number; the run's own row is last."""
-    ((run,),) = warehouse.rows(
-        "SELECT max(run) + 1 FROM provisional_runs WHERE month = %(month)s", {"month": proof.month}
-    )
+    ((run,),) = warehouse.rows(named("payout_next_run"), {"month": proof.month})
     warehouse.command(named("payout_keep_run"), {"month": proof.month, "run": run})
     warehouse.insert(
         "provisional_runs",

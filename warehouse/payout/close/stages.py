@@ -58,6 +58,7 @@ CODE: Final = (
     "sql/payout_ledger.sql",
     "sql/payout_months.sql",
     "sql/payout_movements.sql",
+    "sql/payout_next_run.sql",
     "sql/payout_outliers.sql",
     "sql/payout_outliers_noted.sql",
     "sql/payout_payouts.sql",
