@@ -16,7 +16,7 @@ TARGETS = Targets(
     brokers=["kafka-1", "kafka-2", "kafka-3"],
     ingest=["ingest-1", "ingest-2"],
     streams=["streams-1", "streams-2"],
-    warehouse="warehouse",
+    warehouse=["warehouse"],
     links=["kafka-1", "warehouse-1"],
 )
 
@@ -31,13 +31,13 @@ def test_two_hundred_faults_are_of_every_kind_and_hit_every_part() -> None:
     assert len(faults) == 200
     assert {fault.kind for fault in faults} == set(Kind)
     hit = {fault.target for fault in faults if fault.kind in (Kind.KILL, Kind.PAUSE, Kind.RESTART)}
-    assert hit == {*TARGETS.brokers, *TARGETS.ingest, *TARGETS.streams, TARGETS.warehouse}
+    assert hit == {*TARGETS.brokers, *TARGETS.ingest, *TARGETS.streams, *TARGETS.warehouse}
     assert all(abs(fault.by_ms) <= STEP_MAX_MS for fault in faults)
     assert sum(fault.kind is Kind.MONTH for fault in faults) == 3
 
 
 def test_one_broker_has_no_leader_to_lose() -> None:
-    alone = Targets(["kafka-1"], TARGETS.ingest, TARGETS.streams, "warehouse", TARGETS.links)
+    alone = Targets(["kafka-1"], TARGETS.ingest, TARGETS.streams, TARGETS.warehouse, TARGETS.links)
     assert Kind.LEADER not in {fault.kind for fault in draw(1, 200, alone)}
 
 

@@ -25,11 +25,15 @@ from warehouse.storage.topology import Address, Topology, masked
 Row = tuple[Any, ...]
 Result = TypeVar("Result")
 #: ClickHouse error codes worth a retry: timeouts, sockets, memory, too many parts or queries, a replica or table
-#: that is still starting, no connection to another node (279), no quorum (285, 286, 289), a replica that has not
-#: made a change yet (341).
+#: that is still starting, another node that went away within its answer (32, 95, 96) or is not found (198, 279, 297),
+#: no coordinator (225), no replica that is up to date (254, 265, 369), no quorum (285, 286, 289), a replica that has
+#: not made a change yet (341).
 _PASSING: Final = frozenset(
-    {3, 159, 160, 164, 202, 203, 209, 210, 236, 241, 242, 252, 279, 285, 286, 289, 319, 341, 394, 425, 999}
-)
+    {
+        3, 32, 95, 96, 159, 160, 164, 198, 202, 203, 209, 210, 225, 236, 241, 242, 252, 254, 265, 279, 285, 286, 289,
+        297, 319, 341, 369, 394, 425, 999,
+    }
+)  # fmt: skip
 #: Of a cluster: a node that does not answer costs this before the next is tried.
 _NEXT_NODE_S: Final = 2
 

@@ -21,6 +21,8 @@ def chaos(
     faults: Annotated[int, typer.Option(min=0, help="number of faults")] = 20,
     seed: Annotated[int, typer.Option(help="seed of the clicks and the faults")] = 1,
     brokers: Annotated[int, typer.Option(min=1, max=3, help="Kafka nodes; with 3, topics are replicated")] = 1,
+    shards: Annotated[int, typer.Option(min=1, max=4, help="shards of the warehouse (`make zookeeper`)")] = 1,
+    replicas: Annotated[int, typer.Option(min=1, max=3, help="replicas of each shard")] = 1,
     rate: Annotated[float, typer.Option(min=1, help="requests per second")] = 60,
     data: Annotated[Path | None, typer.Option(help="new folder in which to keep data, logs and answers")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="also write the report to this file")] = None,
@@ -35,13 +37,24 @@ def chaos(
     from benchmarks.provenance import provenance
     from deploy.errors import CommandFailed
     from deploy.proving.chaos.run import ChaosPlan, run_chaos
+    from deploy.proving.rig.cluster import cluster_missing
 
     console = Console(stderr=True, highlight=False)
     if data is not None and data.exists() and any(data.iterdir()):
         raise CommandFailed(f"{data} is not empty: name a new folder")
+    if shards * replicas > 1 and (reason := cluster_missing()):
+        raise CommandFailed(reason)
     begun = provenance()
     with tempfile.TemporaryDirectory(prefix="flattr-chaos-") as scratch:
-        plan = ChaosPlan(data or Path(scratch), faults=faults, seed=seed, brokers=brokers, rate=rate)
+        plan = ChaosPlan(
+            data or Path(scratch),
+            faults=faults,
+            seed=seed,
+            brokers=brokers,
+            shards=shards,
+            replicas=replicas,
+            rate=rate,
+        )
         began = time.monotonic()
         result = run_chaos(plan, lambda line: console.print(f"[dim]{time.monotonic() - began:6.1f}  {line}[/dim]"))
     report = {**result.report(), **begun}

@@ -16,6 +16,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -25,8 +26,9 @@ from aiokafka.errors import KafkaError
 
 from deploy.proving.chaos.proxy import Mode, Proxies, Proxy
 from deploy.proving.chaos.schedule import Targets
+from deploy.proving.chaos.store import Store
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
-from deploy.stack.embedded import ROOT, EmbeddedWarehouse, ServiceFailed, ServiceProcess, free_port
+from deploy.stack.embedded import ROOT, ServiceFailed, ServiceProcess, free_port
 from deploy.stack.kafka_cluster import KafkaNode, cluster
 from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock, write_clock_file
@@ -48,10 +50,15 @@ def plain_command(service: str) -> list[str]:
 
 @dataclass(frozen=True)
 class ArenaPlan:
-    """What to start. ``brokers`` is 1, or 3 with replication 3 and min.insync.replicas 2."""
+    """What to start. ``brokers`` is 1, or 3 with replication 3 and min.insync.replicas 2.
+
+    The warehouse is one server, or ``shards`` of ``replicas``.
+    """
 
     folder: Path
     brokers: int = 1
+    shards: int = 1
+    replicas: int = 1
     workers: int = 2
     partitions: int = 4
     grace_s: int = 5
@@ -99,13 +106,13 @@ class Arena:
         self.proxies = Proxies()
         self.links: dict[str, Proxy] = {f"kafka-{number + 1}": self.proxies.before(0) for number in range(plan.brokers)}
         self.nodes: list[KafkaNode] = cluster(self.folder, [link.port for link in self.links.values()])
-        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", memory_max_bytes=4_000_000_000)
+        self.store = Store(self.folder, plan.shards, plan.replicas)
         self.services: dict[str, ServiceProcess] = {node.name: node for node in self.nodes}
-        self.services["warehouse"] = self.warehouse
+        self.services |= {service.name: service for service in self.store.services}
         for node, link in zip(self.nodes, list(self.links.values()), strict=True):
             link.target = node.port
         self.broker = ",".join(link.address for link in self.links.values())
-        self.warehouse_url = f"{self.warehouse.url}/flattr"
+        self.warehouse_url = self.store.url
         self.token_keys = self.folder / "token-keys.json"
         self.clock_file = self.folder / "clock"
         self.spool = self.folder / "spool"
@@ -124,7 +131,7 @@ class Arena:
             brokers=[node.name for node in self.nodes],
             ingest=[name for name in self.services if name.startswith("ingest")],
             streams=[name for name in self.services if name.startswith("streams")],
-            warehouse="warehouse",
+            warehouse=[service.name for service in self.store.services],
             links=list(self.links),
         )
 
@@ -185,22 +192,23 @@ class Arena:
         self.folder.mkdir(parents=True, exist_ok=True)
         write_clock_file(self.clock_file, self._base_ms)
         keygen(self.token_keys, algorithm="HS256", kid="1")
-        self.warehouse.launch()
+        for service in self.store.services:
+            service.launch()
         with ThreadPoolExecutor(len(self.nodes)) as pool:
             list(pool.map(KafkaNode.prepare, self.nodes))
         for node in self.nodes:
             node.launch()
-        self.warehouse.wait_ready()
-        warehouse = Warehouse(self.warehouse_url)
-        migrate(warehouse)
-        warehouse.close()
+        for service in self.store.services:
+            service.wait_ready()
+        with closing(Warehouse(self.warehouse_url)) as warehouse:
+            migrate(warehouse)
         for node in self.nodes:
             node.wait_ready()
         self._make_topics()
         for number in range(1, self.plan.workers + 1):
             self._add_service("ingest", f"ingest-{number}", self.warehouse_url)
-            self.links[f"warehouse-{number}"] = link = self.proxies.before(self.warehouse.port)
-            self._add_service("streams", f"streams-{number}", f"clickhouse://{link.address}/flattr")
+            linked = self.store.linked_url(self.links, self.proxies, f"{number}")
+            self._add_service("streams", f"streams-{number}", linked)
         self.wait_ready()
 
     def stop(self) -> None:

@@ -49,6 +49,8 @@ class ChaosPlan:
     faults: int = 20
     seed: int = 1
     brokers: int = 1
+    shards: int = 1
+    replicas: int = 1
     rate: float = 60.0
     every_s: float = EVERY_S
     schedule: Sequence[Fault] | None = None
@@ -87,6 +89,8 @@ class ChaosResult:
             "good": self.good,
             "seed": self.plan.seed,
             "brokers": self.plan.brokers,
+            "shards": self.plan.shards,
+            "replicas": self.plan.replicas,
             "faults": len(self.faults),
             "faults_by_kind": dict(Counter(fault.kind.value for fault in self.faults)),
             "acked": judged.acked,
@@ -116,7 +120,13 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
     begin_ms = _begin_ms()
     arena = Arena(
         ArenaPlan(
-            plan.folder, brokers=plan.brokers, begin_ms=begin_ms, command=plan.command, environment=plan.environment
+            plan.folder,
+            brokers=plan.brokers,
+            shards=plan.shards,
+            replicas=plan.replicas,
+            begin_ms=begin_ms,
+            command=plan.command,
+            environment=plan.environment,
         ),
         say,
     )
@@ -269,24 +279,21 @@ def _counted(arena: Arena, ends: Mapping[int, int]) -> bool:
 
 def _positions(arena: Arena) -> dict[int, int]:
     try:
-        return evidence.counted_to(arena.warehouse_url)
+        return evidence.counted_to(arena.store.oracle_url)
     except (errors.Error, OSError, EOFError):
         return {}
 
 
 def _judge(arena: Arena, closer: Closer, pledges: Path) -> Verdict:
-    partitions = arena.plan.partitions
+    partitions, warehouse_url = arena.plan.partitions, arena.store.oracle_url
+    arena.store.settle()
     lines = evidence.read_log(arena.broker, TOPIC, arena.plan.partitions)
     expected = model.expect(lines, arena.plan.grace_s)
-    stated = evidence.read_stated(
-        arena.warehouse_url, TOPIC, lambda member_id: model.partition_of(member_id, partitions)
-    )
+    stated = evidence.read_stated(warehouse_url, TOPIC, lambda member_id: model.partition_of(member_id, partitions))
     promised = evidence.promises(evidence.read_attempts(arena.folder / "answers"))
     outcome = verdict.judge(promised, lines, expected, stated, partitions)
-    sealed = money.sealed_months(arena.warehouse_url)
-    outcome.problems += money.check_money(
-        arena.warehouse_url, sealed, money.read_pledges(pledges), expected, money.Rules()
-    )
+    sealed = money.sealed_months(warehouse_url)
+    outcome.problems += money.check_money(warehouse_url, sealed, money.read_pledges(pledges), expected, money.Rules())
     if sealed != closer.closed:
         outcome.problems.append(Mismatch(Wrong.OPEN, f"closed {closer.closed}, sealed {sealed}"))
     return outcome

@@ -69,7 +69,7 @@ class Targets:
     brokers: Sequence[str]
     ingest: Sequence[str]
     streams: Sequence[str]
-    warehouse: str
+    warehouse: Sequence[str]
     links: Sequence[str]
 
 
@@ -108,7 +108,7 @@ def _fault(at_s: float, chance: random.Random, targets: Targets) -> Fault:
 
 def _process(kind: Kind, chance: random.Random, targets: Targets) -> str:
     # Stream workers hold the state, so they are hit most. A broker's clean restart takes seconds, so it is rare.
-    groups = [targets.streams, targets.ingest, [targets.warehouse], targets.brokers]
+    groups = [targets.streams, targets.ingest, targets.warehouse, targets.brokers]
     group = chance.choices(groups, [5, 3, 2, 1 if kind is Kind.RESTART else 2])[0]
     return chance.choice(list(group))
 
