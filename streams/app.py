@@ -12,12 +12,12 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import faust
 import structlog
 from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaConnectionError
+from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.types import TP
 from faust.types.auth import CredentialsT
 
@@ -36,7 +36,7 @@ from streams.pipeline import Pipeline
 from streams.retry import patiently
 from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
-from streams.source.faust_consumer import ChunkTransport
+from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
 from streams.source.log_partitions import check_grown, in_use, note_partitions
 from streams.state.memory import Memory
 from warehouse.storage.client import Warehouse
@@ -47,6 +47,8 @@ _log = structlog.get_logger()
 #: Readers merge rows anyway, as a click may be written twice; merging in each insert costs a sixth of its time.
 _UNMERGED: Final = {"optimize_on_insert": 0}
 _METADATA_MAX_AGE_MS = 5_000
+#: How long the broker may take to tell the log's ends.
+_ENDS_MAX_S: Final = 5.0
 
 
 def _nothing(_step: str) -> None: ...
@@ -103,6 +105,8 @@ class Worker:
     def _missing(self) -> list[str]:
         if self.failure is not None:
             return [str(self.failure)]
+        if silent := self.lag.silent():
+            return silent
         if self.app.rebalancing or not self.pipeline.taken_over:
             return ["partitions are being assigned"]
         return self.lag.stalled()
@@ -127,7 +131,13 @@ class Worker:
         topic = self.settings.topic_clicks
         self._look_at_partitions(app.consumer.topic_partitions(topic))
         tps = {TP(topic, number) for number in self.pipeline.assignments}
-        ends = await app.consumer.highwaters(*tps) if tps else {}
+        try:
+            # A worker without partitions asks as well, to know that Kafka is there.
+            ends = await cast("ChunkConsumer", app.consumer).log_ends(tps or {TP(topic, 0)}, _ENDS_MAX_S)
+        except (KafkaError, TimeoutError) as error:
+            self.lag.unheard = str(error) or f"no answer within {_ENDS_MAX_S:.0f} s"
+            return
+        ends = {tp: end for tp, end in ends.items() if tp in tps}
         by_partition = {tp.partition: end for tp, end in ends.items()}
         self.lag.observe(self.pipeline.counted, by_partition)
         await asyncio.to_thread(self._state_log_ends, by_partition)

@@ -40,10 +40,17 @@ class LagTracker:
     metrics: Metrics
     partitions: dict[int, PartitionProgress] = field(default_factory=dict)
     monotonic: Callable[[], float] = time.monotonic
+    #: Why Kafka did not tell the log's ends when it was last asked.
+    unheard: str = ""
+    heard: float = field(init=False)  # monotonic time at which it last did
+
+    def __post_init__(self) -> None:
+        self.heard = self.monotonic()
 
     def observe(self, counted: Mapping[int, int], ends: Mapping[int, int]) -> None:
         """Record each partition's next offset to count and the end of its log."""
         now = self.monotonic()
+        self.heard, self.unheard = now, ""
         for gone in set(self.partitions) - set(counted):
             del self.partitions[gone]
             self.metrics.lag_records.remove(str(gone))
@@ -61,6 +68,13 @@ class LagTracker:
                 known.moved = now
             self.metrics.lag_records.labels(str(number)).set(known.records)
             self.metrics.lag_s.labels(str(number)).set(now - known.caught_up)
+
+    def silent(self) -> list[str]:
+        """A sentence if Kafka has not answered for the stall time: what it last said of the log proves nothing then."""
+        silence_s = self.monotonic() - self.heard
+        if silence_s < self.stall_s:
+            return []
+        return [f"Kafka has not told the ends of the log for {silence_s:.0f} s: {self.unheard or 'it does not answer'}"]
 
     def stalled(self) -> list[str]:
         """A sentence for each stalled partition."""

@@ -15,6 +15,7 @@ tests/streams/test_faust.py checks these assumptions about Faust.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar, Protocol, cast
@@ -78,6 +79,19 @@ class ChunkConsumer(driver.Consumer):
         client = thread._ensure_consumer()  # noqa: SLF001 - a subclass of its owner
         committed = await thread.call_thread(client.committed, driver.ensure_aiokafka_TP(tp))
         return None if committed is None else int(committed)
+
+    async def log_ends(self, tps: set[TP], timeout_s: float) -> dict[TP, int]:
+        """The ends of these partitions, told by the broker now. Raises ``KafkaError`` or ``TimeoutError``.
+
+        The bound holds inside the consumer's thread, which does few things at once: fetches would wait behind this.
+        """
+        thread = self._thread
+        client = thread._ensure_consumer()  # noqa: SLF001 - a subclass of its owner
+
+        async def ask() -> Mapping[Any, int]:
+            return await asyncio.wait_for(client.end_offsets([driver.ensure_aiokafka_TP(tp) for tp in tps]), timeout_s)
+
+        return _plain(await thread.call_thread(ask))
 
     async def wait_empty(self) -> None:
         """Wait for writes in progress, then commit; called before partitions are revoked, and at the end."""

@@ -10,7 +10,7 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ServiceProcess
+from deploy.stack.embedded import ApacheKafka, ServiceProcess
 from ingest.contract.position import position
 from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
@@ -190,3 +190,30 @@ def test_lag_under_steady_load_is_the_age_of_what_is_uncounted() -> None:
     assert lag_s() == 7
     lag.observe({0: 300}, {0: 300})
     assert lag_s() == 0
+
+
+async def test_worker_whose_kafka_was_killed_says_so_within_the_stall_time_and_counts_when_it_is_back(
+    own_kafka: ApacheKafka, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(own_kafka, topic)
+    with StreamWorker(
+        tmp_path, broker=own_kafka.address, warehouse=warehouse, topic=topic, streams_stall_s=3
+    ) as worker:
+        wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
+        own_kafka.kill()
+        wait_until(lambda: b"Kafka has not told" in ask(f"{worker.url}/ready").body, "it says so", alive=worker)
+        own_kafka.start()
+        await send(own_kafka.address, topic, traffic(100), partitions=PARTITIONS)
+        wait_until(lambda: accepted(warehouse) >= 100, "it counts again", alive=worker)
+        wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready again", alive=worker)
+
+
+def test_silence_of_kafka_is_told_with_its_reason_and_ends_with_an_answer() -> None:
+    now = [0.0]
+    lag = LagTracker(stall_s=60, metrics=Metrics(), monotonic=lambda: now[0])
+    lag.unheard, now[0] = "connection refused", 59.0
+    assert lag.silent() == []
+    now[0] = 60.0
+    assert lag.silent() == ["Kafka has not told the ends of the log for 60 s: connection refused"]
+    lag.observe({}, {})
+    assert lag.silent() == []
