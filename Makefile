@@ -52,6 +52,10 @@ debian:  ## Debian's Prometheus, Alertmanager and nginx for the tests of alerts 
 	  || { apt-get update -qq && apt-get install -y -qq --no-install-recommends \
 	       prometheus prometheus-alertmanager nginx-light iproute2 >/dev/null; }
 
+.PHONY: kubernetes
+kubernetes: install  ## fetch helm and kubernetes-validate into .kubernetes/, for the chart (Linux on x86-64)
+	@deploy/kubernetes/fetch_tools.sh $(BIN)/python "$(CURDIR)/.kubernetes"
+
 .PHONY: button
 button: node_modules/.package-lock.json  ## build button.js from ingest/button
 	@npm run --silent build
@@ -69,11 +73,22 @@ screenshots: install  ## the pictures in docs/images, taken anew of the real pag
 	@FLATTR_SCREENSHOTS=1 FLATTR_REQUIRE_BROWSER=1 $(BIN)/pytest -q tests/browser/test_screenshots.py
 
 .PHONY: check
-check: install audit  ## format, lint, types, import contracts, known vulnerabilities
+check: install audit chart  ## format, lint, types, import contracts, the chart, known vulnerabilities
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+CHART = deploy/kubernetes/flattr
+# Built-in kinds only: what the operators' resources look like is checked by tests, and by a cluster that has the operators.
+.PHONY: chart
+chart:  ## the Helm chart: lint, and what it renders against Kubernetes' schemas; says so when there is no helm
+	@test -e .kubernetes/lock.sha256 || { echo "chart: not checked, there is no helm (make kubernetes)"; exit 0; }; \
+	test ! -e .kubernetes/lock.sha256 || { \
+	  .kubernetes/bin/helm lint --strict --quiet $(CHART) 2>.kubernetes/lint.log || { cat .kubernetes/lint.log; exit 1; }; \
+	  .kubernetes/bin/helm template flattr $(CHART) 2>.kubernetes/lint.log >.kubernetes/rendered.yaml \
+	    || { cat .kubernetes/lint.log; exit 1; }; \
+	  .kubernetes/bin/kubernetes-validate --strict --quiet .kubernetes/rendered.yaml; }
 
 .PHONY: audit
 audit: install  ## known vulnerabilities of the locked dependencies; says so when it cannot ask
@@ -101,6 +116,7 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --custom-c
 lock: install  ## resolve the lock files anew, for every Python and machine: versions and hashes, no addresses
 	@$(COMPILE) --extra local --extra dev --output-file requirements.lock pyproject.toml >/dev/null
 	@$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml >/dev/null
+	@$(COMPILE) --no-deps --constraint requirements.lock --output-file deploy/kubernetes/requirements.lock deploy/kubernetes/requirements.in >/dev/null
 
 .PHONY: wheels
 wheels: install  ## whether every locked package has a wheel for every Python and machine (asks the package index)
@@ -108,4 +124,4 @@ wheels: install  ## whether every locked package has a wheel for every Python an
 
 .PHONY: clean
 clean:  ## remove what the targets made
-	rm -rf .audit.json .audit.log $(VENV) .python node_modules .kafka .zookeeper .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	rm -rf .audit.json .audit.log $(VENV) .python node_modules .kafka .zookeeper .kubernetes .flattr .bench .pytest_cache .mypy_cache .ruff_cache *.egg-info

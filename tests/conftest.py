@@ -6,7 +6,8 @@
 machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAFKA=1 or FLATTR_REQUIRE_BROWSER=1 make
 its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has. npm's packages
 are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER), Debian's
-servers of `make debian` are a fifth (FLATTR_REQUIRE_DEBIAN, FLATTR_HIDE_DEBIAN).
+servers of `make debian` are a fifth (FLATTR_REQUIRE_DEBIAN, FLATTR_HIDE_DEBIAN), helm of `make kubernetes` is a sixth
+(FLATTR_REQUIRE_HELM, FLATTR_HIDE_HELM).
 """
 
 from __future__ import annotations
@@ -119,6 +120,12 @@ def debian() -> None:
     """Debian's Prometheus, Alertmanager and nginx. It is how tests that want them are known."""
     if not optional.debian_servers():
         pytest.fail("no Prometheus, Alertmanager and nginx on the PATH, or not root: make debian")
+
+
+@pytest.fixture(scope="session")
+def helm() -> Path:
+    """The folder of helm and kubernetes-validate."""
+    return optional.chart_tools() or pytest.fail("there is no helm: make kubernetes")
 
 
 @pytest.fixture(scope="module")

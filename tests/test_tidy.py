@@ -144,7 +144,7 @@ def test_exemptions_carry_their_reason() -> None:
 
 
 def test_lock_files_name_no_download_address() -> None:
-    for lock in (ROOT / "requirements.lock", ROOT / "deploy/requirements.lock"):
+    for lock in (ROOT / folder / "requirements.lock" for folder in ("", "deploy", "deploy/kubernetes")):
         lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
         assert not [line for line in lines if "://" in line or line.startswith("-")]
 

@@ -1,4 +1,4 @@
-"""What a machine may lack: npm's packages, Debian's servers, a ClickHouse cluster, Apache Kafka and Chromium.
+"""What a machine may lack: npm's packages, Debian's servers, helm, a ClickHouse cluster, Apache Kafka and Chromium.
 
 Which tests want one, and what is said without.
 
@@ -68,6 +68,13 @@ def debian_servers() -> bool:
     return not hidden and os.geteuid() == 0 and all(map(shutil.which, programs))
 
 
+def chart_tools() -> Path | None:
+    """Where helm and kubernetes-validate are. FLATTR_HIDE_HELM=1 has them missing everywhere."""
+    found = Path(__file__).resolve().parents[2] / ".kubernetes/bin"
+    hidden = os.environ.get("FLATTR_HIDE_HELM") == "1"
+    return found if not hidden and (found.parent / "lock.sha256").exists() else None
+
+
 NPM = Optional(
     mark="npm",
     fixture="npm",
@@ -75,6 +82,14 @@ NPM = Optional(
     remedy="`make browser` installs them (needs Node 20 or later)",
     hidden={"FLATTR_HIDE_NPM": "1"},
     is_there=lambda: npm_packages() is not None,
+)
+HELM = Optional(
+    mark="helm",
+    fixture="helm",
+    tests="of the Helm chart",
+    remedy="`make kubernetes` fetches helm (needs Linux on x86-64)",
+    hidden={"FLATTR_HIDE_HELM": "1"},
+    is_there=lambda: chart_tools() is not None,
 )
 CLUSTER = Optional(
     mark="cluster",
@@ -109,7 +124,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (NPM, DEBIAN, CLUSTER, KAFKA, BROWSER)
+OPTIONAL = (NPM, DEBIAN, HELM, CLUSTER, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:
