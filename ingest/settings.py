@@ -62,11 +62,6 @@ class IngestSettings(BrokerSettings):
         description="Processes that share the port, one core each. Each has its own spool slot; rate limits apply "
         "across all of them.",
     )
-    linger_ms: float = Field(
-        default=3,
-        ge=0,
-        description="How long a block waits for more clicks after its first: longer makes fewer, larger records.",
-    )
     idempotence: bool = Field(
         default=True,
         description="Use Kafka's idempotent producer. Off only for the embedded broker, which lacks InitProducerId.",

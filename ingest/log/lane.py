@@ -52,19 +52,16 @@ class RequestClicks:
 class Lane:
     """The requests waiting for one partition's next block."""
 
-    __slots__ = ("_chunks", "filled", "first_at")
+    __slots__ = ("_chunks", "filled")
 
     def __init__(self) -> None:
         self._chunks: deque[tuple[int, RequestClicks]] = deque()
         self.filled = asyncio.Event()
-        self.first_at = 0.0
 
     def put(self, member_hash: int, chunk: RequestClicks) -> None:
         """Queue a request's clicks."""
-        if not self._chunks:
-            self.first_at = asyncio.get_running_loop().time()
-            self.filled.set()
         self._chunks.append((member_hash, chunk))
+        self.filled.set()
 
     def take(self) -> list[tuple[int, RequestClicks]]:
         """Remove and return the requests of the next block: as many as fit into one record."""

@@ -1,8 +1,8 @@
 """Publishing in blocks: the clicks of many requests go to Kafka as one record per partition.
 
-A request submits its member's clicks, already encoded. One batcher per partition collects requests for ``linger_ms``
-after the first (under load the previous block takes longer than that, so there is no extra wait), sends one block, and
-answers every request in it. The only work per click is appending its bytes.
+A request submits its member's clicks, already encoded. One batcher per partition sends one block at a time and answers
+every request in it. What arrives while that block is under way is the next one, so blocks grow with the load and a lone
+click waits for nobody. The only work per click is appending its bytes.
 
 What a crash costs after each step:
 1. submitted: nothing was promised; the client gets no answer and retries with the same click ids.
@@ -192,15 +192,10 @@ class Publisher:
             await producer.stop()
 
     async def _run_lane(self, partition: int, lane: Lane) -> None:
-        linger_s = self._settings.linger_ms / 1000
-        now = asyncio.get_running_loop().time
         while True:
             await lane.filled.wait()
             if self._spooler is not None and not self._spooler.clear.is_set():
                 await self._spooler.clear.wait()
-            rest_s = lane.first_at + linger_s - now()
-            if rest_s > 0:
-                await asyncio.sleep(rest_s)
             chunks = lane.take()
             if chunks:
                 await self._send_block(partition, chunks)

@@ -148,7 +148,7 @@ def test_terminated_service_has_answered_what_it_took_and_nothing_else_is_in_the
     tmp_path: Path, embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
 ) -> None:
     make_topics(embedded_broker.address, topic)
-    service = Service(tmp_path, embedded_broker, topic, token_keys, FLATTR_INGEST_LINGER_MS="100")
+    service = Service(tmp_path, embedded_broker, topic, token_keys)
     service.part.start()
     taken: set[str] = set()
     others: set[str] = set()
