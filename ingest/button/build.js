@@ -13,7 +13,7 @@ await build({
   outfile,
   bundle: true,
   minify: true,
-  mangleProps: /^(bearer|pair|wrong|missing|isOut|list|show)$/,
+  mangleProps: /^(bearer|pair|wrong|missing|isOut|list|show|number|address|subject)$/,
   format: "iife", // runs as a classic script, as a module and by import()
   target: "es2022",
   charset: "utf8",

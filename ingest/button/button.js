@@ -16,7 +16,7 @@ if (!customElements.get("flattr-button")) {
   customElements.define("flattr-button", FlattrButton);
   for (const type of ["online", "pageshow", "pagehide", "visibilitychange"]) addEventListener(type, wake);
   addEventListener("storage", ({ key }) => {
-    answered.delete(key);
+    answered.delete(key?.slice(0, -37));
     refresh();
   });
   // A page of many routes: its address changes, and often a moment later its title and canonical link.

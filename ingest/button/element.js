@@ -1,10 +1,9 @@
 /* <flattr-button creator="ann" thing="https://example.org/post"></flattr-button>: what a reader sees and presses. */
 import { answered, buttons, refresh, soon, want } from "./page.js";
 import { expired, learn, send, troubles } from "./queue.js";
-import { PREFIX, load, newClick, save } from "./records.js";
+import { PREFIX, add, load, read, write } from "./records.js";
 import { number, press } from "./state.js";
-import { read, write } from "./store.js";
-import { monthIn, numberIn, textsIn } from "./texts.js";
+import { wordsIn } from "./texts.js";
 
 const NAMES = ["creator", "thing", "label", "counters", "ingest", "site", "token", "join"], HANDED = "flattr:token";
 const CSS = `button{font:inherit;padding:.25em .7em;margin-inline-end:.4em;border:1px solid #487b18;border-radius:.4em;background:#fff;
@@ -31,8 +30,10 @@ export class FlattrButton extends HTMLElement {
     super();
     // What a framework set before the script came.
     const early = { ...this };
-    for (const name in early) delete this[name];
-    Object.assign(this, early);
+    for (const name in early) {
+      delete this[name];
+      this[name] = early[name];
+    }
     const root = this.attachShadow({ mode: "open" });
     if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(CSS);
     root.adoptedStyleSheets = [sheet];
@@ -47,7 +48,8 @@ export class FlattrButton extends HTMLElement {
 
   connectedCallback() {
     buttons.add(this);
-    this.attributeChangedCallback();
+    this.show();
+    soon();
   }
 
   disconnectedCallback() {
@@ -55,9 +57,7 @@ export class FlattrButton extends HTMLElement {
   }
 
   attributeChangedCallback() {
-    if (!buttons.has(this)) return;
-    this.show();
-    soon();
+    if (buttons.has(this)) this.connectedCallback();
   }
 
   /* Show the state and the number, and say what to ask for. */
@@ -71,8 +71,6 @@ export class FlattrButton extends HTMLElement {
     }
     const bearer = token && !expired.has(token) ? token : read(HANDED) ?? token;
     const key = `${PREFIX}${learn(bearer)} ${creator} ${thing}`, own = load(key), [waits] = own.clicks;
-    // The first number came after the press.
-    if (own.base < 0 && waits && this.count >= 0) save(key, Object.assign(own, { base: this.count }));
     if (bearer !== this.bearer) troubles.delete(key);
     const trouble = troubles.get(key), isExpired = expired.has(bearer), isOut = isExpired || /^token/.test(trouble);
     const missing = creator && ingest ? "" : `flattr-button: no ${creator ? "ingest" : "creator"}`;
@@ -84,12 +82,12 @@ export class FlattrButton extends HTMLElement {
     }
 
     const lang = this.closest("[lang]")?.lang || document.documentElement.lang || "en";
-    this.#paint(button, "ariaPressed", this.number >= 0 ? `Flattr ${numberIn(lang, this.number)}` : "Flattr", own.given);
+    const [numbers, month, signIn, refusal] = wordsIn(lang);
+    this.#paint(button, "ariaPressed", this.number >= 0 ? `Flattr ${numbers.format(this.number)}` : "Flattr", own.given);
     monthly.hidden = !(own.given || own.monthly);
-    if (!monthly.hidden) this.#paint(monthly, "ariaChecked", `↻ ${monthIn(lang)}`, own.monthly);
+    this.#paint(monthly, "ariaChecked", `↻ ${month}`, own.monthly);
     let said = missing;
     if (!said && (trouble || isOut)) {
-      const [signIn, refusal] = textsIn(lang);
       if (isOut && (waits || !isExpired)) said = signIn;
       else if (trouble > 0) said = waits ? `${refusal}…` : "";
       else if (trouble) said = refusal;
@@ -110,11 +108,9 @@ export class FlattrButton extends HTMLElement {
     const isOn = this.#pieces[number].className > "", shown = this.key;
     const action = ["flattr", "subscribe", "undo", "unsubscribe"][number + 2 * isOn];
     const act = () => {
-      const { ingest, site, key } = this, own = load(key);
-      own.url = `${ingest}/v1/clicks${site && `?site=${encodeURIComponent(site)}`}`;
-      own.token = this.bearer;
-      press(own, newClick(action, this.creator, this.thing), this.number);
-      save(key, own);
+      const { ingest, site, key } = this, url = `${ingest}/v1/clicks${site && `?site=${encodeURIComponent(site)}`}`;
+      const own = { ...press(load(key), number, isOn, this.number), url, token: this.bearer };
+      add(key, own, { action, creator_id: this.creator, thing: this.thing });
       troubles.delete(key);
       refresh();
       send();

@@ -1,13 +1,12 @@
 /* What all buttons of a page share: one request for their counters, and one for the member's own state. */
 import { send } from "./queue.js";
-import { load, save } from "./records.js";
+import { about, drop, save } from "./records.js";
 import { isNewer } from "./state.js";
-import { drop } from "./store.js";
 
 const ADDRESS_MAX = 8000, THINGS_MAX = 100;
 /* Each has show(), which asks for what it wants to know; key, pair (its part of an address) and count. */
 export const buttons = new Set();
-/* Keys of which the server has spoken since somebody last looked at the page. */
+/* Subjects of which the server has spoken since somebody last looked at the page. */
 export const answered = new Set();
 let timer, pause, thingsMax, questions = [], open = {};
 
@@ -18,12 +17,8 @@ export function refresh() {
 }
 
 /* Ask soon, and for a while often: something has changed. */
-export function soon() {
-  pause = 350;
-  wait(50);
-}
-
-function wait(ms) {
+export function soon(ms = 50) {
+  if (ms === 50) pause = 350;
   clearTimeout(timer);
   timer = setTimeout(poll, ms);
 }
@@ -38,7 +33,7 @@ async function poll() {
   refresh();
   // The longer nothing has changed, the less often.
   pause = Math.min(2e4, pause * 1.03);
-  if (asked[0]) wait(pause * (0.75 + Math.random() / 2));
+  if (asked[0]) soon(pause * (0.75 + Math.random() / 2));
 }
 
 /* Put a button's question into the next request to an address; `token` if it is the member's own. */
@@ -74,10 +69,10 @@ async function ask({ address, token, list }) {
 }
 
 /* What a member has done is stored. What they only looked at is nobody's business. */
-function hear(key, given, monthly, asked, lag) {
-  const own = load(key);
-  if (!isNewer(own, asked, lag)) return;
-  answered.add(key);
-  if (given || monthly) save(key, { ...own, given, monthly, base: -1 });
-  else drop(key);
+function hear(subject, given, monthly, asked, lag) {
+  const all = about(subject), has = given || monthly;
+  if (!all.every((own) => isNewer(own, asked, lag))) return;
+  answered.add(subject);
+  if (has) save(subject, { given, monthly, clicks: [] });
+  for (const { key } of all) if (!has || key !== subject) drop(key);
 }

@@ -1,11 +1,10 @@
 /* Sends what waits. A click stays until ingest itself has answered it; one that is stuck holds up only its own thing. */
 import { answered, refresh, soon } from "./page.js";
-import { PREFIX, load, save, sentAt } from "./records.js";
-import { keys } from "./store.js";
+import { records, sentAt, settle } from "./records.js";
 
-/* Keys that are being sent, or wait for their next attempt. */
+/* Subjects that are being sent, or wait for their next attempt. */
 export const busy = new Set();
-/* Key -> how often sending failed, or why ingest refused the last press. */
+/* Subject -> how often sending failed, or why ingest refused the last press. */
 export const troubles = new Map();
 /* Tokens that ingest called expired. */
 export const expired = new Set();
@@ -27,15 +26,19 @@ export function learn(token, member = memberOf(token)) {
 }
 
 export function send() {
-  for (const key of keys().filter((key) => key.startsWith(PREFIX))) {
-    const { clicks: [click], url, token } = load(key), fresh = newest.get(memberOf(token)) ?? token;
-    if (click && !busy.has(key) && !expired.has(fresh)) attempt(key, url, fresh, click);
+  const seen = new Set(busy);
+  for (const own of records()) {
+    const { subject, clicks: [click], token } = own, fresh = newest.get(memberOf(token)) ?? token;
+    if (!click || seen.has(subject)) continue;
+    seen.add(subject);
+    if (!expired.has(fresh)) attempt(own, click, fresh);
   }
 }
 
-async function attempt(key, url, token, click) {
+async function attempt(own, click, token) {
+  const { subject, url } = own;
   let answer, verdict, reason, wait = 0;
-  busy.add(key);
+  busy.add(subject);
   try {
     // The token in the body needs no preflight. The request outlives the page.
     const body = JSON.stringify({ ...click, sent_at: sentAt(click), token });
@@ -44,22 +47,18 @@ async function attempt(key, url, token, click) {
     if (/^urn:flattr/.test(verdict.type)) ({ reason } = verdict);
   } catch {}
   if (verdict?.receipts || (reason && !/408|429|5../.test(answer.status) && !/_e[ax]/.test(reason))) {
-    const own = load(key);
-    own.clicks = own.clicks.filter(({ click_id }) => click_id !== click.click_id);
-    own.at = Date.now();
-    if (reason && !own.clicks[0]) Object.assign(own, { given: false, at: 0, base: -1 });
-    save(key, own);
-    troubles.set(key, reason);
-    answered.delete(key);
+    settle(own, click, reason);
+    troubles.set(subject, reason);
+    answered.delete(subject);
     soon();
     document.dispatchEvent(new CustomEvent(reason ? "flattr-refused" : "flattr-kept", { detail: { ...click, ...verdict } }));
   } else {
-    const failed = +troubles.get(key) || 0;
+    const failed = +troubles.get(subject) || 0;
     wait = Math.max(1e3 * answer?.headers.get("retry-after") || 0, 2 ** Math.min(failed, 6) * (200 + 1e3 * Math.random()));
-    troubles.set(key, failed + 1);
-    if (!reason) console.error("flattr-button: no answer of ingest", answer);
+    troubles.set(subject, failed + 1);
+    if (!reason) console.error("flattr-button: no answer", answer);
     else if (token && /ex/.test(reason)) expired.add(token);
   }
-  setTimeout(() => (busy.delete(key), send()), Math.min(wait, 36e5));
+  setTimeout(() => (busy.delete(subject), send()), Math.min(wait, 36e5));
   refresh();
 }

@@ -157,7 +157,7 @@ def test_click_that_waited_longer_than_its_token_is_sent_with_the_pages_fresh_on
     page.wait_for_function("document.querySelector('#article').shadowRoot.textContent.includes('…')")
     wait_until(lambda: ask_clicks(stack, page.locator("#article").get_attribute("token")) == 401, "the token expired")
     page.context.set_offline(False)
-    page.get_by_text("Sign in on this site first").wait_for()
+    page.get_by_text("Sign in on this site").wait_for()
     assert len(waiting(page)) == 1
     assert page.locator("#article").get_by_role("button", pressed=True).is_visible()
     put(page, thing, token_for(stack, "lea"), stack)

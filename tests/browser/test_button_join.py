@@ -91,7 +91,7 @@ def test_reader_signs_in_at_the_platform_and_the_press_is_done(page: Page, stack
 def test_reader_without_a_token_and_a_platform_is_told_where_to_go(page: Page, stack: Stack, site: Site) -> None:
     page.goto(site.page(script(stack) + button("bob", "https://example.org/nobody")))
     page.locator("flattr-button").get_by_role("button").first.click()
-    page.get_by_text("Sign in on this site first").wait_for()
+    page.get_by_text("Sign in on this site").wait_for()
     first(page, pressed=False)
     assert waiting(page) == []
 
@@ -132,7 +132,7 @@ def test_expired_token_is_renewed_at_the_platform_and_what_waited_is_sent(page: 
             site.page(script(stack, join=join, token=token_for(stack, "u3-cid", valid_s=-5)) + button("bob", thing))
         )
         page.locator("flattr-button").get_by_role("button").first.click()
-        page.get_by_text("Sign in on this site first").wait_for()
+        page.get_by_text("Sign in on this site").wait_for()
         first(page, pressed=True)
         page.locator("flattr-button").get_by_role("button").first.click()
         wait_until(lambda: count(stack, "bob", thing) == 1, "the API counts 1")

@@ -1,9 +1,10 @@
 /* Seeded evenings of two members on three browsers against a model of the server: `node chaos.mjs FIRST LAST`.
  *
- * The network goes and comes back, answers get lost, storage is corrupted or full, tabs are closed or killed, tokens
- * expire, clocks stand at 1970 or 2030 or are set. When it is quiet again, no press that storage took may be lost, and every
- * button must show what the server has. */
-import { Device, Tab, World } from "./device.mjs";
+ * The network goes and comes back, answers get lost, storage is corrupted or full, tabs are closed or killed, two tabs of a
+ * browser are pressed at once, tokens expire, clocks stand at 1970 or 2030 or are set. When it is quiet again, no press that
+ * storage took may be lost, none may have come before one that its tab knew of, and every button must show what the server
+ * has. */
+import { Device, STORAGE_MS, Tab, World } from "./device.mjs";
 import { Server } from "./server.mjs";
 
 const THINGS = [{ creator: "bob", thing: "https://example.org/a" }, { creator: "cleo", thing: "b?c=1 &d" }];
@@ -22,12 +23,25 @@ function generator(seed) {
   };
 }
 
+/* What the versions before this one stored: clicks of a thing in one record, and a record for a click. */
+function before(device, now, { creator, thing }) {
+  const common = { url: `${SETTINGS.ingest}/v1/clicks`, token: Server.token("ann", now + HOUR_MS) };
+  const [first, second, third] = ["flattr", "undo", "flattr"].map((action, number) => {
+    const click_id = `0000000${number}-0000-4000-8000-000000000000`, clicked_at = now - 9e3 + 1e3 * number;
+    device.made.push({ id: click_id, member: "ann", number: number < 2 ? 0 : -1, when: clicked_at });
+    return { v: 1, click_id, action, creator_id: creator, thing: number < 2 ? thing : `${thing}/old`, clicked_at };
+  });
+  device.stored.set(`flattr:click:ann ${creator} ${thing}`, JSON.stringify({ ...common, v: 2, month: "2026-11", given: false, base: 1, clicks: [first, second] }));
+  device.stored.set(`flattr:click:${third.click_id}`, JSON.stringify({ ...common, body: third }));
+}
+
 async function evening(seed) {
   const random = generator(seed), server = new Server();
   const world = new World((request, tab) => server.answer(request, tab), random);
   server.attach(world);
   const one = (of) => of[Math.floor(random() * of.length)];
   const devices = [new Device(world), new Device(world), new Device(world)];
+  before(devices[1], world.now, THINGS[0]);
   // Ann has two devices; the third is shared with Bea.
   const members = new Map([[devices[0], ["ann"]], [devices[1], ["ann"]], [devices[2], ["ann", "bea"]]]);
   const token = (member) => Server.token(member, world.now + (random() < 0.3 ? 5e3 : HOUR_MS));
@@ -40,11 +54,17 @@ async function evening(seed) {
   const log = [];
   const steps = {
     press: () => tabs().length && one(tabs()).press(random() < 0.7 ? 0 : 1),
+    // Within the time of the first one's request, or of its write.
+    pair: () => {
+      const [first, second] = [...one(devices).tabs].toSorted(() => random() - 0.5), number = random() < 0.7 ? 0 : 1;
+      first?.press(number);
+      if (second) world.at(400 * random(), () => second.isOpen && second.press(number));
+    },
     open: () => tabs().length < 8 && open(one(devices)),
     close: () => tabs().length && one(tabs()).close(random() < 0.5),
     cut: () => one(devices).setOnline(false),
     mend: () => one(devices).setOnline(true),
-    corrupt: () => one(devices).stored.set(`flattr:click:${one(["zz", "ann bob https://example.org/z", "x y"])}`, one(CORRUPT)),
+    corrupt: () => one(devices).write(`flattr:click:${one(["zz", "ann bob https://example.org/z", "x y"])}`, one(CORRUPT)),
     full: () => (one(devices).isFull = random() < 0.5),
     clock: () => (one(devices).skew = one([0, 0, 60_000 - world.now, Date.UTC(2030, 0, 1) - world.now, 5_000, -90_000])),
     trouble: () => (server.trouble = one([{ lost: 0, unanswered: 0, busy: 0 }, { lost: 0.3, unanswered: 0.3, busy: 0.2 }])),
@@ -57,7 +77,7 @@ async function evening(seed) {
       tab.setToken(token(tab.member));
     },
   };
-  const weights = { press: 12, open: 4, close: 2, cut: 2, mend: 3, corrupt: 1, full: 1, clock: 1, trouble: 2, token: 2, look: 2, member: 1 };
+  const weights = { press: 10, pair: 4, open: 4, close: 2, cut: 2, mend: 3, corrupt: 1, full: 1, clock: 1, trouble: 2, token: 2, look: 2, member: 1 };
   const bag = Object.entries(weights).flatMap(([name, weight]) => Array(weight).fill(name));
   for (let step = 0; step < STEPS; step++) {
     const name = one(bag);
@@ -86,8 +106,12 @@ async function evening(seed) {
     const waiting = [...device.stored].filter(([key, value]) => key.startsWith("flattr:click:") && JSON.parse(value).clicks[0]);
     if (waiting.length) wrong.push({ waiting });
     if (device.stored.has("flattr:click:zz")) wrong.push("what is corrupt is still there");
-    const lost = device.made.filter((id) => !server.clicks.has(id));
+    const lost = device.made.filter(({ id }) => !server.clicks.has(id));
     if (lost.length) wrong.push({ lost });
+    const arrived = [...server.clicks.keys()], at = ({ id }) => arrived.indexOf(id);
+    const late = device.made.filter((click) => device.made.some((next) => next.when > click.when + 2 * STORAGE_MS
+      && next.member === click.member && next.number === click.number && at(next) < at(click)));
+    if (late.length) wrong.push({ late });
   }
   for (const tab of tabs()) {
     THINGS.forEach(({ creator, thing }, number) => {

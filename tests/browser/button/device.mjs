@@ -1,13 +1,18 @@
 /* A browser without a screen: enough of one to run the built button.js as it is, on a clock of the test's own.
  *
  * `World` has the time and what is to happen when; `Device` is one browser with its storage and its clock, right or wrong;
- * `Tab` one page in it with a button each for some things. Whoever answers the requests is given to the world. */
+ * `Tab` one page in it with a button each for some things. Whoever answers the requests is given to the world.
+ *
+ * Storage is as in Chromium, whose tabs are processes: each reads its own copy, what it writes gets to the browser a while
+ * later, from there to the other tabs, and last of all the `storage` event. */
 import { readFileSync } from "node:fs";
 import vm from "node:vm";
 
 const SCRIPT = new vm.Script(readFileSync(new URL("../../../ingest/http/static/button.js", import.meta.url), "utf8"), {
   filename: "https://clicks.example/button.js",
 });
+/* How long a write takes at most from a tab to the browser, and from there to another. */
+export const STORAGE_MS = 300;
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 
 export class World {
@@ -47,14 +52,20 @@ export class World {
   }
 }
 
+function put(map, key, value) {
+  if (value === undefined) map.delete(key);
+  else map.set(key, value);
+}
+
 export class Device {
   tabs = new Set();
   isOnline = true;
   /* How far the clock is from the world's, in ms. */
   skew = 0;
+  /* What the browser has; a tab's own copy is its `view`. */
   stored = new Map();
   isFull = false;
-  /* The ids of the clicks that were made here while storage took them. */
+  /* The clicks that were made here while storage took them: {id, member, number of the thing, when}. */
   made = [];
 
   constructor(world) {
@@ -65,25 +76,40 @@ export class Device {
     return Math.max(0, this.world.now + this.skew);
   }
 
-  /* localStorage as a tab sees it: what it writes, the other tabs are told. */
+  /* A tab's write arrives (undefined removes). Tabs that have written the same key since will be heard after it. */
+  write(key, value, writer) {
+    put(this.stored, key, value);
+    for (const tab of this.tabs) {
+      if (tab === writer) continue;
+      this.world.at(tab.delayMs, () => {
+        if (tab.unheard.get(key)) return;
+        put(tab.view, key, value);
+        this.world.at(tab.delayMs * this.world.random(), () => tab.fire("storage", { key }));
+      });
+    }
+  }
+
+  /* localStorage as a tab sees it. */
   storage(tab) {
-    const tell = (key) => {
-      for (const other of this.tabs) if (other !== tab) this.world.at(1, () => other.fire("storage", { key }));
+    const change = (key, value) => {
+      if (tab.view.get(key) === value) return true;
+      put(tab.view, key, value);
+      tab.unheard.set(key, (tab.unheard.get(key) ?? 0) + 1);
+      this.world.at(tab.delayMs, () => {
+        this.write(key, value, tab);
+        this.world.at(tab.delayMs, () => tab.unheard.set(key, tab.unheard.get(key) - 1));
+      });
+      return true;
     };
     return new Proxy({}, {
-      get: (_, key) => this.stored.get(key),
+      get: (_, key) => tab.view.get(key),
       set: (_, key, value) => {
         if (this.isFull) throw new Error("QuotaExceededError");
-        if (this.stored.get(key) !== value) tell(key);
-        this.stored.set(key, `${value}`);
-        return true;
+        return change(key, `${value}`);
       },
-      deleteProperty: (_, key) => {
-        if (this.stored.delete(key)) tell(key);
-        return true;
-      },
-      ownKeys: () => [...this.stored.keys()],
-      getOwnPropertyDescriptor: (_, key) => ({ value: this.stored.get(key), enumerable: true, configurable: true }),
+      deleteProperty: (_, key) => change(key, undefined),
+      ownKeys: () => [...tab.view.keys()],
+      getOwnPropertyDescriptor: (_, key) => ({ value: tab.view.get(key), enumerable: true, configurable: true }),
     });
   }
 
@@ -112,11 +138,15 @@ export class Tab {
   #timers = new Map();
   #number = 0;
   isOpen = true;
+  /* Key -> how many of its own writes the browser has not yet confirmed. */
+  unheard = new Map();
 
   /* `settings` are the attributes of every button, `things` has creator and thing of each. */
   constructor(device, settings, things) {
     this.device = device;
     const opened = device.world.now, tab = this;
+    this.view = new Map(device.stored);
+    this.delayMs = [0, 1, 40, STORAGE_MS][Math.floor(4 * device.world.random())];
     device.tabs.add(this);
     const document = {
       scripts: [], currentScript: null, hidden: false, head: {}, documentElement: { lang: "en" },
@@ -158,7 +188,7 @@ export class Tab {
   #newId() {
     const digits = () => Math.floor(this.device.world.random() * 65536).toString(16).padStart(4, "0");
     const id = `${digits()}${digits()}-${digits()}-4${digits().slice(1)}-8${digits().slice(1)}-${digits()}${digits()}${digits()}`;
-    if (!this.device.isFull) this.device.made.push(id);
+    if (!this.device.isFull) this.device.made.push({ id, member: this.member, number: this.pressed, when: this.device.world.now });
     return id;
   }
 
@@ -177,6 +207,7 @@ export class Tab {
   }
 
   press(number) {
+    this.pressed = number;
     this.buttons[number].shadowRoot.pieces[0].onclick();
   }
 
