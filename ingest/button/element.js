@@ -85,7 +85,7 @@ export class FlattrButton extends HTMLElement {
     const [numbers, month, signIn, refusal] = wordsIn(lang);
     this.#paint(button, "ariaPressed", this.number >= 0 ? `Flattr ${numbers.format(this.number)}` : "Flattr", own.given);
     monthly.hidden = !(own.given || own.monthly);
-    this.#paint(monthly, "ariaChecked", `↻ ${month}`, own.monthly);
+    if (!monthly.hidden) this.#paint(monthly, "ariaChecked", `↻ ${month}`, own.monthly);
     let said = missing;
     if (!said && (trouble || isOut)) {
       if (isOut && (waits || !isExpired)) said = signIn;
