@@ -67,6 +67,7 @@ class Worker:
         self.settings = settings
         self.traces = traces_from(trace_settings, "streams")
         self.failure: StreamStopped | None = None
+        self._stating_ends: asyncio.Future[None] | None = None
         self.clock = clock_from(settings.clock)
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s, settings=_UNMERGED)
         self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
@@ -140,7 +141,9 @@ class Worker:
         ends = {tp: end for tp, end in ends.items() if tp in tps}
         by_partition = {tp.partition: end for tp, end in ends.items()}
         self.lag.observe(self.pipeline.counted, by_partition)
-        await asyncio.to_thread(self._state_log_ends, by_partition)
+        # Not waited for: a warehouse that hangs must not look like a Kafka that is silent.
+        if self._stating_ends is None or self._stating_ends.done():
+            self._stating_ends = asyncio.get_running_loop().run_in_executor(None, self._state_log_ends, by_partition)
         self.metrics.state_flattrs.set(sum(each.state.flattrs for each in self.pipeline.assignments.values()))
         self.metrics.state_bytes.set(self.memory.held_bytes)
         self.metrics.spilled_bytes.set(self.memory.spilled_bytes)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import signal
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +13,7 @@ from aiokafka import AIOKafkaProducer
 from faust.types import TP
 
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ApacheKafka, ServiceProcess
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess
 from ingest.contract.position import position
 from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
@@ -24,8 +27,14 @@ from tests.support.serving import ask
 from tests.support.waiting import accepted, wait_until
 from tests.support.worker import StreamWorker
 from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrate
 
 PARTITIONS = 4
+
+
+def told(worker: StreamWorker) -> bytes:
+    """What its `/ready` says."""
+    return ask(f"{worker.url}/ready").body
 
 
 async def make_topics(broker: ServiceProcess, topic: str) -> None:
@@ -201,11 +210,32 @@ async def test_worker_whose_kafka_was_killed_says_so_within_the_stall_time_and_c
     ) as worker:
         wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
         own_kafka.kill()
-        wait_until(lambda: b"Kafka has not told" in ask(f"{worker.url}/ready").body, "it says so", alive=worker)
+        wait_until(lambda: b"Kafka has not told" in told(worker), "it says so", alive=worker)
         own_kafka.start()
         await send(own_kafka.address, topic, traffic(100), partitions=PARTITIONS)
         wait_until(lambda: accepted(warehouse) >= 100, "it counts again", alive=worker)
         wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready again", alive=worker)
+
+
+async def test_worker_whose_warehouse_is_frozen_blames_no_kafka(
+    embedded_broker: EmbeddedBroker, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(embedded_broker, topic)
+    with EmbeddedWarehouse(tmp_path / "own") as server, closing(Warehouse(f"{server.url}/own")) as warehouse:
+        migrate(warehouse)
+        assert server.process is not None
+        with StreamWorker(
+            tmp_path, broker=embedded_broker.address, warehouse=warehouse, topic=topic, streams_stall_s=3
+        ) as worker:
+            wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
+            server.process.send_signal(signal.SIGSTOP)
+            try:
+                await send(embedded_broker.address, topic, traffic(100), partitions=PARTITIONS)
+                # Twice the stall time: what blames Kafka would say so in front of it by then.
+                stuck = re.compile(rb"has been stuck at offset \d+ for ([6-9]|\d\d) s")
+                wait_until(lambda: stuck.search(told(worker)), "it says what is stuck", timeout_s=20, alive=worker)
+            finally:
+                server.process.send_signal(signal.SIGCONT)
 
 
 def test_silence_of_kafka_is_told_with_its_reason_and_ends_with_an_answer() -> None:

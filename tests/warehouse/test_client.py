@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from warehouse.storage.client import Warehouse
-from warehouse.storage.errors import WarehouseRefused
+from warehouse.storage.errors import WarehouseError, WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.native_columns import Packed
 
 _SQL = "SELECT reinterpretAsFixedString(cityHash64(number)), murmurHash3_128(number) FROM numbers(%(rows)s)"
@@ -66,3 +66,21 @@ def test_packed_column_of_another_type_is_refused_before_it_is_sent(warehouse: W
     with pytest.raises(TypeError, match="column m is UInt64"):
         warehouse.insert("kept", {"n": Packed("UInt64", 2, bytes(16)), "m": column})  # type: ignore[dict-item]
     assert warehouse.rows("SELECT count() FROM kept") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        pytest.param(32, WarehouseUnavailable, id="another node went away within its answer"),
+        pytest.param(225, WarehouseUnavailable, id="no coordinator"),
+        pytest.param(285, WarehouseUnavailable, id="no quorum"),
+        pytest.param(369, WarehouseUnavailable, id="no replica that is up to date"),
+        pytest.param(62, WarehouseRefused, id="a wrong statement"),
+        pytest.param(497, WarehouseRefused, id="no right"),
+    ],
+)
+def test_servers_errors_that_pass_by_themselves_are_told_from_refusals(
+    warehouse: Warehouse, code: int, error: type[WarehouseError]
+) -> None:
+    with pytest.raises(error):
+        warehouse.rows(f"SELECT throwIf(1, 'tried', {code}::Int16) SETTINGS allow_custom_error_code_in_throwif = 1")
