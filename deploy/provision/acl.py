@@ -47,6 +47,8 @@ def rights(clicks: str, rejected: str, group: str) -> list[Right]:
         # The close checks that the topic refuses old timestamps.
         Right("finance", "DescribeConfigs", _TOPIC, clicks),
         Right("erasure", "Read", _TOPIC, clicks),
+        # An erasure stands on its list for as long as the topic has the member's clicks.
+        Right("erasure", "DescribeConfigs", _TOPIC, clicks),
         # Where the log ends, and a sample of it; the page /verify does the same.
         Right("verify", "Read", _TOPIC, clicks),
         Right("api", "Read", _TOPIC, clicks),

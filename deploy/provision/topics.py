@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -163,6 +164,19 @@ async def bring_to_plan(
         return [change for plan in plans for change in await _bring_to_plan(admin, plan)]
     finally:
         await admin.close()
+
+
+async def retention_days(broker: str, topic: str, client: Mapping[str, object] | None = None) -> int | None:
+    """How many days the topic retains records, rounded up: 0 for ever, None if the broker does not tell."""
+    admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
+    await admin.start()
+    try:
+        found = await topic_settings(admin, topic)
+    except SettingsUntold:
+        return None
+    finally:
+        await admin.close()
+    return max(0, math.ceil(int(found["retention.ms"].value) / DAY_MS))
 
 
 async def _bring_to_plan(admin: AIOKafkaAdminClient, plan: TopicPlan) -> list[Change]:

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,10 @@ from aiokafka.helpers import create_ssl_context
 
 from deploy.proving.chaos.arena import Served
 from deploy.provision.secret_files import BROKER_USERS, init
+from deploy.provision.topics import retention_days
 from deploy.stack.embedded import ROOT, ApacheKafka, free_port
 from ingest.runtime.clock import system_clock
+from ingest.runtime.kafka_settings import SettingsUntold, topic_settings
 from ingest.runtime.tokens import issue
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
@@ -220,9 +222,9 @@ DECIDED = {
     ("ingest", "Write", "rejected"),
     ("subscriptions", "Write", "clicks"),
     ("streams", "Read", "rejected"),
+    *((user, "DescribeConfigs", "clicks") for user in ("finance", "erasure")),
     *((user, "Read", "clicks") for user in ("streams", "finance", "erasure", "api", "verify", "replay")),
 }
-DEEDS = ("Read", "Write")
 
 
 async def tried(node: ComposeKafka, user: str, topic: str) -> list[str]:
@@ -234,13 +236,33 @@ async def tried(node: ComposeKafka, user: str, topic: str) -> list[str]:
     if described["error_code"] == TopicAuthorizationFailedError.errno:
         return []
     let = []
-    for deed in DEEDS:
+    for deed, do in DEEDS.items():
         try:
-            await (read(node, user, topic=topic) if deed == "Read" else write(node, user, topic))
-        except TopicAuthorizationFailedError:
+            await do(node, user, topic=topic)
+        except (TopicAuthorizationFailedError, SettingsUntold):
             continue
         let.append(deed)
     return let
+
+
+async def told(node: ComposeKafka, user: str, topic: str) -> None:
+    """Read the topic's settings; raises ``SettingsUntold``."""
+    admin = AIOKafkaAdminClient(**client(node, user))
+    await admin.start()
+    try:
+        await topic_settings(admin, topic)
+    finally:
+        await admin.close()
+
+
+async def test_retention_is_told_to_whoever_may_ask_for_it(secure_kafka: ComposeKafka) -> None:
+    for user, days in (("erasure", 100), ("streams", None)):
+        how = client(secure_kafka, user)
+        assert await retention_days(how.pop("bootstrap_servers"), "clicks", how) == days
+
+
+#: What is tried, by the operation in Kafka.
+DEEDS: dict[str, Callable[..., Awaitable[None]]] = {"Read": read, "Write": write, "DescribeConfigs": told}
 
 
 async def test_only_the_streams_join_their_group(secure_kafka: ComposeKafka) -> None:

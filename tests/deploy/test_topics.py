@@ -1,10 +1,22 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from annotated_types import Le
 from pydantic.fields import FieldInfo
 
-from deploy.provision.topics import DAY_MS, TopicError, TopicPlan, create_topics, rejected_plan
+from deploy.provision.topics import (
+    DAY_MS,
+    TopicError,
+    TopicPlan,
+    TopicSettings,
+    bring_to_plan,
+    create_topics,
+    plans_of,
+    rejected_plan,
+    retention_days,
+)
 from deploy.stack.embedded import ServiceProcess
 from ingest.contract.rejection import Rejection, encode_rejection
 from ingest.settings import IngestSettings
@@ -34,6 +46,19 @@ async def test_topic_of_the_refused_is_short_lived_and_bounded(broker: ServicePr
     )
     assert len(longest) + 1000 < int(plan.settings["max.message.bytes"])
     assert TopicPlan(topic, 4).settings["retention.bytes"] == "-1"
+
+
+async def test_retention_that_was_chosen_reaches_a_topic_that_is_there_and_is_told(
+    kafka: ServiceProcess, topic: str
+) -> None:
+    plan = TopicPlan(topic, 1)
+    await create_topics(kafka.address, [plan])
+    assert await retention_days(kafka.address, topic) == 100
+    (chosen, _) = plans_of(TopicSettings(topic_clicks_days=200), plan, rejected_plan(f"{topic}-rejected"))
+    assert [change.after for change in await bring_to_plan(kafka.address, [chosen])] == [str(200 * DAY_MS)]
+    assert await retention_days(kafka.address, topic) == 200
+    await bring_to_plan(kafka.address, [replace(chosen, retention_ms=-1)])
+    assert await retention_days(kafka.address, topic) == 0
 
 
 def max_of(field: FieldInfo) -> int:

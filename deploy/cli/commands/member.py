@@ -27,7 +27,7 @@ def erase(
     ] = False,
     log_days: Annotated[
         int | None,
-        typer.Option(min=1, help="retention of the topics (retention.ms), in days; default: FLATTR_TOPIC_CLICKS_DAYS"),
+        typer.Option(min=1, help="days for which Kafka retains clicks; default: what the broker says of the topic"),
     ] = None,
 ) -> None:
     """Erase a member: open months get a pseudonym, unpaid entries lose the name; closed months stay as sealed.
@@ -37,8 +37,10 @@ def erase(
     import asyncio
 
     from deploy.cli.finance import warehouse
-    from deploy.provision.topics import TopicSettings
+    from deploy.errors import CommandFailed
+    from deploy.provision.topics import TopicSettings, retention_days
     from ingest.contract.month import month_text
+    from ingest.runtime.kafka_settings import client_security
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
     from warehouse.erasure.erase import erase as erase_member
@@ -52,8 +54,16 @@ def erase(
         rows = sum(entry.rows for entry in found if entry.fate == "goes")
         typer.echo(f"{rows} rows would be removed; nothing was changed")
         return
-    log_days = log_days or TopicSettings().topic_clicks_days
     settings = StreamsSettings()
+    if log_days is None:
+        log_days = asyncio.run(retention_days(settings.broker, settings.topic_clicks, client_security(settings)))
+    if log_days is None:
+        log_days = TopicSettings().topic_clicks_days
+    if not log_days:
+        raise CommandFailed(
+            f"Kafka keeps the topic {settings.topic_clicks!r} for ever, and the member's clicks in it: bound it with "
+            "FLATTR_TOPIC_CLICKS_DAYS and `flattr topics create`, or say with --log-days when they will be deleted."
+        )
     partitions = asyncio.run(partitions_of(settings))
 
     def say(step: str, rows: int) -> None:
