@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-from contextlib import suppress
+import threading
 
 import pytest
 
@@ -13,6 +14,8 @@ from tests.payout.test_close import close
 from tests.quarantine.build import flag
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.close.close import close_month
+from warehouse.payout.close.gate import check_drained
+from warehouse.payout.close.lock import locked
 from warehouse.payout.errors import MonthLocked
 from warehouse.quarantine.log import Subject
 from warehouse.storage.client import Warehouse
@@ -48,7 +51,7 @@ def close_while_killing(warehouse: Warehouse, month: int, victim: Node) -> None:
             victim.kill()
 
     rules = closing()
-    with suppress(WarehouseUnavailable, MonthLocked):
+    with contextlib.suppress(WarehouseUnavailable, MonthLocked):
         close_month(
             warehouse, month, clock=clock_after(month, rules), log_ends=drained, settings=rules, progress=progress
         )
@@ -78,3 +81,34 @@ def test_three_months_are_sealed_alike_with_a_quarantine_and_a_replica_killed(
         shown = f"SELECT * FROM {view} ORDER BY ALL"
         assert (rows := many.rows(shown)) == warehouse.rows(shown)
         assert rows
+
+
+def test_rows_that_a_replica_has_not_fetched_are_waited_for_by_the_lock_and_by_the_gate(
+    many: Warehouse, cluster: Cluster
+) -> None:
+    """As with three replicas of which two have the rows: the third is asked first, and is behind for a second."""
+    behind, ahead = cluster.shards[0]
+    timers = []
+
+    def on(node: Node, statement: str) -> None:
+        with contextlib.closing(Warehouse(many.url, topology=many.topology.server(("127.0.0.1", node.port)))) as server:
+            server.command(statement)
+
+    def write_ahead() -> dict[int, int]:
+        on(behind, "SYSTEM STOP FETCHES flattrs_here")
+        on(ahead, "INSERT INTO flattrs_here (month, member_id, thing_id) SELECT 202611, 'mia', randomFixedString(16)")
+        timers.append(threading.Timer(1, on, (behind, "SYSTEM START FETCHES flattrs_here")))
+        timers[-1].start()
+        return {}
+
+    def seen(warehouse: Warehouse) -> int:
+        ((rows,),) = warehouse.rows("SELECT count() FROM flattrs")
+        return int(rows)
+
+    write_ahead()
+    with locked(many, "tried") as held:
+        assert seen(held) == 1
+    check_drained(many, 202611, write_ahead, closing())
+    assert seen(many) == 2
+    for timer in timers:
+        timer.join()

@@ -57,12 +57,9 @@ def close_month(  # noqa: PLR0913 - the parts that a close composes, each inject
     if before is not None:
         return before
     with locked(warehouse, CLOSE) as held:
-        held.sync()
         before = _closed_already(held, month, settings)
         if before is not None:
             return before
-        # Now progress is past the month's end, and every node that answers has all that was written before it.
-        held.sync()
         # Only after the gate: the quarantine would miss flattrs that are counted after the refresh.
         tallies = gate.pass_gate(
             held, month, clock=clock, log_ends=log_ends, settings=settings, waiting=lambda on: progress(on, 0),

@@ -118,6 +118,8 @@ def check_drained(
             )
         waiting(behind[0])
         time.sleep(_LOOK_EVERY_S)
+    # What progress claims is written; on a cluster, not on every replica yet.
+    warehouse.sync()
 
 
 def _behind(warehouse: Warehouse, ends: Mapping[int, int], epoch: int) -> list[str]:

@@ -196,6 +196,8 @@ def locked(warehouse: Warehouse, name: str) -> Iterator[Held]:
     try:
         # Within: a claim that an outage left behind would keep all others out until its lease ends.
         held.acquire()
+        # Everything that the holder before wrote, on whichever node.
+        held.sync()
         yield held
     finally:
         held.release()
