@@ -15,7 +15,8 @@ from __future__ import annotations
 import itertools
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from tests.support import optional
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
+#: What makes a migrated database of a name.
+Migrated = Callable[[str], AbstractContextManager[Warehouse]]
 #: How many tests were left out for want of each part. Each of the suite's workers collects all tests and counts them.
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 # The machine may be busy, with the suite's other worker to begin with: slowness is no failure of a property.
@@ -137,14 +140,33 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
+@pytest.fixture(scope="session")
+def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
+    """What makes a migrated database of that name for as long as it is wanted.
+
+    They are copies of one: ClickHouse makes them in a fifth of the time of all migrations. Each copy has the same
+    identity key.
+    """
+    with closing(Warehouse(f"{warehouse_server.url}/template")) as template:
+        migrate(template)
+        template.command("BACKUP DATABASE template TO Disk('backups', 'template')")
+
+    @contextmanager
+    def copied(name: str) -> Iterator[Warehouse]:
+        with closing(Warehouse(f"{warehouse_server.url}/{name}")) as database:
+            with closing(Warehouse(warehouse_server.url)) as server:
+                server.command(f"RESTORE DATABASE template AS {name} FROM Disk('backups', 'template')")
+            yield database
+            database.command(f"DROP DATABASE IF EXISTS {name} SYNC")
+
+    return copied
+
+
 @pytest.fixture
-def warehouse(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+def warehouse(migrated: Migrated) -> Iterator[Warehouse]:
     """A migrated database of the test's own."""
-    database = Warehouse(f"{warehouse_server.url}/test_{next(_numbers)}")
-    migrate(database)
-    yield database
-    database.command(f"DROP DATABASE {database.database} SYNC")
-    database.close()
+    with migrated(f"test_{next(_numbers)}") as database:
+        yield database
 
 
 @pytest.fixture(scope="session")

@@ -11,16 +11,14 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from deploy.api_server import ApiServerSettings
 from deploy.provision.topics import TopicSettings
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
-from warehouse.api.settings import ApiSettings
+from warehouse.api.settings import ApiServerSettings, ApiSettings
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.quarantine.settings import QuarantineSettings
-from warehouse.storage.retention import RetentionSettings
-from warehouse.storage.settings import BackupSettings
+from warehouse.storage.settings import BackupSettings, RetentionSettings
 from warehouse.storage.topology import masked
 
 #: Command -> the settings it reads.

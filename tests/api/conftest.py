@@ -6,13 +6,12 @@ from typing import Final
 import pytest
 from pydantic import SecretStr
 
-from deploy.stack.embedded import EmbeddedWarehouse
 from ingest.runtime.clock import system_clock
+from tests.conftest import Migrated
 from tests.support.serving import serving
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 #: 2026-11-20 12:00:00 UTC, where the tests' clock stands when they start.
 NOON_MS: Final = 1795176000000
@@ -29,13 +28,10 @@ def settings_for(warehouse: Warehouse, **values: object) -> ApiSettings:
 
 
 @pytest.fixture(scope="session")
-def idle_api(warehouse_server: EmbeddedWarehouse) -> Iterator[str]:
+def idle_api(migrated: Migrated) -> Iterator[str]:
     """The read API on an empty database, for what writes nothing and counts nothing."""
-    database = Warehouse(f"{warehouse_server.url}/idle")
-    migrate(database)
-    with serving(create_app(settings_for(database))) as url:
+    with migrated("idle") as database, serving(create_app(settings_for(database))) as url:
         yield url
-    database.close()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
-from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import (
     counted_until,
@@ -25,6 +24,7 @@ from tests.api.rows import (
     put_thing_counts,
     put_things,
 )
+from tests.conftest import Migrated
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
 from warehouse.api.direct_routes import DirectRoutes
@@ -32,26 +32,26 @@ from warehouse.api.query_runner import QueryRunner
 from warehouse.api.routes import counts
 from warehouse.keys import Role, issue, save
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
 PLAIN = ("/v1/creators/anna/counts", f"/v1/things/{SONG}/counts", "/v1/members/m-1/counts")
 
 
 @pytest.fixture(scope="module")
-def counted(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+def counted(migrated: Migrated) -> Iterator[Warehouse]:
     """A few counts, and a lag of three records."""
-    warehouse = Warehouse(f"{warehouse_server.url}/lean")
-    migrate(warehouse)
+    with migrated("direct") as warehouse:
+        fill(warehouse)
+        yield warehouse
+
+
+def fill(warehouse: Warehouse) -> None:
     put_creator_counts(warehouse, [(202611, "anna", 0, 5, 1), (202610, "anna", 0, 7, 1), (202611, "a/b?c", 0, 3, 1)])
     put_thing_counts(warehouse, [(202611, "anna", SONG, 0, 2, 1)])
     put_things(warehouse, [(SONG, "anna", "https://anna.example/song")])
     put_member_counts(warehouse, [(202611, "m-1", "anna", 2, 1)])
     put_progress(warehouse, 0, counted_until(6), NOON_MS - 2000)
     put_log_end(warehouse, 0, NOON_MS - 1000, 10)
-    yield warehouse
-    warehouse.command("DROP DATABASE lean SYNC")
-    warehouse.close()
 
 
 @dataclass(frozen=True)

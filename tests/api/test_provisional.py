@@ -3,13 +3,12 @@ from __future__ import annotations
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from deploy.stack.embedded import EmbeddedWarehouse
+from tests.conftest import Migrated
 from tests.payout.build import Flattr, clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.support.serving import ask
 from warehouse.payout.close.close import close_month
 from warehouse.payout.estimate import creator_take, member_split, month_money
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 EUR = 1_000_000
 MONTH = 202611
@@ -78,11 +77,9 @@ _flattrs = st.lists(
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], database=None)
 @given(flattrs=_flattrs, pledges=st.dictionaries(_members, st.integers(1, 500).map(lambda cents: cents * 10_000)))
 def test_what_is_provisional_on_the_last_day_is_what_the_close_states(
-    warehouse_server: EmbeddedWarehouse, flattrs: list[Flattr], pledges: dict[str, int]
+    migrated: Migrated, flattrs: list[Flattr], pledges: dict[str, int]
 ) -> None:
-    warehouse = Warehouse(f"{warehouse_server.url}/provisional")
-    migrate(warehouse)
-    try:
+    with migrated("provisional") as warehouse:
         state_month(warehouse, MONTH, flattrs)
         pledge(warehouse, MONTH, pledges)
         members = {member: member_split(warehouse, MONTH, member, RULES) for member in {f.member_id for f in flattrs}}
@@ -102,6 +99,3 @@ def test_what_is_provisional_on_the_last_day_is_what_the_close_states(
         earned: dict[str, int] = dict(warehouse.rows("SELECT creator_id, earned_micro FROM payouts"))
         for creator, take in takes.items():
             assert 0 <= earned.get(creator, 0) - take.earned_micro <= max(0, take.members - 1)
-    finally:
-        warehouse.command(f"DROP DATABASE {warehouse.database} SYNC")
-        warehouse.close()

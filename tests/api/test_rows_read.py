@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedWarehouse
+from tests.conftest import Migrated
 from warehouse.storage.client import Warehouse, named
-from warehouse.storage.migrate import migrate
 
 GRANULE = 8192
 
 
 @pytest.fixture(scope="module")
-def filled(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+def filled(migrated: Migrated) -> Iterator[Warehouse]:
     """A month of 800,000 flattrs and counts, wide enough that a scan shows."""
-    warehouse = Warehouse(f"{warehouse_server.url}/filled")
-    migrate(warehouse)
+    with migrated("filled") as warehouse:
+        fill(warehouse)
+        yield warehouse
+
+
+def fill(warehouse: Warehouse) -> None:
     member, creator = "concat('m', toString(number % 40000))", "concat('c', toString(number % 20000))"
     thing = "MD5(toString(number % 60000))"
     for statement in (
@@ -47,9 +50,6 @@ def filled(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
         ),
     ):
         warehouse.command(statement)
-    yield warehouse
-    warehouse.command("DROP DATABASE filled SYNC")
-    warehouse.close()
 
 
 A_THING = "c4ca4238a0b923820dcc509a6f75849b"  # MD5 of 1

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedWarehouse
+from tests.conftest import Migrated
 from tests.payout.build import clock_after, closing, drained, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from warehouse.payout.close import stages
@@ -20,7 +20,6 @@ from warehouse.payout.close.close import close_month, rehearse_month
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.errors import MonthLocked
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 T = TypeVar("T")
 MONTH = 202611
@@ -61,15 +60,12 @@ def published(warehouse: Warehouse) -> list[object]:
 
 
 @pytest.fixture(scope="module")
-def untroubled(warehouse_server: EmbeddedWarehouse) -> Iterator[list[object]]:
+def untroubled(migrated: Migrated) -> list[object]:
     """What a close that nobody kills publishes."""
-    warehouse = Warehouse(f"{warehouse_server.url}/test_untroubled")
-    migrate(warehouse)
-    fill(warehouse)
-    close(warehouse)
-    yield published(warehouse)
-    warehouse.command("DROP DATABASE test_untroubled SYNC")
-    warehouse.close()
+    with migrated("test_untroubled") as warehouse:
+        fill(warehouse)
+        close(warehouse)
+        return published(warehouse)
 
 
 def retried(work: Callable[[], T]) -> T:

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedWarehouse
 from tests.api.conftest import settings_for
+from tests.conftest import Migrated
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.support.serving import ask, serving
@@ -21,19 +21,15 @@ from warehouse.payout.close.proof import Proof
 from warehouse.payout.inputs.adjustments import correct
 from warehouse.payout.inputs.creators import hold
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 NOVEMBER = "2026-11"
 
 
 @pytest.fixture(scope="module")
-def books(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+def books(migrated: Migrated) -> Iterator[Warehouse]:
     """A database of the module's own: what is closed never changes, so the tests share it."""
-    database = Warehouse(f"{warehouse_server.url}/test_statements")
-    migrate(database)
-    yield database
-    database.command("DROP DATABASE test_statements SYNC")
-    database.close()
+    with migrated("test_statements") as database:
+        yield database
 
 
 @pytest.fixture(scope="module")

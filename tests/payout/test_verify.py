@@ -5,22 +5,25 @@ from contextlib import contextmanager
 
 import pytest
 
-from deploy.stack.embedded import EmbeddedWarehouse
+from tests.conftest import Migrated
 from tests.payout.build import Flattr, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from warehouse.payout.audit.verify import verify_month
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 MONTH = 202611
 
 
 @pytest.fixture(scope="module")
-def closed(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+def closed(migrated: Migrated) -> Iterator[Warehouse]:
     """A closed month with a bit of everything, and the one before it. Tests leave it as it was."""
-    warehouse = Warehouse(f"{warehouse_server.url}/test_verify")
-    migrate(warehouse)
+    with migrated("test_verify") as warehouse:
+        close_two_months(warehouse)
+        yield warehouse
+
+
+def close_two_months(warehouse: Warehouse) -> None:
     state_month(warehouse, 202610, flattrs_of("mia ada 3\nnil bob 1"))
     pledge(warehouse, 202610, {"mia": 2_000_000, "nil": 3_330_000})
     close(warehouse, 202610)
@@ -36,9 +39,6 @@ def closed(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
     )
     pledge(warehouse, MONTH, {"mia": 2_000_000, "nil": 5_550_000, "nix": 2_000_000, "oda": 2_000_000}, unpaid=["nix"])
     close(warehouse)
-    yield warehouse
-    warehouse.command("DROP DATABASE test_verify SYNC")
-    warehouse.close()
 
 
 @contextmanager

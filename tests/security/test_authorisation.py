@@ -10,15 +10,13 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
-from deploy.stack.embedded import EmbeddedWarehouse
 from ingest.runtime.tokens import issue as issue_token
 from ingest.runtime.tokens import keygen
 from tests.api.conftest import NOON_MS, settings_for
+from tests.conftest import Migrated
 from tests.support.serving import serving
 from warehouse.api.app import create_app
 from warehouse.keys import Role, issue, save
-from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrate
 
 #: Who is asked for what. Roles rise: dashboard, finance, operator. A member's door opens to the member's token alone.
 POLICY = """
@@ -101,13 +99,10 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def app(warehouse_server: EmbeddedWarehouse, keys: dict[str, str]) -> Iterator[FastAPI]:
-    database = Warehouse(f"{warehouse_server.url}/authorisation")
-    migrate(database)
+def app(migrated: Migrated, keys: dict[str, str]) -> Iterator[FastAPI]:
     file = Path(keys["file"])
-    yield create_app(settings_for(database, api_keys=file, token_keys=file.with_name("tokens.json")))
-    database.command("DROP DATABASE authorisation SYNC")
-    database.close()
+    with migrated("authorisation") as database:
+        yield create_app(settings_for(database, api_keys=file, token_keys=file.with_name("tokens.json")))
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -56,24 +58,29 @@ def test_migrations_that_race_end_in_one_key_for_all(warehouse_server: EmbeddedW
     admin.close()
 
 
-def test_of_many_keys_inserted_at_once_the_table_keeps_one(warehouse: Warehouse) -> None:
-    key = read_identity_key(warehouse)
+@pytest.fixture
+def fresh(warehouse_server: EmbeddedWarehouse) -> Iterator[Warehouse]:
+    """A database that its own migrations made: a copy has another's key."""
+    with closing(Warehouse(f"{warehouse_server.url}/fresh_key")) as warehouse:
+        migrate(warehouse)
+        yield warehouse
+        warehouse.command("DROP DATABASE fresh_key SYNC")
+
+
+def test_of_many_keys_inserted_at_once_the_table_keeps_one(fresh: Warehouse) -> None:
+    key = read_identity_key(fresh)
     script = (
         "import sys\nfrom warehouse.storage.client import Warehouse\n"
         "from warehouse.storage.identity_key import make_identity_key\n"
         "own = Warehouse(sys.argv[1])\nfor _ in range(50):\n    make_identity_key(own)\n"
     )
-    racing = [subprocess.Popen([sys.executable, "-c", script, warehouse.url]) for _ in range(2)]
+    racing = [subprocess.Popen([sys.executable, "-c", script, fresh.url]) for _ in range(2)]
     assert [one.wait() for one in racing] == [0, 0]
-    assert read_identity_key(warehouse) == key
+    assert read_identity_key(fresh) == key
 
 
-def test_every_installation_has_a_key_of_its_own(warehouse_server: EmbeddedWarehouse, warehouse: Warehouse) -> None:
-    other = Warehouse(f"{warehouse_server.url}/other_key")
-    migrate(other)
-    assert read_identity_key(other) != read_identity_key(warehouse)
-    other.command("DROP DATABASE other_key SYNC")
-    other.close()
+def test_every_installation_has_a_key_of_its_own(fresh: Warehouse, warehouse: Warehouse) -> None:
+    assert read_identity_key(fresh) != read_identity_key(warehouse)
 
 
 class LoggingWarehouse(EmbeddedWarehouse):

@@ -11,7 +11,8 @@ import pytest
 from deploy.provision.topics import DAY_MS, TopicPlan, TopicSettings, plans_of, rejected_plan
 from deploy.stack.embedded import ROOT, EmbeddedWarehouse
 from warehouse.storage.client import Warehouse, named
-from warehouse.storage.retention import EXPIRIES, Changed, RetentionSettings, apply, expiry_days
+from warehouse.storage.retention import EXPIRIES, Changed, apply, expiry_days
+from warehouse.storage.settings import RetentionSettings
 
 PAGE = (ROOT / "docs/retention.md").read_text()
 TABLES = PAGE.partition("## Tables")[2].partition("## Topics")[0]

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, HttpUrl, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.runtime.client_address import Networks
 from warehouse.storage.settings import WarehouseSettings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
@@ -191,3 +193,47 @@ class ApiSettings(WarehouseSettings):
                 "from `flattr keys issue`, or FLATTR_API_OPEN=true behind a gateway that authenticates"
             )
         return self
+
+
+class ApiServerSettings(BaseSettings):
+    """The bounds of the read API's port; read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_API_", frozen=True, extra="ignore", populate_by_name=True)
+
+    head_timeout_s: float = Field(
+        default=10, gt=0, description="A request that is not complete in this time is answered 408."
+    )
+    keep_alive_s: float = Field(
+        default=30,
+        gt=0,
+        description="How long an idle connection stays open. A subscriber of the live stream is not idle.",
+    )
+    write_timeout_s: float = Field(
+        default=20,
+        gt=0,
+        description="A client (or subscriber) that reads nothing of a pending answer for this long is disconnected.",
+    )
+    connections_max: int = Field(
+        default=4096,
+        ge=2,
+        description="Maximum connections, including those of subscribers. Beyond it idle and slow ones are closed; if "
+        "there are none, the new one is answered 503.",
+    )
+    bodies_max_bytes: int = Field(
+        default=16 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="Maximum bytes of unfinished requests and of unread answers. Beyond it the oldest are closed.",
+    )
+    address_share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Fraction of the connections and of the bytes that one address (or IPv6 /64) may hold. Set it to 1 "
+        "behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
+    )
+    trusted_proxies: Networks = Field(
+        default=(),
+        validation_alias="FLATTR_TRUSTED_PROXIES",
+        description="Networks of reverse proxies, such as 10.0.0.0/8,192.0.2.7, whose X-Forwarded-For is trusted; "
+        "they must set or extend that header. Unset: the client's address is the peer's.",
+    )

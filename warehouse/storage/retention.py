@@ -9,47 +9,11 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
 from warehouse.storage.client import Warehouse
 from warehouse.storage.placement import here
+from warehouse.storage.settings import RetentionSettings
 
 _INTERVAL: Final = re.compile(r"\bTTL\b.*?toIntervalDay\((\d+)\)")
-
-
-class RetentionSettings(BaseSettings):
-    """How long tables keep what is no book entry. Read from the environment, frozen."""
-
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
-
-    retain_log_ends_days: int = Field(
-        default=1,
-        ge=1,
-        description="Days for which the ends of the log are kept: they date the counts, and only by the last hours.",
-    )
-    retain_locks_days: int = Field(
-        default=90,
-        ge=2,
-        description="Days for which it is kept who held the close's lock: to find out afterwards what ran at once.",
-    )
-    retain_rejected_days: int = Field(
-        default=90,
-        ge=1,
-        description="Days for which input that ingest refused is kept, to be repaired and sent in again. It may hold "
-        "anything that somebody sent, so no longer than that takes.",
-    )
-    retain_replays_days: int = Field(
-        default=30,
-        ge=1,
-        description="Days for which the copy of a month that `flattr replay` counted is kept: to look at differences.",
-    )
-    retain_provisional_days: int = Field(
-        default=400,
-        ge=35,
-        description="Days for which provisional runs of a close are kept, their lines for 30 more: they are compared "
-        "with the closed month, at the latest when the year is audited.",
-    )
 
 
 @dataclass(frozen=True)

@@ -40,3 +40,37 @@ class BackupSettings(BaseSettings):
         description="Access key for S3; empty: the server's own credentials.",
     )
     backup_s3_secret: SecretStr = Field(default=SecretStr(""), description="Its secret. Secret.")
+
+
+class RetentionSettings(BaseSettings):
+    """How long tables keep what is no book entry. Read from the environment, frozen."""
+
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+
+    retain_log_ends_days: int = Field(
+        default=1,
+        ge=1,
+        description="Days for which the ends of the log are kept: they date the counts, and only by the last hours.",
+    )
+    retain_locks_days: int = Field(
+        default=90,
+        ge=2,
+        description="Days for which it is kept who held the close's lock: to find out afterwards what ran at once.",
+    )
+    retain_rejected_days: int = Field(
+        default=90,
+        ge=1,
+        description="Days for which input that ingest refused is kept, to be repaired and sent in again. It may hold "
+        "anything that somebody sent, so no longer than that takes.",
+    )
+    retain_replays_days: int = Field(
+        default=30,
+        ge=1,
+        description="Days for which the copy of a month that `flattr replay` counted is kept: to look at differences.",
+    )
+    retain_provisional_days: int = Field(
+        default=400,
+        ge=35,
+        description="Days for which provisional runs of a close are kept, their lines for 30 more: they are compared "
+        "with the closed month, at the latest when the year is audited.",
+    )

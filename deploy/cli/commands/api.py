@@ -16,10 +16,10 @@ def serve() -> None:
     """Serve counts and payouts over HTTP until SIGTERM (settings: FLATTR_API_*)."""
     import uvicorn
 
-    from deploy.api_server import ApiServerSettings, bounded
+    from deploy.api_server import bounded
     from deploy.cli.logs import set_up
     from warehouse.api.app import create_app
-    from warehouse.api.settings import ApiSettings
+    from warehouse.api.settings import ApiServerSettings, ApiSettings
 
     set_up()
     settings = ApiSettings()

@@ -20,13 +20,13 @@ def migrate() -> None:
     from warehouse.storage.client import Warehouse
     from warehouse.storage.migrate import migrate as apply
     from warehouse.storage.migrate import migrations
-    from warehouse.storage.settings import WarehouseSettings
+    from warehouse.storage.settings import RetentionSettings, WarehouseSettings
     from warehouse.storage.topology import masked
 
     url = WarehouseSettings().warehouse.get_secret_value()
     with closing(Warehouse(url)) as warehouse:
         for migration in apply(warehouse):
             typer.echo(f"applied {migration.name}")
-        for table in retention.apply(warehouse, retention.RetentionSettings()):
+        for table in retention.apply(warehouse, RetentionSettings()):
             typer.echo(f"{table.table}: rows leave after {table.after_days} days, not {table.before_days}")
     typer.echo(f"{masked(url)} is at migration {migrations()[-1].number:04}")
