@@ -14,10 +14,10 @@ from aiokafka.errors import for_code
 from aiokafka.protocol.admin import CreateAclsRequest
 
 # Codes of Kafka's protocol.
-_TOPIC, _GROUP = 2, 3
+TOPIC, GROUP = 2, 3
 _LITERAL: Final = 3
 _ALLOW: Final = 3
-_OPERATIONS: Final = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
+OPERATIONS: Final = {"Read": 3, "Write": 4, "DescribeConfigs": 10}
 
 
 class AclError(RuntimeError):
@@ -37,23 +37,23 @@ class Right:
 def rights(clicks: str, rejected: str, group: str) -> list[Right]:
     """All rights. In Kafka, Write implies Describe, and IdempotentWrite on the cluster."""
     return [
-        Right("ingest", "Write", _TOPIC, clicks),
-        Right("ingest", "Write", _TOPIC, rejected),
-        Right("streams", "Read", _TOPIC, clicks),
-        Right("streams", "Read", _TOPIC, rejected),
-        Right("streams", "Read", _GROUP, group),
+        Right("ingest", "Write", TOPIC, clicks),
+        Right("ingest", "Write", TOPIC, rejected),
+        Right("streams", "Read", TOPIC, clicks),
+        Right("streams", "Read", TOPIC, rejected),
+        Right("streams", "Read", GROUP, group),
         # The close reads where the log ends.
-        Right("finance", "Read", _TOPIC, clicks),
+        Right("finance", "Read", TOPIC, clicks),
         # The close checks that the topic refuses old timestamps.
-        Right("finance", "DescribeConfigs", _TOPIC, clicks),
-        Right("erasure", "Read", _TOPIC, clicks),
+        Right("finance", "DescribeConfigs", TOPIC, clicks),
+        Right("erasure", "Read", TOPIC, clicks),
         # An erasure stands on its list for as long as the topic has the member's clicks.
-        Right("erasure", "DescribeConfigs", _TOPIC, clicks),
+        Right("erasure", "DescribeConfigs", TOPIC, clicks),
         # Where the log ends, and a sample of it; the page /verify does the same.
-        Right("verify", "Read", _TOPIC, clicks),
-        Right("api", "Read", _TOPIC, clicks),
-        Right("replay", "Read", _TOPIC, clicks),
-        Right("subscriptions", "Write", _TOPIC, clicks),
+        Right("verify", "Read", TOPIC, clicks),
+        Right("api", "Read", TOPIC, clicks),
+        Right("replay", "Read", TOPIC, clicks),
+        Right("subscriptions", "Write", TOPIC, clicks),
     ]
 
 
@@ -73,7 +73,7 @@ async def allow(broker: str, granted: list[Right], client: Mapping[str, Any] | N
 
 async def _allow_one(admin: AIOKafkaAdminClient, right: Right) -> None:
     request = CreateAclsRequest(
-        right.kind, right.name, _LITERAL, f"User:{right.user}", "*", _OPERATIONS[right.operation], _ALLOW
+        right.kind, right.name, _LITERAL, f"User:{right.user}", "*", OPERATIONS[right.operation], _ALLOW
     )
     answer = await admin._send_to_controller(request)  # noqa: SLF001 - the admin client has no method for ACLs
     for code, message in answer.creation_responses:

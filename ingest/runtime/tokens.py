@@ -73,8 +73,9 @@ def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
     entries = _entries(path)
     try:
         keys = {kid: jwt.PyJWK(entry, algorithm=entry.get("alg")) for kid, entry in entries.items()}
-    except (ValueError, AttributeError, jwt.PyJWTError) as error:
-        raise FileError(f"{path} holds no valid token keys: {error}") from error
+    except (ValueError, AttributeError, jwt.PyJWTError):
+        # The library's error repeats the key, and its cause would bring it into a traceback.
+        raise FileError(f"{path} holds no valid token keys: one of them is no JWK with `kty`, `alg` and key") from None
     for kid, key in keys.items():
         if key.algorithm_name not in ALGORITHMS:
             raise FileError(f"{path}: key {kid!r} has alg {key.algorithm_name!r}, not one of {ALGORITHMS}")

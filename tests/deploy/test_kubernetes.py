@@ -336,7 +336,7 @@ def test_topics_of_the_operator_s_example_are_those_that_the_command_makes() -> 
         spec = topics[plan.name]
         assert (spec["partitions"], spec["replicas"]) == (plan.partitions, plan.replication)
         assert {name: str(value) for name, value in spec["config"].items()} == plan.settings
-    kinds = {acl._TOPIC: "topic", acl._GROUP: "group"}
+    kinds = {acl.TOPIC: "topic", acl.GROUP: "group"}
     granted = {
         (one["metadata"]["name"], entry["resource"]["type"], entry["resource"]["name"], operation)
         for one in resources

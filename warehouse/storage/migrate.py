@@ -64,7 +64,7 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     if not warehouse.topology.cluster:
         return _migrate_server(warehouse)
     with cluster_schema.prepared(warehouse, _migrate_server) as schema:
-        pending = _pending(warehouse)
+        pending = not_applied(warehouse)
         schema.apply([migration.statements() for migration in pending], is_new=len(pending) == len(migrations()))
         _note(warehouse, pending)
     return pending
@@ -79,7 +79,7 @@ def _migrate_server(warehouse: Warehouse) -> list[Migration]:
             f"A restore into the database {warehouse.database} was interrupted: run `flattr restore` again first."
         )
     warehouse.command(_LEDGER)
-    pending = _pending(warehouse)
+    pending = not_applied(warehouse)
     for migration in pending:
         for statement in migration.statements():
             warehouse.command(statement)
@@ -87,7 +87,8 @@ def _migrate_server(warehouse: Warehouse) -> list[Migration]:
     return pending
 
 
-def _pending(warehouse: Warehouse) -> list[Migration]:
+def not_applied(warehouse: Warehouse) -> list[Migration]:
+    """Migrations that the database still needs. Raises ``MigrationError`` as ``migrate`` does."""
     applied: dict[int, str] = dict(warehouse.rows("SELECT number, sha256 FROM migrations FINAL"))
     known = migrations()
     newest = max(applied, default=0)

@@ -1,0 +1,1 @@
+"""`flattr doctor`: what an installation needs, held against what is there. It changes nothing."""
