@@ -55,7 +55,7 @@ def _retention(about: str, plan: TopicPlan, found: Mapping[str, TopicSetting]) -
     if plan.retention_bytes == _FOR_EVER:
         if retained_ms != _FOR_EVER and retained_ms < _DAYS_MIN * DAY_MS:
             yield wrong(
-                about, f"records are deleted after {retained_ms / DAY_MS:g} days: a month and its close take {_DAYS_MIN}",
+                about, f"records leave after {retained_ms / DAY_MS:g} days: a month and its close take {_DAYS_MIN}",
                 f"set FLATTR_TOPIC_CLICKS_DAYS and {_CREATE}",
             )  # fmt: skip
         if int(found["retention.bytes"].value) != _FOR_EVER:
