@@ -10,6 +10,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ingest.contract.month import month_start_ms
 from ingest.contract.position import position
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.months import cutoff_ms
+from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
@@ -60,31 +62,15 @@ SELECT member_id, creator_id, count() FROM flattrs WHERE month = {month} GROUP B
 """
 
 
-def fill(warehouse: Warehouse, pairs: int) -> int:
-    """Make the month and return its number of flattrs."""
-    values: dict[str, Any] = {
-        "month": MONTH,
-        "per": CREATORS_PER_MEMBER,
-        "creators": max(CREATORS_PER_MEMBER, pairs // 100),
-        "at_ms": month_start_ms(MONTH) + 1000,
-        "pairs": pairs,
-    }
-    for second in (0, 1):
-        warehouse.command(_FLATTRS.format(**values, second=second), settings={"max_insert_threads": 2})
-    for statement in _COUNTS.values():
-        warehouse.command(
-            statement.format(**values), settings={"optimize_aggregation_in_order": 1, "max_memory_usage": 6_000_000_000}
-        )
-    ((flattrs,),) = warehouse.rows("SELECT count() FROM flattrs WHERE month = %(month)s", {"month": MONTH})
+def fill(warehouse: Warehouse, pairs: int, months: Sequence[int] = (MONTH,)) -> int:
+    """Make the months, each with so many pairs, and return the number of flattrs of one."""
+    for month in months:
+        flattrs = _fill_month(warehouse, pairs, month)
     now = datetime.now(UTC)
-    tally = {
-        "month": MONTH,
-        "accepted": flattrs,
-        "counted": flattrs,
-        "duplicate": 0,
-        "undo": 0,
-        "rejected": 0,
-        "late": 0,
+    tally: dict[str, Any] = {
+        "month": list(months),
+        **dict.fromkeys(("accepted", "counted"), [flattrs] * len(months)),
+        **dict.fromkeys(("duplicate", "undo", "rejected", "late"), [0] * len(months)),
     }
     warehouse.insert(
         "progress",
@@ -93,13 +79,31 @@ def fill(warehouse: Warehouse, pairs: int) -> int:
             "position": [position(0, 1, 65535)],
             "record_at": [now],
             "written_at": [now],
-            **{f"tallies.{name}": [[number]] for name, number in tally.items()},
+            **{f"tallies.{name}": [numbers] for name, numbers in tally.items()},
         },
     )
     warehouse.insert(
         "pledge_imports",
-        {"version": [1], "sha256": ["bench"], "rows": [1], "months": [[MONTH]], "imported_at": [now]},
+        {"version": [1], "sha256": ["bench"], "rows": [1], "months": [list(months)], "imported_at": [now]},
     )
+    return flattrs
+
+
+def _fill_month(warehouse: Warehouse, pairs: int, month: int) -> int:
+    values: dict[str, Any] = {
+        "month": month,
+        "per": CREATORS_PER_MEMBER,
+        "creators": max(CREATORS_PER_MEMBER, pairs // 100),
+        "at_ms": month_start_ms(month) + 1000,
+        "pairs": pairs,
+    }
+    for second in (0, 1):
+        warehouse.command(_FLATTRS.format(**values, second=second), settings={"max_insert_threads": 2})
+    for statement in _COUNTS.values():
+        warehouse.command(
+            statement.format(**values), settings={"optimize_aggregation_in_order": 1, "max_memory_usage": 6_000_000_000}
+        )
+    ((flattrs,),) = warehouse.rows("SELECT count() FROM flattrs WHERE month = %(month)s", {"month": month})
     return int(flattrs)
 
 
@@ -116,16 +120,9 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
         scan_mb = peak_mb(process)
         (process / "clear_refs").write_text("5")
         marks: dict[str, float] = {}
-        settings = CloseSettings(close_claim_required=False, close_minimum_minor=1)
-        end_ms = cutoff_ms(MONTH, settings.grace_s) + settings.close_settle_s * 1000
         began = time.perf_counter()
-        proof = close_month(
-            warehouse,
-            MONTH,
-            clock=lambda: end_ms,
-            log_ends=lambda: {0: 1},
-            settings=settings,
-            progress=lambda step, _percent: marks.update({step: round(time.perf_counter() - began, 2)}),
+        proof = close(
+            warehouse, progress=lambda step, _percent: marks.update({step: round(time.perf_counter() - began, 2)})
         )
         close_s = time.perf_counter() - began
         close_mb = peak_mb(process)
@@ -146,6 +143,17 @@ def measure(pairs: int, folder: Path) -> dict[str, Any]:
             "scan_peak_memory_mb": scan_mb,
             "stages_s": marks,
         }
+
+
+def close(
+    warehouse: Warehouse, month: int = MONTH, progress: Callable[[str, int], None] = lambda _step, _percent: None
+) -> Proof:
+    """Close a month that ``fill`` made, once it may be."""
+    settings = CloseSettings(close_claim_required=False, close_minimum_minor=1)
+    end_ms = cutoff_ms(month, settings.grace_s) + settings.close_settle_s * 1000
+    return close_month(
+        warehouse, month, clock=lambda: end_ms, log_ends=lambda: {0: 1}, settings=settings, progress=progress
+    )
 
 
 def scan(warehouse: Warehouse) -> float:

@@ -222,6 +222,39 @@ _TRACES: Final = Bench(
     ),
 )
 
+_FLEET: Final = Bench(
+    "fleet",
+    "Many nodes",
+    "flattr bench fleet",
+    (
+        Figure(
+            "seals_equal",
+            "three months end on 2 x 2 nodes in the bytes in which they end on one server",
+            "",
+            equal(True),
+        ),
+        Figure(
+            "failover_s", "a replica of three killed under a worker, until what came next is counted", "s", at_most(10)
+        ),
+        Figure(
+            "returned_s", "a replica of two started again, until all that waited for it is counted", "s", at_most(10)
+        ),
+        Figure("restore_verified", "three closed months verify after a lost disk and a restore", "", equal(True)),
+        Figure("restore_s", "and how long that restore took", "s"),
+        Figure("flush_ms_p50_one", "a flush of 1,000 clicks to one server", "ms"),
+        Figure("flush_ms_p50_cluster", "and to the cluster, with a quorum of two", "ms"),
+        Figure("close_s_one", "a close of one of these months on one server", "s"),
+        Figure("close_s_cluster", "and on the cluster", "s"),
+        Figure("workers_1_clicks_per_s", "clicks that one worker counts while they are written", "clicks/s"),
+        Figure("workers_efficiency", "two workers, of twice that: here they share two cores with all else"),
+        Figure("chaos_faults", "faults of a chaos run with replicas", "faults"),
+        Figure("chaos_lost", "accepted clicks that are missing after it", "clicks", _NONE),
+        Figure("chaos_double_counted", "clicks that were counted twice", "clicks", _NONE),
+        Figure("chaos_wrong_counts", "counts that are not those of the log", "counts", _NONE),
+    ),
+    {"chaos_faults": 60, "seals_months": 3},
+)
+
 _FUZZ: Final = Bench(
     "fuzz",
     "Hostile input",
@@ -286,4 +319,4 @@ _CHAOS_3: Final = Bench(
     {"faults": 200, "brokers": 3},
 )
 
-BENCHES: Final = (_INGEST, _STREAMS, _CLOSE, _READS, _HOSTILE, _TRACES, _FUZZ, _SOAK, _CHAOS, _CHAOS_3)
+BENCHES: Final = (_INGEST, _STREAMS, _CLOSE, _READS, _HOSTILE, _TRACES, _FUZZ, _SOAK, _CHAOS, _CHAOS_3, _FLEET)

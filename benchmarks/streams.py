@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -147,21 +147,10 @@ class _Bench:
             first = recovered_at(worker)
         return clicks / (last - first)
 
-    @contextmanager
-    def worker(self, warehouse: Warehouse, topic: str, epoch: int = 0) -> Iterator[ServiceProcess]:
-        """`flattr streams` with its defaults."""
-        port = free_port()
-        worker = ServiceProcess(
-            f"streams-{self.databases}", [sys.executable, "-c", "from deploy.cli.main import main; main()", "streams"],
-            folder=self.folder, port=port,
-            environment={
-                "PYTHONPATH": str(ROOT), "FLATTR_BROKER": self.broker, "FLATTR_WAREHOUSE": warehouse.url,
-                "FLATTR_TOPIC_CLICKS": topic, "FLATTR_STREAMS_GROUP": f"bench-{self.databases}-{epoch}",
-                "FLATTR_STREAMS_PORT": str(port), "FLATTR_LOG_EPOCH": str(epoch),
-            },
-        )  # fmt: skip
-        with worker:
-            yield worker
+    def worker(self, warehouse: Warehouse, topic: str, epoch: int = 0) -> ServiceProcess:
+        """`flattr streams` with its defaults, in a group of its own."""
+        group = f"bench-{self.databases}-{epoch}"
+        return counting_worker(self.folder, self.broker, warehouse.url, topic, group=group, epoch=epoch)
 
     def with_state(self, clicks: int, state: int, empty_per_s: float) -> dict[str, Any]:
         """Recovery of a large state, and the rate on top of it."""
@@ -213,6 +202,22 @@ SELECT
 FROM numbers(%(state)s)
 SETTINGS max_insert_threads = 1
 """
+
+
+def counting_worker(  # noqa: PLR0913 - where it reads, and where it writes
+    folder: Path, broker: str, warehouse_url: str, topic: str, *, group: str, epoch: int = 0
+) -> ServiceProcess:
+    """`flattr streams` with its defaults, to be started."""
+    port = free_port()
+    return ServiceProcess(
+        f"streams-{group}", [sys.executable, "-c", "from deploy.cli.main import main; main()", "streams"],
+        folder=folder, port=port,
+        environment={
+            "PYTHONPATH": str(ROOT), "FLATTR_BROKER": broker, "FLATTR_WAREHOUSE": warehouse_url,
+            "FLATTR_TOPIC_CLICKS": topic, "FLATTR_STREAMS_GROUP": group,
+            "FLATTR_STREAMS_PORT": str(port), "FLATTR_LOG_EPOCH": str(epoch),
+        },
+    )  # fmt: skip
 
 
 def recovery(warehouse: Warehouse, month: int) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def register(app: typer.Typer) -> None:
     bench.command("soak")(soak)
     bench.command("hostile")(hostile)
     bench.command("button")(button)
+    bench.command("fleet")(fleet)
     bench.command("report")(report)
     app.add_typer(bench, name="bench")
 
@@ -136,6 +137,18 @@ def button(
     from benchmarks.button import run
 
     _measure(json, run, presses=presses)
+
+
+def fleet(
+    json: _Json = None,
+    pairs: Annotated[int, typer.Option(min=1000, help="pairs of member and creator in each of three months")] = 200_000,
+    clicks: Annotated[int, typer.Option(min=1000, help="clicks that one worker counts, and two")] = 400_000,
+    faults: Annotated[int, typer.Option(min=0, help="faults of the chaos run with replicas")] = 60,
+) -> None:
+    """Compare one server with a cluster of 2 x 2: seals, flushes, failover, restore, workers, chaos."""
+    from benchmarks.fleet import run
+
+    _measure(json, run, pairs=pairs, clicks=clicks, faults=faults, say=lambda line: typer.echo(line, err=True))
 
 
 def report(
