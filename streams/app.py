@@ -22,8 +22,10 @@ from faust.types import TP
 from faust.types.auth import CredentialsT
 
 from ingest.contract.position import position
+from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
 from ingest.runtime.kafka_settings import client_security
+from ingest.runtime.repeated import Repeated
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.runtime.tracing import traces_from
 from streams.counting.count_batch import rules_from
@@ -32,6 +34,7 @@ from streams.operating.health import Health
 from streams.operating.lag import LagTracker
 from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
+from streams.operating.silence import Silence
 from streams.pipeline import Pipeline
 from streams.retry import patiently
 from streams.settings import StreamsSettings
@@ -44,11 +47,13 @@ from warehouse.storage.errors import WarehouseError
 from warehouse.storage.identity_key import read_identity_key
 
 _log = structlog.get_logger()
+_outages = Repeated(_log)
 #: Readers merge rows anyway, as a click may be written twice; merging in each insert costs a sixth of its time.
 _UNMERGED: Final = {"optimize_on_insert": 0}
 _METADATA_MAX_AGE_MS = 5_000
 #: How long the broker may take to tell the log's ends.
 _ENDS_MAX_S: Final = 5.0
+_AWAY_FIRST_S, _AWAY_MAX_S = 0.5, 5.0
 
 
 def _nothing(_step: str) -> None: ...
@@ -75,6 +80,8 @@ class Worker:
         self.metrics = Metrics()
         self.memory = Memory(settings.streams_state_max_mb << 20, settings.streams_spill_folder)
         self.lag = LagTracker(settings.streams_stall_s, self.metrics)
+        self.metrics.kafka_silent_s.set_function(self.lag.silence_s)
+        self.asked_warehouse = Silence("the warehouse", settings.streams_stall_s)
         self.health = Health(settings.streams_host, settings.streams_port, self.metrics, self._missing)
         self.app = self._app()
 
@@ -110,11 +117,12 @@ class Worker:
             return silent
         if self.app.rebalancing or not self.pipeline.taken_over:
             return ["partitions are being assigned"]
-        return self.lag.stalled()
+        return [*self.asked_warehouse.told(), *self.lag.stalled()]
 
     def _state_log_ends(self, ends: Mapping[int, int]) -> None:
         """Write the log's ends, which the read API shows beside every count. A failure is only logged."""
         if not ends:
+            self.asked_warehouse.answered()
             return
         try:
             self.warehouse.insert(
@@ -126,7 +134,10 @@ class Worker:
                 },
             )
         except WarehouseError as error:
-            _log.warning("cannot write the log's ends; the read API shows an older lag", error=str(error))
+            self.asked_warehouse.failed(str(error))
+            _outages.warning("cannot write the log's ends; the read API shows an older lag", error=str(error))
+        else:
+            self.asked_warehouse.answered()
 
     async def _observe(self, app: faust.App) -> None:
         topic = self.settings.topic_clicks
@@ -143,6 +154,7 @@ class Worker:
         self.lag.observe(self.pipeline.counted, by_partition)
         # Not waited for: a warehouse that hangs must not look like a Kafka that is silent.
         if self._stating_ends is None or self._stating_ends.done():
+            self.asked_warehouse.ask()
             self._stating_ends = asyncio.get_running_loop().run_in_executor(None, self._state_log_ends, by_partition)
         self.metrics.state_flattrs.set(sum(each.state.flattrs for each in self.pipeline.assignments.values()))
         self.metrics.state_bytes.set(self.memory.held_bytes)
@@ -278,9 +290,22 @@ def create_app(settings: StreamsSettings) -> faust.App:
 
 
 def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _nothing) -> Worker:
-    """A worker for the partitions in use. Raises ``StreamStopped``."""
-    partitions = asyncio.run(partitions_of(settings))
-    return Worker(settings, partitions, after_step)
+    """A worker for the partitions in use, once Kafka answers. Raises ``StreamStopped``."""
+    return Worker(settings, asyncio.run(_partitions_when_there(settings)), after_step)
+
+
+async def _partitions_when_there(settings: StreamsSettings) -> int:
+    """As ``partitions_of``, but a Kafka that is away is waited for: a worker has nothing else to do."""
+    attempt = 0
+    while True:
+        try:
+            return await partitions_of(settings)
+        except StreamStopped as error:
+            if not isinstance(error.__cause__, KafkaConnectionError):
+                raise
+            _outages.warning("Kafka is away; this worker waits for it", reason=str(error))
+            await asyncio.sleep(backoff_s(attempt, first_s=_AWAY_FIRST_S, max_s=_AWAY_MAX_S))
+            attempt += 1
 
 
 def _credentials(settings: StreamsSettings) -> CredentialsT | None:

@@ -9,6 +9,7 @@ from typing import Final, TypeVar, TypeVarTuple
 import structlog
 
 from ingest.runtime.backoff import backoff_s
+from ingest.runtime.repeated import Repeated
 from streams.errors import StreamStopped
 from warehouse.storage.errors import WarehouseUnavailable
 
@@ -16,7 +17,7 @@ from warehouse.storage.errors import WarehouseUnavailable
 READ_PATIENCE_S: Final = 60.0
 _FIRST_S: Final = 0.1
 _MAX_S: Final = 5.0
-_log = structlog.get_logger()
+_outages = Repeated(structlog.get_logger())
 Arguments = TypeVarTuple("Arguments")
 T = TypeVar("T")
 
@@ -35,6 +36,6 @@ def patiently(call: Callable[[*Arguments], T], *arguments: *Arguments, patience_
             if time.monotonic() > deadline:
                 raise StreamStopped(f"the warehouse has been unavailable for {patience_s:.0f} s: {error}") from error
             pause_s = backoff_s(attempt, first_s=_FIRST_S, max_s=_MAX_S)
-            _log.warning("the warehouse is unavailable; retrying", retry_in_s=round(pause_s, 3), error=str(error))
+            _outages.warning("the warehouse is unavailable; retrying", retry_in_s=round(pause_s, 3), error=str(error))
             time.sleep(pause_s)
             attempt += 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import time
 from typing import Final
@@ -11,36 +12,46 @@ import structlog
 
 from ingest.http.redact import redacted_text
 
-REPEAT_QUIET_S: Final = 10.0
+REPEAT_QUIET_S: Final = 60.0
 _EXPORTER: Final = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
 _REMEMBERED_MAX: Final = 1000
+_NUMBER: Final = re.compile(r"\d+(?:\.\d+)?")
 
 
-class OncePerWhile(logging.Filter):
-    """Passes a message of some loggers, named by their beginnings, once per REPEAT_QUIET_S.
+class OncePerMinute(logging.Filter):
+    """Passes one line a minute of libraries that repeat themselves during an outage, saying how many it left out.
 
-    aiokafka repeats several messages twenty times a second while a broker is down.
+    aiokafka repeats several messages twenty times a second while a broker is down. Errors are told apart by their text
+    without its numbers, warnings and less only by library.
     """
 
-    def __init__(self, loggers: tuple[str, ...]) -> None:
+    def __init__(self, libraries: tuple[str, ...]) -> None:
         super().__init__()
-        self._loggers = loggers
-        self._said: dict[str, float] = {}
+        self._libraries = libraries
+        self._left_out: dict[tuple[str, str], int] = {}
+        self._said: dict[tuple[str, str], float] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the message is of another logger, new, or was last logged long enough ago."""
-        if not record.name.startswith(self._loggers):
+        """Whether the message is of another library, new, or was last logged long enough ago."""
+        library = next((name for name in self._libraries if record.name.startswith(name)), None)
+        if library is None:
             return True
-        now, text = time.monotonic(), record.getMessage()
-        if now - self._said.get(text, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
+        text = record.getMessage()
+        kind = (library, _NUMBER.sub("0", text) if record.levelno >= logging.ERROR else "")
+        now = time.monotonic()
+        if now - self._said.get(kind, -REPEAT_QUIET_S) < REPEAT_QUIET_S:
+            self._left_out[kind] = self._left_out.get(kind, 0) + 1
             return False
         if len(self._said) >= _REMEMBERED_MAX:
             self._said.clear()
-        self._said[text] = now
+            self._left_out.clear()
+        self._said[kind] = now
+        if left_out := self._left_out.pop(kind, 0):
+            record.msg, record.args = f"{text} ({left_out} like it left out)", None
         return True
 
 
-class InOneLine(OncePerWhile):
+class InOneLine(OncePerMinute):
     """The same, without tracebacks: ClickHouse's driver logs one of forty lines for each attempt to connect."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -86,7 +97,7 @@ def set_up(level: str = "INFO") -> None:
     )
     logging.basicConfig(handlers=[handler], level=level.upper(), force=True)
     # At the handler, as a filter on a parent logger does not see its children's records.
-    handler.addFilter(OncePerWhile(("aiokafka", _EXPORTER)))
+    handler.addFilter(OncePerMinute(("aiokafka", "faust", "mode", "asyncio", _EXPORTER)))
     logging.getLogger("clickhouse_driver.connection").addFilter(InOneLine(("clickhouse_driver",)))
     # Each attempt of a failing export logs a different warning; the final error is enough.
     logging.getLogger(_EXPORTER).setLevel(logging.ERROR)

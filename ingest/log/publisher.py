@@ -35,6 +35,7 @@ from ingest.log.spooler import Spooler, blocks_of
 from ingest.metrics import Metrics
 from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import Clock
+from ingest.runtime.repeated import Repeated
 from ingest.settings import IngestSettings
 
 _RECONNECT_FIRST_S: Final = 0.1
@@ -43,6 +44,7 @@ _RECONNECT_MAX_S: Final = 2.0
 _CLOCK_RETRY_S: Final = 1.0
 _REJECTIONS_WAITING_MAX: Final = 1000
 _log = structlog.get_logger(__name__)
+_outages = Repeated(_log)
 
 
 class Publisher:
@@ -177,7 +179,7 @@ class Publisher:
             except (BrokerUnavailable, TopicMissing) as error:
                 pause_s = backoff_s(failures, first_s=_RECONNECT_FIRST_S, max_s=_RECONNECT_MAX_S)
                 failures += 1
-                _log.warning("cannot connect to the broker", reason=str(error), next_try_s=round(pause_s, 3))
+                _outages.warning("cannot connect to the broker", reason=str(error), next_try_s=round(pause_s, 3))
                 await asyncio.sleep(pause_s)
             else:
                 failures = 0
@@ -204,7 +206,7 @@ class Publisher:
         try:
             offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
         except BrokerUnavailable as error:
-            _log.warning("cannot send a block", partition=partition, chunks=len(chunks), reason=str(error))
+            _outages.warning("cannot send a block", partition=partition, chunks=len(chunks), reason=str(error))
             self._not_taken(chunks)
             return
         index = 0

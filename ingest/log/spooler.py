@@ -17,6 +17,7 @@ from ingest.log.producer import BrokerUnavailable
 from ingest.log.spool import Record, SpoolFull, open_slots
 from ingest.metrics import Metrics
 from ingest.runtime.backoff import backoff_s
+from ingest.runtime.repeated import Repeated
 from ingest.settings import IngestSettings
 
 _RETRY_FIRST_S: Final = 0.1
@@ -25,7 +26,7 @@ _RETRY_MAX_S: Final = 2.0
 SendBlocks = Callable[[list[Record]], Awaitable[None]]
 
 _IN_SPOOL: Final = Placed(None, None, None)
-_log = structlog.get_logger(__name__)
+_outages = Repeated(structlog.get_logger(__name__))
 
 
 class Spooler:
@@ -109,7 +110,7 @@ class Spooler:
         try:
             await asyncio.to_thread(self._own.append, records)
         except SpoolFull as error:
-            _log.error("cannot write clicks to the spool; they are answered 503", reason=str(error))
+            _outages.error("cannot write clicks to the spool; they are answered 503", reason=str(error))
             return Reason.QUEUE_FULL
         self._metrics.spooled += sum(record.clicks for record in records)
         return _IN_SPOOL
@@ -125,7 +126,7 @@ class Spooler:
             try:
                 records = await asyncio.to_thread(oldest.read)
             except OSError as error:
-                _log.error("cannot read the spool; retrying", reason=error.strerror)
+                _outages.error("cannot read the spool; retrying", reason=error.strerror)
                 await asyncio.sleep(backoff_s(failures, first_s=_RETRY_FIRST_S, max_s=_RETRY_MAX_S))
                 failures += 1
                 continue

@@ -69,9 +69,13 @@ class LagTracker:
             self.metrics.lag_records.labels(str(number)).set(known.records)
             self.metrics.lag_s.labels(str(number)).set(now - known.caught_up)
 
+    def silence_s(self) -> float:
+        """How long ago Kafka last told the log's ends."""
+        return self.monotonic() - self.heard
+
     def silent(self) -> list[str]:
         """A sentence if Kafka has not answered for the stall time: what it last said of the log proves nothing then."""
-        silence_s = self.monotonic() - self.heard
+        silence_s = self.silence_s()
         if silence_s < self.stall_s:
             return []
         return [f"Kafka has not told the ends of the log for {silence_s:.0f} s: {self.unheard or 'it does not answer'}"]

@@ -40,6 +40,11 @@ class Metrics:
             ["partition"],
             registry=self.registry,
         )
+        self.kafka_silent_s = Gauge(
+            "flattr_streams_kafka_silent_seconds",
+            "Seconds since Kafka last told where the log ends",
+            registry=self.registry,
+        )
         # What it holds.
         self.state_flattrs = Gauge("flattr_streams_state_flattrs", "Flattrs in memory", registry=self.registry)
         self.spilled_bytes = Gauge(

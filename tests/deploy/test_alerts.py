@@ -32,6 +32,7 @@ PROVOKED: dict[str, tuple[dict[str, str], str, str]] = {
         "20m", "30m",
     ),
     "BrokerAway": ({"flattr_ingest_broker_up": "1x4 0x9 1x40"}, "10m", "20m"),
+    "KafkaSilent": ({"flattr_streams_kafka_silent_seconds": "1x4 60+60x9 1x40"}, "10m", "20m"),
     "ClockWrong": ({"flattr_ingest_stamps_refused_total": "0x4 5x50"}, "6m", "20m"),
     "SpoolFilling": ({"flattr_ingest_spool_bytes": "0x4 100000000+9000000x9 0x40"}, "12m", "25m"),
     "SpoolDamaged": ({"flattr_ingest_spool_damaged_segments_total": "0x4 1x50"}, "6m", "30m"),

@@ -10,24 +10,54 @@ import pytest
 
 from deploy.cli import logs
 from ingest.runtime.clock import system_clock
+from ingest.runtime.repeated import QUIET_S, Repeated
 from ingest.runtime.tokens import issue, keygen
 
 
-def record(text: str) -> logging.LogRecord:
-    return logging.LogRecord("aiokafka", logging.ERROR, "file", 1, text, None, None)
+def record(text: str, level: int = logging.ERROR, name: str = "aiokafka.client") -> logging.LogRecord:
+    return logging.LogRecord(name, level, "file", 1, text, None, None)
 
 
-def test_same_message_is_logged_once_per_while(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_library_repeats_is_logged_once_a_minute_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("deploy.cli.logs.time.monotonic", lambda: now)
-    once = logs.OncePerWhile(("aiokafka",))
-    assert [once.filter(record("away")), once.filter(record("away")), once.filter(record("back"))] == [
-        True,
-        False,
-        True,
-    ]
+    once = logs.OncePerMinute(("aiokafka", "faust"))
+    assert once.filter(record("node 1 is away"))
+    assert not once.filter(record("node 2 is away"))
+    assert once.filter(record("something else"))
+    assert once.filter(record("late by 1.5", logging.WARNING, "faust.timer"))
+    assert not once.filter(record("and another", logging.WARNING, "faust.timer"))
+    assert all(once.filter(record("away", name="ours")) for _ in range(3))
     now += logs.REPEAT_QUIET_S
-    assert once.filter(record("away"))
+    again = record("node 1 is away")
+    assert once.filter(again)
+    assert again.getMessage() == "node 1 is away (1 like it left out)"
+
+
+class Heard:
+    def __init__(self) -> None:
+        self.lines: list[tuple[str, str, dict[str, object]]] = []
+
+    def warning(self, event: str, **values: object) -> None:
+        self.lines.append(("warning", event, values))
+
+    def error(self, event: str, **values: object) -> None:
+        self.lines.append(("error", event, values))
+
+
+def test_what_we_repeat_is_logged_once_a_minute_with_how_many_were_left_out() -> None:
+    now, heard = [0.0], Heard()
+    repeated = Repeated(heard, lambda: now[0])
+    for reason in ("refused", "refused", "reset"):
+        repeated.warning("away", reason=reason)
+    repeated.error("full", free=0)
+    now[0] = QUIET_S
+    repeated.warning("away", reason="late")
+    assert heard.lines == [
+        ("warning", "away", {"reason": "refused"}),
+        ("error", "full", {"free": 0}),
+        ("warning", "away", {"reason": "late", "left_out": 2}),
+    ]
 
 
 def test_no_token_reaches_the_log(tmp_path: Path) -> None:

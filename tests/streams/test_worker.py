@@ -19,6 +19,7 @@ from ingest.contract.rejection import Rejection, encode_rejection
 from streams.errors import LogMismatch
 from streams.operating.lag import LagTracker
 from streams.operating.metrics import Metrics
+from streams.operating.silence import Silence
 from streams.pipeline import next_offset
 from streams.state.partition import PartitionState
 from tests.support.clicks import NOVEMBER_MS, make_click, send, traffic
@@ -232,7 +233,9 @@ async def test_worker_whose_warehouse_is_frozen_blames_no_kafka(
             try:
                 await send(embedded_broker.address, topic, traffic(100), partitions=PARTITIONS)
                 # Twice the stall time: what blames Kafka would say so in front of it by then.
-                stuck = re.compile(rb"has been stuck at offset \d+ for ([6-9]|\d\d) s")
+                stuck = re.compile(
+                    rb"^the warehouse has not answered.*has been stuck at offset \d+ for ([6-9]|\d\d) s", re.DOTALL
+                )
                 wait_until(lambda: stuck.search(told(worker)), "it says what is stuck", timeout_s=20, alive=worker)
             finally:
                 server.process.send_signal(signal.SIGCONT)
@@ -247,3 +250,34 @@ def test_silence_of_kafka_is_told_with_its_reason_and_ends_with_an_answer() -> N
     assert lag.silent() == ["Kafka has not told the ends of the log for 60 s: connection refused"]
     lag.observe({}, {})
     assert lag.silent() == []
+
+
+def test_silence_of_the_warehouse_begins_with_the_first_question_and_ends_with_an_answer() -> None:
+    now = [0.0]
+    asked = Silence("the warehouse", stall_s=60, monotonic=lambda: now[0])
+    now[0] = 500.0
+    assert asked.told() == []
+    asked.ask()
+    now[0] = 530.0
+    asked.ask()
+    asked.failed("connection refused")
+    assert asked.told() == []
+    now[0] = 560.0
+    assert asked.told() == ["the warehouse has not answered for 60 s: connection refused"]
+    asked.answered()
+    assert asked.told() == []
+
+
+async def test_a_worker_that_is_started_before_kafka_waits_for_it(
+    own_kafka: ApacheKafka, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(own_kafka, topic)
+    own_kafka.stop()
+    worker = StreamWorker(tmp_path, broker=own_kafka.address, warehouse=warehouse, topic=topic)
+    worker.launch()
+    try:
+        wait_until(lambda: b"Kafka is away" in worker.log.read_bytes(), "it says what it waits for", alive=worker)
+        own_kafka.start()
+        wait_until(lambda: worker.listens() and told(worker) == b"ready\n", "it counts", alive=worker)
+    finally:
+        worker.kill()

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     bench.command("hostile")(hostile)
     bench.command("button")(button)
     bench.command("fleet")(fleet)
+    bench.command("outage")(outage)
     bench.command("report")(report)
     app.add_typer(bench, name="bench")
 
@@ -149,6 +150,22 @@ def fleet(
     from benchmarks.fleet import run
 
     _measure(json, run, pairs=pairs, clicks=clicks, faults=faults, say=lambda line: typer.echo(line, err=True))
+
+
+def outage(
+    json: _Json = None,
+    outage_s: Annotated[float, typer.Option(min=10, help="seconds that each part is away")] = 60,
+    stall_s: Annotated[float, typer.Option(min=1, help="FLATTR_STREAMS_STALL_S of the run")] = 30,
+    only: Annotated[str, typer.Option(help="only this part: kafka, warehouse, streams or ingest")] = "",
+) -> None:
+    """Kill and freeze each part under load: when it is said, when clicks count again, what was lost or doubled."""
+    from benchmarks.outage import run
+
+    figures = _measure(
+        json, run, outage_s=outage_s, stall_s=stall_s, only=only, say=lambda line: typer.echo(line, err=True)
+    )
+    if figures["lost"] or figures["double_counted"] or figures["wrong"]:
+        raise typer.Exit(1)
 
 
 def report(
