@@ -157,8 +157,7 @@ class Demo:
         with Live(bars, console=self.console, refresh_per_second=8) as live:
 
             def look() -> Tallies:
-                for name in stack.watch():
-                    self._say(f"{name} restarted")
+                list(stack.watch())
                 tallies = read_tallies(warehouse, self.month)
                 bars.update(counted, completed=tallies.accepted)
                 live.update(Group(bars, report.live_table(top_creators(warehouse, self.month, 5))))

@@ -1,8 +1,8 @@
 """The whole stack on one machine under a supervisor: broker, warehouse, ingest, streams and api.
 
 ``Stack`` starts broker and warehouse first, then the services, all with the same broker, warehouse and clock. It
-restarts a service that died, shows its last log lines, and gives up on one that keeps dying. It stops services before
-broker and warehouse, so that ingest can drain and streams can flush.
+restarts what died, each part by itself (restart.py). It stops services before broker and warehouse, so that ingest can
+drain and streams can flush.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ import asyncio
 import fcntl
 import json
 import sys
-import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -26,21 +24,20 @@ from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
 from deploy.stack.embedded import (
     HOST,
     ROOT,
+    ApacheKafka,
     EmbeddedBroker,
     EmbeddedWarehouse,
     ServiceFailed,
     ServiceProcess,
     free_port,
 )
+from deploy.stack.restart import Restart, reason_of
 from deploy.stack.running import remove_environment, write_environment
 from ingest.runtime.tokens import keygen
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 from warehouse.storage.topology import masked
 
-#: A service that dies more often within RESTART_WINDOW_S is not restarted again.
-RESTARTS_MAX: Final = 5
-RESTART_WINDOW_S: Final = 60.0
 EPOCH_MAX: Final = 255
 
 
@@ -48,12 +45,14 @@ EPOCH_MAX: Final = 255
 class StackPlan:
     """What to start, and where. Port 0 means any free port.
 
-    ``broker`` (host:port) and ``warehouse`` (clickhouse://...) replace the embedded ones.
+    ``broker`` (host:port) and ``warehouse`` (clickhouse://...) replace the embedded ones; with ``kafka`` the broker is
+    Apache Kafka, whose log is in the folder and survives.
     """
 
     folder: Path = Path(".flattr")
     broker: str | None = None
     warehouse: str | None = None
+    kafka: bool = False
     partitions: int = 4
     topic_clicks: str = "clicks"
     topic_rejected: str = "rejected"
@@ -61,6 +60,7 @@ class StackPlan:
     grace_s: int = 3600
     broker_port: int = 0
     warehouse_port: int = 0
+    warehouse_http_port: int = 0
     ingest_port: int = 0
     streams_port: int = 0
     api_port: int = 0
@@ -104,12 +104,12 @@ class Stack:
         self.say = say
         self.folder = plan.folder.resolve()
         self.services: dict[str, Service] = {}
-        self.broker: EmbeddedBroker | None = None
+        self.broker: EmbeddedBroker | ApacheKafka | None = None
         self.warehouse: EmbeddedWarehouse | None = None
         self.broker_address = plan.broker or ""
         self.warehouse_url = plan.warehouse or ""
         self.epoch = 0
-        self._restarts: dict[str, deque[float]] = {}
+        self._restarts: list[tuple[str, Restart]] = []
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -160,11 +160,13 @@ class Stack:
         for service in self.services.values():
             service.wait_ready()
             self.say(f"{service.name:<10} {service.url}   log {self._shown(service.log)}")
+        watched = (self.broker, self.warehouse, *self.services.values())
+        self._restarts = [(part.name, Restart(part, self.say)) for part in watched if part is not None]
         write_environment(self.folder, self.environment() | self._addresses())
 
     def environment(self) -> dict[str, str]:
         """The environment variables of every service."""
-        embedded = {"FLATTR_INGEST_IDEMPOTENCE": "false"} if self.broker else {}
+        embedded = {"FLATTR_INGEST_IDEMPOTENCE": "false"} if self._forgets else {}
         return {
             "FLATTR_BROKER": self.broker_address,
             "FLATTR_WAREHOUSE": self.warehouse_url,
@@ -176,23 +178,29 @@ class Stack:
             "FLATTR_TOKEN_KEYS": str(self.token_keys),
             "FLATTR_INGEST_SPOOL": str(self.folder / "ingest" / "spool"),
             **embedded,
-            "FLATTR_CLOSE_STAMPS_BOUNDED": str(not self.broker and self.plan.clock == "system").lower(),
+            "FLATTR_CLOSE_STAMPS_BOUNDED": str(not self._forgets and self.plan.clock == "system").lower(),
             **self.plan.environment,
         }
 
-    def watch(self) -> Iterator[str]:
-        """Check every service once; restart dead ones and yield their names.
+    @property
+    def _forgets(self) -> bool:
+        """Whether the log is in the broker's memory, and the broker lacks what Apache Kafka has."""
+        return isinstance(self.broker, EmbeddedBroker)
 
-        Raises ``ServiceFailed`` when the embedded broker died (its log was in memory) or a service keeps dying.
+    def watch(self) -> Iterator[str]:
+        """Look at every part once, start what died and is due, and yield the names of those that have just come back.
+
+        Call it several times a second; it does not wait. Raises ``ServiceFailed`` when a broker died whose log was in
+        memory.
         """
-        if self.broker and not self.broker.running():
+        if self._forgets and self.broker is not None and not self.broker.running():
             raise ServiceFailed(
-                f"the embedded broker died, and the clicks in its memory are lost.\n{self.broker.tail()}"
+                f"the embedded broker {reason_of(self.broker)}, and the clicks in its memory are lost. Start again, or "
+                f"keep the log with `flattr up --kafka`.\n{self.broker.tail()}"
             )
-        for part in (self.warehouse, *self.services.values()):
-            if part is not None and not part.running():
-                self._restart(part)
-                yield part.name
+        for name, restart in self._restarts:
+            if restart.look():
+                yield name
 
     def stop(self) -> None:
         """Stop everything in order. Idempotent."""
@@ -221,21 +229,46 @@ class Stack:
         if self.plan.broker:
             self.say(f"broker     {self.broker_address} (yours)")
             return
-        self.broker = EmbeddedBroker(self.folder / "broker", port=self.plan.broker_port or None).start()
+        self._same_kind_of_log()
+        port = self.plan.broker_port or None
+        if self.plan.kafka:
+            self.broker = ApacheKafka(self.folder / "kafka", port=port).start()
+            kind = "Apache Kafka, data in " + self._shown(self.folder / "kafka")
+        else:
+            self.broker = EmbeddedBroker(self.folder / "broker", port=port).start()
+            kind = "embedded, in memory"
         self.broker_address = self.broker.address
-        self.say(f"broker     {self.broker_address} (embedded, in memory)")
+        self.say(f"broker     {self.broker_address} ({kind})")
+
+    def _same_kind_of_log(self) -> None:
+        """Raise ``ServiceFailed`` if the folder's clicks are in a log of the other kind: offsets would not continue."""
+        has_kafka, has_rows = (self.folder / "kafka" / "data").exists(), (self.folder / "warehouse" / "data").exists()
+        if has_kafka and not self.plan.kafka:
+            raise ServiceFailed(
+                f"the log of {self._shown(self.folder)} is in Apache Kafka: add --kafka, or choose another folder with "
+                "--data"
+            )
+        if has_rows and self.plan.kafka and not has_kafka and self.plan.warehouse is None:
+            raise ServiceFailed(
+                f"{self._shown(self.folder)} was filled from the embedded broker: leave out --kafka, or choose another "
+                "folder with --data"
+            )
 
     def _start_warehouse(self) -> None:
         if self.plan.warehouse:
             self.say(f"warehouse  {masked(self.warehouse_url)} (yours)")
             return
-        self.warehouse = EmbeddedWarehouse(self.folder / "warehouse", port=self.plan.warehouse_port or None).start()
+        self.warehouse = EmbeddedWarehouse(
+            self.folder / "warehouse",
+            port=self.plan.warehouse_port or None,
+            http_port=self.plan.warehouse_http_port or None,
+        ).start()
         self.warehouse_url = f"{self.warehouse.url}/flattr"
         self.say(f"warehouse  {self.warehouse_url} (embedded), HTTP http://{HOST}:{self.warehouse.http_port}")
 
     def _next_epoch(self, warehouse: Warehouse) -> int:
         """The log epoch: an embedded broker restarts its offsets, so it is the warehouse's newest plus one."""
-        if self.broker is None:
+        if not self._forgets:
             return int(self.plan.environment.get("FLATTR_LOG_EPOCH", "0"))
         ((newest, partitions),) = warehouse.rows("SELECT max(bitShiftRight(position, 56)), count() FROM progress")
         epoch = int(newest) + 1 if partitions else 0
@@ -264,18 +297,6 @@ class Stack:
     def _make_keys(self) -> None:
         if not self.token_keys.exists():
             keygen(self.token_keys, algorithm="HS256", kid="1")
-
-    def _restart(self, part: ServiceProcess) -> None:
-        times = self._restarts.setdefault(part.name, deque(maxlen=RESTARTS_MAX))
-        now = time.monotonic()
-        code = part.process.returncode if part.process else None
-        if len(times) == RESTARTS_MAX and now - times[0] < RESTART_WINDOW_S:
-            raise ServiceFailed(
-                f"{part.name} died {RESTARTS_MAX + 1} times within {RESTART_WINDOW_S:.0f} s.\n{part.tail()}"
-            )
-        times.append(now)
-        self.say(f"{part.name} died (code {code}) and is being restarted.\n{part.tail()}")
-        part.start()
 
     def _shown(self, path: Path) -> str:
         try:

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_demo_with_a_killed_worker_gives_the_same_flattrs_and_payouts(tmp_path: 
 
     assert set(KEYS) <= set(calm)
     assert calm["balanced"]
-    assert "streams died (code -9)" in killed["text"]
+    assert "streams was killed by SIGKILL" in killed["text"]
     assert calm["clicks_sent"] == 4000
     assert calm["accepted"] == calm["counted"] + calm["duplicates"] + calm["rejected"] + calm["late"]
     micro = [key for key in KEYS if key.endswith("_micro")]
@@ -126,27 +126,117 @@ def test_demo_at_a_terminal_keeps_its_pages_up_until_a_key_is_pressed(tmp_path: 
     os.close(ours)
 
 
+class Up:
+    """`flattr up` on free ports, as a person runs it."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        names = ("broker", "warehouse", "warehouse-http", "ingest", "streams", "api")
+        ports = [word for name in names for word in (f"--{name}-port", "0")]
+        self.data, self.out = folder / "data", folder / "out.txt"
+        with self.out.open("wb") as sink:
+            command = flattr("up", "--data", str(self.data), *ports, *options)
+            self.process = subprocess.Popen(command, cwd=ROOT, stdout=sink, stderr=sink)
+
+    def __enter__(self) -> Self:
+        self.wait_said("Ctrl-C stops everything")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(60) == 0, self.said
+
+    @property
+    def said(self) -> str:
+        return self.out.read_text()
+
+    def wait_said(self, text: str) -> None:
+        wait_until(lambda: text in self.said or self.process.poll() is not None, text, timeout_s=90)
+        assert text in self.said, self.said
+
+    def pids(self) -> dict[str, int]:
+        return {path.stem: int(path.read_text()) for path in self.data.glob("*/*.pid")}
+
+    def environment(self) -> dict[str, str]:
+        lines = (self.data / "env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)
+
+
 @pytest.mark.timeout(120)
 def test_up_names_a_crashed_part_brings_it_back_and_stops_on_ctrl_c(tmp_path: Path) -> None:
-    out = tmp_path / "out.txt"
-    ports = [word for name in ("broker", "warehouse", "ingest", "streams", "api") for word in (f"--{name}-port", "0")]
-    with out.open("wb") as sink:
-        process = subprocess.Popen(
-            flattr("up", "--data", str(tmp_path / "data"), *ports), cwd=ROOT, stdout=sink, stderr=sink
-        )
-    try:
-        wait_until(lambda: "ready " in out.read_text() or process.poll() is not None, "flattr up", timeout_s=60)
-        pids = {path.stem: int(path.read_text()) for path in (tmp_path / "data").glob("*/*.pid")}
+    with Up(tmp_path) as up:
+        pids = up.pids()
         assert set(pids) == {"broker", "warehouse", "ingest", "streams", "api"}
-        said = (tmp_path / "data" / "env").read_text()
-        assert "FLATTR_BROKER=127.0.0.1:" in said
+        assert up.environment()["FLATTR_BROKER"].startswith("127.0.0.1:")
         os.kill(pids["api"], signal.SIGKILL)
-        wait_until(lambda: "api restarted" in out.read_text(), "api to come back", timeout_s=30)
-        assert "api died (code -9)" in out.read_text()
-    finally:
-        process.send_signal(signal.SIGINT)
-        assert process.wait(60) == 0, out.read_text()
-    assert out.read_text().endswith("stopped\n")
+        up.wait_said("api is back after")
+        assert "api was killed by SIGKILL; starting it again in 0.5 s" in up.said
+    assert up.said.endswith("stopped\n")
     assert not (tmp_path / "data" / "env").exists()
     for name, pid in pids.items():
         assert not Path(f"/proc/{pid}").exists(), f"{name} is still there"
+
+
+@pytest.mark.timeout(120)
+def test_up_names_its_pages_and_they_are_there(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        addresses = re.findall(r"(http://127\.0\.0\.1:\d+\S*)   (?:live|months|the equations|a page)", up.said)
+        assert len(addresses) == 4
+        for address in addresses:
+            with urllib.request.urlopen(address, timeout=30) as page:
+                assert "text/html" in page.headers["content-type"], address
+
+
+@pytest.mark.timeout(180)
+def test_up_brings_every_part_back_side_by_side_and_survives_a_death_during_a_start(tmp_path: Path) -> None:
+    with Up(tmp_path) as up:
+        before = up.pids()
+        for name in ("warehouse", "ingest", "streams"):
+            os.kill(before[name], signal.SIGKILL)
+        wait_until(lambda: up.pids()["streams"] != before["streams"], "streams is started again")
+        # Before it can be ready.
+        os.kill(up.pids()["streams"], signal.SIGKILL)
+        for name in ("warehouse", "ingest", "streams"):
+            up.wait_said(f"{name} is back after")
+        assert up.said.count("streams was killed by SIGKILL") == 2
+        assert "starting it again in 1 s" in up.said
+        # Ingest needs no warehouse, and did not wait for the others.
+        assert up.said.index("ingest is back") < up.said.index("streams is back")
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.kafka
+def test_up_with_apache_kafka_keeps_its_log_over_its_death_and_a_restart(tmp_path: Path) -> None:
+    def post(environment: dict[str, str], thing: str) -> None:
+        token = subprocess.run(
+            flattr("token", "issue", "alice"), env={**os.environ, **environment}, cwd=tmp_path, capture_output=True,
+            text=True, check=True,
+        ).stdout.strip()  # fmt: skip
+        body = json.dumps({"creator_id": "bob", "thing": f"https://bob.example/{thing}"}).encode()
+        address = f"http://127.0.0.1:{environment['FLATTR_INGEST_PORT']}/v1/clicks"
+        request = urllib.request.Request(address, body, {"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            assert answer.status == 202
+
+    def counts(environment: dict[str, str]) -> int:
+        address = f"http://127.0.0.1:{environment['FLATTR_API_PORT']}/v1/creators/bob/counts"
+        with urllib.request.urlopen(address, timeout=10) as answer:
+            return int(json.loads(answer.read())["flattrs"])
+
+    with Up(tmp_path, "--kafka") as up:
+        assert "Apache Kafka" in up.said
+        assert up.environment()["FLATTR_CLOSE_STAMPS_BOUNDED"] == "true"
+        post(up.environment(), "1")
+        os.kill(up.pids()["kafka"], signal.SIGKILL)
+        up.wait_said("kafka is back after")
+        post(up.environment(), "2")
+        wait_until(lambda: counts(up.environment()) == 2, "both are counted")
+    with Up(tmp_path, "--kafka") as up:
+        assert up.environment()["FLATTR_LOG_EPOCH"] == "0"
+        post(up.environment(), "3")
+        wait_until(lambda: counts(up.environment()) == 3, "the log goes on")
+    other = subprocess.run(
+        flattr("up", "--data", str(tmp_path / "data"), "--broker-port", "0"), cwd=ROOT, capture_output=True, text=True,
+        check=False, timeout=60,
+    )  # fmt: skip
+    assert other.returncode == 1
+    assert "is in Apache Kafka: add --kafka" in other.stderr

@@ -62,7 +62,7 @@ def test_every_accepted_click_is_counted_once_and_paid_to_the_micro_euro(stack: 
             wait_until(lambda: read_tallies(warehouse, MONTH).accepted > 0, "the first counts")
             stack.services["streams"].kill()
         if number == len(todo) * 3 // 4:
-            assert list(stack.watch()) == ["streams"]
+            wait_until(lambda: list(stack.watch()) == ["streams"], "streams is back")
         post(stack, request, oracle)
 
     wait_until(lambda: read_tallies(warehouse, MONTH).accepted >= oracle.accepted, "all counted", timeout_s=60)

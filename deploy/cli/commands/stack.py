@@ -27,37 +27,51 @@ def up(
     warehouse: Annotated[
         str | None, typer.Option(metavar="clickhouse://...", help="use this ClickHouse instead of the embedded one")
     ] = None,
+    *,
+    kafka: Annotated[
+        bool, typer.Option("--kafka", help="start Apache Kafka (`make kafka`), whose log survives, as the broker")
+    ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="partitions of the clicks topic, if it is created")] = 4,
     clock: Annotated[str, typer.Option(help="system, +SECONDS, -SECONDS or file:PATH")] = "system",
-    broker_port: Annotated[int, typer.Option(help="port of the embedded broker; 0: any free port")] = 9092,
+    broker_port: Annotated[int, typer.Option(help="port of the broker that is started; 0: any free port")] = 9092,
     warehouse_port: Annotated[int, typer.Option(help="port of the embedded warehouse; 0: any free port")] = 9000,
+    warehouse_http_port: Annotated[int, typer.Option(help="its port for HTTP; 0: any free port")] = 8123,
     ingest_port: Annotated[int, typer.Option(help="0: any free port")] = 8001,
     streams_port: Annotated[int, typer.Option(help="0: any free port")] = 8002,
     api_port: Annotated[int, typer.Option(help="0: any free port")] = 8003,
 ) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops it."""
+    from deploy.errors import CommandFailed
     from deploy.stack.supervisor import Stack, StackPlan
 
+    if kafka and broker:
+        raise CommandFailed("--kafka starts a broker and --broker names another: give one of them")
     plan = StackPlan(
         folder=data,
         broker=broker,
         warehouse=warehouse,
+        kafka=kafka,
         partitions=partitions,
         clock=clock,
         broker_port=broker_port,
         warehouse_port=warehouse_port,
+        warehouse_http_port=warehouse_http_port,
         ingest_port=ingest_port,
         streams_port=streams_port,
         api_port=api_port,
     )
     _stop_on_signals()
     with Stack(plan, typer.echo) as stack:
+        typer.echo(f"pages      {stack.api.url}   live: counts, lag, services")
+        typer.echo(
+            f"           {stack.api.url}/months   months and their books   {stack.api.url}/verify   the equations"
+        )
+        typer.echo(f"           {stack.ingest.url}/demo   a page with the button")
         typer.echo(f"ready      POST {stack.ingest.url}/v1/clicks   (Ctrl-C stops everything)")
         try:
             while True:
                 time.sleep(0.3)
-                for name in stack.watch():
-                    typer.echo(f"{name} restarted")
+                list(stack.watch())
         except KeyboardInterrupt:
             typer.echo("stopping: draining ingest, flushing streams")
     typer.echo("stopped")
