@@ -114,9 +114,10 @@ def _outage(stack: Stack, part: ServiceProcess, how: str, outage_s: float) -> Ou
     said: dict[str, str] = {}
     not_ready_s = None
     while time.monotonic() < began + outage_s:
-        for service, words in asked:
+        # Whoever has said it is not asked again: a question that hangs would delay the others.
+        for service, words in (one for one in asked if one[0] not in said):
             text = _not_ready(stack, service)
-            if service not in said and text is not None and words in text:
+            if text is not None and words in text:
                 said[service] = text.strip()
         if not_ready_s is None and len(said) == len(asked):
             not_ready_s = round(time.monotonic() - began, 1)
