@@ -160,8 +160,8 @@ class Stack:
         for service in self.services.values():
             service.wait_ready()
             self.say(f"{service.name:<10} {service.url}   log {self._shown(service.log)}")
-        watched = (self.broker, self.warehouse, *self.services.values())
-        self._restarts = [(part.name, Restart(part, self.say)) for part in watched if part is not None]
+        everything = (self.broker, self.warehouse, *self.services.values())
+        self._restarts = [(part.name, Restart(part, self.say)) for part in everything if part is not None]
         write_environment(self.folder, self.environment() | self._addresses())
 
     def environment(self) -> dict[str, str]:
