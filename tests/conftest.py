@@ -7,13 +7,15 @@ machine lacks are left out, and the last lines say so, unless FLATTR_REQUIRE_KAF
 its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machine lack what it has. npm's packages
 are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER), Debian's
 servers of `make debian` are a fifth (FLATTR_REQUIRE_DEBIAN, FLATTR_HIDE_DEBIAN), helm of `make kubernetes` is a sixth
-(FLATTR_REQUIRE_HELM, FLATTR_HIDE_HELM).
+(FLATTR_REQUIRE_HELM, FLATTR_HIDE_HELM), the code of the release before, in git's history, is a seventh
+(FLATTR_REQUIRE_HISTORY, FLATTR_HIDE_HISTORY).
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
@@ -25,7 +27,7 @@ from hypothesis import HealthCheck, settings
 from playwright.sync_api import Browser, sync_playwright
 
 from deploy.proving.rig.cluster import Cluster, cluster_missing
-from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess, kafka_missing
+from deploy.stack.embedded import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess, kafka_missing
 from tests.support import optional
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
@@ -107,6 +109,19 @@ def chromium() -> str:
     if path is None:
         pytest.fail("no Chromium on the PATH: make browser")
     return path
+
+
+@pytest.fixture(scope="session")
+def release_before(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The code of the release before, in a folder. It is how tests that want it are known."""
+    if not optional.has_release_before():
+        pytest.fail(f"git does not have the commit {optional.RELEASE_BEFORE}: git fetch --unshallow")
+    folder = tmp_path_factory.mktemp("release-before")
+    packed = subprocess.run(
+        ["git", "archive", optional.RELEASE_BEFORE], cwd=ROOT, check=True, stdout=subprocess.PIPE
+    ).stdout  # fmt: skip
+    subprocess.run(["tar", "--extract", "--directory", str(folder)], input=packed, check=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
-"""What a machine may lack: npm's packages, Debian's servers, helm, a ClickHouse cluster, Apache Kafka and Chromium.
+"""What a machine may lack: npm's packages, Debian's servers, helm, a ClickHouse cluster, Apache Kafka, Chromium.
 
-Which tests want one, and what is said without.
+And the release before, in git's history. Which tests want one, and what is said without.
 
 A test wants a part when it has the part's fixture, at whatever remove, or bears its mark. This is the one place that
 recognises them: what a part needs is there for those tests alone, and hidden from all others, in this process and in
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,10 @@ from pathlib import Path
 import pytest
 
 from deploy.proving.rig.cluster import cluster_missing
-from deploy.stack.embedded import kafka_missing
+from deploy.stack.embedded import ROOT, kafka_missing
+
+#: 0.2.0, as it was released.
+RELEASE_BEFORE = "45f2ef4099c29a5312dd7b779e76ab957e714844"
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,14 @@ def debian_servers() -> bool:
     return not hidden and os.geteuid() == 0 and all(map(shutil.which, programs))
 
 
+def has_release_before() -> bool:
+    """Whether git has the commit of the release before. FLATTR_HIDE_HISTORY=1 has it missing everywhere."""
+    if os.environ.get("FLATTR_HIDE_HISTORY") == "1" or shutil.which("git") is None:
+        return False
+    asked = ["git", "cat-file", "-e", f"{RELEASE_BEFORE}^{{commit}}"]
+    return subprocess.run(asked, cwd=ROOT, capture_output=True, check=False).returncode == 0
+
+
 def chart_tools() -> Path | None:
     """Where helm and kubernetes-validate are. FLATTR_HIDE_HELM=1 has them missing everywhere."""
     found = Path(__file__).resolve().parents[2] / ".kubernetes/bin"
@@ -75,6 +87,14 @@ def chart_tools() -> Path | None:
     return found if not hidden and (found.parent / "lock.sha256").exists() else None
 
 
+HISTORY = Optional(
+    mark="history",
+    fixture="release_before",
+    tests="of a rolling upgrade",
+    remedy="`git fetch --unshallow` brings the release before, whose code they run",
+    hidden={"FLATTR_HIDE_HISTORY": "1"},
+    is_there=has_release_before,
+)
 NPM = Optional(
     mark="npm",
     fixture="npm",
@@ -124,7 +144,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (NPM, DEBIAN, HELM, CLUSTER, KAFKA, BROWSER)
+OPTIONAL = (HISTORY, NPM, DEBIAN, HELM, CLUSTER, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:
