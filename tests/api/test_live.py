@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from starlette.types import Message
 
+from deploy.stack.embedded import free_port
 from ingest.runtime.clock import system_clock
 from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_creator_counts, put_progress, put_thing_counts
@@ -18,6 +22,7 @@ from tests.support.waiting import wait_until
 from warehouse.api.app import create_app
 from warehouse.api.live_board import Board, Mailbox, encoded
 from warehouse.api.live_poller import Rate
+from warehouse.api.settings import ApiSettings
 from warehouse.keys import Role, issue, save
 from warehouse.storage.client import Warehouse
 
@@ -190,6 +195,44 @@ def test_part_that_does_not_answer_is_told(warehouse: Warehouse, live_api: str) 
         events = {name: state for _, name, state in (listener.next(), listener.next())}
         ready = {part["name"]: part["ready"] for part in events["pulse"]["parts"]}
         assert ready == {"ingest": True, "streams": False, "warehouse": True, "api": True}
+
+
+def test_operators_are_told_why_a_service_is_not_ready(warehouse: Warehouse) -> None:
+    """In the service's own words, in one line, and no more than a part of them."""
+
+    class Service(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b"Kafka has not told\nthe ends of the log" + b"x" * 10_000)
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Service) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        parts = {
+            "streams": f"http://127.0.0.1:{server.server_port}/ready", "ingest": f"http://127.0.0.1:{free_port()}/ready"
+        }  # fmt: skip
+        with serving(create_app(settings_for(warehouse, api_parts=parts))) as url:
+            found = {one["name"]: one for one in ask(f"{url}/v1/services").json["services"]}
+        server.shutdown()
+        thread.join()
+    assert {name: one["ready"] for name, one in found.items()} == {"streams": False, "ingest": False, "warehouse": True}
+    assert found["streams"]["said"].startswith("Kafka has not told the ends of the logxxx")
+    assert len(found["streams"]["said"]) <= 500
+    assert "Connection refused" in found["ingest"]["said"]
+
+
+def test_services_are_told_while_the_warehouse_is_away() -> None:
+    away = ApiSettings(warehouse=SecretStr(f"clickhouse://u:hunter2@127.0.0.1:{free_port()}/x"))
+    with serving(create_app(away)) as url:
+        answer = ask(f"{url}/v1/services")
+    ((told),) = answer.json["services"]
+    assert (answer.status, told["name"], told["ready"]) == (200, "warehouse", False)
+    assert "does not answer" in told["said"]
+    assert "hunter2" not in told["said"]
 
 
 def test_new_month_begins_at_zero_without_reconnecting(warehouse: Warehouse, tmp_path: Path) -> None:

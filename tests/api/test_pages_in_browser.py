@@ -161,6 +161,24 @@ def test_pages_have_no_barrier_that_axe_finds_and_fit_the_screen(
 
 
 @pytest.mark.usefixtures("november")
+def test_operators_see_why_a_service_is_not_ready_and_others_that_it_is_not(
+    browser: Browser, warehouse: Warehouse, fast_polling_api: str, tmp_path: Path
+) -> None:
+    parts = {"streams": f"{fast_polling_api}/nothing"}
+    with serving(create_app(settings_for(warehouse, api_parts=parts, api_poll_ms=50))) as url, opened(browser) as page:
+        page.goto(url)
+        expect(page.locator("#parts li").first).to_have_text("streams: not ready")
+        expect(page.locator("#reasons li")).to_contain_text("streams: ")
+    keys_file = tmp_path / "keys.json"
+    keys.save(keys_file, [keys.issue("o", keys.Role.OPERATOR)[1]])
+    closed = settings_for(warehouse, api_parts=parts, api_poll_ms=50, api_keys=keys_file)
+    with serving(create_app(closed)) as url, opened(browser) as page:
+        page.goto(url)
+        expect(page.locator("#parts li").first).to_have_text("streams: not ready")
+        expect(page.locator("#reasons")).to_have_count(0)
+
+
+@pytest.mark.usefixtures("november")
 def test_reader_with_a_keyboard_alone_gets_from_the_live_page_to_a_creator(
     browser: Browser, fast_polling_api: str
 ) -> None:

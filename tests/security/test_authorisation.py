@@ -48,6 +48,7 @@ GET  /v1/things/00000000000000000000000000000000/months     dashboard
 GET  /v1/top/creators                                       dashboard
 GET  /v1/top/things                                         dashboard
 GET  /v1/lag                                                dashboard
+GET  /v1/services                                           operator
 GET  /v1/live                                               public
 GET  /                                                      public
 GET  /creators                                              dashboard

@@ -43,6 +43,7 @@ from warehouse.api.routes import (
     quarantine,
     receipts,
     series,
+    services,
     sign_in,
     verify,
 )
@@ -78,6 +79,7 @@ _SCHEMES: Final = {
 }
 _ROUTERS: Final = (
     counts, counters, receipts, lists, series, exports, provisional, me, months, finance, quarantine, live, lag, health,
+    services,
 )  # fmt: skip
 
 

@@ -123,6 +123,15 @@ def known(request: Request, reads: QueryRunner) -> bool:
         return False
 
 
+def may(request: Request, reads: QueryRunner, role: Role) -> bool:
+    """Whether the request may read what needs this role, and is about nobody in particular."""
+    try:
+        check(request, reads, Need(role), {})
+    except Problem:
+        return False
+    return True
+
+
 @cache
 def checker(need: Need) -> Callable[..., Awaitable[Key | None]]:
     """The dependency that checks a need. Cached, so that ``need_of`` can recognise it."""

@@ -75,7 +75,39 @@ function fill(list, count, make) {
   while (list.children.length < count) list.append(make());
 }
 
+// Why a service is not ready is for operators: the page of others has no place for it, and does not ask.
+const reasonList = document.getElementById("reasons");
+let reasons = {};
+let askedAt = 0;
+
+async function askReasons() {
+  const now = performance.now();
+  if (!reasonList || (askedAt && now - askedAt < 5000)) return;
+  askedAt = now;
+  try {
+    const answer = await fetch("/v1/services");
+    if (!answer.ok) return;
+    const { services } = await answer.json();
+    reasons = Object.fromEntries(services.filter((one) => !one.ready).map((one) => [one.name, one.said]));
+    showReasons();
+  } catch {
+    // Asked again later.
+  }
+}
+
+function showReasons() {
+  const list = reasonList;
+  const names = Object.keys(reasons);
+  list.hidden = names.length === 0;
+  fill(list, names.length, () => document.createElement("li"));
+  names.forEach((name, at) => {
+    const text = `${name}: ${reasons[name]}`;
+    if (list.children[at].textContent !== text) list.children[at].textContent = text;
+  });
+}
+
 function showParts(parts) {
+  if (parts.some((part) => !part.ready) || Object.keys(reasons).length) askReasons();
   const list = document.getElementById("parts");
   fill(list, parts.length, () => {
     const item = document.createElement("li");
@@ -84,7 +116,7 @@ function showParts(parts) {
   });
   parts.forEach((part, at) => {
     list.children[at].className = `state ${part.ready ? "good" : "bad"}`;
-    const text = `${part.name}: ${part.ready ? "ready" : "does not answer"}`;
+    const text = `${part.name}: ${part.ready ? "ready" : "not ready"}`;
     if (list.children[at].lastElementChild.textContent !== text) list.children[at].lastElementChild.textContent = text;
   });
 }
@@ -173,5 +205,8 @@ watch("/v1/live", { pulse: showPulse, top: showTop }, () => showState("bad", "Di
 
 // While the warehouse is unavailable the stream stays open, but no pulse arrives.
 setInterval(() => {
-  if (pulseAt && performance.now() - pulseAt > 5000) showState("bad", "No updates, waiting");
+  if (pulseAt && performance.now() - pulseAt > 5000) {
+    showState("bad", "No updates, waiting");
+    askReasons();
+  }
 }, 1000);

@@ -53,6 +53,7 @@ async def live(request: Request, reads: Runner) -> Response:
         here="/",
         reader=reader_of(request),
         links=reads.keys is None or reads.settings.api_public or auth.known(request, reads),
+        operates=auth.may(request, reads, Role.OPERATOR),
         month_name=formatting.month_name(month),
         lag=lag,
         tallies=tallies,
