@@ -78,11 +78,12 @@ def count_records(
     Records at or below the state's position are skipped. Raises what ``load`` raises; the state is then inconsistent
     and must be dropped.
     """
-    fresh = [record for record in records if position(rules.epoch, record.offset, 0xFFFF) > state.position]
-    if not fresh:
+    counted = next(
+        (index for index, one in enumerate(records) if position(rules.epoch, one.offset, 0xFFFF) > state.position), None
+    )
+    if counted is None:
         return
-    if not all(0 <= record.timestamp_ms < TIME_END_MS for record in fresh):
-        fresh = [record._replace(timestamp_ms=min(max(record.timestamp_ms, 0), TIME_END_MS - 1)) for record in fresh]
+    fresh = _with_times(records[counted:])
     laid = read(fresh, rules.epoch)
     malformed = len(laid.refused)
     key = rules.erased.key
@@ -97,6 +98,17 @@ def count_records(
     state.keep_months(used)
     rows.clicks += len(laid) + malformed
     rows.malformed += malformed
+
+
+def _with_times(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+    """The records with stamps that columns can hold: whoever writes to the log may stamp anything."""
+    stamps_ms = [record.timestamp_ms for record in records]
+    if min(stamps_ms) >= 0 and max(stamps_ms) < TIME_END_MS:
+        return records
+    return [
+        msgspec.structs.replace(record, timestamp_ms=min(max(record.timestamp_ms, 0), TIME_END_MS - 1))
+        for record in records
+    ]
 
 
 def _month(state: PartitionState, load: MonthLoader, used: set[int], month: int) -> MonthState:

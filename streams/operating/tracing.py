@@ -21,7 +21,7 @@ Insert = Callable[[str, dict[str, Column]], object]
 
 def batch_trace(traces: Traces, chunks: Iterable[Chunk]) -> BatchTrace | None:
     """A trace for a batch that contains a traced block, or None."""
-    found = (context_of(text) for chunk in chunks for text in chunk.traceparents)
+    found = (context_of(one.traceparent) for chunk in chunks for one in chunk.records if one.traceparent)
     blocks = [context for context in found if context is not None]
     return BatchTrace(traces, blocks) if blocks else None
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+
+import msgspec
 
 
-class LogRecord(NamedTuple):
-    """One record as it stands in the log."""
+class LogRecord(msgspec.Struct, frozen=True, gc=False):
+    """One record as it stands in the log. Hundreds of thousands may be in memory, so the garbage collector skips it."""
 
     offset: int
     timestamp_ms: int
     value: bytes
+    #: The context of the request that wrote it, if that was traced.
+    traceparent: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +28,6 @@ class Chunk:
     follows: int
     records: tuple[LogRecord, ...]
     size_bytes: int
-    #: From the records' headers, when tracing is on.
-    traceparents: tuple[bytes, ...] = ()
 
     @property
     def end(self) -> int:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import inspect
-from types import SimpleNamespace
 from typing import Any
 
 import faust
 import pytest
+from aiokafka.consumer import fetcher
+from aiokafka.record import MemoryRecords
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.structs import TopicPartition
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
-from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
+from streams.source.chunk import LogRecord
+from streams.source.faust_consumer import ChunkConsumer, ChunkTransport, LogRecords, TracedLogRecords
 
 
 def source(thing: object) -> str:
@@ -52,8 +56,30 @@ def test_transport_builds_our_consumer() -> None:
     assert ChunkTransport.Consumer is ChunkConsumer
 
 
-def record(offset: int, value: bytes | None = b"x") -> Any:
-    return SimpleNamespace(offset=offset, timestamp=1, timestamp_type=0, value=value)
+def record(offset: int) -> LogRecord:
+    return LogRecord(offset, 1, b"x")
+
+
+def fetched(
+    made_by: type[LogRecords], *appended: tuple[bytes | None, list[tuple[str, bytes | None]]]
+) -> list[LogRecord]:
+    """What aiokafka's fetcher makes of a batch with these values and headers."""
+    batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
+    for offset, (value, headers) in enumerate(appended):
+        batch.append(offset, 1000 + offset, b"key", value, headers)
+    log = MemoryRecords(bytes(batch.build()))
+    return list(made_by(TopicPartition("clicks", 0), log, [], 0, None, None, True, fetcher.READ_UNCOMMITTED))
+
+
+def test_fetcher_makes_every_record_by_what_is_overridden() -> None:
+    assert "PartitionRecords(" in source(fetcher.Fetcher._proc_fetch_request)
+    assert "self._consumer_record(tp, record)" in source(fetcher.PartitionRecords._unpack_records)
+
+
+def test_record_is_its_offset_stamp_and_value_and_its_trace_where_traces_are_on() -> None:
+    told: tuple[Any, ...] = (b"a", []), (None, [("x", b"y"), ("traceparent", b"00-1")]), (b"c", [("traceparent", None)])
+    assert fetched(LogRecords, *told) == [LogRecord(0, 1000, b"a"), LogRecord(1, 1001, b""), LogRecord(2, 1002, b"c")]
+    assert [one.traceparent for one in fetched(TracedLogRecords, *told)] == [b"", b"00-1", b""]
 
 
 def bare_consumer(chunk_bytes_max: int = 100) -> ChunkConsumer:
@@ -74,8 +100,3 @@ def test_long_runs_are_cut_and_each_chunk_goes_on_from_the_one_before() -> None:
     consumer = bare_consumer(chunk_bytes_max=2)
     chunks = list(consumer._chunks(TP("clicks", 0), [record(offset) for offset in range(5, 10)]))
     assert [(chunk.follows, chunk.end) for chunk in chunks] == [(5, 7), (7, 9), (9, 10)]
-
-
-def test_record_without_a_value_is_kept_to_be_refused() -> None:
-    (chunk,) = bare_consumer()._chunks(TP("clicks", 0), [record(5, None)])
-    assert chunk.records[0].value == b""
