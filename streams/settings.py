@@ -39,7 +39,7 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
         default="flattr-streams", description="Consumer group; the workers of a group share the partitions."
     )
     streams_flush_ms: int = Field(
-        default=250,
+        default=100,
         ge=1,
         description="How long a click waits before it is written: longer makes counts lag more and inserts larger.",
     )

@@ -52,7 +52,7 @@ class Positions(Protocol):
         """Count and write everything accepted, within a bounded time, and accept no more."""
 
 
-class LogRecords(fetcher.PartitionRecords):  # type: ignore[misc]
+class LogRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
     """The records of one fetch, as this package reads them."""
 
     def _consumer_record(self, _tp: object, record: Any) -> LogRecord:  # noqa: ANN401 - of aiokafka's compiled parser
