@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -20,6 +21,7 @@ from streams.settings import StreamsSettings
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
+from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse, named
 
 _BATCH_RECORDS = 5_000
@@ -48,8 +50,11 @@ async def replay(
     """Recount the log up to each partition's progress and compare the month.
 
     ``say`` is called with the records done and the total. Raises ``StreamStopped`` when the log does not reach back to
-    the start of the month.
+    the start of the month, and ``MonthArchived`` when the month left the tables, or one beside it, whose clicks decide
+    about those at its ends.
     """
+    with closing(Warehouse(settings.warehouse_url)) as asked:
+        refuse_archived(asked, month_before(month), month, month_after(month))
     warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
     erased = ErasureList(warehouse).newest()
     rules = rules_from(settings, partitions, erased)

@@ -18,6 +18,7 @@ from ingest.runtime.watched_file import FileError
 from streams.errors import StreamStopped
 from warehouse.keys import KeysError
 from warehouse.payout.errors import PayoutError
+from warehouse.storage.archived import MonthArchived
 from warehouse.storage.errors import WarehouseError, WarehouseUnavailable
 
 EXPECTED: Final = (
@@ -27,6 +28,7 @@ EXPECTED: Final = (
     KafkaError,
     KafkaMissing,
     KeysError,
+    MonthArchived,
     PayoutError,
     ServiceFailed,
     SettingError,

@@ -7,14 +7,18 @@ from pathlib import Path
 
 from deploy.proving.load.answers import read_answers
 from warehouse.counts.equations import Equation, Reached, known
+from warehouse.storage.archived import archived_months, refuse_archived
 from warehouse.storage.client import Warehouse
 
 
 def check_answers(warehouse: Warehouse, reached: Reached, folder: Path, most: int | None = None) -> Equation:
     """Check that accepted clicks (`flattr load --answers`) are in the warehouse, up to each partition's progress.
 
+    Raises ``MonthArchived`` while there are clicks that no table has.
+
     ``most`` limits the check to an even sample: every n-th of the sorted click ids, which are random.
     """
+    refuse_archived(warehouse, *archived_months(warehouse))
     offsets = reached.next_offsets()
     ids = set()
     for attempt in read_answers(folder):

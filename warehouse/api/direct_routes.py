@@ -57,7 +57,7 @@ class DirectRoutes:
         direct, identifier, month = found
         scope["route"] = direct.route
         try:
-            response = await direct.answer(self._reads, identifier, month)
+            response = await direct.answer(self._reads, identifier, await self._reads.present(month))
         except problems.ANSWERED as error:
             response = problems.answer_to(error)
         await response(scope, receive, send)

@@ -20,6 +20,7 @@ from ingest.contract.rejection import Reason
 from ingest.runtime.refusal import Refused
 from ingest.runtime.refusal import problem as refusal_problem
 from warehouse.api import templates
+from warehouse.storage.archived import MonthArchived
 from warehouse.storage.errors import WarehouseRefused, WarehouseUnavailable
 
 log = structlog.get_logger()
@@ -42,6 +43,7 @@ class ReadReason(StrEnum):
 
     MONTH_MALFORMED = "month_malformed"
     MONTH_NOT_CLOSED = "month_not_closed"
+    MONTH_ARCHIVED = "month_archived"
     LINE_UNKNOWN = "line_unknown"
     PARAMETER_INVALID = "parameter_invalid"
     PARAMETER_UNKNOWN = "parameter_unknown"
@@ -109,6 +111,7 @@ class _Told(msgspec.Struct):
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     status: {"model": ProblemBody, "content": {MEDIA_TYPE: {}}, "description": meaning}
     for status, meaning in (
+        (410, "The month is archived: its counts and clicks left the tables, until an operator restores them."),
         (422, "A parameter is invalid; `reason` says which rule it breaks."),
         (503, "The warehouse is unavailable or the queue is full; Retry-After says when to try again."),
     )
@@ -139,7 +142,7 @@ def unavailable(reason: ReadReason, detail: str) -> Problem:
 
 
 #: Errors that ``answer_to`` turns into responses.
-ANSWERED: Final = (Problem, Refused, WarehouseUnavailable, WarehouseRefused)
+ANSWERED: Final = (Problem, Refused, MonthArchived, WarehouseUnavailable, WarehouseRefused)
 
 
 def _refused(error: Refused) -> Response:
@@ -158,6 +161,8 @@ def answer_to(error: Exception) -> Response:
             return answer(error)
         case Refused():
             return _refused(error)
+        case MonthArchived():
+            return answer(Problem(HTTPStatus.GONE, ReadReason.MONTH_ARCHIVED, str(error)))
         case WarehouseUnavailable():
             # The driver's message names hosts and users, which callers must not see.
             away = "the warehouse does not answer; try again in a moment"

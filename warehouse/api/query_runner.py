@@ -15,7 +15,7 @@ from typing import Annotated, Any, Concatenate, Final, ParamSpec, TypeVar, cast
 from fastapi import Depends, Request
 from starlette.types import Scope
 
-from ingest.contract.month import month_before, month_of
+from ingest.contract.month import month_before, month_of, month_text
 from ingest.runtime.aliases import Aliases
 from ingest.runtime.client_address import share_of
 from ingest.runtime.clock import Clock, clock_from
@@ -35,6 +35,7 @@ from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag, read_lag
 from warehouse.keys import KeyRing
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.archived import MonthArchived, archived_months
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
 
@@ -105,6 +106,9 @@ class QueryRunner:
             ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._months: CoalescingCache[str, frozenset[int]] = CoalescingCache(
+            ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
+        )
+        self._archived: CoalescingCache[str, frozenset[int]] = CoalescingCache(
             ttl_s=lag_ttl_s, refresh_after_s=lag_ttl_s / 2, monotonic=time.monotonic
         )
         self._shared: CoalescingCache[str, Any] = CoalescingCache(ttl_s=_SHARED_TTL_S, monotonic=time.monotonic)
@@ -209,6 +213,20 @@ class QueryRunner:
     async def known_months(self) -> frozenset[int]:
         """The months that have any data, at most ``api_lag_ttl_ms`` old."""
         return await self._months.get("all", lambda: self.run(queries.known_months))
+
+    async def archived(self) -> frozenset[int]:
+        """The months whose counts and clicks left the tables, at most ``api_lag_ttl_ms`` old."""
+        return await self._archived.get("all", lambda: self.run(archived_months))
+
+    async def archived_names(self) -> list[str]:
+        """The same as text, oldest first: what a list of all months is without."""
+        return [month_text(month) for month in sorted(await self.archived())]
+
+    async def present(self, month: int) -> int:
+        """The month. Raises ``MonthArchived`` if it left; the current month and the one before it never have."""
+        if month < month_before(month_of(self.clock())) and month in await self.archived():
+            raise MonthArchived(month)
+        return month
 
     def address_of(self, scope: Scope) -> str:
         """The address whose share a request counts against: set by our server, which knows the proxies, or the peer."""

@@ -37,8 +37,9 @@ async def month_in_query(
         str | None, Query(description="YYYY-MM in UTC; without it, the current one", examples=["2026-11"])
     ] = None,
 ) -> int:
-    """The query parameter ``month``; the current month by default."""
-    return month_or_current(runner_of(request), month)
+    """The query parameter ``month``; the current month by default. Raises ``MonthArchived``."""
+    reads = runner_of(request)
+    return await reads.present(month_or_current(reads, month))
 
 
 async def month_in_path(month: Annotated[str, Path(description="YYYY-MM in UTC", examples=["2026-11"])]) -> int:

@@ -22,6 +22,7 @@ from warehouse.quarantine.corrections import settle
 from warehouse.quarantine.log import BY_HAND, Entry, Step, Subject, append, in_force, read_steps
 from warehouse.quarantine.rules import Finding
 from warehouse.quarantine.settings import QuarantineSettings
+from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse, named
 
 Choose = Callable[[list[Step]], Sequence[Entry]]
@@ -147,8 +148,12 @@ def _said(text: str) -> str:
 
 
 def _take(warehouse: Warehouse, month: int, choose: Choose, clock: Clock, step_done: StepDone) -> Outcome:
-    """Step 1 is the log, in one block; 2 and 3 are the effect. ``quarantine_set.py`` says what a crash costs."""
+    """Step 1 is the log, in one block; 2 and 3 are the effect. ``quarantine_set.py`` says what a crash costs.
+
+    Raises ``MonthArchived`` if the flattrs left that a flag would cover.
+    """
     with locked(warehouse, CLOSE) as held:
+        refuse_archived(held, month)
         try:
             entries = choose(read_steps(held, month))
         except PayoutRefused:

@@ -37,7 +37,7 @@ class BackupSettings(BaseSettings):
     )
     backup_s3_key_id: SecretStr = Field(
         default=SecretStr(""),
-        description="Access key for S3; empty: the server's own credentials.",
+        description="Access key for S3, also of `flattr archive`; empty: those of the server, or of the command.",
     )
     backup_s3_secret: SecretStr = Field(default=SecretStr(""), description="Its secret. Secret.")
 

@@ -45,6 +45,7 @@ def erase(
     from streams.settings import StreamsSettings
     from warehouse.erasure.erase import erase as erase_member
     from warehouse.erasure.erase import find
+    from warehouse.storage.archived import archived_months
 
     if dry_run:
         found = find(warehouse(), member_id)
@@ -53,6 +54,8 @@ def erase(
             typer.echo(f"{entry.table:<17} {month:<7} {entry.rows:>9} rows  {entry.fate}")
         rows = sum(entry.rows for entry in found if entry.fate == "goes")
         typer.echo(f"{rows} rows would be removed; nothing was changed")
+        for archived in sorted(archived_months(warehouse())):
+            typer.echo(f"{month_text(archived)} is archived and was not looked at: docs/erasure.md")
         return
     settings = StreamsSettings()
     if log_days is None:

@@ -48,10 +48,13 @@ def close(
     from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.proof import stored
     from warehouse.payout.close.recount import restated
+    from warehouse.storage.archived import refuse_archived
 
     if keep and not dry_run:
         raise CommandFailed("--keep stores a dry run: add --dry-run.")
     number = parse_month(month)
+    if dry_run:
+        refuse_archived(warehouse(), number)
     with Progress(console=Console(stderr=True), transient=True) as bars:
         bar = bars.add_task(f"closing {month}", total=100)
 
@@ -85,6 +88,7 @@ def close(
 
 def status(month: Month) -> None:
     """Show whether a month is closed, and if not, what is missing."""
+    from warehouse.archive.archive import notes
     from warehouse.payout.books.approval import approvals
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month
@@ -99,6 +103,9 @@ def status(month: Month) -> None:
         names = sorted({one.approver for one in approvals(warehouse(), sealed.month) if one.order.seal == sealed.seal})
         typer.echo(f"{month} is closed, approved by {' and '.join(names) or 'nobody yet'}.")
         print_proof(sealed)
+        note = notes(warehouse()).get(number)
+        if note is not None and note.is_away:
+            typer.echo(f"  its flattrs and counts are {note.state}, in {note.place}: docs/archive.md")
         return
     try:
         soon = settings().model_copy(update={"close_drain_timeout_s": _STATUS_WAITS_S})
@@ -182,10 +189,9 @@ def approve(
 
 def outliers(month: Month) -> None:
     """List creators, members and sites that grew beyond the configured bounds since the month before."""
-    from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.outliers import find_outliers
 
-    found = find_outliers(warehouse(), parse_month(month), settings())
+    found = find_outliers(warehouse(), _comparable(month), settings())
     for line in found:
         typer.echo(f"{line}{f' (seen by {line.who})' if line.who else ''}")
     typer.echo(f"{len(found)} outliers in {month}")
@@ -193,13 +199,23 @@ def outliers(month: Month) -> None:
 
 def acknowledge(month: Month, by: Annotated[str, typer.Option(help="who has looked at them")]) -> None:
     """State that somebody has looked at a month's outliers; a close asks for that."""
-    from warehouse.payout.close.months import parse_month
     from warehouse.payout.close.outliers import acknowledge as note
 
-    seen = note(warehouse(), parse_month(month), by, settings())
+    seen = note(warehouse(), _comparable(month), by, settings())
     for line in seen:
         typer.echo(f"{line}, seen by {line.who}")
     typer.echo(f"{len(seen)} outliers of {month} acknowledged by {by}")
+
+
+def _comparable(month: str) -> int:
+    """A month whose flattrs, and those of the month before, are in the tables."""
+    from ingest.contract.month import month_before
+    from warehouse.payout.close.months import parse_month
+    from warehouse.storage.archived import refuse_archived
+
+    number = parse_month(month)
+    refuse_archived(warehouse(), month_before(number), number)
+    return number
 
 
 def compare(

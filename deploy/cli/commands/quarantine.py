@@ -82,7 +82,9 @@ def _find(month: int) -> None:
     from ingest.contract.month import month_text
     from warehouse.quarantine import scan as rules
     from warehouse.quarantine.settings import QuarantineSettings
+    from warehouse.storage.archived import refuse_archived
 
+    refuse_archived(warehouse(), month)
     found = rules.find(warehouse(), month, QuarantineSettings())
     for finding in found:
         typer.echo(f"{finding.rule}: {finding.subject}: {finding.reason}")

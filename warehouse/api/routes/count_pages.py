@@ -104,6 +104,7 @@ async def creator(
         things=ranks,
         next=_following(month, [(rank.flattrs, rank.thing_id) for rank in ranks], _THINGS),
         by_month=by_month,
+        archived=await reads.archived_names(),
         currency=reads.rules.close_currency,
         **_days(reads, month, hours),
         **await _months_beside(reads, month),
@@ -129,6 +130,7 @@ async def thing(request: Request, reads: Runner, thing_id: ThingId, month: Query
         thing=ThingRank(thing_id, found.flattrs, found.of.creator_id, found.of.thing),
         lag=lag,
         by_month=by_month,
+        archived=await reads.archived_names(),
         **_days(reads, month, hours),
         **await _months_beside(reads, month),
     )

@@ -154,7 +154,7 @@ def understand(reads: QueryRunner, query: bytes) -> Asked | None:
 
 async def answer(reads: QueryRunner, asked: Asked, address: str) -> Response:
     """Answer a request for counters; ``address`` is the client's, for its share of the queue."""
-    month = month_or_current(reads, None) if asked.month is None else asked.month
+    month = await reads.present(month_or_current(reads, None) if asked.month is None else asked.month)
     thing_ids = dict.fromkeys(asked.thing_ids)
     if await reads.asked_of(month) == NO_MONTH:
         lag, counts = await reads.lag(), dict.fromkeys(thing_ids, 0)

@@ -115,13 +115,16 @@ async def days(  # noqa: PLR0913, PLR0917 - one parameter each of the address
 
 
 async def _months(reads: QueryRunner, since: str | None, until: str | None) -> list[int]:
-    """The months of a range that have data, oldest first. Raises ``Problem`` 422 if it ends before it begins."""
+    """The months of a range that have data, oldest first.
+
+    Raises ``Problem`` 422 if it ends before it begins, and ``MonthArchived``: a table is whole or none.
+    """
     current = month_of(reads.clock())
     first, last = (current if text is None else parse_month(text) for text in (since, until))
     if first > last:
         detail = f"the range ends ({month_text(last)}) before it begins ({month_text(first)})"
         raise Problem(HTTPStatus.UNPROCESSABLE_ENTITY, ReadReason.PARAMETER_INVALID, detail)
-    return sorted(month for month in await reads.known_months() if first <= month <= last)
+    return [await reads.present(month) for month in sorted(await reads.known_months()) if first <= month <= last]
 
 
 async def _run(

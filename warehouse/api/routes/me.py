@@ -85,6 +85,7 @@ class MyFlattrs(AsOf):
     member_id: str = Field(examples=["m-1"])
     next: str | None = Field(description="cursor of the next page; null on the last")
     flattrs: list[FlattrLine]
+    archived: list[str] = Field(description="months that are archived, and so are not in the list", examples=[[]])
 
 
 async def in_turn(
@@ -157,6 +158,7 @@ async def _listed(reads: QueryRunner, member_id: str, month: int | None, limit: 
             "member_id": member_id,
             "next": following,
             "flattrs": [_line(flattr) for flattr in found],
+            "archived": await reads.archived_names() if month is None else [],
             **AsOf.plain(lag),
         }
     )
@@ -182,7 +184,8 @@ async def history(
     cursor: Cursor = None,
 ) -> Response:
     """Newest first. What was taken back is in the export alone."""
-    return await _listed(reads, member_id, None if month is None else parse_month(month), limit, cursor)
+    one = None if month is None else await reads.present(parse_month(month))
+    return await _listed(reads, member_id, one, limit, cursor)
 
 
 @router.get("/provisional", summary="My split if the month ended now", response_model=MemberProvisional)
@@ -275,6 +278,7 @@ async def export(request: Request, reads: Runner, member_id: Member) -> Response
         "exported_at": moment(reads.clock()),
         **AsOf.plain(lag),
         "not_included": _NOT_INCLUDED,
+        "archived_months": await reads.archived_names(),
         "subscriptions": [
             _subscription(line)
             for line in await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _EXPORT_PAGE)

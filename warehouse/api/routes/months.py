@@ -64,6 +64,7 @@ class MonthStatus(AsOf):
 
     month: str = Field(examples=["2026-11"])
     state: State
+    archived: bool = Field(description="whether its flattrs and counts left the tables; payouts, ledger and proof stay")
     checks: list[CheckBody] = Field(description="what the close is waiting for")
     tallies: dict[str, int] = Field(description="what became of the month's accepted clicks")
     stages: list[StageBody]
@@ -112,6 +113,7 @@ async def status(reads: Runner, month: PathMonth) -> MonthStatus:
         lag,
         month=month_text(month),
         state=month_status.state_of(facts),
+        archived=month in await reads.archived(),
         checks=[CheckBody(**asdict(check)) for check in month_status.checks(month, facts, lag, reads.rules)],
         tallies=facts.tallies.as_dict(),
         stages=[StageBody(stage=done.stage, done_at=moment(done.done_at_ms)) for done in facts.stages],  # type: ignore[arg-type]  # a time that is given is not None

@@ -65,6 +65,7 @@ async def my_flattrs(request: Request, reads: Runner, cursor: Cursor = None) -> 
         reader="member",
         member_id=member_id,
         flattrs=found,
+        archived=await reads.archived_names(),
         next=following,
         links=reads.settings.api_public or reads.keys is None,
     )

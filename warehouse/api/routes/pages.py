@@ -118,6 +118,7 @@ async def month_end(
         month_text=month_text(month),
         month_name=formatting.month_name(month),
         state=state.value,
+        archived=month in await reads.archived(),
         is_empty=facts.is_empty,
         can_close=all(check.passed is not False for check in checks) and lag.partitions != (),
         done=facts.stages,

@@ -54,7 +54,7 @@ async def receipt(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     Give the partition and offset of the 202's receipt to distinguish a click on its way from an unknown one.
     """
     lag = await reads.lag()
-    months = recent_months(reads.clock()) if month is None else [parse_month(month)]
+    months = recent_months(reads.clock()) if month is None else [await reads.present(parse_month(month))]
     known = [one for one in months if await reads.asked_of(one) != NO_MONTH]
     async with reads.lane.turn(reads.address_of(request.scope)):
         # The order matters: a click that is counted between the two queries is found by the second.

@@ -48,10 +48,11 @@ class MonthPoint(BaseModel):
 
 
 class Months(AsOf):
-    """All months with flattrs, oldest first. They add up to ``flattrs``."""
+    """All months with flattrs, oldest first, but those that are archived. They add up to ``flattrs``."""
 
     flattrs: int = Field(description="of all months", examples=[10284])
     months: list[MonthPoint]
+    archived: list[str] = Field(description="months that are archived, and so are not counted here", examples=[[]])
 
 
 OfMonths = Callable[[Warehouse, str, tuple[int, ...], frozenset[int]], list[tuple[int, int]]]
@@ -65,9 +66,11 @@ async def months_of(reads: QueryRunner, query: OfMonths, identifier: str) -> tup
     return await reads.keep_whole(query, identifier, months, await reads.flagged_months())
 
 
-def _months(lag: Lag, found: list[tuple[int, int]]) -> Months:
+async def _months(reads: QueryRunner, query: OfMonths, identifier: str) -> Months:
+    lag, found = await months_of(reads, query, identifier)
     points = [{"month": month_text(month), "flattrs": flattrs} for month, flattrs in found]
-    return Months.with_lag(lag, flattrs=sum(flattrs for _, flattrs in found), months=points)
+    total, archived = sum(flattrs for _, flattrs in found), await reads.archived_names()
+    return Months.with_lag(lag, flattrs=total, months=points, archived=archived)
 
 
 def bodies(points: list[Point]) -> list[dict[str, object]]:
@@ -104,7 +107,7 @@ async def thing_series(reads: Runner, thing_id: ThingId, month: QueryMonth, by: 
 )
 async def creator_months(reads: Runner, creator_id: CreatorId) -> Months:
     """Flattrs by month, and of all time."""
-    return _months(*await months_of(reads, series.creator_months, creator_id))
+    return await _months(reads, series.creator_months, creator_id)
 
 
 @router.get(
@@ -112,4 +115,4 @@ async def creator_months(reads: Runner, creator_id: CreatorId) -> Months:
 )
 async def thing_months(reads: Runner, thing_id: ThingId) -> Months:
     """Flattrs by month, and of all time."""
-    return _months(*await months_of(reads, series.thing_months, thing_id))
+    return await _months(reads, series.thing_months, thing_id)

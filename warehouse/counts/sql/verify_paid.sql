@@ -1,6 +1,6 @@
--- For each closed month: the flattrs its payouts were divided by, and the flattrs now active and outside quarantine.
+-- For each closed month that is not archived: the flattrs its payouts were divided by, and the flattrs now active and outside quarantine.
 SELECT closed.month, divided.flattrs, standing.flattrs
-FROM (SELECT DISTINCT month FROM seals) AS closed
+FROM (SELECT DISTINCT month FROM seals WHERE month NOT IN (SELECT month FROM archived_months)) AS closed
 LEFT JOIN (SELECT month, sum(flattrs) AS flattrs FROM shares GROUP BY month) AS divided ON divided.month = closed.month
 LEFT JOIN
 (

@@ -17,6 +17,7 @@ from warehouse.payout.audit.recompute import SORT_SPILLS, Line, Recomputed
 from warehouse.payout.close.proof import Proof, stored
 from warehouse.payout.digest import Digest, text_line
 from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse
 
 SHOWN_MAX: Final = 100
@@ -41,15 +42,21 @@ class Findings:
 
 
 def verify_month(warehouse: Warehouse, month: int) -> Findings:
-    """Recompute a closed month and compare. Raises ``PayoutRefused`` if it is not closed."""
+    """Recompute a closed month and compare. Raises ``PayoutRefused`` if it is open, ``MonthArchived`` if it left."""
+    refuse_archived(warehouse, month)
     proof = stored(warehouse, month)
     if proof is None:
         raise PayoutRefused(
             f"{month_text(month)} is not closed: `flattr month status {month_text(month)}` says what is missing."
         )
-    audit = _Audit(warehouse, proof)
-    audit.run()
-    return audit.findings
+    return audit(warehouse, proof)
+
+
+def audit(warehouse: Warehouse, proof: Proof) -> Findings:
+    """Recompute the month of a proof and compare."""
+    whole = _Audit(warehouse, proof)
+    whole.run()
+    return whole.findings
 
 
 class _Audit:

@@ -15,6 +15,7 @@ from warehouse.counts.counts import shown
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.closed_months import Payout
 from warehouse.payout.errors import PayoutRefused
+from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse, named
 
 
@@ -78,6 +79,7 @@ class CreatorStatement:
 
 def creator_statement(warehouse: Warehouse, proof: Proof, creator_id: str) -> CreatorStatement:
     """A creator's statement of a closed month. Raises ``PayoutRefused`` if the creator has no line in it."""
+    refuse_archived(warehouse, proof.month)
     values = {"month": proof.month, "creator_id": creator_id, "quarantine_version": 0, **proof.snapshot}
     lines = warehouse.rows(named("payout_line"), values)
     if not lines:

@@ -18,6 +18,7 @@ from warehouse.payout.close.proof import Proof
 from warehouse.payout.csv_out import csv_pieces
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.money import as_text
+from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse, named
 from warehouse.subscriptions.standing import posted_click_id
 
@@ -73,6 +74,7 @@ class MemberStatement:
 
 def member_statement(warehouse: Warehouse, proof: Proof, member_id: str) -> MemberStatement:
     """A member's statement of a closed month. Raises ``PayoutRefused`` if the member has no line in it."""
+    refuse_archived(warehouse, proof.month)
     values = {"month": proof.month, "member_id": member_id}
     rows = warehouse.rows(named("payout_member"), values)
     if not rows:

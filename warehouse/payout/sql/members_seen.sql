@@ -10,3 +10,5 @@ WHERE amount_micro > 0 AND version IN (SELECT version FROM pledge_imports)
 GROUP BY member_id
 UNION DISTINCT
 SELECT member_id FROM counts_by_member GROUP BY member_id
+UNION DISTINCT
+SELECT member_id FROM pools WHERE month IN (SELECT month FROM archived_months) GROUP BY member_id

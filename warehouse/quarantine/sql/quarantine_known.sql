@@ -2,6 +2,7 @@
 SELECT arrayFilter(kind -> kind != '', [
     if(
         (SELECT count() FROM counts_by_member WHERE member_id = %(member_id)s)
+        + (SELECT count() FROM pools WHERE member_id = %(member_id)s)
         + (SELECT count() FROM pledges WHERE member_id = %(member_id)s) > 0, 'member', ''),
     if(
         (SELECT count() FROM creators WHERE creator_id = %(creator_id)s)

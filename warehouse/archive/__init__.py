@@ -1,0 +1,1 @@
+"""The archive of sealed months: out of the tables into Parquet files, and back."""
