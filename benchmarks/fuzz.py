@@ -26,7 +26,7 @@ import uvloop
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from benchmarks.fuzz_inputs import Fuzz
-from benchmarks.ingest import PARTITIONS, _broker, _memory_mb, _server
+from benchmarks.ingest import PARTITIONS, _memory_mb, served, some_broker
 from deploy.provision.topics import TopicPlan, create_topics
 from deploy.stack.embedded import ServiceProcess
 from ingest.contract.click import decode_block
@@ -47,7 +47,7 @@ def run(*, inputs: int = 1_000_000, seed: int = 1, broker: str = "") -> dict[str
     """Send so many and look at every answer. ``broker`` as in `flattr bench ingest`."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-fuzz-")))
-        address, kind = stack.enter_context(_broker(folder, broker))
+        address, kind = stack.enter_context(some_broker(folder, broker))
         asyncio.run(create_topics(address, [TopicPlan("clicks", PARTITIONS), TopicPlan("rejected", 1)]))
         keygen(folder / "keys.json", algorithm="HS256", kid="fuzz")
         environment = {
@@ -57,7 +57,7 @@ def run(*, inputs: int = 1_000_000, seed: int = 1, broker: str = "") -> dict[str
             # What is asked is how input is read; the limits have tests of their own.
             "FLATTR_INGEST_MEMBER_CLICKS_PER_S": "0",
         }
-        part = stack.enter_context(_server("ingest", folder, environment))
+        part = stack.enter_context(served("ingest", folder, environment))
         key = json.loads((folder / "keys.json").read_bytes())["fuzz"]["k"]
         secret = base64.urlsafe_b64decode(key + "=" * (-len(key) % 4))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -255,6 +255,22 @@ _FLEET: Final = Bench(
     {"chaos_faults": 60, "seals_months": 3},
 )
 
+_GROWTH: Final = Bench(
+    "growth",
+    "Growth and scale",
+    "flattr bench growth",
+    (
+        Figure("close_exponent", "time of a close by the month's pairs, over the sizes measured"),
+        Figure("close_memory_exponent", "its peak memory by the pairs"),
+        Figure("state_recover_exponent", "time to load a worker's state by its flattrs"),
+        Figure("state_rate_exponent", "clicks a second by the flattrs in memory; 0: size does not matter"),
+        Figure("ingest_1_per_s", "requests that one process of ingest answers", "requests/s"),
+        Figure("ingest_efficiency", "two processes of ingest, of twice that: they share two cores with all else"),
+        Figure("api_counts_1_per_s", "counts that one process of the read API answers", "counts/s"),
+        Figure("api_counts_efficiency", "two processes, of twice that, in the same way"),
+    ),
+)
+
 _FUZZ: Final = Bench(
     "fuzz",
     "Hostile input",
@@ -319,4 +335,4 @@ _CHAOS_3: Final = Bench(
     {"faults": 200, "brokers": 3},
 )
 
-BENCHES: Final = (_INGEST, _STREAMS, _CLOSE, _READS, _HOSTILE, _TRACES, _FUZZ, _SOAK, _CHAOS, _CHAOS_3, _FLEET)
+BENCHES: Final = (_INGEST, _STREAMS, _CLOSE, _READS, _HOSTILE, _TRACES, _FUZZ, _SOAK, _CHAOS, _CHAOS_3, _FLEET, _GROWTH)

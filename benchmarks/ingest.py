@@ -47,7 +47,7 @@ def run(
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-bench-")))
-        address, kind = stack.enter_context(_broker(folder, broker))
+        address, kind = stack.enter_context(some_broker(folder, broker))
         asyncio.run(create_topics(address, [TopicPlan("clicks", PARTITIONS), TopicPlan("rejected", 1)]))
         keygen(folder / "keys.json", algorithm="HS256", kid="bench")
         environment = {
@@ -57,9 +57,7 @@ def run(
             "FLATTR_INGEST_MEMBER_CLICKS_PER_S": "1000000",
             "FLATTR_INGEST_MEMBER_BURST_CLICKS": "1000000",
         }
-        servers = {
-            name: stack.enter_context(_server(name, folder, environment)) for name in ("bare", "ingest", "naive")
-        }
+        servers = {name: stack.enter_context(served(name, folder, environment)) for name in ("bare", "ingest", "naive")}
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             figures = runner.run(_measure(servers, folder / "keys.json", round_s, rounds, connections))
             if soak_s:
@@ -118,7 +116,7 @@ class Drives:
 async def _measure(
     servers: Mapping[str, ServiceProcess], keys: Path, round_s: float, rounds: int, connections: int
 ) -> dict[str, Any]:
-    singles, batches = _single_requests(keys), _batch_requests(keys)
+    singles, batches = single_requests(keys), _batch_requests(keys)
     drives = Drives(servers, connections)
     for name in servers:
         await drives.drive("warm-up", name, singles, 1)
@@ -164,7 +162,8 @@ def _cpu_s(part: ServiceProcess) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def _single_requests(keys: Path) -> list[bytes]:
+def single_requests(keys: Path) -> list[bytes]:
+    """Requests of one click each, with tokens of 200 members."""
     return [post(CLICKS_URL, json.dumps(_click(number)).encode(), _headers(keys, number)) for number in range(REQUESTS)]
 
 
@@ -202,7 +201,8 @@ def _headers(keys: Path, number: int) -> dict[str, str]:
 
 
 @contextmanager
-def _broker(folder: Path, address: str) -> Iterator[tuple[str, str]]:
+def some_broker(folder: Path, address: str) -> Iterator[tuple[str, str]]:
+    """Address and kind: the one that is given, or else Apache Kafka if fetched, or else the embedded one."""
     if address:
         yield address, "given"
     elif kafka_missing() is None:
@@ -214,7 +214,8 @@ def _broker(folder: Path, address: str) -> Iterator[tuple[str, str]]:
 
 
 @contextmanager
-def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
+def served(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
+    """Ingest, or one of its rivals (benchmarks/ingest_servers.py), on a free port."""
     port = free_port()
     command = [sys.executable, "-m", "deploy", "ingest"]
     if name != "ingest":
@@ -233,7 +234,7 @@ def _server(name: str, folder: Path, environment: Mapping[str, str]) -> Iterator
 async def _soak(part: ServiceProcess, keys: Path, seconds: float, connections: int, rate: float) -> dict[str, Any]:
     """Half load for minutes. Memory is compared from the first fifth's end on: until then caches fill."""
     load = asyncio.create_task(
-        drive(part.port, _single_requests(keys), seconds=seconds, connections=connections, rate=rate)
+        drive(part.port, single_requests(keys), seconds=seconds, connections=connections, rate=rate)
     )
     await asyncio.sleep(seconds / 5)
     first_mb = _memory_mb(part)

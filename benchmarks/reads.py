@@ -55,8 +55,8 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
         reads_month.fill(warehouse, month, flattrs)
         filled_s = time.monotonic() - started
         active_parts = reads_month.settle(warehouse)
-        api = stack.enter_context(_api(folder, warehouse.url, "api", {"FLATTR_API_LISTENERS_SHARE": "1"}))
-        uncached = stack.enter_context(_api(folder, warehouse.url, "uncached", {"FLATTR_API_COUNTERS_TTL_MS": "0"}))
+        api = stack.enter_context(served(folder, warehouse.url, "api", {"FLATTR_API_LISTENERS_SHARE": "1"}))
+        uncached = stack.enter_context(served(folder, warehouse.url, "uncached", {"FLATTR_API_COUNTERS_TTL_MS": "0"}))
         stack.enter_context(_writing(folder, warehouse.url))
         measure = Measure(server, api, uncached, seconds)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -71,7 +71,8 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
 
 
 @contextmanager
-def _api(folder: Path, url: str, name: str, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
+def served(folder: Path, url: str, name: str, environment: Mapping[str, str]) -> Iterator[ServiceProcess]:
+    """The read API on a free port."""
     port = free_port()
     told = {**environment, "FLATTR_WAREHOUSE": url, "FLATTR_API_PORT": str(port), "PYTHONPATH": _root()}
     command = [sys.executable, "-m", "deploy", "api"]
@@ -98,7 +99,8 @@ def _root() -> str:
     return str(Path(__file__).resolve().parents[1])
 
 
-def _get(path: str) -> bytes:
+def get_request(path: str) -> bytes:
+    """A request for ``drive``."""
     return f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n".encode()
 
 
@@ -129,9 +131,9 @@ class Measure:
     async def reads(self) -> dict[str, Any]:
         """Counts, then button counters."""
         kinds = {
-            "creator": [_get(f"/v1/creators/c{random.randrange(CREATORS)}/counts") for _ in range(5000)],
-            "thing": [_get(f"/v1/things/{thing}/counts") for thing in _thing_ids(5000)],
-            "member": [_get(f"/v1/members/m{random.randrange(MEMBERS)}/counts") for _ in range(5000)],
+            "creator": [get_request(f"/v1/creators/c{random.randrange(CREATORS)}/counts") for _ in range(5000)],
+            "thing": [get_request(f"/v1/things/{thing}/counts") for thing in _thing_ids(5000)],
+            "member": [get_request(f"/v1/members/m{random.randrange(MEMBERS)}/counts") for _ in range(5000)],
         }
         mixed = [request for each in zip(*kinds.values(), strict=True) for request in each]
         alone = self.cpu_s()["warehouse"]
@@ -152,7 +154,8 @@ class Measure:
         figures |= await self._throughput("counts", self.api.port, mixed, connections=16)
         # Pages with twenty buttons each: a popular hundred for the cache, many for the warehouse.
         hot, cold = (
-            [_get(f"/v1/counters?things={','.join(_thing_ids(20))}") for _ in range(count)] for count in (100, 5000)
+            [get_request(f"/v1/counters?things={','.join(_thing_ids(20))}") for _ in range(count)]
+            for count in (100, 5000)
         )
         figures |= await self._throughput("counters_from_cache", self.api.port, hot, connections=32)
         figures |= await self._throughput("counters_from_warehouse", self._uncached.port, cold, connections=16)
@@ -193,7 +196,7 @@ class _Subscriber(asyncio.Protocol):
         self.events = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.write(_get(f"/v1/creators/{LISTENED}/live"))  # type: ignore[attr-defined]  # TCP has write
+        transport.write(get_request(f"/v1/creators/{LISTENED}/live"))  # type: ignore[attr-defined]  # TCP has write
 
     def data_received(self, data: bytes) -> None:
         for piece in data.split(b'"flattrs":')[1:]:

@@ -62,7 +62,7 @@ def run(  # noqa: PLR0913 - how much of each
         broker = stack.enter_context((ApacheKafka if kind == "kafka" else EmbeddedBroker)(folder / "broker"))
         server = stack.enter_context(EmbeddedWarehouse(folder / "warehouse"))
         precompile()  # compiles the loops if this is their first run here: no part of any figure
-        bench = _Bench(folder, broker.address, server.url)
+        bench = Bench(folder, broker.address, server.url)
         bench.fill(clicks, singles, plain)
         figures = bench.rates(clicks, rounds)
         figures |= bench.records(singles, plain)
@@ -71,7 +71,9 @@ def run(  # noqa: PLR0913 - how much of each
     return {**figures, "broker": kind, "partitions": PARTITIONS, "block_clicks": BLOCK_CLICKS, "cores": os.cpu_count()}
 
 
-class _Bench:
+class Bench:
+    """Topics with clicks, databases, and workers and rivals that count from one into the other."""
+
     def __init__(self, folder: Path, broker: str, warehouse_url: str) -> None:
         self.folder = folder
         self.broker = broker

@@ -25,6 +25,7 @@ def register(app: typer.Typer) -> None:
     bench.command("hostile")(hostile)
     bench.command("button")(button)
     bench.command("fleet")(fleet)
+    bench.command("growth")(growth)
     bench.command("outage")(outage)
     bench.command("report")(report)
     app.add_typer(bench, name="bench")
@@ -166,6 +167,19 @@ def outage(
     )
     if figures["lost"] or figures["double_counted"] or figures["wrong"]:
         raise typer.Exit(1)
+
+
+def growth(
+    json: _Json = None,
+    pairs: Annotated[int, typer.Option(min=8000, help="pairs of the largest month that is closed")] = 20_000_000,
+    state: Annotated[int, typer.Option(min=3000, help="flattrs of the largest state of a worker")] = 30_000_000,
+    flattrs: Annotated[int, typer.Option(min=1000, help="flattrs of the month that is read")] = 1_000_000,
+    round_s: Annotated[float, typer.Option(min=0.5, help="seconds per round of requests")] = 5,
+) -> None:
+    """Measure how close and state grow with their size, and ingest and reads with two processes."""
+    from benchmarks.growth import run
+
+    _measure(json, run, pairs=pairs, state=state, flattrs=flattrs, round_s=round_s)
 
 
 def report(
