@@ -33,7 +33,8 @@ from warehouse.storage.client import Warehouse
 
 _CONNECTIONS: Final = 128
 _CLICKS: Final = 200_000
-_WARM_UP_S: Final = 1.0
+#: Until caches are filled.
+_BEFORE_S: Final = 1.0
 
 
 def run(
@@ -119,12 +120,12 @@ def _api(flattrs: int, round_s: float) -> dict[str, Any]:
         stack.callback(warehouse.close)
         reads_month.fill(warehouse, month_of(system_clock()), flattrs)
         reads_month.settle(warehouse)
-        parts = [stack.enter_context(reads.served(folder, warehouse.url, f"api-{number}", {})) for number in (1, 2)]
+        apis = [stack.enter_context(reads.served(folder, warehouse.url, f"api-{number}", {})) for number in (1, 2)]
         counts = [
             reads.get_request(f"/v1/creators/c{random.randrange(reads_month.CREATORS)}/counts") for _ in range(5000)
         ]
         per_s = {
-            processes: _answered_per_s({part.port: counts for part in parts[:processes]}, 200, round_s)
+            processes: _answered_per_s({part.port: counts for part in apis[:processes]}, 200, round_s)
             for processes in (1, 2)
         }
     return _shared("api_counts", per_s)
@@ -141,7 +142,7 @@ def _answered_per_s(load: Mapping[int, list[bytes]], status: int, seconds: float
     """Answers with that status a second, of all ports together."""
 
     async def driven() -> float:
-        for lasting_s in (_WARM_UP_S, seconds):
+        for lasting_s in (_BEFORE_S, seconds):
             outcomes = await asyncio.gather(
                 *(
                     drive(port, requests, seconds=lasting_s, connections=_CONNECTIONS // len(load))
