@@ -209,6 +209,22 @@ def test_next_months_close_as_if_nothing_had_left(closed: Warehouse, migrated: M
             assert verify_month(warehouse, month).problems == []
 
 
+def test_month_in_which_little_happened_comes_back(warehouse: Warehouse, tmp_path: Path) -> None:
+    """No duplicate, no undo, nothing restated, nobody flagged: most of its files have no rows."""
+    for month in (MONTH, AFTER):
+        state_month(warehouse, month, flattrs_of("mia ada 1"))
+        pledge(warehouse, month, {"mia": 2_000_000})
+        close(warehouse, month)
+    before = rows(warehouse)
+    assert sum(not found for found in before.values()) == 5
+    archive(warehouse, MONTH, str(tmp_path), SETTINGS)
+    # What a worker that was suspended wrote meanwhile is no part of the month.
+    warehouse.insert("undos", {"month": [MONTH], "partition": [0], "position": [1]})
+    restore(warehouse, MONTH, SETTINGS)
+    assert rows(warehouse) == before
+    assert verify_month(warehouse, MONTH).clean
+
+
 def cut_short(folder: Path) -> None:
     file = folder / "undos.parquet"
     file.write_bytes(file.read_bytes()[:-1])

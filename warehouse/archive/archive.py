@@ -123,7 +123,10 @@ def restore(
         _erase_again(held)
         step_done("compared")
         for table in TABLES:
-            held.command(f"ALTER TABLE {table} REPLACE PARTITION %(month)s FROM {staging(table)}", {"month": month})
+            # The server refuses to replace a partition by nothing.
+            is_empty = made.files[table].rows == 0
+            change = "DROP PARTITION %(month)s" if is_empty else f"REPLACE PARTITION %(month)s FROM {staging(table)}"
+            held.command(f"ALTER TABLE {table} {change}", {"month": month})
             step_done(f"replaced {table}")
         move.clear()
         move.verify()
