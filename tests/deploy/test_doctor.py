@@ -37,6 +37,7 @@ from tests.support.serving import serving
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 from warehouse.storage.client import Warehouse
+from warehouse.storage.migrate import migrations
 from warehouse.storage.migrate import migrate
 
 __all__ = ["secure_kafka"]
@@ -146,7 +147,8 @@ def test_a_schema_of_before_is_found(warehouse_server: EmbeddedWarehouse, health
     warehouse.command("ALTER TABLE migrations DELETE WHERE number > 119", settings={"mutations_sync": 2})
     warehouse.close()
     said = of(doctor("streams", **healthy)[1], "schema")
-    assert said.startswith("wrong: 2 migrations are not applied, from 0120_")
+    later = sum(migration.number > 119 for migration in migrations())
+    assert said.startswith(f"wrong: {later} migrations are not applied, from 0120_")
     assert "flattr warehouse migrate" in said
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ingest.contract.month import month_text
-from warehouse.storage.client import Warehouse
+
+if TYPE_CHECKING:
+    from warehouse.storage.client import Warehouse
 
 
 class MonthArchived(Exception):
