@@ -355,6 +355,7 @@ class Exchange:
     def reply(self, status: int, headers: Headers, body: bytes) -> None:
         """Send the answer with its CORS headers; as a page to the reader who sent a form without a script."""
         if self.request.wants_page:
-            body = form_page(status, self.refused[0].reason if self.refused else None)
+            why = self.refused[0].reason if self.refused else None
+            body = form_page(status, why, self.request.header(b"accept-language"))
             headers = (*[header for header in headers if header[0] != b"content-type"], *FORM_PAGE_HEADERS)
         self._reply(status, headers + cors if (cors := self._beacon.cors(self.request)) else headers, body)

@@ -7,6 +7,7 @@ from html import escape
 from typing import Final
 
 from ingest.contract.rejection import Reason
+from ingest.http.form_texts import TEXTS, FormTexts, language_of
 from ingest.runtime.refusal import RETRYABLE
 
 FORM_PAGE_HEADERS: Final = (
@@ -15,30 +16,34 @@ FORM_PAGE_HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
 )
-_SIGN_IN: Final = "Sign in on the page that you came from, then press again."
-_SENTENCES: Final = {
-    Reason.TOKEN_MISSING: _SIGN_IN,
-    Reason.TOKEN_INVALID: _SIGN_IN,
-    Reason.TOKEN_EXPIRED: "You have been signed in for too long. " + _SIGN_IN,
-    Reason.OWN_THING: "You cannot flattr your own work.",
-    Reason.RATE_LIMITED: "That was very fast. Wait a moment, then load this page again.",
-}
-_LATER: Final = "We could not store it just now. Load this page again in a moment; it counts only once."
-_BROKEN: Final = (
-    "The page that you came from sent something that we do not understand. Its owner can look it up by this word:"
-)
 
 
-@lru_cache(256)
-def form_page(status: int, reason: Reason | None) -> bytes:
-    """The page for an answer: of ``status``, refused for ``reason`` if there is one."""
-    if reason is None:
-        title, said = ("Thank you", "It is stored.") if status < 400 else ("Not counted", _LATER)
-    else:
-        title = "Not counted"
-        said = _SENTENCES.get(reason) or (_LATER if reason in RETRYABLE else f"{_BROKEN} {reason}")
+def form_page(status: int, reason: Reason | None, accepted_languages: bytes = b"") -> bytes:
+    """The page for an answer: of ``status``, refused for ``reason`` if there is one, by the Accept-Language header."""
+    return _page(status, reason, language_of(accepted_languages))
+
+
+@lru_cache(1024)
+def _page(status: int, reason: Reason | None, language: str) -> bytes:
+    texts = TEXTS[language]
+    is_stored = reason is None and status < 400
+    title, said = (texts.thanks, texts.stored) if is_stored else (texts.not_counted, texts.later)
+    if reason is not None:
+        said = _why(reason, texts)
     return (
-        '<!doctype html>\n<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">\n'
-        f"<title>{title} - Flattr</title>\n<main><h1>{title}</h1>\n<p>{escape(said)}</p>\n"
-        "<p>Go back with your browser's back button.</p></main>\n</html>\n"
+        f'<!doctype html>\n<html lang="{language}"><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width">\n'
+        f"<title>{escape(title)} - Flattr</title>\n<main><h1>{escape(title)}</h1>\n<p>{escape(said)}</p>\n"
+        f"<p>{escape(texts.back)}</p></main>\n</html>\n"
     ).encode()
+
+
+def _why(reason: Reason, texts: FormTexts) -> str:
+    sentences = {
+        Reason.TOKEN_MISSING: texts.sign_in,
+        Reason.TOKEN_INVALID: texts.sign_in,
+        Reason.TOKEN_EXPIRED: f"{texts.expired} {texts.sign_in}",
+        Reason.OWN_THING: texts.own_work,
+        Reason.RATE_LIMITED: texts.too_fast,
+    }
+    return sentences.get(reason) or (texts.later if reason in RETRYABLE else f"{texts.broken} {reason}")

@@ -15,7 +15,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from deploy.stack.embedded import ROOT
 from ingest.http.compressed import accepted
+from ingest.http.form_texts import TEXTS
 from tests.ingest.conftest import Ingest
 from tests.support.serving import ask
 
@@ -140,6 +142,35 @@ def test_form_of_a_reader_ends_on_a_page(
     assert answer.headers["content-security-policy"].startswith("default-src 'none'")
     assert sentence in answer.body.decode()
     assert b"<script" not in answer.body
+
+
+@pytest.mark.parametrize(
+    ("wanted", "language"),
+    [
+        ("de-AT,de;q=0.9,en;q=0.8", "de"),
+        ("ja, fr;q=0.4, uk;q=0.7", "uk"),
+        ("ja", "en"),
+        ("", "en"),
+        ("den, dex;q=1", "en"),
+        ("es;q=nan, it;q=7, sv;q=", "en"),
+        ("pl;q=0, nl;q=0.001", "nl"),
+        (",;q=;,\xff;;" + "de;q=0," * 2000 + "zh", "zh"),
+    ],
+)
+def test_page_of_a_form_speaks_the_reader_s_language(ingest: Ingest, wanted: str, language: str) -> None:
+    answer = ingest.post(
+        FORM,
+        content_type="application/x-www-form-urlencoded",
+        headers={"accept": BROWSER, "accept-language": wanted},
+    )
+    assert f'<html lang="{language}">' in answer.body.decode()
+    assert f"<h1>{TEXTS[language].thanks}</h1>" in answer.body.decode()
+
+
+def test_page_of_a_form_speaks_every_language_of_the_button() -> None:
+    of_button = (ROOT / "ingest/button/texts.js").read_text()
+    assert set(TEXTS) == set(re.findall(r"^(?:const TEXTS = `)?([a-z]{2}):", of_button, re.MULTILINE))
+    assert all(len(set(texts)) == len(texts) and all(texts) for texts in TEXTS.values())
 
 
 @pytest.mark.parametrize("accept", ["*/*", "application/json", ""])
