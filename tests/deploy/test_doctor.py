@@ -37,8 +37,7 @@ from tests.support.serving import serving
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 from warehouse.storage.client import Warehouse
-from warehouse.storage.migrate import migrations
-from warehouse.storage.migrate import migrate
+from warehouse.storage.migrate import migrate, migrations
 
 __all__ = ["secure_kafka"]
 Findings = list[dict[str, str]]
