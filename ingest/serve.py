@@ -58,7 +58,7 @@ def server_options(settings: IngestSettings) -> dict[str, Any]:
 
 async def _check_topics(settings: IngestSettings) -> None:
     """Raise ``TopicMissing`` before listening. A broker that is unavailable may come up later."""
-    producer = Producer(settings, noted_partitions(settings.spool))
+    producer = Producer(settings, noted_partitions(settings.spool, settings.topic_clicks))
     try:
         await producer.start()
     except BrokerUnavailable:

@@ -40,7 +40,7 @@ from streams.retry import patiently
 from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
 from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
-from streams.source.log_partitions import check_grown, in_use, note_partitions
+from streams.source.log_partitions import check_grown, check_not_moving, in_use, note_partitions
 from streams.state.memory import Memory
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
@@ -88,6 +88,7 @@ class Worker:
     def run(self) -> None:
         """Run until SIGTERM or a failure. Raises the failure or ``WarehouseError``, with a message for the operator."""
         patiently(read_identity_key, self.warehouse)
+        patiently(check_not_moving, self.warehouse, self.settings.log_epoch)
         patiently(note_partitions, self.warehouse, self.settings.log_epoch, self.rules.partitions)
         worker = faust.Worker(
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True

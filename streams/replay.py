@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from ingest.contract.month import month_after, month_before, month_start_ms
+from ingest.contract.month import month_after, month_before, month_start_ms, month_text
 from ingest.contract.position import epoch_of, offset_of, position
 from ingest.runtime.kafka_settings import client_security
 from streams.clicks.pseudonyms import ErasureList
@@ -20,7 +20,9 @@ from streams.recovery import load_partition, take_in_retimed
 from streams.settings import StreamsSettings
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
+from streams.source.log_partitions import check_log
 from streams.state.partition import MonthState, PartitionState
+from warehouse.moves.notes import before_moves
 from warehouse.storage.archived import refuse_archived
 from warehouse.storage.client import Warehouse, named
 
@@ -50,12 +52,19 @@ async def replay(
     """Recount the log up to each partition's progress and compare the month.
 
     ``say`` is called with the records done and the total. Raises ``StreamStopped`` when the log does not reach back to
-    the start of the month, and ``MonthArchived`` when the month left the tables, or one beside it, whose clicks decide
-    about those at its ends.
+    the start of the month or is not all of it, and ``MonthArchived`` when the month left the tables, or one beside it,
+    whose clicks decide about those at its ends.
     """
     with closing(Warehouse(settings.warehouse_url)) as asked:
         refuse_archived(asked, month_before(month), month, month_after(month))
     warehouse = Warehouse(settings.warehouse_url, timeout_s=600)
+    check_log(warehouse, settings.log_epoch)
+    move = before_moves(warehouse, [month_before(month), month])
+    if move is not None:
+        raise StreamStopped(
+            f"clicks of {month_text(month)}, or of the month before, stand in the topic {move.from_topic!r} as well: "
+            f"the log has moved {move}, and a month is replayed from one log alone"
+        )
     erased = ErasureList(warehouse).newest()
     rules = rules_from(settings, partitions, erased)
     counted = [load_partition(warehouse, number) for number in range(partitions)]

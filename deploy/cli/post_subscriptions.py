@@ -25,7 +25,7 @@ from ingest.runtime.aliases import Aliases, AliasTable, thing_id
 from ingest.runtime.clock import Clock
 from ingest.runtime.kafka_settings import client_security
 from ingest.settings import IngestSettings
-from streams.source.log_partitions import newest_noted
+from warehouse.moves.notes import current_epoch
 from warehouse.storage.client import Warehouse
 from warehouse.subscriptions.standing import Subscription, note_posted, posted_click_id, standing
 
@@ -74,7 +74,8 @@ async def post(
     log = _Log(settings, clock)
     sent = known = 0
     try:
-        await log.open(newest_noted(warehouse))
+        _, counted = current_epoch(warehouse) or (0, 0)
+        await log.open(counted)
         for one, flattred in standing(warehouse, month):
             if flattred:
                 known += 1
@@ -114,7 +115,8 @@ class _Log:
         if counted not in {0, self._partitions}:
             raise CommandFailed(
                 f"topic {self._topic} is counted by {counted} partitions, and these clicks would go into "
-                f"{self._partitions}: set FLATTR_LOG_PARTITIONS={counted}, or start streams first if this is a new log."
+                f"{self._partitions}: set FLATTR_LOG_PARTITIONS={counted}, or FLATTR_TOPIC_CLICKS if the log "
+                "has moved, or start streams first if this is a new log."
             )
 
     async def close(self) -> None:

@@ -144,7 +144,7 @@ async def create_topics(broker: str, plans: list[TopicPlan], client: Mapping[str
         missing = [plan for plan in plans if plan.name not in there]
         made = await _create(admin, missing) if missing else []
         for plan in plans:
-            await _check(admin, plan)
+            await wait_for_partitions(admin, plan.name, plan.partitions)
     finally:
         await admin.close()
     return made
@@ -191,21 +191,30 @@ async def _bring_to_plan(admin: AIOKafkaAdminClient, plan: TopicPlan) -> list[Ch
         if name in found and found[name].value != value
     ]
     if changes:
-        # Kafka replaces all of a topic's own settings at once: those left out would fall back to the broker's.
-        own = {name: setting.value for name, setting in found.items() if setting.own}
-        wanted = own | {change.setting: change.after for change in changes}
-        try:
-            (answer,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, plan.name, wanted)])
-        except IncompatibleBrokerVersion:
-            raise TopicError(
-                f"the broker cannot change the settings of topic {plan.name!r}: recreate the topic"
-            ) from None
-        ((code, message, *_),) = answer.resources
-        if code:
-            raise TopicError(
-                f"the broker refused settings of topic {plan.name!r}: {message or for_code(code).__name__}"
-            )
+        await set_settings(admin, plan.name, {change.setting: change.after for change in changes})
     return changes
+
+
+async def own_settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, str]:
+    """What is set on the topic itself. Raises ``TopicError``."""
+    try:
+        found = await topic_settings(admin, topic)
+    except SettingsUntold as error:
+        raise TopicError(f"cannot read the settings of topic {topic!r}: {error}") from error
+    return {name: setting.value for name, setting in found.items() if setting.own}
+
+
+async def set_settings(admin: AIOKafkaAdminClient, topic: str, changes: Mapping[str, str]) -> None:
+    """Change some settings of a topic. Raises ``TopicError`` when the broker refuses or cannot."""
+    # Kafka replaces all of a topic's own settings at once: those left out would fall back to the broker's.
+    wanted = await own_settings(admin, topic) | dict(changes)
+    try:
+        (answer,) = await admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, wanted)])
+    except IncompatibleBrokerVersion:
+        raise TopicError(f"the broker cannot change the settings of topic {topic!r}: recreate the topic") from None
+    ((code, message, *_),) = answer.resources
+    if code:
+        raise TopicError(f"the broker refused settings of topic {topic!r}: {message or for_code(code).__name__}")
 
 
 async def _create(admin: AIOKafkaAdminClient, plans: list[TopicPlan]) -> list[str]:
@@ -226,17 +235,19 @@ async def _create(admin: AIOKafkaAdminClient, plans: list[TopicPlan]) -> list[st
     return [name for name, code in codes.items() if code == 0]
 
 
-async def _check(admin: AIOKafkaAdminClient, plan: TopicPlan) -> None:
+async def wait_for_partitions(admin: AIOKafkaAdminClient, topic: str, partitions: int) -> None:
+    """Return when the broker shows the topic. Raises ``TopicError`` if it has another number of partitions."""
     found = 0
     # A broker shows a new topic only a moment after it has confirmed its creation.
     for _ in range(VISIBLE_TRIES):
-        (description,) = await admin.describe_topics([plan.name])
+        (description,) = await admin.describe_topics([topic])
         found = len(description["partitions"])
         if found:
             break
         await asyncio.sleep(VISIBLE_PAUSE_S)
-    if found != plan.partitions:
+    if found != partitions:
         raise TopicError(
-            f"topic {plan.name!r} has {found} partitions, not {plan.partitions}: changing that would move members to "
-            "other partitions in mid-month. Use the existing number, or change it after a month is closed."
+            f"topic {topic!r} has {found} partitions, not {partitions}: changing that would move members to "
+            f"other partitions, without what is known of them. Use the existing number (--partitions {found}); "
+            "`flattr topics grow` moves the log to a topic with more."
         )

@@ -18,7 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Final, Self
+from typing import IO, Self
 
 from deploy.provision.topics import TopicPlan, create_topics, rejected_plan
 from deploy.stack.embedded import (
@@ -33,12 +33,11 @@ from deploy.stack.embedded import (
 )
 from deploy.stack.restart import Restart, reason_of
 from deploy.stack.running import remove_environment, write_environment
+from ingest.contract.position import EPOCH_MAX
 from ingest.runtime.tokens import keygen
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 from warehouse.storage.topology import masked
-
-EPOCH_MAX: Final = 255
 
 
 @dataclass(frozen=True)

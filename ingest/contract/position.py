@@ -7,6 +7,7 @@ from typing import Final
 #: The most clicks a block may hold, as the index has 16 bits.
 BLOCK_CLICKS_MAX: Final = 1 << 16
 OFFSET_MAX: Final = (1 << 40) - 1
+EPOCH_MAX: Final = (1 << 8) - 1
 
 
 def position(epoch: int, offset: int, index: int) -> int:

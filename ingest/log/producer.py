@@ -85,7 +85,8 @@ class Producer:
             raise TopicMissing(
                 f"topic {self._topics[0]} has {found} partitions, but clicks were sent into {self._sent_into} before, "
                 f"and a member's must stay in one: set FLATTR_LOG_PARTITIONS={self._sent_into} for ingest and streams, "
-                f"or ={found} if this is a new log (FLATTR_LOG_EPOCH)"
+                f"or ={found} if this is a new log (FLATTR_LOG_EPOCH). `flattr topics grow` moves a log to more "
+                "partitions"
             )
         return self._stated or found
 

@@ -148,10 +148,11 @@ class Publisher:
         self._tasks.append(task)
 
     async def _connect(self) -> None:
-        producer = Producer(self._settings, len(self._lanes) or noted_partitions(self._settings.spool))
+        spool, topic = self._settings.spool, self._settings.topic_clicks
+        producer = Producer(self._settings, len(self._lanes) or noted_partitions(spool, topic))
         await producer.start()
         if not self._lanes:
-            note_partitions(self._settings.spool, producer.partitions)
+            note_partitions(spool, topic, producer.partitions)
         self._broken.clear()
         while len(self._lanes) < producer.partitions:
             lane = Lane()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from streams.errors import LogMismatch, StreamStopped
 from streams.settings import StreamsSettings
+from warehouse.moves.notes import Step, current_epoch, left, moving, newest
 from warehouse.storage.client import Warehouse, named
 
 _REMEDY = (
     "A member's clicks must stay in one partition. Set FLATTR_LOG_PARTITIONS={counted} for ingest and streams: more "
-    "partitions stay empty then. For another number begin a new log (FLATTR_LOG_EPOCH) after a month's close."
+    "partitions stay empty then. `flattr topics grow` moves the log to a topic with more."
 )
 
 
@@ -23,9 +24,14 @@ def in_use(settings: StreamsSettings, found: int) -> int:
 
 
 def note_partitions(warehouse: Warehouse, epoch: int, partitions: int) -> None:
-    """Note the number with which a log epoch begins. Raises ``LogMismatch`` if it began with another."""
+    """Note the number with which a log epoch begins.
+
+    Raises ``LogMismatch`` if it began with another, or the epoch before it did, or if the log has moved on.
+    """
+    check_log(warehouse, epoch)
     counted = _noted(warehouse, epoch)
     if not counted:
+        _check_unmoved(warehouse, epoch, partitions)
         warehouse.insert("log_partitions", {"epoch": [epoch], "partitions": [partitions]})
         # Of two workers that begin at once, the first one's number holds for both.
         counted = _noted(warehouse, epoch)
@@ -36,13 +42,31 @@ def note_partitions(warehouse: Warehouse, epoch: int, partitions: int) -> None:
         )
 
 
-def newest_noted(warehouse: Warehouse) -> int:
-    """The number with which the newest log epoch began; 0 if none has."""
-    newest = (
-        "SELECT argMin(partitions, noted_at) FROM log_partitions WHERE epoch = (SELECT max(epoch) FROM log_partitions)"
-    )
-    ((partitions,),) = warehouse.rows(newest)
-    return int(partitions)
+def check_log(warehouse: Warehouse, epoch: int) -> None:
+    """Raise ``LogMismatch`` if the log of this epoch is not the one that is counted any more.
+
+    Commands that ask the log and the warehouse ask this first.
+    """
+    if reason := left(warehouse, epoch):
+        raise LogMismatch(reason)
+
+
+def check_not_moving(warehouse: Warehouse, epoch: int) -> None:
+    """Raise ``LogMismatch`` if the log of this epoch is counted to its end and moving: there is nothing to count."""
+    found = newest(warehouse)
+    if found is not None and found[1] is Step.DRAINED and found[0].epoch == epoch + 1:
+        raise LogMismatch(moving(warehouse))
+
+
+def _check_unmoved(warehouse: Warehouse, epoch: int, partitions: int) -> None:
+    before = current_epoch(warehouse)
+    if before is not None and before[1] != partitions:
+        raise LogMismatch(
+            moving(warehouse)
+            or f"The warehouse counted log epoch {before[0]} by {before[1]} partitions, and epoch {epoch} would begin "
+            f"with {partitions}: members would leave what is known of them behind. Begin it with {before[1]}; "
+            "`flattr topics grow` moves the log to a topic with more."
+        )
 
 
 def check_grown(counted: int, found: int) -> None:

@@ -14,8 +14,11 @@ from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from tests.deploy.test_verify import AT_MS, click
+from tests.streams.test_growth import BEFORE, Log, equations, moved, presses, shown
+from tests.support.recount import recount
 from warehouse.counts.counts import known_months
 from warehouse.counts.equations import check_warehouse, read_reached
+from warehouse.growth.carry import carry
 from warehouse.payout.close.lock import locked
 from warehouse.payout.errors import MonthLocked
 from warehouse.storage.client import Warehouse
@@ -63,3 +66,22 @@ def test_whoever_speaks_with_another_node_finds_the_lock_taken_and_loses_it_when
             with pytest.raises(MonthLocked):
                 held.insert("close_log", {"month": [1], "run": ["late"], "stage": ["gate"]})
     other.close()
+
+
+def test_a_log_grows_as_on_one_server(many: Warehouse) -> None:
+    many.command("TRUNCATE TABLE log_partitions")
+    clicks = presses(300, seed=11)
+    half = len(clicks) // 2
+    for name in ("flattrs", "counts_by_creator", "counts_by_thing", "counts_by_member", "progress", "retimed"):
+        many.command(f"ALTER TABLE {name} DELETE WHERE 1", settings={"mutations_sync": 2})
+    Log(many, BEFORE, 0).count(clicks[:half])
+    seen = shown(many)
+    carry(many, moved(BEFORE, 2 * BEFORE))
+    many.sync()
+    assert shown(many) == seen
+    Log(many, 2 * BEFORE, 1).count(clicks[half:])
+    expected = recount(clicks, grace_ms=3_600_000)
+    found = many.rows("SELECT month, creator_id, flattrs FROM creator_flattrs WHERE flattrs > 0 ORDER BY ALL")
+    assert {(month, creator): flattrs for month, creator, flattrs in found} == expected.counts(0, 2)
+    assert len(many.rows("SELECT partition FROM progress FINAL")) == 2 * BEFORE
+    assert equations(many, 2 * BEFORE) == []

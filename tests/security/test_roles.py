@@ -17,15 +17,19 @@ from deploy.cli.commands.backup import stages
 from deploy.stack.embedded import HOST, ROOT, EmbeddedWarehouse
 from streams.clicks.pseudonyms import ErasureList
 from streams.counting.count_batch import CountingRules, add_progress, count_records
+from streams.errors import LogMismatch
 from streams.recovery import Recovery, load_partition
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
+from streams.source.log_partitions import check_not_moving, note_partitions
 from streams.state.partition import MonthState, PartitionState
 from tests.deploy.test_verify import AT_MS, click
 from tests.payout.build import clock_after
 from warehouse.counts.equations import check_warehouse, known, read_reached
 from warehouse.erasure.erase import erase
+from warehouse.growth.carry import carry
+from warehouse.moves.notes import Move, Step, before_moves, current_epoch, left, note
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.proof import stored
@@ -128,6 +132,23 @@ def test_every_role_can_do_its_work(as_role: dict[str, Warehouse], tmp_path: Pat
     )
     assert proof.balanced
     assert str(restated(api, month)).startswith("1 count of ")
+
+
+def test_one_role_moves_the_log_and_those_who_read_it_are_told(as_role: dict[str, Warehouse]) -> None:
+    streams = as_role["streams"]
+    epoch, partitions = current_epoch(streams) or (0, 0)
+    if not partitions:
+        note_partitions(streams, epoch, partitions := 2)
+    move = Move(epoch + 1, "clicks", partitions, f"clicks-e{epoch + 1}", 2 * partitions, {"max.message.bytes": "1"})
+    note(as_role["migrate"], move, Step.DRAINED, ends=[1], months=[202611])
+    with pytest.raises(LogMismatch, match="The log is moving"):
+        check_not_moving(streams, epoch)
+    carry(as_role["migrate"], move)
+    for role in ("streams", "verify", "replay", "close", "erasure"):
+        assert "has moved to topic" in left(as_role[role], epoch), role
+    assert before_moves(as_role["replay"], [202610, 202611]) == move
+    assert before_moves(as_role["replay"], [202612]) is None
+    assert current_epoch(as_role["subscriptions"]) == (move.epoch, move.partitions)
 
 
 def lines_id(number: int) -> str:

@@ -95,7 +95,8 @@ async def test_ingest_sends_into_the_partitions_it_began_with_or_says_why_not(
             await publisher.drain()
 
     await starts(settings())
-    assert noted_partitions(tmp_path / "spool") == 2
+    assert noted_partitions(tmp_path / "spool", topic) == 2
+    assert noted_partitions(tmp_path / "spool", f"{topic}-e1") == 0
     await grow(kafka.address, topic, 4)
     with pytest.raises(
         TopicMissing, match=r"has 4 partitions, but clicks were sent into 2 before.*FLATTR_LOG_PARTITIONS=2"
@@ -110,7 +111,7 @@ async def test_ingest_sends_into_the_partitions_it_began_with_or_says_why_not(
     await producer.stop()
     # A new log, or so the operator says.
     await starts(settings(log_partitions=4))
-    assert noted_partitions(tmp_path / "spool") == 4
+    assert noted_partitions(tmp_path / "spool", topic) == 4
 
 
 async def test_subscriptions_are_not_posted_into_partitions_that_nobody_expects(
@@ -130,13 +131,22 @@ def test_first_number_of_an_epoch_holds_for_all_workers(warehouse: Warehouse) ->
     note_in_warehouse(warehouse, 0, 2)
     with pytest.raises(LogMismatch, match="Set FLATTR_LOG_PARTITIONS=2"):
         note_in_warehouse(warehouse, 0, 4)
-    note_in_warehouse(warehouse, 1, 4)
-    assert warehouse.rows("SELECT epoch, partitions FROM log_partitions ORDER BY epoch") == [(0, 2), (1, 4)]
+    with pytest.raises(
+        LogMismatch, match="epoch 1 would begin with 4: members would leave what is known of them behind"
+    ):
+        note_in_warehouse(warehouse, 1, 4)
+    note_in_warehouse(warehouse, 1, 2)
+    with pytest.raises(LogMismatch, match="counts log epoch 1, and this is set to 0: set FLATTR_LOG_EPOCH=1"):
+        note_in_warehouse(warehouse, 0, 2)
+    assert warehouse.rows("SELECT epoch, partitions FROM log_partitions ORDER BY epoch") == [(0, 2), (1, 2)]
 
 
 def test_note_that_nobody_can_read_is_none(tmp_path: Path) -> None:
     (tmp_path / "partitions").write_text("two")
-    assert noted_partitions(tmp_path) == 0
-    note_partitions(tmp_path, 2)
-    assert noted_partitions(tmp_path) == 2
-    assert noted_partitions(tmp_path / "none") == 0
+    assert noted_partitions(tmp_path, "clicks") == 0
+    note_partitions(tmp_path, "clicks", 2)
+    assert noted_partitions(tmp_path, "clicks") == 2
+    assert noted_partitions(tmp_path / "none", "clicks") == 0
+    # As versions before this one wrote it.
+    (tmp_path / "partitions").write_text("2\n")
+    assert noted_partitions(tmp_path, "clicks") == 2

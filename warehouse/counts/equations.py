@@ -52,10 +52,8 @@ class Reached:
 
     def next_offsets(self) -> list[int]:
         """By partition, the offset after the last record counted of this log; 0 where nothing of it is counted."""
-        return [
-            offset_of(position) + 1 if position and epoch_of(position) == self.epoch else 0
-            for position in self.positions
-        ]
+        behind = [position + 1 if position else 0 for position in self.positions]
+        return [offset_of(position) if epoch_of(position) == self.epoch else 0 for position in behind]
 
 
 class Log(Protocol):
@@ -76,6 +74,8 @@ def read_reached(warehouse: Warehouse, partitions: int, epoch: int = 0) -> Reach
     tallies: dict[int, Counter[str]] = {}
     for partition, position, month, accepted, *labels in warehouse.rows(named("verify_progress")):
         positions[partition] = position
+        if not month:
+            continue
         tally = tallies.setdefault(month, Counter())
         tally["accepted"] += accepted
         tally.update(dict(zip(_LABELS, labels, strict=True)))

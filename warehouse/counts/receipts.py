@@ -72,4 +72,4 @@ def _receipt(warehouse: Warehouse, row: Row) -> Receipt:
 def awaits_counting(warehouse: Warehouse, partition: int, offset: int) -> bool:
     """Whether the stream has yet to read this record."""
     rows = warehouse.rows(named("counted_until"), {"partition": partition})
-    return not rows or offset_of(rows[0][0]) < offset
+    return not rows or offset_of(rows[0][0] + 1) <= offset

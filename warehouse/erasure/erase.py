@@ -34,6 +34,7 @@ from typing import Final
 from urllib.parse import quote
 
 from ingest.contract.names import IDENTIFIER, identifier
+from warehouse.moves.notes import FACTORS
 from warehouse.payout.close.compute import drop_staging
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.stages import forget_stages
@@ -45,7 +46,9 @@ PREFIX: Final = "erased-"
 #: Workers read the list every second and apply it within a flush; a pass before that would miss rows.
 SETTLE_S: Final = 5.0
 _NOW: Final = {"mutations_sync": 2}
-_CANDIDATES_PER_PARTITION: Final = 16
+#: Member and pseudonym share a partition now, and whenever the log grows once.
+_SHARED: Final = max(FACTORS)
+_CANDIDATES_PER_PLACE: Final = 16
 
 
 class ErasureUnfinished(PayoutRefused):
@@ -128,10 +131,12 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
     sha256 = member_sha256(member_id)
     if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
         raise PayoutRefused(f"{member_id} is itself the pseudonym of an erased member: there is nothing to erase.")
-    candidates = [PREFIX + secrets.token_hex(10) for _ in range(_CANDIDATES_PER_PARTITION * partitions)]
-    ((keyed_hash, partition, pseudonym),) = warehouse.rows(
-        named("erasure_identity"), {"member": member_id, "partitions": partitions, "candidates": candidates}
+    shared = _SHARED * partitions
+    drawn = {"prefix": PREFIX + secrets.token_hex(6), "candidates": _CANDIDATES_PER_PLACE * shared}
+    ((keyed_hash, place, pseudonym),) = warehouse.rows(
+        named("erasure_identity"), {"member": member_id, "shared": shared, **drawn}
     )
+    partition = place % partitions
     listed = warehouse.rows(named("erasure_listed"), {"sha256": sha256})
     if listed:
         ((known_id, known_name, open_from),) = listed
@@ -148,6 +153,7 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
             "keyed_hash": [bytes.fromhex(keyed_hash)],
             "member_sha256": [sha256],
             "pseudonym": [pseudonym],
+            "same_partition": [shared],
             "open_from": [erasure.open_from],
             "listed_at": [now],
             "forget_at": [now + timedelta(days=log_days)],

@@ -23,8 +23,8 @@ SHARDED: Final = {
     ),
     **dict.fromkeys(
         [
-            "counts_by_creator", "counts_by_thing", "duplicates", "undos", "retimed", "late", "rejected", "progress",
-            "log_ends",
+            "counts_by_creator", "counts_by_creator_moving", "counts_by_thing", "counts_by_thing_moving", "duplicates",
+            "undos", "retimed", "late", "rejected", "progress", "log_ends",
         ],
         _BY_PARTITION,
     ),

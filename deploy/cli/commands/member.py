@@ -43,6 +43,7 @@ def erase(
     from ingest.runtime.kafka_settings import client_security
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
+    from streams.source.log_partitions import check_log
     from warehouse.erasure.erase import erase as erase_member
     from warehouse.erasure.erase import find
     from warehouse.storage.archived import archived_months
@@ -67,6 +68,7 @@ def erase(
             f"Kafka keeps the topic {settings.topic_clicks!r} for ever, and the member's clicks in it: bound it with "
             "FLATTR_TOPIC_CLICKS_DAYS and `flattr topics create`, or say with --log-days when they will be deleted."
         )
+    check_log(warehouse(), settings.log_epoch)
     partitions = asyncio.run(partitions_of(settings))
 
     def say(step: str, rows: int) -> None:

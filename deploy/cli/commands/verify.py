@@ -82,12 +82,14 @@ def _checks(answers: Path | None) -> list[Equation]:
     from ingest.runtime.kafka_settings import client_security
     from streams.app import partitions_of
     from streams.settings import StreamsSettings
+    from streams.source.log_partitions import check_log as check_current
     from warehouse.counts.equations import KafkaLog, check_log, check_warehouse, read_reached
     from warehouse.storage.client import Warehouse
 
     settings = StreamsSettings()
-    partitions = asyncio.run(partitions_of(settings))
     with contextlib.closing(Warehouse(settings.warehouse_url)) as warehouse:
+        check_current(warehouse, settings.log_epoch)
+        partitions = asyncio.run(partitions_of(settings))
         reached = read_reached(warehouse, partitions, settings.log_epoch)
         checks = check_warehouse(warehouse, reached)
         checks += asyncio.run(

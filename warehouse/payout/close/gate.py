@@ -18,6 +18,7 @@ from typing import Final
 from ingest.contract.month import month_after, month_text, parse_month
 from ingest.contract.position import BLOCK_CLICKS_MAX, epoch_of, offset_of, position
 from ingest.runtime.clock import Clock
+from warehouse.moves.notes import left, moving
 from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
@@ -100,6 +101,12 @@ def month_due(known: Sequence[int], sealed: int | None, settings: CloseSettings)
     return min((month for month in known if month >= first), default=None)
 
 
+def check_log(warehouse: Warehouse, settings: CloseSettings) -> None:
+    """Raise ``PayoutRefused`` if this is not the log that is counted, or while it moves to another topic."""
+    if reason := left(warehouse, settings.log_epoch) or moving(warehouse):
+        raise PayoutRefused(reason)
+
+
 def check_drained(
     warehouse: Warehouse, month: int, log_ends: LogEnds, settings: CloseSettings, waiting: Waiting = lambda _: None
 ) -> None:
@@ -110,7 +117,7 @@ def check_drained(
     """
     ends = log_ends()
     give_up_at = time.monotonic() + settings.close_drain_timeout_s
-    while behind := _behind(warehouse, ends, settings.log_epoch):
+    while behind := behind_of(warehouse, ends, settings.log_epoch):
         if time.monotonic() >= give_up_at:
             raise PayoutRefused(
                 f"The stream has not counted all of {month_text(month)}: {'; '.join(behind)}. "
@@ -122,7 +129,8 @@ def check_drained(
     warehouse.sync()
 
 
-def _behind(warehouse: Warehouse, ends: Mapping[int, int], epoch: int) -> list[str]:
+def behind_of(warehouse: Warehouse, ends: Mapping[int, int], epoch: int) -> list[str]:
+    """The partitions that are not counted to these ends, in words."""
     reached: dict[int, int] = dict(warehouse.rows(named("payout_progress")))
     return [
         f"partition {partition} is counted to offset {_counted(reached.get(partition), epoch)} of {end}"
@@ -220,6 +228,7 @@ def pass_gate(  # noqa: PLR0913 - what a close has, named
     check_currency(warehouse, month, settings)
     if not early:
         check_subscriptions(warehouse, month)
+        check_log(warehouse, settings)
         check_drained(warehouse, month, log_ends, settings, waiting)
     check_erasures(warehouse)
     tallies = read_tallies(warehouse, month)

@@ -1,0 +1,1 @@
+"""The log grows: what is stated by partition is stated for the new ones."""
