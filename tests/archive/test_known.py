@@ -30,6 +30,7 @@ from tests.support.clicks import make_click
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
 from warehouse.archive.archive import archive, restore
+from warehouse.archive.manifest import ArchiveRefused
 from warehouse.counts.equations import check_log, check_warehouse, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.payout.audit.verify import verify_month
@@ -177,11 +178,42 @@ def test_flags_and_statements_are_refused_before_anything_is_written(away: Wareh
     assert books(away) == before
 
 
+def run(warehouse: Warehouse, *words: str) -> subprocess.CompletedProcess[str]:
+    """A command as an operator gives it."""
+    command = [sys.executable, "-m", "deploy", *words]
+    environment = {"FLATTR_WAREHOUSE": warehouse.url, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_month_goes_and_comes_back_by_commands(migrated: Migrated, tmp_path: Path) -> None:
+    with migrated("test_archive_commands") as warehouse:
+        fill(warehouse)
+        before = rows(warehouse)
+        gone = run(warehouse, "archive", "month", "2026-10", "--to", str(tmp_path / "there"))
+        assert gone.returncode == 0, gone.stderr
+        assert gone.stdout.startswith("2026-10   archived since ")
+        assert "dropped flattrs" in gone.stderr
+        again = run(warehouse, "archive", "month", "2026-10", "--to", str(tmp_path / "there"))
+        assert (again.returncode, again.stdout) == (1, "")
+        assert again.stderr == f"flattr: 2026-10 is archived in {tmp_path}/there/2026-10 already.\n"
+        (tmp_path / "there").rename(tmp_path / "moved")
+        lost = run(warehouse, "archive", "restore", "2026-10")
+        assert "there/2026-10 has no manifest.json" in lost.stderr
+        back = run(warehouse, "archive", "restore", "2026-10", "--from", str(tmp_path / "moved"))
+        assert back.returncode == 0, back.stderr
+        assert "every line and hash agrees with its seal" in back.stdout
+        assert rows(warehouse) == before
+
+
+def test_cluster_is_refused_in_a_sentence() -> None:
+    cluster = Warehouse("clickhouse://a,b/flattr?cluster=flattr")
+    with pytest.raises(ArchiveRefused, match="cannot archive a month of a cluster yet"):
+        archive(cluster, MONTH, "/nowhere", BackupSettings())
+
+
 def test_commands_say_in_a_sentence_where_the_month_is(away: Warehouse) -> None:
     def flattr(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "deploy", *words]
-        environment = {"FLATTR_WAREHOUSE": away.url, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}
-        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        return run(away, *words)
 
     for words in (
         ("month", "verify", "2026-10"),
