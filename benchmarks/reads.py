@@ -21,6 +21,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from hashlib import md5
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 import uvloop
@@ -32,11 +33,22 @@ from benchmarks.reads_month import CREATORS, FLUSH_ROWS, FLUSH_S, LISTENED, MEMB
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess, free_port
 from ingest.contract.month import month_of
 from ingest.runtime.clock import system_clock
+from warehouse.counts import counts
+from warehouse.counts.counts import ONE_THREAD
 from warehouse.storage.client import Warehouse, named
 
 #: counts a second, of creators, things and members in equal parts: some dashboards and a thousand members at a time
 READS_PER_S: Final = 200
 _PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
+#: For the cost of one statement: names in each, as in a batch at some hundred counts a second.
+_NAMES: Final = 6
+_TURNS: Final = 9
+_QUERIES_A_TURN: Final = 30
+#: by kind: the API's function, and the key, how many there are, and the table for the plain statement
+_LOOKED_UP: Final = {
+    "creator": (counts.creator_counts, "creator_id", CREATORS, "counts_by_creator"),
+    "member": (counts.member_counts, "member_id", MEMBERS, "counts_by_member"),
+}
 _HELLO_S: Final = 20
 #: how long the writer is watched without readers
 _ALONE_S: Final = 3
@@ -62,6 +74,7 @@ def run(*, flattrs: int = 10_000_000, seconds: float = 5, subscribers: int = 100
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             figures = runner.run(measure.reads())
             figures |= runner.run(_listen(measure, subscribers, seconds * 2))
+        figures |= _look_ups(measure, warehouse, month)
         return {
             "flattrs": flattrs, "filled_s": round(filled_s, 1), "parts_at_start": active_parts,
             "parts_at_end": reads_month.active_parts(warehouse), "flattrs_written_per_s": round(FLUSH_ROWS / FLUSH_S),
@@ -237,6 +250,31 @@ async def _listen(measure: Measure, subscribers: int, seconds: float) -> dict[st
         "count_to_event_p50_ms": round(latency_us.get_value_at_percentile(50) / 1000, 1),
         "count_to_event_p99_ms": round(latency_us.get_value_at_percentile(99) / 1000, 1),
     }
+
+
+def _look_ups(measure: Measure, warehouse: Warehouse, month: int) -> dict[str, Any]:
+    """The server's processor time of a look-up of a few names, and of the same by FINAL, in turns beside the writer."""
+    figures: dict[str, Any] = {}
+    for kind, (query, name, names, table) in _LOOKED_UP.items():
+        final = (
+            f"SELECT {name}, sum(flattrs) FROM {table} FINAL "  # noqa: S608 - names of ours
+            f"WHERE month = %(month)s AND {name} IN %(names)s GROUP BY {name}"
+        )
+        spent_s: dict[str, list[float]] = {"look_up": [], "final": []}
+        for turn in range(2 * _TURNS):
+            way = "final" if turn % 2 else "look_up"
+            before = measure.cpu_s()["warehouse"]
+            for _ in range(_QUERIES_A_TURN):
+                asked = tuple(f"{kind[0]}{random.randrange(names)}" for _ in range(_NAMES))
+                if way == "final":
+                    warehouse.rows(final, {"month": month, "names": asked}, ONE_THREAD)
+                else:
+                    query(warehouse, month, asked, 0)
+            spent_s[way].append((measure.cpu_s()["warehouse"] - before) / _QUERIES_A_TURN)
+        each_ms = {way: median(turns) * 1000 for way, turns in spent_s.items()}
+        figures[f"{kind}_look_up_cpu_ms"] = round(each_ms["look_up"], 2)
+        figures[f"{kind}_look_up_to_final"] = round(each_ms["look_up"] / each_ms["final"], 2)
+    return figures
 
 
 def _rows_read(warehouse: Warehouse, month: int) -> dict[str, int]:

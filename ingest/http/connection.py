@@ -19,6 +19,7 @@ from typing import Any, Final
 import httptools
 
 from ingest.contract.rejection import Reason
+from ingest.http.joined import JoinedWrites
 from ingest.http.lifetime import FULL, NO_HOST, NOWHERE, Lifetime
 from ingest.http.rfc9112 import END, fault, head_without_upgrade, straddling_end
 from ingest.runtime.client_address import client_address
@@ -272,6 +273,7 @@ class Connection(Lifetime):
         if self._is_proxy and (b"x-forwarded-proto", b"https") in headers:
             self.scope["scheme"] = "https"
         super().on_headers_complete()
+        self.cycle.transport = JoinedWrites(self.transport)  # type: ignore[assignment] # has what the cycle needs
 
     def _gather(self, body: bytes) -> None:
         """Pass on a piece of the body."""

@@ -277,6 +277,7 @@ class Shop:
         self.open = asyncio.Event()
         self.open.set()
         self.broken = False
+        self.takes_s = 0.0
         self.now_s = 0.0
         now = monotonic or (lambda: self.now_s)
         self.cache = CountBatcher(
@@ -292,6 +293,8 @@ class Shop:
     async def fetch(self, keys: Sequence[Key]) -> tuple[Lag, Mapping[Key, int]]:
         self.asked.append(list(keys))
         await self.open.wait()
+        if self.takes_s:
+            await asyncio.sleep(self.takes_s)
         if self.broken:
             raise WarehouseUnavailable("away")
         return Lag(0, ()), {key: len(self.asked) for key in keys}
@@ -340,8 +343,14 @@ async def test_all_who_miss_at_a_time_share_one_query() -> None:
     assert shop.asked == [[(202611, ONE)], [(202611, TWO)]]
 
 
-async def test_queries_start_at_their_pitch_and_each_answers_what_was_asked_before_it() -> None:
-    shop = Shop(pitch_s=0.02, monotonic=time.monotonic)
+@pytest.mark.parametrize(
+    ("takes_s", "pitch_s", "apart_s"), [(0.01, 60, 0.02), (0.02, 0.03, 0.03)], ids=["as long as it took", "pitch"]
+)
+async def test_queries_rest_and_each_answers_what_was_asked_before_it(
+    takes_s: float, pitch_s: float, apart_s: float
+) -> None:
+    shop = Shop(pitch_s=pitch_s, monotonic=time.monotonic)
+    shop.takes_s = takes_s
     began_s = time.monotonic()
     asked_after = []
     for number in range(40):
@@ -349,8 +358,18 @@ async def test_queries_start_at_their_pitch_and_each_answers_what_was_asked_befo
         await asyncio.sleep(0.002)
     for before, task in asked_after:
         # The number of the query that answered: one that began after the question.
-        assert min((await task).values()) > before
-    assert len(shop.asked) <= (time.monotonic() - began_s) / 0.02 + 1
+        assert min((await asyncio.wait_for(task, 10)).values()) > before
+    assert 2 <= len(shop.asked) <= (time.monotonic() - began_s) / apart_s + 1
+
+
+async def test_failed_query_is_followed_by_the_next_a_whole_pitch_later() -> None:
+    shop = Shop(pitch_s=0.2, monotonic=time.monotonic)
+    shop.broken = True
+    began_s = time.monotonic()
+    for thing in (ONE, TWO):
+        with pytest.raises(WarehouseUnavailable):
+            await shop.get(thing)
+    assert time.monotonic() - began_s >= 0.2
 
 
 async def test_who_asks_alone_does_not_wait_for_the_pitch() -> None:

@@ -100,8 +100,9 @@ class ApiSettings(WarehouseSettings):
     api_pitch_ms: int = Field(
         default=40,
         ge=0,
-        description="Minimum time between two queries for counts of one kind, in ms; requests in between are batched "
-        "into the next. A lone request does not wait. 40 ms allow 25 queries per second of each kind.",
+        description="Time between two queries for counts of one kind, in ms, at most: after a query the next one waits "
+        "as long as that took, or until the pitch is over if that is sooner; requests in between are batched into it. "
+        "A lone request does not wait.",
     )
     api_counters_ttl_ms: int = Field(
         default=1000,

@@ -17,6 +17,8 @@ Key = tuple[int, str]
 
 #: For queries that read a few granules: spreading those over threads costs the server half as much again.
 ONE_THREAD: Final = {"max_threads": 1}
+#: For counts by key: what PREWHERE would spare of these narrow granules is less than what it costs.
+LOOK_UP: Final = {"optimize_move_to_prewhere": 0}
 _FEW: Final = 100
 
 
@@ -72,7 +74,7 @@ def thing_counts(warehouse: Warehouse, month: int, thing_ids: Sequence[str], fla
     ``flagged`` is 0 when the month is known to have no quarantine, which saves a query.
     """
     params = {"month": month, "thing_ids": list(thing_ids)}
-    stated: dict[str, int] = dict(warehouse.rows(named("thing_counts"), params, _threads(thing_ids)))
+    stated: dict[str, int] = dict(warehouse.rows(named("thing_counts"), params, _look_up(thing_ids)))
     held = _things_held(warehouse, [month], thing_ids) if flagged else {}
     return _less(thing_ids, stated, {thing_id: count for (_, thing_id), count in held.items()})
 
@@ -98,7 +100,7 @@ def member_counts(
     """Flattrs of members in a month: one entry per id. ``flagged`` as in ``thing_counts``."""
     params = {"month": month, "member_ids": tuple(member_ids)}
     query = named("member_counts_quarantined" if flagged else "member_counts")
-    rows = warehouse.rows(query, params, _threads(member_ids))
+    rows = warehouse.rows(query, params, _threads(member_ids) if flagged else _look_up(member_ids))
     found = {member_id: MemberCount(*map(int, counts)) for member_id, *counts in rows}
     return {**dict.fromkeys(member_ids, MemberCount(0, 0)), **found}
 
@@ -118,7 +120,7 @@ def creator_counts(warehouse: Warehouse, month: int, creator_ids: Sequence[str],
     if not creator_ids:
         return {}
     params = {"month": month, "creator_ids": tuple(creator_ids)}
-    stated: dict[str, int] = dict(warehouse.rows(named("creator_counts"), params, _threads(creator_ids)))
+    stated: dict[str, int] = dict(warehouse.rows(named("creator_counts"), params, _look_up(creator_ids)))
     held = _creators_held(warehouse, [month], creator_ids) if flagged else {}
     return _less(creator_ids, stated, {creator_id: count for (_, creator_id), count in held.items()})
 
@@ -153,6 +155,10 @@ def _by_key(rows: Iterable[Row]) -> dict[Key, int]:
 
 def _threads(ids: Sequence[object]) -> Mapping[str, Any] | None:
     return ONE_THREAD if len(ids) <= _FEW else None
+
+
+def _look_up(ids: Sequence[object]) -> Mapping[str, Any]:
+    return {**LOOK_UP, **(_threads(ids) or {})}
 
 
 def _less(ids: Sequence[N], stated: Mapping[N, int], held: Mapping[N, int]) -> dict[N, Count]:
