@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -27,7 +28,7 @@ def write_environment(folder: Path, environment: Mapping[str, str]) -> None:
     path = environment_file(folder)
     fresh = path.with_suffix(".new")
     fresh.touch(mode=0o600)
-    fresh.write_text("".join(f"{name}={value}\n" for name, value in sorted(environment.items())))
+    fresh.write_text("".join(f"{name}={shlex.quote(value)}\n" for name, value in sorted(environment.items())))
     fresh.replace(path)
 
 
@@ -42,8 +43,8 @@ def adopt_running_stack(command: str, folder: Path = FOLDER) -> None:
     if command in STARTERS or not path.exists() or not _runs(folder):
         return
     for line in path.read_text().splitlines():
-        name, _, value = line.partition("=")
-        os.environ.setdefault(name, value)
+        name, _, quoted = line.partition("=")
+        os.environ.setdefault(name, "".join(shlex.split(quoted)))
 
 
 def _runs(folder: Path) -> bool:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -233,6 +234,16 @@ def test_services_are_told_while_the_warehouse_is_away() -> None:
     assert (answer.status, told["name"], told["ready"]) == (200, "warehouse", False)
     assert "does not answer" in told["said"]
     assert "hunter2" not in told["said"]
+
+
+def test_services_are_told_while_the_warehouse_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        hangs = ApiSettings(warehouse=SecretStr(f"clickhouse://127.0.0.1:{mute.getsockname()[1]}/x"))
+        with serving(create_app(hangs)) as url:
+            began = time.monotonic()
+            (told,) = ask(f"{url}/v1/services").json["services"]
+            assert time.monotonic() - began < 4
+    assert told == {"name": "warehouse", "ready": False, "said": "no answer within 2 s"}
 
 
 def test_new_month_begins_at_zero_without_reconnecting(warehouse: Warehouse, tmp_path: Path) -> None:

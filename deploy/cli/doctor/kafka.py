@@ -92,7 +92,9 @@ def _reasons() -> Iterator[list[str]]:
 
     class _Listener(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            said.append(record.getMessage())
+            text = record.getMessage()
+            # A time that ran out has no words of its own.
+            said.append(f"{text}no answer in time" if text.endswith(": ") else text)
 
     listener, logger = _Listener(logging.WARNING), logging.getLogger("aiokafka")
     logger.addHandler(listener)

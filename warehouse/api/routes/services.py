@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from fastapi import APIRouter
 from pydantic import BaseModel, Field
@@ -14,6 +15,8 @@ from warehouse.api.routes.health import ping
 from warehouse.api.service_health import ServiceHealth
 from warehouse.keys import Role
 from warehouse.storage.errors import WarehouseError
+
+_TIMEOUT_S: Final = 2
 
 router = APIRouter(prefix="/v1", tags=["health"], responses={**RESPONSES, **auth.RESPONSES})
 
@@ -45,8 +48,14 @@ def _addresses(reads: QueryRunner) -> list[tuple[str, str]]:
 
 
 async def _warehouse(reads: QueryRunner) -> ServiceHealth:
+    asked = asyncio.ensure_future(reads.share(ping))
+    # An answer that comes too late is nobody's.
+    asked.add_done_callback(lambda late: late.cancelled() or late.exception())
     try:
-        await reads.share(ping)
+        # Shielded, because whoever asks /ready meanwhile waits for the same answer.
+        await asyncio.wait_for(asyncio.shield(asked), _TIMEOUT_S)
+    except TimeoutError:
+        return ServiceHealth("warehouse", ready=False, said=f"no answer within {_TIMEOUT_S} s")
     except (WarehouseError, Problem) as error:
         return ServiceHealth("warehouse", ready=False, said=str(error))
     return ServiceHealth("warehouse", ready=True, said="ready")
