@@ -13,19 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import (
-    CorruptRecordException,
-    GroupCoordinatorNotAvailableError,
-    KafkaError,
-    MessageSizeTooLargeError,
-    for_code,
-)
+from aiokafka.errors import CorruptRecordException, KafkaError, MessageSizeTooLargeError, for_code
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -70,6 +64,7 @@ async def wait_until_closed(admin: AIOKafkaAdminClient, topic: str, partitions: 
                     f"set to 0 ({answer.__name__}): the broker cannot close a topic. Run the command again, or "
                     "--abandon it."
                 )
+            await admin._client.force_metadata_update()  # noqa: SLF001 - as below
             await asyncio.sleep(_LOOK_S)
 
 
@@ -89,20 +84,15 @@ async def final_ends(admin: AIOKafkaAdminClient, topic: str, partitions: int) ->
 
 async def members_of(admin: AIOKafkaAdminClient, group: str) -> int:
     """How many members a consumer group has."""
-    give_up_at = time.monotonic() + _PATIENCE_S
-    while True:
-        try:
-            (answer,) = await admin.describe_consumer_groups([group])
-        except GroupCoordinatorNotAvailableError:
-            # A broker that has never had a consumer makes its topic of offsets now.
-            if time.monotonic() > give_up_at:
-                raise
-            await asyncio.sleep(_LOOK_S)
-            continue
+
+    async def ask() -> int:
+        (answer,) = await admin.describe_consumer_groups([group])
         ((code, _, _, _, _, members, *_),) = answer.groups
         if code:
             raise for_code(code)
         return len(members)
+
+    return await _settled(admin, ask)
 
 
 async def _answer_to_a_broken_record(admin: AIOKafkaAdminClient, topic: str, number: int) -> type[KafkaError]:
@@ -120,11 +110,27 @@ async def _answer_to_a_broken_record(admin: AIOKafkaAdminClient, topic: str, num
 
 
 async def _end(admin: AIOKafkaAdminClient, topic: str, number: int, who: int) -> int:
-    answer = await _asked(admin, topic, number, OffsetRequest(who, 0, [(topic, [(number, _LATEST)])]))
-    ((_, ((_, code, _, offset),)),) = answer.topics
-    if code:
-        raise for_code(code)
-    return int(offset)
+    async def ask() -> int:
+        answer = await _asked(admin, topic, number, OffsetRequest(who, 0, [(topic, [(number, _LATEST)])]))
+        ((_, ((_, code, _, offset),)),) = answer.topics
+        if code:
+            raise for_code(code)
+        return int(offset)
+
+    return await _settled(admin, ask)
+
+
+async def _settled(admin: AIOKafkaAdminClient, ask: Callable[[], Awaitable[int]]) -> int:
+    """The answer, once leaders and coordinators know that they are: each begins a moment after it was chosen."""
+    give_up_at = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            return await ask()
+        except KafkaError as error:
+            if not error.retriable or time.monotonic() > give_up_at:
+                raise
+        await admin._client.force_metadata_update()  # noqa: SLF001 - as below
+        await asyncio.sleep(_LOOK_S)
 
 
 async def _asked(admin: AIOKafkaAdminClient, topic: str, number: int, request: Request[Any]) -> Any:  # noqa: ANN401 - of the protocol
