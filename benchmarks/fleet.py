@@ -4,7 +4,7 @@
 
 The same three months are closed on both, and their proofs compared to the last byte; flushes of the same clicks go to
 both in turns; a replica is killed under a counting worker; a server's disk is lost and its backup verified; one worker
-and two count the same topic; and `flattr chaos` runs with replicas. Wants `make kafka` and `make zookeeper`.
+and two count the same topic; the log grows under load; and `flattr chaos` runs with replicas. Wants `make kafka` and `make zookeeper`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks import close as months
+from benchmarks import grow
 from benchmarks.streams import PARTITIONS, counted, counting_worker, recovered_at
 from benchmarks.streams_traffic import by_partition, fill, lines
 from deploy.cli.commands.backup import stages
@@ -73,6 +74,8 @@ def run(
         say("one worker, then two")
         figures |= _workers(server, broker.address, folder, clicks)
         broker.stop()
+        say("the log grows to twice as many partitions, under load")
+        figures |= _grown(server, folder / "grown")
         server.stop()
         say(f"chaos with replicas, {faults} faults")
         figures |= _chaos(folder / "chaos", faults, say)
@@ -230,6 +233,19 @@ def _workers(server: EmbeddedWarehouse, broker: str, folder: Path, clicks: int) 
         "workers_1_clicks_per_s": round(per_s[1]),
         "workers_2_clicks_per_s": round(per_s[2]),
         "workers_efficiency": round(per_s[2] / per_s[1] / 2, 2),
+    }
+
+
+def _grown(server: EmbeddedWarehouse, folder: Path) -> dict[str, Any]:
+    folder.mkdir()
+    with ApacheKafka(folder / "broker") as broker, _database(server.url, "grown") as warehouse:
+        found = grow.run(folder, broker, warehouse)
+    return {
+        "grow_s": found["grow_s"],
+        "grow_clicks": found["grow_clicks"],
+        "grow_lost": found["grow_lost"],
+        "grow_wrong": found["grow_wrong"],
+        "grow_problems": found["grow_problems"],
     }
 
 
