@@ -4,7 +4,8 @@
 
 The same three months are closed on both, and their proofs compared to the last byte; flushes of the same clicks go to
 both in turns; a replica is killed under a counting worker; a server's disk is lost and its backup verified; one worker
-and two count the same topic; the log grows under load; and `flattr chaos` runs with replicas. Wants `make kafka` and `make zookeeper`.
+and two count the same topic; the log grows under load; and `flattr chaos` runs with replicas. Wants `make kafka` and
+`make zookeeper`.
 """
 
 from __future__ import annotations

@@ -258,6 +258,20 @@ _FLEET: Final = Bench(
     {"chaos_faults": 60, "seals_months": 3},
 )
 
+_OUTAGE: Final = Bench(
+    "outage",
+    "Outages",
+    "flattr bench outage",
+    (
+        Figure("not_ready_max_s", "a part killed or frozen, until the services that need it say so: the slowest", "s"),
+        Figure("back_max_s", "the part back, until a new click is counted: the slowest", "s", at_most(10)),
+        Figure("log_lines_per_min_max", "lines that the most talkative log grew by meanwhile", "lines a minute"),
+        Figure("lost", "accepted clicks that are missing after all of it", "clicks", _NONE),
+        Figure("double_counted", "clicks that were counted twice", "clicks", _NONE),
+    ),
+    {"outages": 8, "outage_s": 60},
+)
+
 _GROWTH: Final = Bench(
     "growth",
     "Growth and scale",
@@ -338,4 +352,18 @@ _CHAOS_3: Final = Bench(
     {"faults": 200, "brokers": 3},
 )
 
-BENCHES: Final = (_INGEST, _STREAMS, _CLOSE, _READS, _HOSTILE, _TRACES, _FUZZ, _SOAK, _CHAOS, _CHAOS_3, _FLEET, _GROWTH)
+BENCHES: Final = (
+    _INGEST,
+    _STREAMS,
+    _CLOSE,
+    _READS,
+    _HOSTILE,
+    _TRACES,
+    _FUZZ,
+    _SOAK,
+    _CHAOS,
+    _CHAOS_3,
+    _FLEET,
+    _GROWTH,
+    _OUTAGE,
+)

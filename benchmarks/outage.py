@@ -19,7 +19,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -97,9 +97,20 @@ def run(
         _counted_again(stack)
         sums = asyncio.run(_sums(stack, answers))
     return {
-        "outages": [asdict(outage) for outage in outages], **sums, "accepted": result.clicks_accepted,
+        "outages": [asdict(outage) for outage in outages], **_worst(outages), **sums,
+        "accepted": result.clicks_accepted,
         "given_up": result.given_up, "outage_s": outage_s, "stall_s": stall_s, "kafka": kafka is not None,
     }  # fmt: skip
+
+
+def _worst(outages: Sequence[Outage]) -> dict[str, Any]:
+    """Of all outages the slowest to be said, and to be over, and the one of most lines; None: one never was."""
+    not_ready_s, back_s = ([getattr(one, name) for one in outages] for name in ("not_ready_s", "back_s"))
+    return {
+        "not_ready_max_s": None if None in not_ready_s else max(not_ready_s),
+        "back_max_s": None if None in back_s else max(back_s),
+        "log_lines_per_min_max": max(one.log_lines_per_min for one in outages),
+    }
 
 
 def _outage(stack: Stack, part: ServiceProcess, how: str, outage_s: float) -> Outage:
