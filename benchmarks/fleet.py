@@ -210,31 +210,31 @@ def _restored(server: EmbeddedWarehouse) -> dict[str, Any]:
 
 def _workers(server: EmbeddedWarehouse, broker: str, folder: Path, clicks: int) -> dict[str, Any]:
     """A topic that is written as fast as it can be, counted by one worker and by two."""
-    at_ms = system_clock()
-    lanes = by_partition(list(lines(clicks, at_ms=at_ms, seed=5)), PARTITIONS)
-    per_s = {}
-    for workers in (1, 2):
-        topic = f"workers-{workers}"
-        asyncio.run(create_topics(broker, [TopicPlan(topic, PARTITIONS).unbounded()]))
-        with ExitStack() as stack:
-            warehouse = stack.enter_context(_database(server.url, f"workers_{workers}"))
-            running = [
-                stack.enter_context(
-                    counting_worker(folder / f"{topic}-{number}", broker, warehouse.url, topic, group=topic)
-                )
-                for number in range(workers)
-            ]
-            for worker in running:
-                _until(lambda worker=worker: recovered_at(worker), worker)
-            began = time.perf_counter()
-            asyncio.run(fill(broker, topic, lanes, block=_BLOCK_CLICKS, at_ms=at_ms))
-            _until(lambda warehouse=warehouse: counted(warehouse, 0) >= clicks, running[0])
-            per_s[workers] = clicks / (time.perf_counter() - began)
+    one_per_s, two_per_s = (_counted_per_s(workers, server, broker, folder, clicks) for workers in (1, 2))
     return {
-        "workers_1_clicks_per_s": round(per_s[1]),
-        "workers_2_clicks_per_s": round(per_s[2]),
-        "workers_efficiency": round(per_s[2] / per_s[1] / 2, 2),
+        "workers_1_clicks_per_s": round(one_per_s),
+        "workers_2_clicks_per_s": round(two_per_s),
+        "workers_efficiency": round(two_per_s / one_per_s / 2, 2),
     }
+
+
+def _counted_per_s(workers: int, server: EmbeddedWarehouse, broker: str, folder: Path, clicks: int) -> float:
+    at_ms, topic = system_clock(), f"workers-{workers}"
+    lanes = by_partition(list(lines(clicks, at_ms=at_ms, seed=5)), PARTITIONS)
+    asyncio.run(create_topics(broker, [TopicPlan(topic, PARTITIONS).unbounded()]))
+    with ExitStack() as stack:
+        warehouse = stack.enter_context(_database(server.url, f"workers_{workers}"))
+        running = [
+            stack.enter_context(
+                counting_worker(folder / f"{topic}-{number}", broker, warehouse.url, topic, group=topic)
+            )
+            for number in range(workers)
+        ]
+        _until(lambda: all(map(recovered_at, running)), running[0])
+        began = time.perf_counter()
+        asyncio.run(fill(broker, topic, lanes, block=_BLOCK_CLICKS, at_ms=at_ms))
+        _until(lambda: counted(warehouse, 0) >= clicks, running[0])
+        return clicks / (time.perf_counter() - began)
 
 
 def _grown(server: EmbeddedWarehouse, folder: Path) -> dict[str, Any]:
