@@ -32,7 +32,7 @@ from tests.support import optional
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
-#: What makes a migrated database of a name.
+#: What makes a migrated database for a purpose.
 Migrated = Callable[[str], AbstractContextManager[Warehouse]]
 #: How many tests were left out for want of each part. Each of the suite's workers collects all tests and counts them.
 LEFT_OUT = pytest.StashKey[Counter[str]]()
@@ -157,7 +157,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
-    """What makes a migrated database of that name for as long as it is wanted.
+    """What makes a migrated database for as long as it is wanted; its name begins with the given one.
 
     They are copies of one: ClickHouse makes them in a fifth of the time of all migrations. Each copy has the same
     identity key.
@@ -167,7 +167,8 @@ def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
         template.command("BACKUP DATABASE template TO Disk('backups', 'template')")
 
     @contextmanager
-    def copied(name: str) -> Iterator[Warehouse]:
+    def copied(purpose: str) -> Iterator[Warehouse]:
+        name = f"{purpose}_{next(_numbers)}"
         with closing(Warehouse(f"{warehouse_server.url}/{name}")) as database:
             with closing(Warehouse(warehouse_server.url)) as server:
                 server.command(f"RESTORE DATABASE template AS {name} FROM Disk('backups', 'template')")
@@ -180,7 +181,7 @@ def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
 @pytest.fixture
 def warehouse(migrated: Migrated) -> Iterator[Warehouse]:
     """A migrated database of the test's own."""
-    with migrated(f"test_{next(_numbers)}") as database:
+    with migrated("test") as database:
         yield database
 
 
