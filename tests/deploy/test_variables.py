@@ -75,7 +75,7 @@ def test_wrong_setting_is_named_by_its_variable_without_its_value(
             {"FLATTR_BROKER_SECURITY": "SSL", "FLATTR_BROKER_CA_FILE": "/nowhere.pem"},
             "FLATTR_BROKER_CA_FILE: /nowhere.pem is no CA certificate (PEM): No such file",
         ),
-        (["verify"], {"FLATTR_BROKER": "127.0.0.1:1"}, "Another broker is named with FLATTR_BROKER"),
+        (["topics", "create"], {"FLATTR_BROKER": "127.0.0.1:1"}, "Another broker is named with FLATTR_BROKER"),
     ],
 )
 def test_no_traceback_reaches_an_operator(
