@@ -31,10 +31,17 @@ def cluster_url(cluster: Cluster) -> str:
     return url
 
 
+#: What stands of a log and its clicks.
+COUNTED = (
+    "progress", "log_partitions", "log_moves", "flattrs", "retimed", "counts_by_member", "counts_by_creator",
+    "counts_by_thing",
+)  # fmt: skip
+
+
 def emptied(warehouse: Warehouse) -> bool:
-    """Whether all that was counted is gone: a replica that has just come back refuses changes for a moment."""
+    """Whether all that was counted is gone, of which log ever: a replica that comes back refuses changes at first."""
     try:
-        for table in ("progress", "flattrs", "counts_by_member", "counts_by_creator", "counts_by_thing"):
+        for table in COUNTED:
             warehouse.command(f"ALTER TABLE {table} DELETE WHERE 1")
     except WarehouseUnavailable:
         return False

@@ -69,11 +69,8 @@ def test_whoever_speaks_with_another_node_finds_the_lock_taken_and_loses_it_when
 
 
 def test_a_log_grows_as_on_one_server(many: Warehouse) -> None:
-    many.command("TRUNCATE TABLE log_partitions")
     clicks = presses(300, seed=11)
     half = len(clicks) // 2
-    for name in ("flattrs", "counts_by_creator", "counts_by_thing", "counts_by_member", "progress", "retimed"):
-        many.command(f"ALTER TABLE {name} DELETE WHERE 1", settings={"mutations_sync": 2})
     Log(many, BEFORE, 0).count(clicks[:half])
     seen = shown(many)
     carry(many, moved(BEFORE, 2 * BEFORE))
