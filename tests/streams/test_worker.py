@@ -209,12 +209,14 @@ async def test_worker_whose_kafka_was_killed_says_so_within_the_stall_time_and_c
     with StreamWorker(
         tmp_path, broker=own_kafka.address, warehouse=warehouse, topic=topic, streams_stall_s=3
     ) as worker:
-        wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
+        before, after = traffic(200)[:100], traffic(200)[100:]
+        await send(own_kafka.address, topic, before, partitions=PARTITIONS)
+        wait_until(lambda: accepted(warehouse) == 100, "it counts", alive=worker)
         own_kafka.kill()
         wait_until(lambda: b"Kafka has not told" in told(worker), "it says so", alive=worker)
         own_kafka.start()
-        await send(own_kafka.address, topic, traffic(100), partitions=PARTITIONS)
-        wait_until(lambda: accepted(warehouse) >= 100, "it counts again", alive=worker)
+        await send(own_kafka.address, topic, after, partitions=PARTITIONS)
+        wait_until(lambda: accepted(warehouse) == 200, "it counts again", alive=worker)
         wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready again", alive=worker)
 
 
