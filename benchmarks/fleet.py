@@ -23,13 +23,13 @@ from typing import Any, Final
 
 from benchmarks import close as months
 from benchmarks import grow
-from benchmarks.streams import PARTITIONS, counted, counting_worker, recovered_at
+from benchmarks.streams import PARTITIONS, counted, counting_worker, recovered_at, wait_for
 from benchmarks.streams_traffic import by_partition, fill, lines
 from deploy.cli.commands.backup import stages
 from deploy.proving.chaos.run import ChaosPlan, run_chaos
 from deploy.proving.rig.cluster import Cluster
 from deploy.provision.topics import TopicPlan, create_topics
-from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse, ServiceProcess
+from deploy.stack.embedded import ApacheKafka, EmbeddedWarehouse
 from ingest.runtime.clock import system_clock
 from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.precompile import precompile
@@ -182,9 +182,9 @@ def _counting(
         with closing(elsewhere), counting_worker(folder, broker, warehouse.url, name, group=name) as worker:
 
             def count() -> None:
-                _until(lambda: counted(elsewhere, 0) >= sent, worker)
+                wait_for(lambda: counted(elsewhere, 0) >= sent, worker)
 
-            _until(lambda: recovered_at(worker), worker)
+            wait_for(lambda: recovered_at(worker), worker)
             send()
             count()
             yield count, send
@@ -230,10 +230,10 @@ def _counted_per_s(workers: int, server: EmbeddedWarehouse, broker: str, folder:
             )
             for number in range(workers)
         ]
-        _until(lambda: all(map(recovered_at, running)), running[0])
+        wait_for(lambda: all(map(recovered_at, running)), running[0])
         began = time.perf_counter()
         asyncio.run(fill(broker, topic, lanes, block=_BLOCK_CLICKS, at_ms=at_ms))
-        _until(lambda: counted(warehouse, 0) >= clicks, running[0])
+        wait_for(lambda: counted(warehouse, 0) >= clicks, running[0])
         return clicks / (time.perf_counter() - began)
 
 
@@ -253,14 +253,6 @@ def _grown(server: EmbeddedWarehouse, folder: Path) -> dict[str, Any]:
 def _chaos(folder: Path, faults: int, say: Callable[[str], None]) -> dict[str, Any]:
     report = run_chaos(ChaosPlan(folder, faults=faults, seed=2, shards=2, replicas=2, rate=40), say).report()
     return {f"chaos_{name}": value for name, value in report.items() if name not in {"load", "history"}}
-
-
-def _until(look: Callable[[], object], alive: ServiceProcess, timeout_s: float = 300) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not look():
-        if not alive.running() or time.monotonic() > deadline:
-            raise RuntimeError(f"the worker did not get there.\n{alive.tail(30)}")
-        time.sleep(0.02)
 
 
 if __name__ == "__main__":

@@ -144,8 +144,8 @@ class Bench:
         """Clicks a second of a worker on a full topic; ``tallied`` were counted in earlier epochs."""
         warehouse = warehouse or self.database()
         with self.worker(warehouse, topic, epoch) as worker:
-            _wait(lambda: recovered_at(worker), worker)
-            last = _wait(lambda: counted(warehouse, epoch) >= tallied + clicks, worker)
+            wait_for(lambda: recovered_at(worker), worker)
+            last = wait_for(lambda: counted(warehouse, epoch) >= tallied + clicks, worker)
             first = recovered_at(worker)
         return clicks / (last - first)
 
@@ -337,7 +337,7 @@ async def _watch(
         await asyncio.sleep(0.01)
 
 
-def _wait(look: Callable[[], object], alive: ServiceProcess, timeout_s: float = 600) -> float:
+def wait_for(look: Callable[[], object], alive: ServiceProcess, timeout_s: float = 600) -> float:
     """The time at which it was so."""
     deadline = time.monotonic() + timeout_s
     while not look():

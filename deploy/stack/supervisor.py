@@ -263,7 +263,8 @@ class Stack:
             http_port=self.plan.warehouse_http_port or None,
         ).start()
         self.warehouse_url = f"{self.warehouse.url}/flattr"
-        self.say(f"warehouse  {self.warehouse_url} (embedded), HTTP http://{HOST}:{self.warehouse.http_port}")
+        self.say(f"warehouse  {self.warehouse_url} (embedded)")
+        self.say(f"           http://{HOST}:{self.warehouse.http_port} for SQL")
 
     def _next_epoch(self, warehouse: Warehouse) -> int:
         """The log epoch: an embedded broker restarts its offsets, so it is the warehouse's newest plus one."""
