@@ -76,6 +76,8 @@ def test_wrong_setting_is_named_by_its_variable_without_its_value(
             "FLATTR_BROKER_CA_FILE: /nowhere.pem is no CA certificate (PEM): No such file",
         ),
         (["topics", "create"], {"FLATTR_BROKER": "127.0.0.1:1"}, "Another broker is named with FLATTR_BROKER"),
+        (["verify"], {"FLATTR_WAREHOUSE": "clickhouse://127.0.0.1:1/x"}, "Another one is named with FLATTR_WAREHOUSE"),
+        (["bench", "fleet"], {"FLATTR_HIDE_CLUSTER": "1"}, "the cluster is hidden by FLATTR_HIDE_CLUSTER"),
     ],
 )
 def test_no_traceback_reaches_an_operator(

@@ -147,10 +147,19 @@ def fleet(
     clicks: Annotated[int, typer.Option(min=1000, help="clicks that one worker counts, and two")] = 400_000,
     faults: Annotated[int, typer.Option(min=0, help="faults of the chaos run with replicas")] = 60,
 ) -> None:
-    """Compare one server with a cluster of 2 x 2: seals, flushes, failover, restore, workers, chaos."""
+    """Compare one server with a cluster of 2 x 2: seals, flushes, failover, restore, workers, growth, chaos."""
     from benchmarks.fleet import run
+    from deploy.errors import CommandFailed
+    from deploy.proving.rig.cluster import cluster_missing
 
-    _measure(json, run, pairs=pairs, clicks=clicks, faults=faults, say=lambda line: typer.echo(line, err=True))
+    if reason := cluster_missing():
+        raise CommandFailed(reason)
+    figures = _measure(
+        json, run, pairs=pairs, clicks=clicks, faults=faults, say=lambda line: typer.echo(line, err=True)
+    )
+    wrong = ("grow_lost", "grow_wrong", "chaos_lost", "chaos_double_counted", "chaos_wrong_counts")
+    if not (figures["seals_equal"] and figures["restore_verified"]) or any(figures[name] for name in wrong):
+        raise typer.Exit(1)
 
 
 def outage(
