@@ -2,7 +2,7 @@
 
     python -m benchmarks.reads_month clickhouse://127.0.0.1:9000/bench
 
-The process states what the stream would: every quarter of a second one flush of all its tables, once a second
+The process states what the stream would: a flush of all its tables every tenth of a second, once a second
 the ends of the log. The watched creator's count is the time at which it was stated, in microseconds of the
 monotonic clock, which all processes of a machine share: whoever hears the count knows how old it is.
 """
@@ -23,8 +23,8 @@ from warehouse.storage.migrate import migrate
 
 MEMBERS, CREATORS, THINGS, PARTITIONS = 500_000, 50_000, 400_000, 12
 LISTENED: Final = "watched"
-FLUSH_S: Final = 0.25
-FLUSH_ROWS: Final = 250
+FLUSH_S: Final = 0.1
+FLUSH_ROWS: Final = 100
 _CHUNK: Final = 1_000_000
 _FIRST_OFFSET: Final = 1 << 24
 
