@@ -8,8 +8,10 @@ from tests.api.conftest import NOON_MS, settings_for
 from tests.api.rows import counted_until, put_log_end, put_progress
 from tests.payout.build import flattrs_of, state_month
 from tests.support.serving import ask, serving
+from tests.support.waiting import wait_until
 from warehouse.api.app import create_app
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.storage.backup import Target, back_up
 from warehouse.storage.client import Warehouse
 
 _CLOSE = CloseSettings()
@@ -40,3 +42,15 @@ def test_close_is_overdue_from_when_the_oldest_open_month_could_be_closed(wareho
 def test_no_close_is_overdue_while_the_month_runs(warehouse: Warehouse, api: str) -> None:
     state_month(warehouse, 202611, flattrs_of("mia ada 1"))
     assert metric(api, "flattr_pipeline_close_overdue_seconds") == 0
+
+
+def test_backup_is_as_old_as_the_newest_whole_one_or_as_the_database(warehouse: Warehouse, api: str) -> None:
+    ((made_s,),) = warehouse.rows("SELECT toUnixTimestamp(min(applied_at)) FROM migrations")
+    shown = metric(api, "flattr_backup_last_timestamp_seconds")
+    assert made_s <= shown < made_s + 1
+    target = Target("disk", "backups")
+    first, second = (back_up(warehouse, target, f"{warehouse.database}-{day}", ()) for day in ("mon", "tue"))
+    assert first.begun_ms < second.begun_ms
+    wait_until(
+        lambda: metric(api, "flattr_backup_last_timestamp_seconds") == second.begun_ms / 1000, "the newest is shown"
+    )

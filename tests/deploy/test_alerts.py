@@ -20,8 +20,8 @@ from tests.support.waiting import wait_until
 pytestmark = pytest.mark.usefixtures("debian")
 FOLDER = ROOT / "deploy/images/prometheus"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
-UP = {**{f'up{{job="{job}"}}': "1x60" for job in ("ingest", "streams", "api", "clickhouse")},
-      **{f"flattr_{what}_last_timestamp_seconds": "0+60x60" for what in ("verify", "quarantine")}}  # fmt: skip
+UP = {**{f'up{{job="{job}"}}': "1x2300" for job in ("ingest", "streams", "api", "clickhouse")},
+      **{f"flattr_{what}_last_timestamp_seconds": "0+60x2300" for what in ("verify", "quarantine")}}  # fmt: skip
 #: For each alert: series that make it fire for a while, minute by minute; when it fires; when it is over.
 PROVOKED: dict[str, tuple[dict[str, str], str, str]] = {
     "PartDown": ({'up{job="streams"}': "1x4 0x9 1x40"}, "10m", "20m"),
@@ -60,6 +60,8 @@ PROVOKED: dict[str, tuple[dict[str, str], str, str]] = {
     "VerifyMissing": ({"flattr_verify_last_timestamp_seconds": "0+60x4 240x29 2040+60x60"}, "30m", "45m"),
     "QuarantineMissing": ({"flattr_quarantine_last_timestamp_seconds": "0+60x4 240x29 2040+60x60"}, "30m", "45m"),
     "CloseOverdue": ({"flattr_pipeline_close_overdue_seconds": "0x4 90000x9 0x40"}, "10m", "20m"),
+    # A night without a backup is none of its business; after the second it fires, until there is one.
+    "BackupOld": ({"flattr_backup_last_timestamp_seconds": "1x2200 130000x60"}, "2190m", "2230m"),
 }  # fmt: skip
 
 

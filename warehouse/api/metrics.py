@@ -66,3 +66,8 @@ class ApiMetrics:
             "For how long the oldest open month could have been closed; 0 if none could.",
             registry=self.registry,
         )
+        self.backed_up_at = Gauge(
+            "flattr_backup_last_timestamp_seconds",
+            "When the newest whole backup was begun; before the first one, when the database was made.",
+            registry=self.registry,
+        )

@@ -128,6 +128,12 @@ def backups(warehouse: Warehouse) -> list[Backup]:
     ]
 
 
+def backed_up_ms(warehouse: Warehouse) -> int:
+    """Up to when a whole backup has everything, in ms since 1970; before the first one, when the database was made."""
+    ((at_ms,),) = warehouse.rows(named("backed_up"))
+    return int(at_ms)
+
+
 def _check_server(warehouse: Warehouse) -> None:
     """BACKUP copies one node's part alone: of a cluster that would look like a backup and be none."""
     if warehouse.topology.cluster:

@@ -13,6 +13,7 @@ from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.live import TheBoard
 from warehouse.payout import month_status
 from warehouse.payout.close.months import cutoff_ms
+from warehouse.storage.backup import backed_up_ms
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
 
@@ -53,6 +54,7 @@ async def look_at_pipeline(reads: QueryRunner) -> None:
     rules, now_ms = reads.rules, reads.clock()
     due_ms = [cutoff_ms(month, rules.grace_s) + rules.close_settle_s * 1000 for month, closed in known if not closed]
     reads.metrics.close_overdue_seconds.set(max((now_ms - due for due in due_ms if due < now_ms), default=0) / 1000)
+    reads.metrics.backed_up_at.set(await reads.share(backed_up_ms) / 1000)
 
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
