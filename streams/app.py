@@ -16,7 +16,6 @@ from typing import Any, Final, cast
 
 import faust
 import structlog
-from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.errors import KafkaConnectionError, KafkaError
 from faust.types import TP
 from faust.types.auth import CredentialsT
@@ -41,6 +40,7 @@ from streams.settings import StreamsSettings
 from streams.sink.writer import Writer
 from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
 from streams.source.log_partitions import check_grown, check_not_moving, in_use, note_partitions
+from streams.source.topics import partitions_found
 from streams.state.memory import Memory
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
@@ -271,18 +271,12 @@ async def partitions_of(settings: StreamsSettings) -> int:
 
     Raises ``StreamStopped`` if there are fewer, no such topic, or the broker is unreachable.
     """
-    topic = settings.topic_clicks
-    admin = AIOKafkaAdminClient(bootstrap_servers=settings.broker, **client_security(settings))
-    try:
-        await admin.start()
-        (description,) = await admin.describe_topics([topic])
-    except KafkaConnectionError as error:
-        raise StreamStopped(f"cannot connect to the broker at {settings.broker}: {error}") from error
-    finally:
-        await admin.close()
-    if description["error_code"] or not description["partitions"]:
-        raise StreamStopped(f"no topic {topic!r} at {settings.broker}: create it with `flattr topics create`")
-    return in_use(settings, len(description["partitions"]))
+    found = await partitions_found(settings, settings.topic_clicks)
+    if not found:
+        raise StreamStopped(
+            f"no topic {settings.topic_clicks!r} at {settings.broker}: create it with `flattr topics create`"
+        )
+    return in_use(settings, found)
 
 
 def create_app(settings: StreamsSettings) -> faust.App:

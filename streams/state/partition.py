@@ -33,6 +33,16 @@ class MonthState:
         #: Decisions newer than ``progress``, with their positions: each applies from there on.
         self.newer: dict[tuple[int, int], tuple[int, int]] = {}
 
+    def for_child(self) -> MonthState:
+        """The same tables, for a partition of a grown log that has some of this one's members and nobody else's.
+
+        Its siblings share them: no key of one member is ever asked for another. The counts are of all siblings.
+        """
+        child = MonthState()
+        child.flattrs, child.creators, child.things, child.pairs = self.tables
+        child.retimed = self.retimed
+        return child
+
     @property
     def tables(self) -> tuple[HashTable, ...]:
         """The tables of flattrs and their counts."""

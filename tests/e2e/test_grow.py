@@ -78,7 +78,7 @@ def test_log_that_grows_under_load_and_is_killed_after_every_step_loses_and_doub
     assert "WRONG" not in flattr(installation, "verify", topic="clicks-e1", epoch=1)
     month = f"{system_month()[:4]}-{system_month()[4:]}"
     told = flattr(installation, "replay", "--month", month, topic="clicks-e1", epoch=1)
-    assert f"clicks of {month}, or of the month before, stand in the topic 'clicks' as well" in told
+    assert "every row and every tally matches" in told
     again = flattr(installation, "topics", "grow", "8", "--anyway", topic="clicks-e1", epoch=1)
     assert "has moved from clicks" in again
 

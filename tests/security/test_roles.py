@@ -29,7 +29,7 @@ from tests.payout.build import clock_after
 from warehouse.counts.equations import check_warehouse, known, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.growth.carry import carry
-from warehouse.moves.notes import Move, Step, before_moves, current_epoch, left, note
+from warehouse.moves.notes import Move, OldLog, Step, current_epoch, left, note, old_logs
 from warehouse.payout.close.close import close_month
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.proof import stored
@@ -146,8 +146,9 @@ def test_one_role_moves_the_log_and_those_who_read_it_are_told(as_role: dict[str
     carry(as_role["migrate"], move)
     for role in ("streams", "verify", "replay", "close", "erasure"):
         assert "has moved to topic" in left(as_role[role], epoch), role
-    assert before_moves(as_role["replay"], [202610, 202611]) == move
-    assert before_moves(as_role["replay"], [202612]) is None
+    (old,) = old_logs(as_role["replay"], [202610, 202611])[-1:]
+    assert old == OldLog(epoch, "clicks", (1,), frozenset({202611}))
+    assert old_logs(as_role["replay"], [202612]) == []
     assert current_epoch(as_role["subscriptions"]) == (move.epoch, move.partitions)
 
 

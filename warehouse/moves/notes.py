@@ -126,7 +126,17 @@ def moving(warehouse: Warehouse) -> str:
     )
 
 
-def before_moves(warehouse: Warehouse, months: Sequence[int]) -> Move | None:
-    """The newest move of the log that left clicks of any of these months behind in an older topic."""
-    rows = warehouse.rows(named("moves_of_months"), {"months": list(months)})
-    return Move(*rows[0]) if rows else None
+@dataclass(frozen=True)
+class OldLog:
+    """A log that has moved: ``ends`` are the offsets after its last records, ``months`` those of its clicks."""
+
+    epoch: int
+    topic: str
+    ends: tuple[int, ...]
+    months: frozenset[int]
+
+
+def old_logs(warehouse: Warehouse, months: Sequence[int]) -> list[OldLog]:
+    """The logs that were left with clicks of any of these months in them, oldest first."""
+    rows = warehouse.rows(named("old_logs"), {"months": list(months)})
+    return [OldLog(epoch, topic, tuple(ends), frozenset(found)) for epoch, topic, ends, found in rows]
