@@ -185,7 +185,7 @@ class Growth:
                     f"{self._at.topic} is closed ({RECORD_MAX} is 0), and no move of it is known. If an older backup "
                     "was restored, add --again."
                 )
-            settings[RECORD_MAX] = _RECORD_MAX_BYTES
+            settings[RECORD_MAX] = await _record_max_of(admin, name)
         copies = min(len(one["replicas"]) for one in old["partitions"])
         answer = await admin.create_topics(
             [NewTopic(name, wishes.partitions, copies, topic_configs=settings | _CLOSED)]
@@ -274,6 +274,14 @@ def check_time(clock: Clock, grace_s: float) -> None:
                 f"{month_text(month)} with its grace ends in {left_ms / 3_600_000:.1f} hours. Clicks wait in ingest's "
                 "spool while the log moves, and those that come later are not paid. Wait until then, or add --anyway."
             )
+
+
+async def _record_max_of(admin: AIOKafkaAdminClient, topic: str) -> str:
+    """What a topic to which the log had moved takes: the old one, which is closed, says it no more."""
+    (found,) = await admin.describe_topics([topic])
+    known = {} if found["error_code"] else await own_settings(admin, topic)
+    said = known.get(RECORD_MAX, "0")
+    return _RECORD_MAX_BYTES if said == "0" else said
 
 
 def _record_max(move: Move) -> str:

@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,11 +21,19 @@ from deploy.errors import CommandFailed
 from deploy.provision.closing import connected, final_ends
 from deploy.provision.grow import Growth, Places, Wishes, check_time
 from deploy.provision.topics import TopicError, TopicPlan, create_topics, own_settings
-from deploy.stack.embedded import ApacheKafka, EmbeddedBroker
+from deploy.stack.embedded import ApacheKafka, EmbeddedBroker, EmbeddedWarehouse
+from ingest.contract.click import Click
 from ingest.contract.month import month_start_ms
 from ingest.runtime.clock import system_clock
 from streams.source.log_partitions import note_partitions
-from tests.payout.build import clock_after, closing
+from tests.payout.build import clock_after
+from tests.payout.build import closing as close_settings
+from tests.streams.test_growth import shown
+from tests.support.clicks import send as deliver
+from tests.support.clicks import traffic
+from tests.support.recount import assert_counted
+from tests.support.waiting import accepted, wait_until
+from tests.support.worker import StreamWorker
 from warehouse.moves.notes import Step, newest
 from warehouse.payout.close.gate import pass_gate
 from warehouse.payout.errors import PayoutRefused
@@ -138,7 +147,7 @@ def test_topic_that_is_closed_takes_nothing_until_the_move_is_abandoned(counted:
 def close(warehouse: Warehouse) -> None:
     warehouse.insert("progress", {"partition": [0], "position": [0]})
     warehouse.insert("flattrs", {"month": [202610], "member_id": ["ann"]})
-    settings = closing()
+    settings = close_settings()
     pass_gate(warehouse, 202610, clock=clock_after(202610, settings), log_ends=dict, settings=settings)
 
 
@@ -192,3 +201,71 @@ def test_new_topic_is_as_the_old_one_was_and_the_old_one_stays_closed(counted: P
     with pytest.raises(CommandFailed, match="has moved to topic"):
         Growth(counted).grow(Wishes(8, anyway=True), system_clock, 0)
     assert Growth(further).grow(Wishes(8, anyway=True), system_clock, 0).topic == f"{counted.topic}-e2"
+
+
+RECORD_MAX = "2000000"
+
+
+def count(places: Places, clicks: Sequence[Click], partitions: int, folder: Path, *, in_all: int) -> None:
+    """Send clicks, if there are any, and have a worker count until there are so many in all."""
+    asyncio.run(deliver(places.broker, places.topic, clicks, partitions=partitions))
+    with StreamWorker(
+        folder, broker=places.broker, warehouse=places.warehouse, topic=places.topic, log_epoch=places.epoch
+    ) as worker:
+        wait_until(lambda: accepted(places.warehouse) >= in_all, "all clicks are counted", alive=worker)
+
+
+def restored(server: EmbeddedWarehouse, backup: str) -> Warehouse:
+    """What `flattr restore` brings back."""
+    with closing(Warehouse(server.url)) as warehouse:
+        warehouse.command(f"RESTORE DATABASE {backup} AS {backup}_again FROM Disk('backups', '{backup}')")
+    return Warehouse(f"{server.url}/{backup}_again")
+
+
+def test_log_moves_again_after_a_backup_from_before_the_move_was_restored(
+    kafka: ApacheKafka, warehouse_server: EmbeddedWarehouse, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    """The new topic has clicks by then, and the old one some that the backup knows nothing of."""
+    clicks = traffic(900, undo=0.1)
+    topics = [TopicPlan(topic, 2, record_max_bytes=int(RECORD_MAX)), TopicPlan(f"{topic}-rejected", 1)]
+    asyncio.run(create_topics(kafka.address, [plan.unbounded() for plan in topics]))
+    old = Places(kafka.address, {}, topic, 0, f"group-{topic}", warehouse)
+    count(old, clicks[:300], 2, tmp_path, in_all=300)
+    backup = warehouse.topology.database
+    warehouse.command(f"BACKUP DATABASE {backup} TO Disk('backups', '{backup}')")
+    count(old, clicks[300:600], 2, tmp_path, in_all=600)
+    move = Growth(old).grow(Wishes(4, anyway=True), system_clock, 0)
+    new = replace(old, topic=move.topic, epoch=1)
+    asyncio.run(create_topics(kafka.address, [TopicPlan(f"{move.topic}-rejected", 1).unbounded()]))
+    count(new, clicks[600:], 4, tmp_path, in_all=900)
+    assert_counted(warehouse, clicks)
+
+    with closing(restored(warehouse_server, backup)) as back:
+        old, new = replace(old, warehouse=back), replace(new, warehouse=back)
+        with pytest.raises(CommandFailed, match=r"is closed .* If an older backup was restored, add --again"):
+            Growth(old).grow(Wishes(4, anyway=True), system_clock, 0)
+        again = Wishes(4, again=True, anyway=True, wait_s=0)
+        with pytest.raises(CommandFailed, match=r"partition 0 is counted to offset .* Start `flattr streams`"):
+            Growth(old).grow(again, system_clock, 0)
+        count(old, [], 2, tmp_path, in_all=600)
+        # The spool's clicks are refused and retained until the new topic is open once more.
+        with pytest.raises(Died):
+            dying_after(old, "stopped").grow(again, system_clock, 0)
+        with pytest.raises(MessageSizeTooLargeError):
+            asyncio.run(send(new))
+        assert Growth(old).grow(again, system_clock, 0) == move
+        count(new, [], 4, tmp_path, in_all=900)
+        assert_counted(back, clicks)
+        assert shown(back) == shown(warehouse)
+        more = [*clicks, *traffic(100, seed=2)]
+        count(new, more[900:], 4, tmp_path, in_all=1000)
+        assert_counted(back, more)
+        asyncio.run(check_sizes(old, new))
+        back.command(f"DROP DATABASE {back.topology.database} SYNC")
+
+
+async def check_sizes(old: Places, new: Places) -> None:
+    """The old topic stays closed, and the new one takes records as large as the old one took."""
+    async with connected(old.broker) as admin:
+        sizes = [(await own_settings(admin, one.topic))["max.message.bytes"] for one in (old, new)]
+    assert sizes == ["0", RECORD_MAX]
