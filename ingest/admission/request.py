@@ -5,10 +5,12 @@ Pure: header lists, query strings and bodies in, values out. Every body is turne
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -42,6 +44,7 @@ _DECIDE: Final = frozenset(
 _SCRIPT_MODES: Final = frozenset({b"", b"cors", b"no-cors", b"same-origin"})
 _PAGE_SITES: Final = frozenset({b"", b"same-origin", b"same-site", b"cross-site"})
 _BOM: Final = b"\xef\xbb\xbf"
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#]*")
 _UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
 _encoder = msgspec.json.Encoder()
 
@@ -140,8 +143,8 @@ class Request:
         """The origin of the page that shows an image, if the browser tells. Used only to refuse, never to admit."""
         if b"referer" not in self._headers:
             return ""
-        address = urlsplit(self._headers[b"referer"].decode("latin-1").split("?", 1)[0].replace("[", ""))
-        return f"{address.scheme}://{address.netloc}".lower()
+        found = _ORIGIN.match(self._headers[b"referer"].decode("latin-1").lower())
+        return found[0] if found else "null"
 
     @property
     def cross_origin(self) -> bool:
@@ -153,7 +156,7 @@ class Request:
         """The site's key, from its header or from ``?site=``, as sendBeacon cannot set headers. Raises ``Refused``."""
         key = self._headers.get(b"x-flattr-site")
         if key is None and self.query:
-            return dict(_pairs(self.query)).get("site", "")
+            return _by_name((name, value) for name, value in _pairs(self.query) if name == "site").get("site", "")
         return (key or b"").decode("latin-1")
 
     def header(self, name: bytes) -> bytes:
@@ -205,6 +208,9 @@ class _Carrier(msgspec.Struct, gc=False):
 
 _one = msgspec.json.Decoder(_Carrier)
 _many = msgspec.json.Decoder(list[_Carrier])
+_raws = msgspec.json.Decoder(list[msgspec.Raw])
+#: How many items are searched one by one: anybody may send half a megabyte of broken ones.
+_SEARCHED_MAX: Final = 1000
 
 
 def body_token(body: bytes, media_type: bytes) -> bytes:
@@ -222,13 +228,26 @@ def body_token(body: bytes, media_type: bytes) -> bytes:
         else:
             carriers = [_one.decode(body)]
     except UNREADABLE:
-        return b""
+        carriers = list(_readable(body, media_type))
     tokens = {carrier.token for carrier in carriers if carrier.token}
     if len(tokens) > 1:
         raise Refused(
             Reason.TOKEN_INVALID, "the items of one request carry different tokens: send one request per member"
         )
     return tokens.pop().encode("utf-8", "replace") if tokens else b""
+
+
+def _readable(body: bytes, media_type: bytes) -> Iterator[_Carrier]:
+    """The items that can be read, when one cannot: that one gets a verdict of its own, and spoils no other."""
+    try:
+        raws = body.split(b"\n", _SEARCHED_MAX) if media_type in NDJSON else _raws.decode(body)
+    except UNREADABLE:
+        return
+    for raw in islice(raws, _SEARCHED_MAX):
+        try:
+            yield _one.decode(raw)
+        except UNREADABLE:
+            continue
 
 
 def _unmarked(body: bytes) -> bytes:
@@ -249,12 +268,22 @@ def _pairs(text: bytes) -> list[tuple[str, str]]:
 
 
 def _object(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """A form as a JSON object. Numeric fields become numbers; empty fields are left out."""
-    fields: dict[str, str | int] = {}
-    for name, value in pairs:
-        if value:
-            numeric = name in ("v", "clicked_at", "sent_at") and value.isascii() and value.isdigit() and len(value) < 19
-            fields[name] = int(value) if numeric else value
+    """A form as a JSON object. Numeric fields become numbers; empty fields are left out. Raises ``Refused``."""
+    fields = _by_name((name, value) for name, value in pairs if value)
     if not fields:
         raise Refused(Reason.BODY_EMPTY, "the form is empty")
-    return _encoder.encode(fields)
+    return _encoder.encode({name: _number_or_text(name, value) for name, value in fields.items()})
+
+
+def _number_or_text(name: str, value: str) -> int | str:
+    numeric = name in ("v", "clicked_at", "sent_at") and value.isascii() and value.isdigit() and len(value) < 19
+    return int(value) if numeric else value
+
+
+def _by_name(pairs: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """The value of each field. Raises ``Refused`` for two different ones: the order must not decide who is paid."""
+    fields: dict[str, str] = {}
+    for name, value in pairs:
+        if fields.setdefault(name, value) != value:
+            raise Refused(Reason.JSON_MALFORMED, f"the field {name[:64]!r} comes twice, with different values")
+    return fields

@@ -124,11 +124,14 @@ export class FlattrButton extends HTMLElement {
       const url = new URL(this.join, location);
       url.searchParams.set("origin", location.origin);
       const popup = open(url, "flattr", "popup");
+      let isDone;
       addEventListener("message", ({ source, origin, data }) => {
-        if (source !== popup || origin !== url.origin || !data.flattrToken) return;
+        if (source !== popup || origin !== url.origin || !data?.flattrToken) return;
         write(HANDED, data.flattrToken);
         refresh();
-        if (!load(this.key).clicks[0] && (!isOn || this.key === shown)) act();
+        // A window that stays may bring a newer token later: nobody has pressed again.
+        if (!isDone && !load(this.key).clicks[0] && (!isOn || this.key === shown)) act();
+        isDone = 1;
         send();
       });
     } else if (this.bearer || this.site) act();

@@ -2,7 +2,8 @@
 
 The rules, in order; docs/click.md states them for people who embed buttons:
 
-1. Surrounding whitespace is removed. Whatever does not start with http: or https: is an id and stays as it is.
+1. Surrounding whitespace is removed, and a byte order mark there. Whatever does not start with http: or https: is an
+   id and stays as it is.
 2. An address is normalised as a browser does it (WHATWG URL, by ada): tabs and line breaks are removed, backslashes
    become slashes, scheme and host are lower-cased, a non-ASCII host becomes its IDNA form, an IPv4 address its
    dotted decimal form, ``.`` and ``..`` are resolved, an empty path becomes ``/``, the default port is removed. The
@@ -43,6 +44,8 @@ TRACKING_NAMES: Final = frozenset(
     """.split()  # noqa: SIM905 - easier to read and extend
 )
 _WEB: Final = re.compile(r"https?:", re.IGNORECASE)
+#: What stands around a thing and is no part of it: blanks, and the byte order mark of a file.
+_AROUND: Final = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff"
 #: Characters that browsers remove from anywhere in an address.
 _BREAKS: Final = dict.fromkeys(map(ord, "\t\r\n"))
 _PERCENT: Final = re.compile(r"%[0-9A-Fa-f]{2}")
@@ -62,7 +65,7 @@ def plain(thing: str) -> str:
     """A thing without the tabs and line breaks of an address. Raises ``ValueError`` for other control characters."""
     if CONTROL.search(thing) is None:
         return thing
-    flat = thing.strip().translate(_BREAKS)
+    flat = thing.strip(_AROUND).translate(_BREAKS)
     if not is_address(flat) or CONTROL.search(flat):
         raise ValueError("a control character")
     return flat
@@ -70,7 +73,7 @@ def plain(thing: str) -> str:
 
 def canonical(thing: str) -> str:
     """The canonical form of a thing. Raises ``ValueError`` when it starts like an address but is not valid."""
-    thing = thing.strip()
+    thing = thing.strip(_AROUND)
     flat = thing.translate(_BREAKS)
     if not is_address(flat):
         return thing

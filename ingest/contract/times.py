@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final
 
@@ -17,6 +18,9 @@ Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
 
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: RFC 3339 allows the leap second and small letters (5.6); Python knows neither.
+_LEAP_SECOND: Final = re.compile(r":59:60(?:\.[0-9]+)?(?=[Z+-])")
+_BEFORE_IT: Final = ":59:59.999"
 
 
 def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_min_ms: int = SKEW_MIN_MS) -> int:
@@ -31,11 +35,14 @@ def true_time_ms(clicked_at: int, sent_at: int | None, received_at: int, skew_mi
 
 
 def parse_time(sent: int | str) -> int:
-    """Milliseconds since 1970, rounded down, from such a number or from RFC 3339. Raises ``ValueError``."""
+    """Milliseconds since 1970, rounded down, from such a number or from RFC 3339. Raises ``ValueError``.
+
+    A leap second is the last millisecond before it ends, so that it stays in its day, and in its month.
+    """
     at_ms = sent if isinstance(sent, int) and not isinstance(sent, bool) else -1
     if isinstance(sent, str) and len(sent) <= 40:
         try:
-            at = datetime.fromisoformat(sent)
+            at = datetime.fromisoformat(_LEAP_SECOND.sub(_BEFORE_IT, sent.upper()))
             at_ms = -1 if at.tzinfo is None else (at - _1970) // timedelta(milliseconds=1)
         except (ValueError, OverflowError):
             at_ms = -1

@@ -167,6 +167,19 @@ def test_signing_out_removes_the_cookie_and_ends_the_session(house: House) -> No
     assert status(f"{house.here}/logout", cookie) == 405
 
 
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_form_of_another_site_signs_nobody_in_or_out(house: House, site: str) -> None:
+    foreign = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    body = urlencode({"key": house.secret, "next": "/months"}).encode()
+    answer = ask(f"{house.here}/login", method="POST", body=body, headers=foreign, follow=False)
+    assert (answer.status, "set-cookie" in answer.headers) == (403, False)
+    # The browser holds the cookies back, and would yet obey an answer that deletes them.
+    for cookies in ({}, {"Cookie": cookie_of(house.log_in())}):
+        answer = ask(f"{house.here}/logout", method="POST", body=b"", headers={**foreign, **cookies}, follow=False)
+        assert (answer.status, "set-cookie" in answer.headers) == (303, False)
+        assert all(status(f"{house.here}/months", cookie) == 200 for cookie in cookies.values())
+
+
 def test_revoked_key_ends_its_sessions_everywhere_and_another_key_of_its_name_does_not_revive_them(
     house: House,
 ) -> None:

@@ -88,6 +88,23 @@ def test_reader_signs_in_at_the_platform_and_the_press_is_done(page: Page, stack
     first(page, pressed=True)
 
 
+def test_window_that_stays_brings_newer_tokens_and_presses_nothing(page: Page, stack: Stack, site: Site) -> None:
+    thing, tokens = "https://example.org/stays", [token_for(stack, "u3-gil", valid_s) for valid_s in (600, 700)]
+    with serving_site() as platform:
+        join = platform.page(HANDS_OVER.format(token=tokens[0]).replace("; close()", ""), "/join")
+        page.goto(site.page(script(stack, join=join) + button("bob", thing)))
+        with page.expect_popup() as opened:
+            page.locator("flattr-button").get_by_role("button").first.click()
+        first(page, pressed=True)
+        wait_until(lambda: waiting(page) == [], "ingest has the press")
+        page.locator("flattr-button").get_by_role("button").first.click()
+        wait_until(lambda: count(stack, "bob", thing) == 0 and waiting(page) == [], "it is taken back")
+        opened.value.evaluate("token => opener.postMessage({ flattrToken: token }, asker)", tokens[1])
+        page.wait_for_function("token => Object.values(localStorage).includes(token)", arg=tokens[1])
+        first(page, pressed=False)
+        assert waiting(page) == []
+
+
 def test_reader_without_a_token_and_a_platform_is_told_where_to_go(page: Page, stack: Stack, site: Site) -> None:
     page.goto(site.page(script(stack) + button("bob", "https://example.org/nobody")))
     page.locator("flattr-button").get_by_role("button").first.click()

@@ -187,10 +187,14 @@ def test_pixel_takes_pixel_tokens_alone_and_they_open_nothing_else(guarded: Inge
         ("x", "token_invalid"),
     ]:
         assert pixel(guarded, token).json["reason"] == reason
-    elsewhere = pixel(guarded, guarded.pixel_token(), headers={"referer": "https://evil.example/"})
-    assert elsewhere.json["reason"] == "origin_forbidden"
     posted = guarded.post(CLICK, token=guarded.pixel_token())
     assert (posted.status, posted.json["reason"]) == (403, "token_purpose")
+
+
+def test_pixel_on_a_page_of_any_other_address_is_refused(guarded: Ingest) -> None:
+    for page in ("https://evil.example/", "http://[::1]/", "https://a]b/", "http://[x", "about:blank", ""):
+        elsewhere = pixel(guarded, guarded.pixel_token(), headers={"referer": page})
+        assert (elsewhere.status, elsewhere.json["reason"]) == (403, "origin_forbidden")
 
 
 def test_pixel_token_is_bound_where_no_sites_are_known(ingest: Ingest, embedded_broker: EmbeddedBroker) -> None:

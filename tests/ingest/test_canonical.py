@@ -41,6 +41,12 @@ def test_thing_has_one_spelling(line: str) -> None:
     assert canonical(given_as) == expected
 
 
+@pytest.mark.parametrize("around", ["\ufeff", " \ufeff ", "\ufeff\u00a0\ufeff", "\u3000"])
+def test_what_stands_around_a_thing_is_no_part_of_it(around: str) -> None:
+    for thing in ("https://example.org/a", "article-17"):
+        assert canonical(around + thing + around) == thing
+
+
 def test_different_things_stay_different() -> None:
     things = [
         "https://a.org/x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
 from ingest.admission.forms import multipart_pairs
-from ingest.admission.request import Request
+from ingest.admission.request import Request, body_token
 from ingest.contract.click import decode_block
 from ingest.contract.rejection import Reason
 from ingest.runtime.refusal import Refused
@@ -42,6 +43,28 @@ def test_items_with_different_tokens_are_refused(ingest: Ingest) -> None:
     items = [{**CLICK, "token": ingest.token(member)} for member in ("ann", "eve")]
     answer = send(ingest, json.dumps(items).encode())
     assert (answer.status, answer.json["reason"]) == (401, "token_invalid")
+
+
+@pytest.mark.parametrize(
+    ("form", "content_type"),
+    [
+        ("[{}, 5]", "text/plain"),
+        ('[{}, {{"token": 7}}]', "text/plain"),
+        ("{}\n{{oops\n", "application/x-ndjson"),
+        ("{{oops\n{}", "application/x-ndjson"),
+    ],
+)
+def test_item_that_cannot_be_read_spoils_no_others_token(ingest: Ingest, form: str, content_type: str) -> None:
+    body = form.format(json.dumps({**CLICK, "token": ingest.token()})).encode()
+    answer = send(ingest, body, content_type=content_type)
+    assert (answer.status, len(answer.json["receipts"]), len(answer.json["refused"])) == (202, 1, 1)
+
+
+def test_many_items_that_cannot_be_read_take_no_time() -> None:
+    body = b'{"token"\n' * 50_000
+    began = time.process_time()
+    assert body_token(body, b"application/x-ndjson") == b""
+    assert time.process_time() - began < 0.1
 
 
 def test_form_is_a_click(ingest: Ingest, embedded_broker: EmbeddedBroker) -> None:
@@ -168,6 +191,8 @@ def test_mark_of_utf_8_is_skipped_wherever_a_file_begins(ingest: Ingest) -> None
         (b"&&&", "body_empty"),
         (b"thing=%ff&creator_id=bob", "json_malformed"),
         (b"&".join([b"a=1"] * 100), "body_too_large"),
+        (b"thing=x&creator_id=bob&creator_id=eve", "json_malformed"),
+        (b"thing=x&creator_id=bob&thing=y", "json_malformed"),
         (b"thing=x&colour=red&creator_id=bob", "field_unknown"),
         (b"thing=x&creator_id=bob&clicked_at=-1", "field_value"),
         (b"thing=x&creator_id=bob&clicked_at=1.5", "field_value"),
@@ -301,8 +326,11 @@ def test_request_reads_the_forms_of_headers() -> None:
         [
             (b"authorization", b"bearer  abc "),
             (b"content-type", b"Text/Plain; charset=utf-8"),
-            (b"referer", b"http://[x/"),
+            (b"referer", b"HTTP://[::1]:80/a?b"),
         ],
     )
     assert (request.bearer, request.media_type, request.site_key) == (b"abc", b"text/plain", "k/1")
-    assert (request.origin, request.referer) == ("", "http://x")
+    assert (request.origin, request.referer) == ("", "http://[::1]:80")
+    assert Request("POST", "/", b"site=a&site=a", []).site_key == "a"
+    with pytest.raises(Refused, match="comes twice"):
+        _ = Request("POST", "/", b"site=a&site=b", []).site_key

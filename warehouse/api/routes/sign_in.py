@@ -84,6 +84,8 @@ async def login_form(next: str = "/") -> Response:  # noqa: A002 - the parameter
 @router.post("/login")
 async def login(request: Request, reads: Runner) -> Response:
     """Begin a session for a key. Neither scripts nor other sites can read its cookie, and the key is not in it."""
+    if not from_own_page(request):
+        return templates.page("login.html", status=403, wrong="Please log in on this page.", next="/")
     form = await _form(request)
     if form is None:
         return templates.page("login.html", status=413, wrong="That is not a key.", next="/")
@@ -102,8 +104,10 @@ async def login(request: Request, reads: Runner) -> Response:
 
 @router.post("/logout")
 async def logout(request: Request, reads: Runner) -> Response:
-    """End the sessions that the browser has, a key's and a member's."""
+    """End the sessions that the browser has, a key's and a member's. Another site's form ends none."""
     answer = _redirect("/")
+    if not from_own_page(request):
+        return answer
     for kind, cookie in ((Kind.KEY, auth.COOKIE), (Kind.MEMBER, member_auth.COOKIE)):
         session = reads.sessions.read(kind, request.cookies.get(cookie, ""))
         if session is not None:
@@ -156,6 +160,14 @@ async def _form(request: Request) -> dict[str, str] | None:
         if len(body) > _FORM_MAX_BYTES:
             return None
     return {name: values[0] for name, values in parse_qs(body.decode("utf-8", "replace")).items()}
+
+
+def from_own_page(request: Request) -> bool:
+    """Whether the browser says that one of our pages sent this form; programs and old browsers say nothing.
+
+    The cookies' SameSite keeps other sites from acting for a reader, but not from setting or deleting the cookies.
+    """
+    return request.headers.get("sec-fetch-site", "same-origin") in ("same-origin", "none")
 
 
 def came_by_https(request: Request) -> bool:
