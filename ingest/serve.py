@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import tempfile
 from pathlib import Path
@@ -19,6 +18,7 @@ from ingest.log.partitions_note import noted_partitions
 from ingest.log.producer import BrokerUnavailable, Producer
 from ingest.log.spool import slots_of
 from ingest.metrics import METRICS_FOLDER
+from ingest.runtime.garbage import collect_rarely
 from ingest.settings import IngestSettings
 
 #: A worker that does not answer its parent for so long is killed, and a restart waits as long for the new one before it
@@ -39,8 +39,7 @@ def serve(settings: IngestSettings, *, worker: str) -> None:
     if settings.spool is not None:
         slots_of(settings.spool, fsync=settings.spool_fsync)
     if settings.workers == 1:
-        # Everything allocated so far is permanent: spare the garbage collector from scanning it during requests.
-        gc.freeze()
+        collect_rarely()
         uvicorn.run(app, **options)
         return
     with tempfile.TemporaryDirectory(prefix="flattr-ingest-") as folder:

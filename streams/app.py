@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import gc
 import logging
 import os
 import signal
@@ -23,6 +22,7 @@ from faust.types.auth import CredentialsT
 from ingest.contract.position import position
 from ingest.runtime.backoff import backoff_s
 from ingest.runtime.clock import clock_from
+from ingest.runtime.garbage import collect_rarely
 from ingest.runtime.kafka_settings import client_security
 from ingest.runtime.repeated import Repeated
 from ingest.runtime.trace_settings import TraceSettings
@@ -94,9 +94,7 @@ class Worker:
             self.app, loglevel="WARN", override_logging=False, redirect_stdouts=False, quiet=True, daemon=True
         )
         worker.spinner = None
-        # Everything allocated so far is permanent: spare the garbage collector from scanning it.
-        gc.collect()
-        gc.freeze()
+        collect_rarely()
         for noisy in ("faust", "mode", "aiokafka"):
             logging.getLogger(noisy).setLevel(logging.WARNING)
         try:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final, Literal, get_args
 
@@ -18,7 +17,7 @@ import msgspec
 from ingest.admission.request import NDJSON
 from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click
 from ingest.contract.month import month_of, parse_month
-from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, UUID, Id
+from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, UUID, Name
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing, plain
 from ingest.contract.times import Time, parse_time, true_time_ms
@@ -27,18 +26,19 @@ from ingest.runtime.refusal import Refusal, Refused
 
 _ACTIONS: Final = get_args(ActionName)
 _THINGS_REMEMBERED: Final = 65_536
+_NAMES_REMEMBERED: Final = 16_384
 
 
 class _Wire(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     """A click as a client sends it."""
 
-    creator_id: Id
+    creator_id: Name
     thing: Thing
     v: Literal[1] = VERSION
     click_id: str | None = None
     action: ActionName = "flattr"
     member_id: str | None = None
-    site_id: Id | None = None
+    site_id: Name | None = None
     clicked_at: Time | str | None = None
     sent_at: Time | str | None = None
     token: str | None = None
@@ -52,8 +52,7 @@ _anything = msgspec.json.Decoder()
 _items = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-@dataclass(frozen=True, slots=True)
-class Caller:
+class Caller(msgspec.Struct, frozen=True, gc=False):
     """Whose clicks these are, and from which site; ``site_id`` is empty when no site key was sent."""
 
     member_id: str
@@ -136,33 +135,36 @@ class Validator:
         return [self.item(line, index, caller, now_ms) for index, line in enumerate(lines)]
 
     def _array(self, body: bytes, caller: Caller, now_ms: int) -> list[Click | Refusal]:
-        raws = split_array(body)
-        if not raws:
-            raise Refused(Reason.BODY_EMPTY, "the array is empty")
-        self._check_count(len(raws))
         try:
             wires = _many.decode(body)
+            self._check_count(len(wires))
             return [self._click(wire, caller, now_ms) for wire in wires]
         except (*UNREADABLE, _Bad):
+            raws = split_array(body)
+            self._check_count(len(raws))
             return [self.item(raw, index, caller, now_ms) for index, raw in enumerate(raws)]
 
     def _check_count(self, count: int) -> None:
+        if not count:
+            raise Refused(Reason.BODY_EMPTY, "the body has no clicks")
         if count > self._batch_max_clicks:
             raise Refused(
                 Reason.BATCH_TOO_LARGE, f"{count} clicks in one request; the maximum is {self._batch_max_clicks}"
             )
 
     def _click(self, sent: _Wire, caller: Caller, now_ms: int) -> Click:
+        creator_id = _identified("creator_id", sent.creator_id)
+        site_id = None if sent.site_id is None else _identified("site_id", sent.site_id)
         if sent.member_id is not None and sent.member_id != caller.member_id:
             raise _Bad(Reason.MEMBER_MISMATCH, "member_id", "the token is for another member")
-        if sent.creator_id == caller.member_id:
+        if creator_id == caller.member_id:
             raise _Bad(Reason.OWN_THING, "creator_id", "members cannot flattr their own things")
-        if caller.site_id and sent.site_id not in (None, caller.site_id):
+        if caller.site_id and site_id not in (None, caller.site_id):
             raise _Bad(Reason.FIELD_VALUE, "site_id", "the key is for another site")
         clicked_at, sent_at = _times(sent, now_ms)
         table = self._in_force.only or self._in_force.at(true_time_ms(clicked_at, sent_at, now_ms))
         try:
-            thing, thing_id = self._named(table, sent.creator_id, sent.thing)
+            thing, thing_id = self._named(table, creator_id, sent.thing)
         except ValueError as error:
             raise _Bad(Reason.FIELD_VALUE, "thing", f"not an address or id: {error}") from None
         return Click(
@@ -170,10 +172,10 @@ class Validator:
             click_id=self._click_id(sent.click_id),
             action=sent.action,
             member_id=caller.member_id,
-            creator_id=sent.creator_id,
+            creator_id=creator_id,
             thing=thing,
             thing_id=thing_id,
-            site_id=caller.site_id or sent.site_id or "",
+            site_id=caller.site_id or site_id or "",
             clicked_at=clicked_at,
             received_at=now_ms,
             sent_at=sent_at,
@@ -202,6 +204,14 @@ def split_array(body: bytes) -> list[bytes]:
         return [bytes(raw) for raw in _items.decode(body)]
     except UNREADABLE as error:
         raise Refused(Reason.JSON_MALFORMED, _plain(error)) from None
+
+
+@lru_cache(_NAMES_REMEMBERED)
+def _identified(field: str, name: str) -> str:
+    """A name of this field, if it is valid. Errors are not cached, so what is refused takes no memory."""
+    if not IDENTIFIER.fullmatch(name):
+        raise _Bad(Reason.FIELD_VALUE, field, IDENTIFIER_RULE)
+    return name
 
 
 def _times(sent: _Wire, now_ms: int) -> tuple[int, int | None]:
@@ -253,12 +263,12 @@ def _diagnosed(raw: bytes) -> _Wire:
     if action not in _ACTIONS:
         raise _Bad(Reason.FIELD_VALUE, "action", f"one of {', '.join(_ACTIONS)}")
     return _Wire(
-        creator_id=_identifier(sent, "creator_id", required=True) or "",
+        creator_id=_text(sent, "creator_id", required=True, length_max=ID_LENGTH_MAX) or "",
         thing=thing or "",
         click_id=_text(sent, "click_id"),
         action=action,  # type: ignore[arg-type] # one of _ACTIONS, checked above
         member_id=_text(sent, "member_id"),
-        site_id=_identifier(sent, "site_id"),
+        site_id=_text(sent, "site_id", length_max=ID_LENGTH_MAX),
         clicked_at=_sent_time(sent, "clicked_at"),
         sent_at=_sent_time(sent, "sent_at"),
         until=_text(sent, "until"),
@@ -287,13 +297,6 @@ def _text(sent: dict[str, Any], name: str, *, required: bool = False, length_max
         raise _Bad(Reason.FIELD_TOO_LONG, name, f"{len(value)} characters; the maximum is {length_max}")
     if not value and name in ("thing", "action"):
         raise _Bad(Reason.FIELD_VALUE, name, "must not be empty")
-    return value
-
-
-def _identifier(sent: dict[str, Any], name: str, *, required: bool = False) -> str | None:
-    value = _text(sent, name, required=required, length_max=ID_LENGTH_MAX)
-    if value is not None and not IDENTIFIER.fullmatch(value):
-        raise _Bad(Reason.FIELD_VALUE, name, IDENTIFIER_RULE)
     return value
 
 

@@ -8,6 +8,7 @@ things, ada-url; it opens no socket, reads no clock and decides nothing about mo
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -54,6 +55,11 @@ UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def encode(click: Click) -> bytes:
     """One line of a block, without its newline."""
     return _encoder.encode(click)
+
+
+def encode_block(clicks: Sequence[Click]) -> bytes:
+    """A block, or a part of one: a line for each click, without the last newline."""
+    return _encoder.encode_lines(clicks)[:-1]
 
 
 def decode(line: bytes) -> Click:

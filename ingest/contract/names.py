@@ -13,8 +13,8 @@ IDENTIFIER: Final = re.compile(rf"[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}")
 IDENTIFIER_RULE: Final = f"1 to {ID_LENGTH_MAX} visible ASCII characters"
 UUID: Final = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
-#: The type of such fields when decoding clicks, from clients or from the log.
-Id = Annotated[str, Meta(pattern=rf"^[\x21-\x7e]{{1,{ID_LENGTH_MAX}}}\Z")]
+#: The type of such fields when decoding. It checks the length alone: a pattern costs msgspec 0.4 us a field.
+Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 
 
 def identifier(field: str, value: str) -> str:

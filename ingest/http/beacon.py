@@ -19,7 +19,7 @@ import structlog
 from ingest.admission.caller import Admission
 from ingest.admission.request import JSON, Request
 from ingest.admission.validate import Caller, Validator
-from ingest.contract.click import Click, encode
+from ingest.contract.click import Click, encode_block
 from ingest.contract.rejection import Reason
 from ingest.contract.times import true_time_ms
 from ingest.http.form_page import FORM_PAGE_HEADERS, form_page
@@ -241,16 +241,14 @@ class Beacon:
 
     def _publish(self, exchange: Exchange, verdicts: list[Click | Refusal]) -> None:
         """Hand the clicks to the publisher. They are one member's, so they share a partition."""
-        for item, verdict in enumerate(verdicts):
-            if isinstance(verdict, Click):
-                exchange.clicks.append((item, verdict))
-            else:
-                exchange.refused.append(verdict)
-        if not exchange.clicks:
+        clicks = exchange.clicks = [(item, found) for item, found in enumerate(verdicts) if isinstance(found, Click)]
+        if len(clicks) < len(verdicts):
+            exchange.refused = [found for found in verdicts if isinstance(found, Refusal)]
+        if not clicks:
             exchange.finish()
             return
-        lines = b"\n".join([encode(click) for _, click in exchange.clicks])
-        self._submit(member_hash(exchange.caller.member_id), lines, len(exchange.clicks), exchange.placed)
+        lines = encode_block([click for _, click in clicks])
+        self._submit(member_hash(exchange.caller.member_id), lines, len(clicks), exchange.placed)
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
         """Count an answer, and retain what was refused."""

@@ -78,21 +78,21 @@ class Connection(Lifetime):
         """Give the parser one message, or part of one, at a time."""
         size, turn, tail = len(data), 0, b"" if self.is_idle else self._tail
         while at < size and not self._ended:
-            if self.flow.write_paused or (self.cycle is not None and self._is_answering()):
-                self._hold(data, at)
-                return
-            if self.is_idle:
-                if turn == _TURN_REQUESTS:
-                    self._hold(data, at)
-                    self.loop.call_soon(self._go_on)
-                    return
-                turn += 1
-                self.is_idle = False
-                self.waiting_since = time.monotonic()
-                self._begin()
             if self._left_bytes:
                 end = min(size, at + self._left_bytes)
             else:
+                if self.flow.write_paused or (self.cycle is not None and self._is_answering()):
+                    self._hold(data, at)
+                    return
+                if self.is_idle:
+                    if turn == _TURN_REQUESTS:
+                        self._hold(data, at)
+                        self.loop.call_soon(self._go_on)
+                        return
+                    turn += 1
+                    self.is_idle = False
+                    self.waiting_since = time.monotonic()
+                    self._begin()
                 end = straddling_end(data, at, tail) if tail else 0
                 if not end:
                     found = data.find(END, at)

@@ -17,7 +17,7 @@ from ingest.http.beacon import PATHS, Beacon, Headers
 from ingest.http.connection import Connection
 from ingest.runtime.refusal import Refused
 
-_PATHS: Final = frozenset(path.encode() for path in PATHS)
+_PATHS: Final = {path.encode(): path for path in PATHS}
 
 
 class HasBeacon(Protocol):
@@ -35,6 +35,8 @@ class _Signal:
 
 class _BeaconCycle:
     """One beacon request and its answer, with the interface of uvicorn's request cycle."""
+
+    __slots__ = ("_connection", "body", "disconnected", "keep_alive", "pieces", "request", "response_complete")
 
     message_event: Final = _Signal()
 
@@ -73,12 +75,13 @@ class BeaconProtocol(Connection):
 
     def _open(self, method: bytes) -> None:
         """Send a beacon down the shorter path, and everything else down uvicorn's."""
-        path, _, query = self.url.partition(b"?")
-        if path not in _PATHS or self.expect_100_continue:
+        address, _, query = self.url.partition(b"?")
+        path = _PATHS.get(address)
+        if path is None or self.expect_100_continue:
             self._beacon_cycle = None
             super()._open(method)
             return
-        request = Request(method.decode(), path.decode(), query, self.headers, self._account.holder.name)
+        request = Request(method.decode(), path, query, self.headers, self._account.holder.name)
         cycle = _BeaconCycle(self, request, keep_alive=self.parser.should_keep_alive() and not self._is_old)
         self._beacon_cycle = cycle
         self.cycle = cycle  # type: ignore[assignment] # has what HttpToolsProtocol needs of a cycle
@@ -134,7 +137,6 @@ class BeaconProtocol(Connection):
                 b"" if cycle.request.method == "HEAD" else body,
             )
         )
-        self._beacon_cycle = None
         if closing and not self._in_message:
             self.transport.close()
         self.on_response_complete()

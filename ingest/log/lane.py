@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
+import msgspec
 import structlog
 
 from ingest.contract.position import BLOCK_CLICKS_MAX
@@ -18,8 +18,7 @@ BLOCK_MAX_BYTES: Final = 900_000
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """Where a request's first click stands in the log; its others follow.
 
     All None: in the spool. Only ``offset`` None: Kafka had already stored the block on an earlier attempt and did not

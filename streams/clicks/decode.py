@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click, decode
 from ingest.contract.month import MonthText, parse_month
-from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE
+from ingest.contract.names import ID_LENGTH_MAX, IDENTIFIER, IDENTIFIER_RULE, Name
 from ingest.contract.position import BLOCK_CLICKS_MAX, index_of, offset_of, position
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing
@@ -39,8 +39,6 @@ _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
 
 #: Shape (n,), 16 bytes each.
 Ids = npt.NDArray[np.void]
-#: An identifier; its characters are checked later for a whole column at once (``StringColumn.visible``).
-Name = Annotated[str, Meta(min_length=1, max_length=ID_LENGTH_MAX)]
 #: In a column of times: the click did not state it.
 UNSAID: Final = -1
 #: Bits of an action: it takes something back (a flattr, or a subscription); it begins or ends a subscription.
@@ -52,7 +50,10 @@ _ACTIONS: Final[dict[ActionName, int]] = {
 
 
 class ClickLine(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
-    """A click (ingest/contract/click.py) with its limits as types. Unknown fields are ignored."""
+    """A click (ingest/contract/click.py) with its limits as types. Unknown fields are ignored.
+
+    The characters of names are checked later, for a whole column at once (``StringColumn.visible``).
+    """
 
     v: Literal[1]
     click_id: Annotated[str, Meta(min_length=_UUID_LENGTH, max_length=_UUID_LENGTH)]

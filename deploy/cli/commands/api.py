@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-
 import typer
 
 
@@ -18,13 +16,12 @@ def serve() -> None:
 
     from deploy.api_server import bounded
     from deploy.cli.logs import set_up
+    from ingest.runtime.garbage import collect_rarely
     from warehouse.api.app import create_app
     from warehouse.api.settings import ApiServerSettings, ApiSettings
 
     set_up()
     settings = ApiSettings()
     app = create_app(settings)
-    # Everything allocated so far is permanent: scanning it would cost the garbage collector 100 ms during requests.
-    gc.collect()
-    gc.freeze()
+    collect_rarely()
     uvicorn.run(app, host=settings.api_host, port=settings.api_port, **bounded(app, ApiServerSettings()))

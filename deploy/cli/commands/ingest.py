@@ -45,12 +45,15 @@ def worker() -> FastAPI:
     from deploy.cli import logs
     from deploy.stack.embedded import die_with_parent
     from ingest.app import create_app
+    from ingest.runtime.garbage import collect_rarely
     from ingest.settings import IngestSettings
 
     # Otherwise a parent killed with -9 would leave its workers running on the port.
     die_with_parent()
     logs.set_up()
-    return create_app(IngestSettings())
+    app = create_app(IngestSettings())
+    collect_rarely()
+    return app
 
 
 def issue(
