@@ -150,7 +150,10 @@ class Worker:
             return
         ends = {tp: end for tp, end in ends.items() if tp in tps}
         by_partition = {tp.partition: end for tp, end in ends.items()}
-        self.lag.observe(self.pipeline.counted, by_partition)
+        self.lag.observe(self.pipeline.counted, by_partition, self.pipeline.holding())
+        # A warehouse that is away has its own patience.
+        if (starved := self.lag.starved()) and not self.asked_warehouse.told():
+            self.fail(StreamStopped(starved))
         # Not waited for: a warehouse that hangs must not look like a Kafka that is silent.
         if self._stating_ends is None or self._stating_ends.done():
             self.asked_warehouse.ask()

@@ -129,6 +129,13 @@ class Pipeline:
             self._changed.notify_all()
             await self._changed.wait_for(lambda: self._pending_bytes < 2 * self._flush_bytes or not assignment.alive)
 
+    def holding(self) -> set[int]:
+        """The partitions of which something is taken and not written; all, while too much is queued to take more."""
+        full = self._pending_bytes >= 2 * self._flush_bytes
+        return {
+            number for number, each in self.assignments.items() if full or each.expected != self.counted.get(number)
+        }
+
     async def take_rejections(self, tp: TP, chunk: Chunk) -> None:
         """Write a chunk of the topic `rejected`. Raises ``StreamStopped``."""
         await _in_thread(self._write_thread, self._write_rejections, tp.partition, chunk)
@@ -183,6 +190,16 @@ class Pipeline:
         self._count_thread.submit(self._preload, list(taken.values()))
         _log.info("partitions assigned", partitions=sorted(taken))
         return offsets
+
+    def check_start(self, tp: TP, offset: int, start: int) -> None:
+        """Raises ``LogMismatch``, and stops the worker, if clicks were deleted before they were counted."""
+        if tp.topic != self._rules.topic:
+            return
+        try:
+            within_log(tp, offset, start, offset)
+        except LogMismatch as error:
+            self._fail(error)
+            raise
 
     async def settle(self) -> None:
         """Drop what is not counted yet, and wait up to ``drain_s`` for the write in progress."""
@@ -342,7 +359,7 @@ def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int)
     """The offset after the state's position. Raises ``LogMismatch`` if the log does not continue from there."""
     counted_epoch, counted = epoch_of(state.position), offset_of(state.position)
     if state.position < 0:
-        return _within(tp, 0, start, end)
+        return within_log(tp, 0, start, end)
     if counted_epoch < epoch:
         return start
     if counted_epoch > epoch:
@@ -350,10 +367,11 @@ def next_offset(state: PartitionState, epoch: int, tp: TP, start: int, end: int)
             f"{tp.topic} partition {tp.partition} is counted in log epoch {counted_epoch}, but this worker is "
             f"configured for epoch {epoch}: set FLATTR_LOG_EPOCH={counted_epoch}"
         )
-    return _within(tp, counted + 1, start, end)
+    return within_log(tp, counted + 1, start, end)
 
 
-def _within(tp: TP, offset: int, start: int, end: int) -> int:
+def within_log(tp: TP, offset: int, start: int, end: int) -> int:
+    """The offset. Raises ``LogMismatch`` if the log, from start to end, does not contain it."""
     if offset > end:
         raise LogMismatch(
             f"{tp.topic} partition {tp.partition} is counted up to offset {offset - 1}, but the log ends at {end}: "

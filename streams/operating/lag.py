@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -12,6 +12,8 @@ from streams.operating.metrics import Metrics
 
 #: Log ends remembered per partition, one a second: beyond an hour, the reported lag is slightly too long.
 _ENDS_MAX: Final = 3600
+#: After so many stall times without a record, a partition that has some is not coming by itself.
+_STALLS_MAX: Final = 5
 
 
 @dataclass(slots=True)
@@ -22,6 +24,7 @@ class PartitionProgress:
     end: int
     caught_up: float  # monotonic time up to which everything in the log is counted
     moved: float  # monotonic time at which progress last moved
+    held: float  # monotonic time at which records of it were last waiting to be written
     #: Observed (time, end of the log) pairs that are not counted yet. Under load something is always uncounted, so the
     #: lag is the age of the oldest uncounted record, not the time since there was none.
     seen: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_ENDS_MAX))
@@ -47,8 +50,8 @@ class LagTracker:
     def __post_init__(self) -> None:
         self.heard = self.monotonic()
 
-    def observe(self, counted: Mapping[int, int], ends: Mapping[int, int]) -> None:
-        """Record each partition's next offset to count and the end of its log."""
+    def observe(self, counted: Mapping[int, int], ends: Mapping[int, int], holding: Collection[int] = ()) -> None:
+        """Record each partition's next offset to count and the end of its log, and what is waiting to be written."""
         now = self.monotonic()
         self.heard, self.unheard = now, ""
         for gone in set(self.partitions) - set(counted):
@@ -57,7 +60,7 @@ class LagTracker:
             self.metrics.lag_s.remove(str(gone))
         for number, offset in counted.items():
             end = ends.get(number, offset)
-            known = self.partitions.setdefault(number, PartitionProgress(offset, end, now, now))
+            known = self.partitions.setdefault(number, PartitionProgress(offset, end, now, now, now))
             if offset != known.counted:
                 known.moved = now
             known.counted, known.end = offset, end
@@ -66,6 +69,8 @@ class LagTracker:
                 known.caught_up = known.seen.popleft()[0]
             if not known.records:
                 known.moved = now
+            if number in holding:
+                known.held = now
             self.metrics.lag_records.labels(str(number)).set(known.records)
             self.metrics.lag_s.labels(str(number)).set(now - known.caught_up)
 
@@ -89,3 +94,15 @@ class LagTracker:
             for number, lag in sorted(self.partitions.items())
             if lag.records and now - lag.moved >= self.stall_s
         ]
+
+    def starved(self) -> str:
+        """Why this worker should start anew, in a sentence: Kafka tells of records that it has not got for long."""
+        now = self.monotonic()
+        for number, lag in sorted(self.partitions.items()):
+            waited_s = now - max(lag.moved, lag.held)
+            if lag.records and waited_s >= _STALLS_MAX * self.stall_s:
+                return (
+                    f"partition {number} has got no record for {waited_s:.0f} s, though Kafka tells of {lag.records} "
+                    f"from offset {lag.counted} on: this worker ends, so that the one started in its place reads them"
+                )
+        return ""

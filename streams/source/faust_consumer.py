@@ -22,13 +22,16 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, cast
 
+import structlog
 from aiokafka.consumer import fetcher
+from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
 from ingest.runtime.tracing import HEADER
 from streams.source.chunk import Chunk, LogRecord
 
+_log = structlog.get_logger()
 #: Kafka's timestamp type; nobody reads it of a chunk.
 _SET_BY_PRODUCER: Final = 0
 
@@ -44,6 +47,9 @@ class Positions(Protocol):
         committed: Callable[[TP], Awaitable[int | None]],
     ) -> dict[TP, int]:
         """The next offset of each partition; raises when the log does not contain it."""
+
+    def check_start(self, tp: TP, offset: int, start: int) -> None:
+        """Raises when the log begins after the next offset to count, so that records were deleted uncounted."""
 
     async def settle(self) -> None:
         """Drop what is not counted, and wait for a bounded time until nothing is being written."""
@@ -77,6 +83,8 @@ class ChunkConsumer(driver.Consumer):
         self.chunk_bytes_max = transport.chunk_bytes_max
         self._next: dict[TP, int] = {}
         self._done: dict[TP, int] = {}
+        #: Where records were missing when they were last fetched.
+        self._missed: dict[TP, int] = {}
         self._seeks = 0
         fetcher.PartitionRecords = TracedLogRecords if transport.traced else LogRecords
 
@@ -90,6 +98,7 @@ class ChunkConsumer(driver.Consumer):
         offsets = await self.positions.where(assigned, _plain(starts), _plain(ends), self._committed)
         self._seeks += 1
         self._done.clear()
+        self._missed.clear()
         self._next = dict(offsets)
         await self.seek_wait(offsets)
         return offsets
@@ -125,22 +134,54 @@ class ChunkConsumer(driver.Consumer):
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Message]]:  # noqa: ASYNC109 - Faust's signature
         """Yield one message per chunk."""
         seeks = self._seeks
-        records, _ = await self._wait_next_records(timeout)
+        fetched, _ = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
-        if not records or self.should_stop or not self.flow_active:
-            # Drop what was fetched: the flow is never resumed without a seek.
+        if not fetched or self.should_stop:
             return
-        for raw_tp, batch in records.items():
-            tp = TP(raw_tp.topic, raw_tp.partition)
-            if seeks != self._seeks:
-                # Fetched before the seek. The fetch has moved the position, so seek again.
-                await self.seek_wait({tp: self._next[tp]} if tp in self._next else {})
+        records = {TP(tp.topic, tp.partition): batch for tp, batch in fetched.items()}
+        if seeks != self._seeks:
+            # The consumer's thread may have fetched this before the seek or after it, though the flow be still stopped.
+            # After it, the fetch has moved the position: without another seek these records would never be counted.
+            await self._set_back(*records)
+            return
+        if not self.flow_active:
+            # Drop what was fetched: a seek follows before the flow is resumed.
+            return
+        for tp, batch in records.items():
+            if not await self._goes_on(tp, batch):
                 continue
             for chunk in self._chunks(tp, batch):
-                if not self.flow_active or self.app.consumer_generation_id != generation:
+                if not self.flow_active or self.app.consumer_generation_id != generation or seeks != self._seeks:
                     return
                 self._next[tp] = chunk.end
                 yield tp, _message(tp, chunk, generation)
+
+    async def _set_back(self, *tps: TP) -> None:
+        """Fetch these partitions again from where their next chunk begins."""
+        try:
+            await self.seek_wait({tp: self._next[tp] for tp in tps if tp in self._next})
+        except IllegalStateError:
+            _log.info("partitions were taken away; whoever has them next seeks first", partitions=sorted(tps))
+
+    async def _goes_on(self, tp: TP, batch: Sequence[LogRecord]) -> bool:
+        """Whether these records go on from the chunk before.
+
+        Records that are missing in between are fetched once more, as a fetch may have left them out. What is left out
+        twice is not in the log; ``positions`` stops the worker if it was deleted before it was counted.
+        """
+        follows = self._next.get(tp)
+        if follows is None:
+            return False
+        if batch[0].offset <= follows:
+            return True
+        if self._missed.get(tp) != follows:
+            _log.warning("records were left out; fetching again", partition=tp.partition, at=follows)
+            self._missed[tp] = follows
+            await self._set_back(tp)
+            return False
+        starts = _plain(await self.earliest_offsets(tp))
+        self.positions.check_start(tp, follows, starts[tp])
+        return True
 
     def _chunks(self, tp: TP, batch: Sequence[LogRecord]) -> Iterator[Chunk]:
         follows = self._next[tp]

@@ -44,7 +44,8 @@ async def test_worker_killed_between_every_two_steps_of_the_flush_changes_no_num
         # each finds no offset of Kafka's to go by.
         return StreamWorker(
             tmp_path, broker=kafka.address, warehouse=warehouse, topic=topic, name=f"life-{number}",
-            die_after=die_after, streams_group=f"{topic}-{number}", streams_flush_bytes=60_000,
+            program=("tests.support.crashing_worker", die_after) if die_after else (),
+            streams_group=f"{topic}-{number}", streams_flush_bytes=60_000,
             streams_fetch_bytes=30_000,
         )  # fmt: skip
 

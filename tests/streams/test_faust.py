@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
 import faust
 import pytest
@@ -16,8 +17,10 @@ from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
 
+from streams.errors import LogMismatch
+from streams.pipeline import within_log
 from streams.source.chunk import LogRecord
-from streams.source.faust_consumer import ChunkConsumer, ChunkTransport, LogRecords, TracedLogRecords
+from streams.source.faust_consumer import ChunkConsumer, ChunkTransport, LogRecords, Positions, TracedLogRecords
 
 
 def source(thing: object) -> str:
@@ -82,21 +85,54 @@ def test_record_is_its_offset_stamp_and_value_and_its_trace_where_traces_are_on(
     assert [one.traceparent for one in fetched(TracedLogRecords, *told)] == [b"", b"00-1", b""]
 
 
-def bare_consumer(chunk_bytes_max: int = 100) -> ChunkConsumer:
+class BareConsumer(ChunkConsumer):
     """The consumer without the Faust around it, for what it computes itself."""
-    consumer = ChunkConsumer.__new__(ChunkConsumer)
-    consumer._next, consumer._done, consumer._seeks = {TP("clicks", 0): 5}, {}, 0
-    consumer.chunk_bytes_max = chunk_bytes_max
-    return consumer
+
+    log_begins_at = 0
+
+    def __init__(self, chunk_bytes_max: int = 100) -> None:
+        self._next, self._done, self._missed, self._seeks = {TP("clicks", 0): 5}, {}, {}, 0
+        self.chunk_bytes_max = chunk_bytes_max
+        self.positions = cast("Positions", self)
+        self.sought: list[Mapping[TP, int]] = []
+
+    async def seek_wait(self, partitions: Mapping[TP, int]) -> None:
+        self.sought.append(partitions)
+
+    async def earliest_offsets(self, *partitions: TP) -> Mapping[TP, int]:
+        return dict.fromkeys(partitions, self.log_begins_at)
+
+    def check_start(self, tp: TP, offset: int, start: int) -> None:
+        within_log(tp, offset, start, offset)
 
 
 def test_records_below_the_position_are_left_out_and_gaps_in_the_log_are_none() -> None:
-    (chunk,) = bare_consumer()._chunks(TP("clicks", 0), [record(3), record(5), record(9)])
+    (chunk,) = BareConsumer()._chunks(TP("clicks", 0), [record(3), record(5), record(9)])
     assert [one.offset for one in chunk.records] == [5, 9]
     assert (chunk.follows, chunk.end) == (5, 10)
 
 
 def test_long_runs_are_cut_and_each_chunk_goes_on_from_the_one_before() -> None:
-    consumer = bare_consumer(chunk_bytes_max=2)
+    consumer = BareConsumer(chunk_bytes_max=2)
     chunks = list(consumer._chunks(TP("clicks", 0), [record(offset) for offset in range(5, 10)]))
     assert [(chunk.follows, chunk.end) for chunk in chunks] == [(5, 7), (7, 9), (9, 10)]
+
+
+async def test_records_that_were_left_out_are_fetched_again_before_the_log_is_believed_to_have_none() -> None:
+    consumer, clicks = BareConsumer(), TP("clicks", 0)
+    assert await consumer._goes_on(clicks, [record(5), record(6)])
+    assert await consumer._goes_on(clicks, [record(3), record(6)])
+    assert consumer.sought == []
+    assert not await consumer._goes_on(clicks, [record(8)])
+    assert consumer.sought == [{clicks: 5}]
+    assert await consumer._goes_on(clicks, [record(8)])
+    assert not await consumer._goes_on(TP("clicks", 1), [record(0)])  # not taken over yet
+    assert len(consumer.sought) == 1
+
+
+async def test_records_that_were_deleted_before_they_were_counted_stop_the_worker() -> None:
+    consumer, clicks = BareConsumer(), TP("clicks", 0)
+    consumer.log_begins_at = 8
+    assert not await consumer._goes_on(clicks, [record(8)])
+    with pytest.raises(LogMismatch, match="records 5 to 7 were deleted before they were counted"):
+        await consumer._goes_on(clicks, [record(8)])

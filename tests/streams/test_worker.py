@@ -31,6 +31,7 @@ from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
 PARTITIONS = 4
+RACING = ("tests.support.racing_worker",)
 
 
 def told(worker: StreamWorker) -> bytes:
@@ -220,6 +221,65 @@ async def test_worker_whose_kafka_was_killed_says_so_within_the_stall_time_and_c
         wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready again", alive=worker)
 
 
+async def test_records_fetched_between_the_seek_and_the_resumed_flow_are_fetched_again(
+    kafka: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(kafka, topic)
+    clicks = traffic(200)
+    with StreamWorker(
+        tmp_path, broker=kafka.address, warehouse=warehouse, topic=topic, program=(*RACING, "late")
+    ) as worker:
+        wait_until(lambda: told(worker) == b"ready\n", "it waits for clicks", alive=worker)
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: b"sought" in worker.log.read_bytes(), "it has its partitions again", alive=worker)
+        await send(kafka.address, topic, clicks[:100], partitions=PARTITIONS)
+        wait_until(lambda: told(worker) == b"ready\n", "the flow is resumed", alive=worker)
+        await send(kafka.address, topic, clicks[100:], partitions=PARTITIONS)
+        wait_until(lambda: accepted(warehouse) == 200, "all are counted", timeout_s=15, alive=worker)
+    assert_counted(warehouse, clicks)
+
+
+async def test_worker_that_gets_nothing_of_what_kafka_has_for_it_ends_and_the_next_one_counts(
+    broker: ServiceProcess, warehouse: Warehouse, topic: str, tmp_path: Path
+) -> None:
+    await make_topics(broker, topic)
+    clicks = traffic(200)
+    with StreamWorker(
+        tmp_path, broker=broker.address, warehouse=warehouse, topic=topic, program=(*RACING, "never"), streams_stall_s=1
+    ) as worker:
+        await send(broker.address, topic, clicks[:100], partitions=PARTITIONS)
+        wait_until(lambda: accepted(warehouse) == 100, "it counts", alive=worker)
+        assert worker.process is not None
+        worker.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: b"sought" in worker.log.read_bytes(), "it hears nothing", alive=worker)
+        await send(broker.address, topic, clicks[100:], partitions=PARTITIONS)
+        wait_until(lambda: not worker.running(), "it ends")
+        assert worker.process.returncode == 1
+        assert re.search(r"partition \d has got no record for [5-9] s, though Kafka tells of", worker.log.read_text())
+    with StreamWorker(tmp_path, broker=broker.address, warehouse=warehouse, topic=topic, name="next") as worker:
+        wait_until(lambda: accepted(warehouse) == 200, "the next one counts", alive=worker)
+    assert_counted(warehouse, clicks)
+
+
+def test_partition_is_starved_after_five_stall_times_in_which_none_of_its_records_waited_to_be_written() -> None:
+    now = [0.0]
+    lag = LagTracker(stall_s=60, metrics=Metrics(), monotonic=lambda: now[0])
+
+    def at(second: float, counted: int, *holding: int) -> str:
+        now[0] = second
+        lag.observe({0: counted, 1: 3}, {0: 9, 1: 3}, holding)
+        return lag.starved()
+
+    assert at(0, 5) == ""
+    assert at(299, 5) == ""
+    assert "partition 0 has got no record for 300 s, though Kafka tells of 4 from offset 5 on" in at(300, 5)
+    assert at(301, 5, 0) == ""  # it is being written, however long that takes
+    assert at(600, 5) == ""
+    assert "for 300 s" in at(601, 5)
+    assert at(602, 9) == ""
+
+
 async def test_worker_whose_warehouse_is_frozen_blames_no_kafka(
     embedded_broker: EmbeddedBroker, topic: str, tmp_path: Path
 ) -> None:
@@ -228,13 +288,13 @@ async def test_worker_whose_warehouse_is_frozen_blames_no_kafka(
         migrate(warehouse)
         assert server.process is not None
         with StreamWorker(
-            tmp_path, broker=embedded_broker.address, warehouse=warehouse, topic=topic, streams_stall_s=3
+            tmp_path, broker=embedded_broker.address, warehouse=warehouse, topic=topic, streams_stall_s=1
         ) as worker:
             wait_until(lambda: ask(f"{worker.url}/ready").status == 200, "it is ready", alive=worker)
             server.process.send_signal(signal.SIGSTOP)
             try:
                 await send(embedded_broker.address, topic, traffic(100), partitions=PARTITIONS)
-                # Twice the stall time: what blames Kafka would say so in front of it by then.
+                # Six stall times: by then, what blames Kafka says so in front of it or has ended the worker.
                 stuck = re.compile(
                     rb"^the warehouse has not answered.*has been stuck at offset \d+ for ([6-9]|\d\d) s", re.DOTALL
                 )

@@ -10,7 +10,7 @@ from warehouse.storage.client import Warehouse
 
 
 class StreamWorker(ServiceProcess):
-    """`flattr streams` on the given broker, database and topic. Ready when it listens."""
+    """`flattr streams` on the given broker, database and topic, or a program that runs it. Ready when it listens."""
 
     def __init__(  # noqa: PLR0913 - a test says what it means
         self,
@@ -20,7 +20,7 @@ class StreamWorker(ServiceProcess):
         warehouse: Warehouse,
         topic: str,
         name: str = "streams",
-        die_after: str = "",
+        program: tuple[str, ...] = (),
         **settings: object,
     ) -> None:
         port = free_port()
@@ -37,7 +37,7 @@ class StreamWorker(ServiceProcess):
             **{f"FLATTR_{key.upper()}": str(value) for key, value in settings.items()},
         }
         flattr = ["-c", "from deploy.cli.main import main; main()", "streams"]
-        command = ["-m", "tests.support.crashing_worker", die_after] if die_after else flattr
+        command = ["-m", *program] if program else flattr
         super().__init__(name, [sys.executable, *command], folder=folder, port=port, environment=environment)
 
     @property
