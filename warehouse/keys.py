@@ -46,13 +46,19 @@ _RANK: Final = {Role.DASHBOARD: 0, Role.FINANCE: 1, Role.OPERATOR: 2}
 class Key(msgspec.Struct, frozen=True, omit_defaults=True):
     """One entry of the file. ``sha256`` is the hash of the whole key, in hexadecimal.
 
-    ``only`` limits the key to what is about one creator or one member: ``creator:anna``, ``member:m-1``.
+    ``only`` limits the key to what is about one creator, one member or the things of one site: ``creator:anna``,
+    ``member:m-1``, ``site:anna.example``.
     """
 
     name: str
     role: Role
     sha256: str
     only: str = ""
+
+    @property
+    def is_of_site(self) -> bool:
+        """Whether the key is for one site."""
+        return self.only.startswith("site:")
 
     @property
     def proof(self) -> str:

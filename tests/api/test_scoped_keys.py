@@ -1,7 +1,8 @@
-"""Keys for one creator or member, and tokens for one stream: good for that one alone, from any page."""
+"""Keys for one creator, member or site, and tokens for one stream: good for that one alone, from any page."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.main import app
+from ingest.contract.thing import thing_id
 from tests.api.conftest import settings_for
-from tests.api.rows import put_creator_counts
+from tests.api.rows import put_creator_counts, put_things
 from tests.security.test_authorisation import ROWS
 from tests.support.serving import Answer, Listener, ask, serving
 from warehouse import keys
@@ -27,7 +29,7 @@ def secrets(tmp_path: Path) -> dict[str, str]:
         name: keys.issue(name, role, only)
         for name, role, only in (
             ("embed", Role.DASHBOARD, ANNA), ("books", Role.FINANCE, ANNA), ("member", Role.FINANCE, MEMBER),
-            ("whole", Role.DASHBOARD, ""),
+            ("whole", Role.DASHBOARD, ""), ("site", Role.DASHBOARD, "site:anna.example"),
         )
     }  # fmt: skip
     keys.save(tmp_path / "keys.json", [key for _, key in made.values()])
@@ -67,6 +69,43 @@ def test_scoped_key_opens_what_is_about_its_own_and_nothing_else(
 def test_scoped_key_is_not_for_a_creator_of_a_similar_name(locked: str, secrets: dict[str, str], other: str) -> None:
     assert ask_with(f"{locked}/v1/creators/{other}/counts", secrets["embed"]).status in (403, 422)
     assert ask_with(f"{locked}/creators/{other}", secrets["embed"]).status in (403, 422)
+
+
+def test_key_of_a_site_follows_its_things_where_they_moved_and_believes_no_other_address(
+    warehouse: Warehouse, tmp_path: Path, secrets: dict[str, str]
+) -> None:
+    moved, left = thing_id("bob", "https://anna.example/new/1"), thing_id("bob", "https://elsewhere.example/1")
+    other_port, upper = thing_id("bob", "https://anna.example:8443/1"), thing_id("bob", "http://anna.example/2")
+    forged = thing_id("bob", "https://bob.example/3")
+    put_things(
+        warehouse,
+        [
+            (moved, "bob", "https://old.example/1"),
+            (left, "bob", "https://anna.example/left/1"),
+            (other_port, "bob", "https://anna.example:8443/1"),
+            (upper, "bob", "HTTP://anna.example:80/2#x"),
+            # As if somebody could write another address beside an id.
+            (forged, "bob", "https://anna.example/3"),
+        ],
+    )
+    aliases = {
+        "https://old.example/": "https://anna.example/new/",
+        "https://anna.example/left": "https://elsewhere.example/",
+    }
+    (tmp_path / "aliases.json").write_text(json.dumps(aliases))
+    told = settings_for(warehouse, api_keys=tmp_path / "keys.json", ingest_aliases_file=tmp_path / "aliases.json")
+    with serving(create_app(told)) as url:
+        for thing, status in (
+            (moved, 200),
+            (upper, 200),
+            (left, 403),
+            (other_port, 403),
+            (forged, 403),
+            ("f" * 32, 403),
+        ):
+            assert ask_with(f"{url}/v1/things/{thing}/counts", secrets["site"]).status == status, thing
+        for path in (f"/v1/things/{moved.upper()}/counts", "/v1/things/x/counts", "/v1/things/%00/counts"):
+            assert ask_with(url + path, secrets["site"]).status in (403, 404, 422)
 
 
 def test_refusals_may_be_read_by_the_page_that_asked(locked: str, secrets: dict[str, str]) -> None:
@@ -131,9 +170,17 @@ def test_commands_issue_keys_for_one_and_refuse_what_no_route_could_honour(tmp_p
     run, file = CliRunner(), ["--file", str(tmp_path / "keys.json")]
     assert run.invoke(app, ["keys", "issue", "embed", "dashboard", "--creator", "anna", *file]).exit_code == 0
     assert run.invoke(app, ["keys", "issue", "app", "finance", "--member", "m-1", *file]).exit_code == 0
+    for site in ("Anna.Example", "b\u00fccher.example:8443"):
+        assert run.invoke(app, ["keys", "issue", site, "dashboard", "--site", site, *file]).exit_code == 0
     for wrong in (
         ["--creator", "anna", "--member", "m-1"], ["--member", "m-1"], ["--creator", "a b"], ["--creator", "a" * 65],
+        ["--creator", "anna", "--site", "a.example"], ["--site", "https://a.example"], ["--site", "a.example/x"],
+        ["--site", "a@b.example"], ["--site", "a b"], ["--site", "[::"],
     ):  # fmt: skip
         assert run.invoke(app, ["keys", "issue", "x", "dashboard", *wrong, *file]).exit_code == 1
     listed = run.invoke(app, ["keys", "list", *file]).output
-    assert listed == "dashboard  embed  only creator anna\nfinance    app  only member m-1\n"
+    assert listed == (
+        "dashboard  embed  only creator anna\nfinance    app  only member m-1\n"
+        "dashboard  Anna.Example  only site anna.example\n"
+        "dashboard  b\u00fccher.example:8443  only site xn--bcher-kva.example:8443\n"
+    )

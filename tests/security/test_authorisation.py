@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from fastapi import FastAPI
 
+from ingest.contract.thing import thing_id
 from ingest.runtime.tokens import issue as issue_token
 from ingest.runtime.tokens import keygen
 from tests.api.conftest import NOON_MS, settings_for
+from tests.api.rows import put_things
 from tests.conftest import Migrated
 from tests.support.serving import serving
 from warehouse.api.app import create_app
@@ -90,9 +92,17 @@ EXAMPLES = {
 RANK = {"public": -1, "dashboard": 0, "finance": 1, "operator": 2}
 
 
+#: A thing of a site, its neighbour's, and a thing that is no address.
+SONG, NEIGHBOURS, ARTICLE = (
+    (thing_id("anna", thing), "anna", thing)
+    for thing in ("https://anna.example/song", "https://bob.example/anna.example/", "anna.example/7")
+)
+
+
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     made = {role.value: issue(f"the {role}", role) for role in Role}
+    made |= {f"{role} of a site": issue(f"a site's {role}", role, "site:anna.example") for role in Role}
     file = tmp_path_factory.mktemp("keys") / "keys.json"
     save(file, [key for _, key in made.values()])
     keygen(file.with_name("tokens.json"), algorithm="HS256", kid="first")
@@ -103,6 +113,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def app(migrated: Migrated, keys: dict[str, str]) -> Iterator[FastAPI]:
     file = Path(keys["file"])
     with migrated("authorisation") as database:
+        put_things(database, [SONG, NEIGHBOURS, ARTICLE])
         yield create_app(settings_for(database, api_keys=file, token_keys=file.with_name("tokens.json")))
 
 
@@ -170,3 +181,21 @@ def test_route_opens_to_its_roles_and_to_nobody_else(locked: str, keys: dict[str
             continue
         assert refused(status, location) is not may, f"{caller}: {status} {location}"
         assert status < 500, f"{caller}: {status}"
+
+
+@pytest.mark.parametrize("role", Role)
+def test_key_of_a_site_opens_the_counts_of_its_things_and_nothing_else(
+    locked: str, keys: dict[str, str], role: Role
+) -> None:
+    opened = []
+    for method, path, needed in ROWS:
+        for found in dict.fromkeys(
+            path.replace("0" * 32, thing) for thing in (SONG[0], NEIGHBOURS[0], ARTICLE[0], "0" * 32)
+        ):
+            status, location = answer(locked, method, found, keys[f"{role} of a site"])
+            if needed not in ("public", "member") and not refused(status, location):
+                opened.append(found)
+                assert status < 500
+    assert opened == [f"/v1/things/{SONG[0]}/{what}" for what in ("counts", "series", "months")] + [
+        f"/things/{SONG[0]}"
+    ]

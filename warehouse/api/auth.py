@@ -12,6 +12,7 @@ from typing import Any, Final
 from fastapi import Depends, Request
 from fastapi.routing import APIRoute
 
+from ingest.contract.thing import THING_ID
 from warehouse.api.problems import Problem, ProblemBody, ReadReason
 from warehouse.api.query_runner import STRANGER, QueryRunner, runner_of
 from warehouse.api.sessions import Kind
@@ -23,7 +24,7 @@ STREAM_PARAMETER: Final = "token"
 #: For ``responses=`` of routes that need a key.
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ProblemBody, "description": "No API key, or an unknown one."},
-    403: {"model": ProblemBody, "description": "The key lacks the role, or is for one creator or member only."},
+    403: {"model": ProblemBody, "description": "The key lacks the role, or is for one creator, member or site only."},
 }
 
 
@@ -77,8 +78,8 @@ def key_of(request: Request, reads: QueryRunner, needed: Role = Role.DASHBOARD) 
 def check(request: Request, reads: QueryRunner, need: Need, named: Mapping[str, str]) -> Key | None:
     """The request's key, if it may read what has this need; None if it needs no key here.
 
-    ``named`` are the parameters of the path, which a key for one creator or member must match. Raises ``Problem``
-    401 or 403.
+    ``named`` are the parameters of the path (``named_in``), which a key for one creator, member or site must match.
+    Raises ``Problem`` 401 or 403.
     """
     if need.stream and STREAM_PARAMETER in request.query_params:
         _check_stream_token(request, reads, named["creator_id"])
@@ -97,6 +98,20 @@ def check(request: Request, reads: QueryRunner, need: Need, named: Mapping[str, 
         detail = f"the key {key.name!r} is only for {key.only.replace(':', ' ')}"
         raise Problem(HTTPStatus.FORBIDDEN, ReadReason.SCOPE_MISSING, detail)
     return key
+
+
+async def named_in(request: Request, reads: QueryRunner) -> Mapping[str, str]:
+    """The parameters of the path; for a key of one site also ``site_id``, the site of the thing that they name."""
+    named: Mapping[str, str] = request.path_params
+    thing_id = named.get("thing_id", "")
+    if not THING_ID.fullmatch(thing_id):
+        return named
+    try:
+        key = key_of(request, reads)
+    except Problem:
+        return named
+    site = await reads.site_of(thing_id) if key is not None and key.is_of_site else ""
+    return {**named, "site_id": site} if site else named
 
 
 def stream_token(request: Request, reads: QueryRunner, creator_id: str, ends_ms: int) -> str:
@@ -137,7 +152,8 @@ def checker(need: Need) -> Callable[..., Awaitable[Key | None]]:
     """The dependency that checks a need. Cached, so that ``need_of`` can recognise it."""
 
     async def checked(request: Request) -> Key | None:
-        return check(request, runner_of(request), need, request.path_params)
+        reads = runner_of(request)
+        return check(request, reads, need, await named_in(request, reads))
 
     return checked
 

@@ -35,6 +35,7 @@ from warehouse.counts.counts import Key
 from warehouse.counts.lag import Lag, read_lag
 from warehouse.keys import KeyRing
 from warehouse.payout.close.settings import CloseSettings
+from warehouse.sites import site_of
 from warehouse.storage.archived import MonthArchived, archived_months
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError
@@ -281,6 +282,12 @@ class QueryRunner:
             self._thing_counts(keys, flagged), self._addresses.get(NO_MONTH, thing_ids)
         )
         return {key: KnownThing(counts[key].flattrs, counts[key].quarantined, addresses[key[1]].count) for key in keys}
+
+    async def site_of(self, thing_id: str) -> str:
+        """The site of a thing; empty if it has none, or if nobody ever flattred it."""
+        known = (await self._addresses.get(NO_MONTH, [thing_id]))[thing_id].count
+        table = self.aliases.look().in_month(month_of(self.clock()))
+        return "" if known is None else site_of(thing_id, known.creator_id, known.thing, table)
 
     async def _fetch_addresses(self, keys: Sequence[Key]) -> tuple[Lag, dict[Key, queries.Thing | None]]:
         lag = await self.lag()

@@ -27,10 +27,11 @@ def issue(
     file: _File,
     creator: Annotated[str, typer.Option(help="only what is about this creator")] = "",
     member: Annotated[str, typer.Option(help="only what is about this member; needs the role finance")] = "",
+    site: Annotated[str, typer.Option(help="only counts of the things of this host, such as anna.example")] = "",
 ) -> None:
     """Create a key for ROLE and print it once. The file stores only its hash.
 
-    A key for one creator or member may stand in a page or app of theirs.
+    A key for one creator, member or site may stand in a page or app of theirs.
     """
     from deploy.errors import CommandFailed
     from warehouse import keys
@@ -38,7 +39,7 @@ def issue(
     known = _known(file)
     if any(key.name == name for key in known):
         raise CommandFailed(f"{file} already has a key for {name!r}: revoke it first, or use another name")
-    secret, key = keys.issue(name, role, _only(role, creator, member))
+    secret, key = keys.issue(name, role, _only(role, creator, member, site))
     keys.save(file, [*known, key])
     typer.echo(secret)
 
@@ -62,19 +63,22 @@ def revoke(name: str, file: _File) -> None:
     typer.echo(f"revoked {name}")
 
 
-def _only(role: Role, creator: str, member: str) -> str:
+def _only(role: Role, creator: str, member: str, site: str) -> str:
     """The limit of a new key. Raises ``CommandFailed`` for one that no route could honour."""
     from deploy.errors import CommandFailed
     from ingest.contract.names import identifier
+    from warehouse import sites
 
-    if creator and member:
-        raise CommandFailed("a key is for one creator or for one member, not for both: issue two")
+    if sum(map(bool, (creator, member, site))) > 1:
+        raise CommandFailed("a key is for one creator, one member or one site: issue a key for each")
     if member and not role.may(Role.FINANCE):
         raise CommandFailed(f"the role {role} reads nothing of members: give finance with --member")
     try:
         if creator:
             return f"creator:{identifier('creator', creator)}"
-        return f"member:{identifier('member', member)}" if member else ""
+        if member:
+            return f"member:{identifier('member', member)}"
+        return f"site:{sites.site(site)}" if site else ""
     except ValueError as error:
         raise CommandFailed(str(error)) from error
 

@@ -37,7 +37,7 @@ Find = Annotated[str, Query(max_length=ID_LENGTH_MAX, description="the beginning
 @router.get("/creators")
 async def creators(request: Request, reads: Runner, month: QueryMonth, q: Find = "", cursor: Cursor = None) -> Response:
     """A month's creators, most flattrs first; with ``q`` those whose id begins so, by name."""
-    enter(request, reads, Role.DASHBOARD, public=True)
+    await enter(request, reads, Role.DASHBOARD, public=True)
     flagged = await reads.flagged(month)
     if q:
         lag, ranks = await reads.keep(
@@ -61,7 +61,7 @@ async def creators(request: Request, reads: Runner, month: QueryMonth, q: Find =
 @router.get("/things")
 async def things(request: Request, reads: Runner, month: QueryMonth, cursor: Cursor = None) -> Response:
     """A month's things, most flattrs first."""
-    enter(request, reads, Role.DASHBOARD, public=True)
+    await enter(request, reads, Role.DASHBOARD, public=True)
     lag, ranks = await reads.keep(
         rankings.top_things, month, _LINES, start_of(cursor), flagged=await reads.flagged(month)
     )
@@ -81,7 +81,7 @@ async def creator(
     request: Request, reads: Runner, creator_id: CreatorId, month: QueryMonth, cursor: Cursor = None
 ) -> Response:
     """A creator's month, with a chart of its days; the money in it only for keys."""
-    enter(request, reads, Role.DASHBOARD, public=True)
+    await enter(request, reads, Role.DASHBOARD, public=True)
     has_key = _has_key(request, reads)
     flagged = await reads.flagged(month)
     (lag, hours), (_, ranks), counted, (_, by_month) = await asyncio.gather(
@@ -114,7 +114,7 @@ async def creator(
 @router.get("/things/{thing_id}")
 async def thing(request: Request, reads: Runner, thing_id: ThingId, month: QueryMonth) -> Response:
     """A thing's month, with a chart of its days."""
-    enter(request, reads, Role.DASHBOARD, public=True)
+    await enter(request, reads, Role.DASHBOARD, public=True)
     (lag, hours), counted, (_, by_month) = await asyncio.gather(
         reads.keep(series.thing_hours, month, thing_id, flagged=await reads.flagged(month)),
         reads.things.get(month, [thing_id], STRANGER.get()),

@@ -69,7 +69,7 @@ async def live(request: Request, reads: Runner) -> Response:
 @router.get("/members/{member_id:path}")
 async def member(request: Request, reads: Runner, member_id: MemberId, month: QueryMonth) -> Response:
     """A member's provisional split."""
-    enter(request, reads, Role.FINANCE)
+    await enter(request, reads, Role.FINANCE)
     lag, split = await reads.keep(
         estimate.member_split, month, member_id, reads.rules, flagged=await reads.flagged(month)
     )
@@ -89,7 +89,7 @@ async def member(request: Request, reads: Runner, member_id: MemberId, month: Qu
 @router.get("/months")
 async def months(request: Request, reads: Runner) -> Response:
     """All months with flattrs or a seal."""
-    enter(request, reads, Role.FINANCE)
+    await enter(request, reads, Role.FINANCE)
     known = await reads.run(month_status.months)
     lines = [(month_text(month), formatting.month_name(month), closed) for month, closed in known]
     return templates.page("months.html", here="/months", reader=reader_of(request), months=lines)
@@ -104,7 +104,7 @@ async def month_end(
     find: Annotated[str, Query(max_length=ID_LENGTH_MAX)] = "",
 ) -> Response:
     """Where a month stands; ``part=status`` is the fragment that the page refreshes, ``find`` searches the ledger."""
-    enter(request, reads, Role.FINANCE)
+    await enter(request, reads, Role.FINANCE)
     lag = await reads.lag()
     facts = await reads.run(month_status.read_facts, month, reads.rules)
     payouts = [] if facts.proof is None else await reads.run(top_payouts, month, _PAYOUTS)

@@ -57,10 +57,10 @@ def reader_of(request: Request) -> str:
     return "member" if member_auth.COOKIE in request.cookies else "key" if auth.COOKIE in request.cookies else ""
 
 
-def enter(request: Request, reads: QueryRunner, role: Role, *, public: bool = False) -> None:
+async def enter(request: Request, reads: QueryRunner, role: Role, *, public: bool = False) -> None:
     """Check that the reader's key opens the page. Raises ``LoginNeeded``."""
     try:
-        auth.check(request, reads, Need(role, public), request.path_params)
+        auth.check(request, reads, Need(role, public), await auth.named_in(request, reads))
     except Problem as problem:
         address = request.url.path + (f"?{request.url.query}" if request.url.query else "")
         raise LoginNeeded(problem, address) from None

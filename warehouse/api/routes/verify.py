@@ -49,7 +49,7 @@ async def verify(
     request: Request, reads: Runner, part: Annotated[str | None, Query(pattern="^status$")] = None
 ) -> Response:
     """Every equation with both of its sides; ``part=status`` is the fragment that the page refreshes."""
-    enter(request, reads, Role.OPERATOR)
+    await enter(request, reads, Role.OPERATOR)
     compared = await verifier_of(request).get()
     state = "empty" if not compared.checks else "wrong" if compared.wrong else "holds"
     answer = templates.page(
