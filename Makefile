@@ -117,6 +117,7 @@ lock: install  ## resolve the lock files anew, for every Python and machine: ver
 	@$(COMPILE) --extra local --extra dev --output-file requirements.lock pyproject.toml >/dev/null
 	@$(COMPILE) --constraint requirements.lock --output-file deploy/requirements.lock pyproject.toml >/dev/null
 	@$(COMPILE) --no-deps --constraint requirements.lock --output-file deploy/kubernetes/requirements.lock deploy/kubernetes/requirements.in >/dev/null
+	@for name in split bytewax; do $(COMPILE) --constraint requirements.lock --output-file benchmarks/rivals/$$name.lock benchmarks/rivals/$$name.in >/dev/null; done
 
 .PHONY: wheels
 wheels: install  ## whether every locked package has a wheel for every Python and machine (asks the package index)

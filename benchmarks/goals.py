@@ -352,6 +352,46 @@ _CHAOS_3: Final = Bench(
     {"faults": 200, "brokers": 3},
 )
 
+_RIVALS: Final = Bench(
+    "rivals",
+    "Beside others",
+    "flattr bench rivals",
+    (
+        Figure(
+            "ratio_to_go",
+            "single clicks a second of one ingest worker, of those of a collector in Go on one core",
+            goal=at_least(0.9),
+        ),
+        Figure("cpu_ratio_to_go", "the Go collector's processor time of a request, of ours"),
+        Figure("ingest_requests_per_s", "requests of one click each that our worker answers 202", "requests/s"),
+        Figure("go_requests_per_s", "and the Go collector", "requests/s"),
+        Figure("ingest_p50_ms", "our latency at 1,000 requests a second: median", "ms", at_most(1.5)),
+        Figure("ingest_p99_ms", "the same, for the slowest of a hundred", "ms", at_most(4)),
+        Figure("go_p50_ms", "the Go collector's: median", "ms"),
+        Figure("go_p99_ms", "the same, for the slowest of a hundred", "ms"),
+        Figure("ours_blocks_per_s", "clicks that one worker counts in blocks of 200, into ClickHouse", "clicks/s"),
+        Figure(
+            "blocks_to_kafka_streams", "of that, against Kafka Streams exactly once on two threads, compiled", "times"
+        ),
+        Figure("blocks_to_bytewax", "against Bytewax with recovery", "times"),
+        Figure("ours_singles_per_s", "the same with one click to a record", "clicks/s"),
+        Figure("singles_to_kafka_streams", "of that, against Kafka Streams", "times", at_least(1.5)),
+        Figure("singles_to_bytewax", "against Bytewax", "times"),
+        Figure("ours_blocks_memory_mb", "most memory of our worker, counting blocks", "MB"),
+        Figure("kafka_streams_blocks_memory_mb", "of Kafka Streams", "MB"),
+        Figure("bytewax_blocks_memory_mb", "of Bytewax", "MB"),
+        Figure("close_s", "close of the month, with recount, ledger and seal", "s"),
+        Figure("split_s", "the part of it that the rivals do: pools, shares, takes", "s"),
+        Figure("duckdb_split_to_ours", "DuckDB's time for the split, of ours", "times"),
+        Figure("duckdb_split_to_close", "of our whole close", "times"),
+        Figure("polars_split_to_ours", "Polars' time for the split, of ours", "times"),
+        Figure("polars_split_to_close", "of our whole close", "times"),
+        Figure("wrong", "counts, amounts and records in which any of them differs from ours", "", _NONE),
+        Figure("missing", "rivals that this machine could not have", "rivals"),
+    ),
+    {"broker": "kafka", "clicks": 800_000, "singles": 300_000, "pairs": 10_000_000},
+)
+
 BENCHES: Final = (
     _INGEST,
     _STREAMS,
@@ -366,4 +406,5 @@ BENCHES: Final = (
     _FLEET,
     _GROWTH,
     _OUTAGE,
+    _RIVALS,
 )

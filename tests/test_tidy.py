@@ -144,7 +144,8 @@ def test_exemptions_carry_their_reason() -> None:
 
 
 def test_lock_files_name_no_download_address() -> None:
-    for lock in (ROOT / folder / "requirements.lock" for folder in ("", "deploy", "deploy/kubernetes")):
+    locks = [ROOT / folder / "requirements.lock" for folder in ("", "deploy", "deploy/kubernetes")]
+    for lock in [*locks, *(ROOT / "benchmarks/rivals").glob("*.lock")]:
         lines = [line for line in lock.read_text().splitlines() if not line.startswith("#")]
         assert not [line for line in lines if "://" in line or line.startswith("-")]
 

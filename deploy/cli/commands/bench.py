@@ -27,6 +27,7 @@ def register(app: typer.Typer) -> None:
     bench.command("fleet")(fleet)
     bench.command("growth")(growth)
     bench.command("outage")(outage)
+    bench.command("rivals")(rivals)
     bench.command("report")(report)
     app.add_typer(bench, name="bench")
 
@@ -189,6 +190,35 @@ def growth(
     from benchmarks.growth import run
 
     _measure(json, run, pairs=pairs, state=state, flattrs=flattrs, round_s=round_s)
+
+
+def rivals(
+    *,
+    json: _Json = None,
+    pairs: Annotated[
+        int, typer.Option(min=1000, help="pairs of member and creator in the month that is split")
+    ] = 10_000_000,
+    clicks: Annotated[int, typer.Option(min=1000, help="clicks in blocks that are counted, each round")] = 800_000,
+    singles: Annotated[
+        int, typer.Option(min=1000, help="clicks in single records that are counted, each round")
+    ] = 300_000,
+    round_s: Annotated[float, typer.Option(min=0.2, help="seconds per round of requests")] = 5,
+    rounds: Annotated[int, typer.Option(min=1)] = 3,
+    only: Annotated[str, typer.Option(help="only this comparison: collecting, counting or splitting")] = "",
+    fetch: Annotated[bool, typer.Option(help="fetch and build the rivals that are not there yet")] = True,
+) -> None:
+    """Compare Flattr with a Go collector, Kafka Streams, Bytewax, DuckDB and Polars; fails on a wrong result."""
+    from benchmarks.rivals.run import COMPARISONS, run
+    from deploy.errors import CommandFailed
+
+    if only and only not in COMPARISONS:
+        raise CommandFailed(f"there is no comparison {only!r}: one of {', '.join(COMPARISONS)}")
+    figures = _measure(
+        json, run, pairs=pairs, clicks=clicks, singles=singles, round_s=round_s, rounds=rounds, only=only, fetch=fetch,
+        say=lambda line: typer.echo(line, err=True),
+    )  # fmt: skip
+    if figures["wrong"]:
+        raise typer.Exit(1)
 
 
 def report(
