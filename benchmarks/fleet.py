@@ -38,9 +38,11 @@ from streams.sink.writer import Writer
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from warehouse.payout.audit.verify import verify_month
-from warehouse.storage.backup import Target, back_up, restore
+from warehouse.storage.backup import back_up
+from warehouse.storage.backup_target import Target
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
+from warehouse.storage.restore import restore
 
 _MONTHS: Final = (202609, 202610, 202611)
 _FLUSH_CLICKS: Final = 1000

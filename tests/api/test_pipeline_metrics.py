@@ -11,7 +11,8 @@ from tests.support.serving import ask, serving
 from tests.support.waiting import wait_until
 from warehouse.api.app import create_app
 from warehouse.payout.close.settings import CloseSettings
-from warehouse.storage.backup import Target, back_up
+from warehouse.storage.backup import back_up
+from warehouse.storage.backup_target import Target
 from warehouse.storage.client import Warehouse
 
 _CLOSE = CloseSettings()

@@ -25,10 +25,12 @@ from tests.e2e.test_journey import END_MS, MONTH, SETTINGS, TRAFFIC, check_close
 from tests.support.waiting import wait_until
 from warehouse.payout.close.gate import read_tallies
 from warehouse.payout.close.proof import stored
-from warehouse.storage.backup import BackupRefused, Target, back_up, backups, restore
+from warehouse.storage.backup import back_up, backups
+from warehouse.storage.backup_target import BackupRefused, Target
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import MigrationError
 from warehouse.storage.migrate import migrate
+from warehouse.storage.restore import restore
 from warehouse.storage.settings import BackupSettings
 
 TARGET = Target("disk", "backups")
@@ -45,11 +47,16 @@ def server(tmp_path: Path) -> Iterator[EmbeddedWarehouse]:
 @pytest.fixture
 def plan(embedded_broker: EmbeddedBroker, server: EmbeddedWarehouse, topic: str, tmp_path: Path) -> StackPlan:
     """All services, an hour before a month's end."""
+    return planned(tmp_path, embedded_broker, f"{server.url}/flattr", topic)
+
+
+def planned(tmp_path: Path, broker: EmbeddedBroker, warehouse: str, topic: str) -> StackPlan:
+    """The same, on any warehouse."""
     write_clock_file(tmp_path / "clock", END_MS - 3_600_000 - system_clock())
     return StackPlan(
         folder=tmp_path / "stack",
-        broker=embedded_broker.address,
-        warehouse=f"{server.url}/flattr",
+        broker=broker.address,
+        warehouse=warehouse,
         topic_clicks=topic,
         topic_rejected=f"{topic}-rejected",
         clock=f"file:{tmp_path / 'clock'}",
@@ -83,6 +90,12 @@ def lose(server: EmbeddedWarehouse) -> None:
 def test_lost_warehouse_comes_back_with_its_seals_and_counts_what_came_after_the_backup(
     plan: StackPlan, server: EmbeddedWarehouse, tmp_path: Path
 ) -> None:
+    comes_back(plan, lambda: lose(server), tmp_path)
+
+
+def comes_back(plan: StackPlan, lose: Callable[[], None], tmp_path: Path) -> None:
+    """A month is closed, clicks come in during a backup and after it, the warehouse is lost, and all is as it was."""
+    assert plan.warehouse is not None
     closed, open_ = Oracle(), Oracle()
     small = replace(TRAFFIC, clicks=300)
     with Stack(plan, print) as stack, closing(Warehouse(stack.warehouse_url)) as warehouse:
@@ -100,8 +113,8 @@ def test_lost_warehouse_comes_back_with_its_seals_and_counts_what_came_after_the
         send(stack, warehouse, replace(small, seed=10), open_, NEXT)
         at_loss = read_tallies(warehouse, NEXT)
 
-    lose(server)
-    done = flattr(f"{server.url}/flattr", "restore", "monday")
+    lose()
+    done = flattr(plan.warehouse, "restore", "monday")
     assert done.returncode == 0, done.stderr
     assert f"{month_text(MONTH)}: sealed, and every line agrees" in done.stdout
 

@@ -40,11 +40,13 @@ from warehouse.payout.collecting.collection import Terms, collect
 from warehouse.payout.collecting.mandates import import_mandates
 from warehouse.payout.collecting.pain008 import Creditor
 from warehouse.payout.inputs.pledges import import_pledges
-from warehouse.storage.backup import Target, back_up, restore
+from warehouse.storage.backup import back_up
+from warehouse.storage.backup_target import Target
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseRefused
 from warehouse.storage.identity_key import read_identity_key
 from warehouse.storage.migrate import migrate
+from warehouse.storage.restore import restore
 from warehouse.subscriptions.standing import note_posted, standing, unposted
 
 ROLES = (

@@ -1,46 +1,42 @@
-"""Backup and restore of the whole database, by ClickHouse's own BACKUP and RESTORE.
+"""A backup of the whole database, by ClickHouse's own BACKUP. ``restore.py`` brings it back.
 
 The server copies a table as it is at one moment, but several tables at different ones, while workers go on writing. So
 the tables that are written in an order are copied in *stages* against that order: `progress` first, and what it speaks
 for afterwards. Such a copy is what a crash could have left behind: what is ahead of `progress` is counted again from
 the log, and nothing that counts as done is missing.
 
-A backup's last part is its row in `backups`. Without that it is none. A restore goes the other way round, so that
-`progress` comes last; a table marks the database as unfinished until then.
+On a cluster every shard copies its part, from one replica that catches up before each stage, and a stage begins when
+the one before it is done on every shard: `progress` of one shard speaks for flattrs on another. Tables of which every
+node has all rows are copied by the first shard.
+
+A backup's last part is its row in `backups`. Without that it is none.
 """
 
 from __future__ import annotations
 
 import re
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Final
 
-from ingest.runtime.setting_error import SettingError
+from warehouse.storage.backup_target import BackupRefused, Shard, Target, copy
 from warehouse.storage.client import Warehouse, named
-from warehouse.storage.errors import WarehouseError, WarehouseRefused
-from warehouse.storage.settings import BackupSettings
+from warehouse.storage.errors import MigrationError, WarehouseUnavailable
+from warehouse.storage.placement import SHARDED, here
+from warehouse.storage.topology import Topology
 
 #: Tables of each stage, in the order in which they are copied. All others come last.
 Stages = Sequence[tuple[str, Sequence[str]]]
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_REST: Final = "rest"
-_WHOLE: Final = "whole"
-_LIST: Final = "backups"
+#: Parts of every backup beside its stages: whose it is on a cluster, all other tables, and the row that makes it whole.
+BEGUN: Final = "begun"
+REST: Final = "rest"
+WHOLE: Final = "whole"
+LIST: Final = "backups"
 #: Stands in a database until its restore is done.
 UNFINISHED: Final = "restore_unfinished"
-#: Codes of ClickHouse: there is a backup of this name; there is none; it has no such table.
-_EXISTS, _MISSING, _NO_TABLE = 598, 599, 600
-_CODE: Final = re.compile(r"Code: (\d+)")
-_LOOK_S: Final = 0.1
-
-
-class BackupRefused(WarehouseError):
-    """What was asked for would lose or mix something; the message says what to do instead."""
 
 
 @dataclass(frozen=True)
@@ -55,40 +51,6 @@ class Backup:
     positions: dict[int, int]
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where backups are: a disk of the server's, or a folder of a store that speaks S3."""
-
-    kind: str
-    address: str
-    key_id: str = ""
-    secret: str = ""
-
-    @classmethod
-    def of(cls, settings: BackupSettings) -> Target:
-        """As the settings say. Raises ``SettingError``."""
-        kind, _, address = settings.backup_to.partition(":")
-        if kind not in {"disk", "s3"} or not address or (kind == "s3" and not urlsplit(address).hostname):
-            raise SettingError(
-                f"FLATTR_BACKUP_TO is {settings.backup_to!r}: it must be disk:NAME, a disk that the server allows for "
-                "backups, or s3:https://HOST/BUCKET/FOLDER"
-            )
-        key_id, secret = (given.get_secret_value() for given in (settings.backup_s3_key_id, settings.backup_s3_secret))
-        return cls(kind, address.rstrip("/"), key_id, secret)
-
-    def __str__(self) -> str:
-        return f"{self.kind}:{self.address}"
-
-    def part(self, name: str, part: str) -> tuple[str, dict[str, Any]]:
-        """What stands behind TO and FROM for a part of a backup, and its parameters."""
-        if self.kind == "disk":
-            return "Disk(%(disk)s, %(path)s)", {"disk": self.address, "path": f"{name}/{part}"}
-        url = f"{self.address}/{name}/{part}"
-        if not self.key_id:
-            return "S3(%(url)s)", {"url": url}
-        return "S3(%(url)s, %(key_id)s, %(secret)s)", {"url": url, "key_id": self.key_id, "secret": self.secret}
-
-
 def back_up(
     warehouse: Warehouse, target: Target, name: str, stages: Stages, *, after: Callable[[str], None] = lambda _: None
 ) -> Backup:
@@ -97,24 +59,28 @@ def back_up(
     Nothing but the stages' tables may be written meanwhile: hold the lock of the close. Raises ``BackupRefused`` if
     there is a backup of this name, begun ones included.
     """
-    _check_server(warehouse)
     if not _NAME.fullmatch(name):
         raise BackupRefused(f"{name[:80]!r} is no name of a backup: letters, digits, dots, dashes, at most 64")
-    ((begun_ms, migration, partitions, positions),) = warehouse.rows(named("backup_begun"))
-    staged = [table for _, tables in stages for table in tables]
-    contents = [(stage, _tables(tables)) for stage, tables in stages]
-    contents.append((_REST, f"DATABASE {warehouse.database} EXCEPT TABLES {', '.join([*staged, _LIST])}"))
-    size = 0
-    for part, content in contents:
-        size += _copy(warehouse, content, target, name, part)
-        after(part)
-    row = {
-        "name": name, "begun_at": begun_ms, "migration": migration, "bytes": size,
-        "partitions": partitions, "positions": positions,
-    }  # fmt: skip
-    warehouse.command(named("backup_finished"), row)
-    _copy(warehouse, _tables([_LIST]), target, name, _WHOLE)
-    after(_WHOLE)
+    with _shards(warehouse) as shards:
+        if warehouse.topology.cluster:
+            _check_shared(warehouse, shards[0], target, name)
+        ((begun_ms, migration, partitions, positions),) = warehouse.rows(named("backup_begun"))
+        size = 0
+        for stage, tables in stages:
+            _catch_up(shards)
+            size += copy([(shard, tables_of(shard, tables)) for shard in shards], target, name, stage)
+            after(stage)
+        _catch_up(shards)
+        size += copy(_rest(warehouse, shards, stages), target, name, REST)
+        after(REST)
+        row = {
+            "name": name, "begun_at": begun_ms, "migration": migration, "bytes": size,
+            "partitions": partitions, "positions": positions,
+        }  # fmt: skip
+        warehouse.command(named("backup_finished"), row)
+        _catch_up(shards[:1])
+        copy([(shards[0], tables_of(shards[0], [LIST]))], target, name, WHOLE)
+        after(WHOLE)
     return next(backup for backup in backups(warehouse) if backup.name == name)
 
 
@@ -134,97 +100,97 @@ def backed_up_ms(warehouse: Warehouse) -> int:
     return int(at_ms)
 
 
-def _check_server(warehouse: Warehouse) -> None:
-    """BACKUP copies one node's part alone: of a cluster that would look like a backup and be none."""
-    if warehouse.topology.cluster:
-        raise BackupRefused("flattr cannot back up a cluster yet: have the cluster's own tools copy every shard")
+def check_finished(server: Warehouse, database: str) -> None:
+    """Raise ``MigrationError`` if a restore into the database was interrupted: tables may be missing."""
+    if server.rows(
+        "SELECT 1 FROM system.tables WHERE database = %(database)s AND name = %(it)s",
+        {"database": database, "it": UNFINISHED},
+    ):
+        raise MigrationError(
+            f"A restore into the database {database} was interrupted: run `flattr restore` again first."
+        )
 
 
-def restore(
-    warehouse: Warehouse, target: Target, name: str, stages: Stages, *, after: Callable[[str], None] = lambda _: None
-) -> Backup:
-    """Bring a whole backup into an empty database; one whose restore was interrupted counts as empty.
+def tables_of(shard: Shard, names: Iterable[str], database: str = "") -> str:
+    """What BACKUP and RESTORE call tables, of which a shard has its part."""
+    local = [here(name) if shard.folder else name for name in names]
+    return ", ".join(f"TABLE {database}{'.' * bool(database)}{name}" for name in local)
 
-    Raises ``BackupRefused`` if the database has tables, or if there is no whole backup of this name.
+
+def unstaged(stages: Stages) -> list[str]:
+    """The sharded tables that are in no stage."""
+    staged = {table for _, tables in stages for table in tables}
+    return [table for table in SHARDED if table not in staged]
+
+
+def folders(topology: Topology, server: Warehouse) -> dict[str, str]:
+    """Folders of a backup by what the servers of each shard call it (their macro).
+
+    They bear the number under which rows are sent to the shard: a restore must not exchange two.
     """
-    _check_server(warehouse)
-    with _server(warehouse) as server:
-        database = warehouse.database
-        tables = {
-            table
-            for (table,) in server.rows("SELECT name FROM system.tables WHERE database = %(db)s", {"db": database})
-        }
-        if tables and UNFINISHED not in tables:
-            raise BackupRefused(
-                f"the database {database} has {len(tables)} tables: a backup goes into an empty one. "
-                f"Stop all services, `RENAME DATABASE {database} TO {database}_before`, and run this again."
-            )
-        server.command(f"DROP DATABASE IF EXISTS {database} SYNC")
-        server.command(f"CREATE DATABASE {database}")
-        server.command(f"CREATE TABLE {database}.{UNFINISHED} (backup String) ENGINE = MergeTree ORDER BY backup")
-        found = _whole(warehouse, server, target, name)
-        if found is None:
-            server.command(f"DROP DATABASE {database} SYNC")
-            raise BackupRefused(
-                f"{name} in {target} is no whole backup of a database {database}: it was interrupted, or is not there"
-            )
-        after(_WHOLE)
-        contents = [(_REST, f"DATABASE {database}")]
-        contents += [(stage, _tables(tables, database)) for stage, tables in reversed(stages)]
-        for part, content in contents:
-            _bring(server, content, target, name, part)
-            after(part)
-        server.command(f"DROP TABLE {database}.{UNFINISHED} SYNC")
+    rows = server.rows(
+        "SELECT shardNum(), getMacro('shard') FROM cluster(%(it)s, system.one)", {"it": topology.cluster}
+    )
+    found = {shard: f"shard-{number}/" for number, shard in rows}
+    if not len(rows) == len(found) == len(topology.shards):
+        raise BackupRefused(
+            f"FLATTR_WAREHOUSE has {len(topology.shards)} shards, and the servers, by their remote_servers and their "
+            f"macro `shard`, know {len(rows)}: {', '.join(sorted(found))}"
+        )
     return found
 
 
-def _whole(warehouse: Warehouse, server: Warehouse, target: Target, name: str) -> Backup | None:
-    try:
-        _bring(server, _tables([_LIST], warehouse.database), target, name, _WHOLE)
-    except WarehouseRefused as refused:
-        if refused.code in {_MISSING, _NO_TABLE}:
-            return None
-        raise
-    return next((backup for backup in backups(warehouse) if backup.name == name), None)
-
-
-def _tables(names: Iterable[str], database: str = "") -> str:
-    return ", ".join(f"TABLE {database}{'.' * bool(database)}{name}" for name in names)
-
-
-def _copy(warehouse: Warehouse, content: str, target: Target, name: str, part: str) -> int:
-    """Copy a part; returns its size in bytes."""
-    place, params = target.part(name, part)
-    try:
-        return _done(warehouse, f"BACKUP {content} TO {place} ASYNC", params)
-    except WarehouseRefused as refused:
-        if refused.code == _EXISTS:
-            raise BackupRefused(f"there is a backup {name} in {target}, whole or not: choose another name") from None
-        raise
-
-
-def _bring(server: Warehouse, content: str, target: Target, name: str, part: str) -> None:
-    place, params = target.part(name, part)
-    _done(server, f"RESTORE {content} FROM {place} ASYNC", params)
-
-
-def _done(server: Warehouse, statement: str, params: Mapping[str, Any]) -> int:
-    """Have the server do it, however long it takes; returns the bytes. Raises ``WarehouseRefused`` if it fails."""
-    ((number, _),) = server.rows(statement, params)
-    while True:
-        ((state, error, size),) = server.rows(named("backup_state"), {"id": number})
-        if state in {"BACKUP_CREATED", "RESTORED"}:
-            return int(size)
-        if error:
-            code = _CODE.match(error)
-            raise WarehouseRefused(error.partition(", Stack trace")[0], int(code[1]) if code else 0)
-        time.sleep(_LOOK_S)
+def folder_of(server: Warehouse, known: dict[str, str]) -> str:
+    """The folder of a server's shard."""
+    ((shard,),) = server.rows("SELECT getMacro('shard')")
+    return known[shard]
 
 
 @contextmanager
-def _server(warehouse: Warehouse) -> Iterator[Warehouse]:
-    """The server, without the database, which may not exist."""
-    with closing(
-        Warehouse(urlsplit(warehouse.url)._replace(path="").geturl(), timeout_s=warehouse.timeout_s)
-    ) as server:
-        yield server
+def _shards(warehouse: Warehouse) -> Iterator[list[Shard]]:
+    with warehouse.shards() as servers:
+        if not warehouse.topology.cluster:
+            yield [Shard(warehouse)]
+            return
+        known = folders(warehouse.topology, warehouse)
+        yield sorted((Shard(server, folder_of(server, known)) for server in servers), key=lambda shard: shard.folder)
+
+
+def _catch_up(shards: Sequence[Shard]) -> None:
+    """What was acknowledged on any replica is in what comes next."""
+    for shard in shards:
+        if shard.folder:
+            shard.server.catch_up()
+
+
+def _check_shared(warehouse: Warehouse, first: Shard, target: Target, name: str) -> None:
+    """See that every node that answers finds what another wrote: of disks that they do not share nothing came back."""
+    content = tables_of(first, [LIST])
+    copy([(first, content)], target, name, BEGUN)
+    for node in warehouse.topology.nodes:
+        with (
+            closing(Warehouse(warehouse.url, topology=warehouse.topology.server(node))) as server,
+            suppress(WarehouseUnavailable),
+        ):
+            if not _is_there(Shard(server, first.folder), content, target, name):
+                raise BackupRefused(
+                    f"{target} is not one place: {node[0]}:{node[1]} does not find there what another node wrote. A "
+                    "cluster's backups go to S3, or to a disk that all nodes mount."
+                )
+
+
+def _is_there(shard: Shard, content: str, target: Target, name: str) -> bool:
+    try:
+        copy([(shard, content)], target, name, BEGUN)
+    except BackupRefused:
+        return True
+    return False
+
+
+def _rest(warehouse: Warehouse, shards: Sequence[Shard], stages: Stages) -> list[tuple[Shard, str]]:
+    """What is in no stage: the whole database but those and the list, and what the other shards have of such tables."""
+    first, *others = shards
+    without = [table for _, tables in stages for table in tables]
+    names = ", ".join([*(here(name) if first.folder else name for name in without), LIST])
+    contents = [(first, f"DATABASE {warehouse.database} EXCEPT TABLES {names}")]
+    return contents + [(shard, tables_of(shard, unstaged(stages))) for shard in others]

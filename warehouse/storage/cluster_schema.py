@@ -8,17 +8,24 @@ alter tables, which every node does. Everything is idempotent, so after a crash 
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final
 
+from warehouse.storage.backup import check_finished
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import MigrationError, WarehouseRefused
 from warehouse.storage.placement import LOCAL_VIEWS, SHARDED, here, on_shard
 
 _ENGINE: Final = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?(?=\n|$)")
 _SAME_QUERY: Final = 216
+#: What is said of a replica that lives, and of a table that the coordinator does not know; their code is the same.
+_ACTIVE, _NOTHING = "because it's active", "does not look like a table path"
+#: Longer than a coordinator believes in the session of a process that died.
+_SESSION_S: Final = 60
+_LOOK_S: Final = 0.2
 #: Runs as long as it is read: whoever migrates holds it on the first node, which refuses a second query of its name.
 _HOLD: Final = (
     "SELECT sleepEachRow(0.1) FROM numbers(1000000) "
@@ -39,6 +46,8 @@ def prepared(warehouse: Warehouse, migrate_server: Callable[[Warehouse], object]
     with ExitStack() as closed:
         plain = [closed.enter_context(closing(server(node, "default"))) for node in topology.nodes]
         closed.enter_context(_locked(plain[0], warehouse.database))
+        for node in plain:
+            check_finished(node, warehouse.database)
         for node in plain:
             node.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")
         name = f"{warehouse.database}_model"
@@ -92,8 +101,7 @@ class ClusterSchema:
             ddl = ddl.replace(" VIEW ", " VIEW IF NOT EXISTS ", 1)
             local = on_shard(ddl.replace(f"{self._database}.{name}", f"{self._database}.{here(name)}", 1))
             return [ddl, local] if name in LOCAL_VIEWS else [ddl]
-        shard, replica = ("{shard}", "{replica}") if name in SHARDED else ("all", "{shard}-{replica}")
-        path = f"/flattr/{self._database}/{shard}/{name}"
+        path, replica = _replica(self._database, name, "{shard}", "{replica}")
         created = re.sub(r"^CREATE TABLE \S+", f"CREATE TABLE IF NOT EXISTS {self._database}.{here(name)}", ddl)
         return [_ENGINE.sub(lambda found: _replicated(found, path, replica), created, count=1)]
 
@@ -122,6 +130,51 @@ class ClusterSchema:
 
         with ThreadPoolExecutor(len(self._nodes), "migrate") as threads:
             list(threads.map(take, self._nodes))
+
+
+def _replica(database: str, table: str, shard: str, replica: str) -> tuple[str, str]:
+    """Where the coordinator has a table, and what it calls a node's replica of it."""
+    folder, name = (shard, replica) if table in SHARDED else ("all", f"{shard}-{replica}")
+    return f"/flattr/{database}/{folder}/{table}", name
+
+
+def forget_replicas(server: Warehouse, database: str, tables: Iterable[str]) -> None:
+    """Have the coordinator forget a node's replicas in a database that the node does not have (any more).
+
+    It remembers those of a node whose disk is lost, and refuses to have them made anew.
+    """
+    ((shard, replica),) = server.rows("SELECT getMacro('shard'), getMacro('replica')")
+    for table in tables:
+        path, name = _replica(database, table, shard, replica)
+        _forget(server, path, name)
+
+
+def _forget(server: Warehouse, path: str, name: str) -> None:
+    give_up_at_s = time.monotonic() + _SESSION_S
+    while True:
+        try:
+            server.command(f"SYSTEM DROP REPLICA '{name}' FROM ZKPATH '{path}'")
+        except WarehouseRefused as refused:
+            # Until the session of the process that died ends, its replicas seem to live.
+            if _ACTIVE in str(refused) and time.monotonic() < give_up_at_s:
+                time.sleep(_LOOK_S)
+                continue
+            if _NOTHING not in str(refused):
+                raise
+        return
+
+
+def structure(model: Warehouse, database: str, *, without: str) -> list[str]:
+    """Statements that make what there is in a node's database on another node: what holds data before what reads it."""
+    rows = model.rows(
+        "SELECT name FROM system.tables WHERE database = %(it)s AND name != %(without)s "
+        "ORDER BY engine LIKE '%%View', engine = 'Distributed', name", {"it": database, "without": without},
+    )  # fmt: skip
+    found = []
+    for (name,) in rows:
+        ((ddl,),) = model.rows(f"SHOW CREATE TABLE {database}.{name}")
+        found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", ddl, count=1))
+    return found
 
 
 def _replicated(engine: re.Match[str], path: str, replica: str) -> str:

@@ -15,7 +15,7 @@ from importlib import resources
 from typing import Final
 
 from warehouse.storage import cluster_schema
-from warehouse.storage.backup import UNFINISHED
+from warehouse.storage.backup import check_finished
 from warehouse.storage.client import Warehouse, columns_of
 from warehouse.storage.errors import MigrationError
 from warehouse.storage.identity_key import make_identity_key
@@ -72,12 +72,7 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
 
 def _migrate_server(warehouse: Warehouse) -> list[Migration]:
     _create_database(warehouse)
-    if warehouse.rows(
-        "SELECT 1 FROM system.tables WHERE database = currentDatabase() AND name = %(it)s", {"it": UNFINISHED}
-    ):
-        raise MigrationError(
-            f"A restore into the database {warehouse.database} was interrupted: run `flattr restore` again first."
-        )
+    check_finished(warehouse, warehouse.database)
     warehouse.command(_LEDGER)
     pending = not_applied(warehouse)
     for migration in pending:

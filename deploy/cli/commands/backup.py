@@ -36,7 +36,8 @@ def backup(
     from datetime import UTC, datetime
 
     from warehouse.payout.close.lock import CLOSE, locked
-    from warehouse.storage.backup import Target, back_up, backups
+    from warehouse.storage.backup import back_up, backups
+    from warehouse.storage.backup_target import Target
     from warehouse.storage.settings import BackupSettings
 
     if known:
@@ -57,9 +58,9 @@ def restore(name: Annotated[str, typer.Argument(help="the backup's name")]) -> N
     from warehouse.payout.audit.verify import verify_month
     from warehouse.payout.closed_months import sealed_months
     from warehouse.storage.archived import archived_months
-    from warehouse.storage.backup import Target
-    from warehouse.storage.backup import restore as bring
+    from warehouse.storage.backup_target import Target
     from warehouse.storage.migrate import migrate
+    from warehouse.storage.restore import restore as bring
     from warehouse.storage.settings import BackupSettings
 
     database = warehouse()

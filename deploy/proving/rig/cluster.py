@@ -75,6 +75,8 @@ class Node(ServiceProcess):
         self.shard = shard
         self.replica = replica
         self._coordinator = coordinator
+        #: The disk that `flattr backup` writes to: one, which every node mounts.
+        self.backups = folder / "backups"
         self._interserver_port = free_port()
         self.remote_servers = ""
         name = f"warehouse-{shard}-{replica}"
@@ -102,6 +104,10 @@ class Node(ServiceProcess):
   <interserver_http_port>{self._interserver_port}</interserver_http_port>
   <logger><level>warning</level><log>server.log</log><errorlog>server.err.log</errorlog></logger>
   <users_config>users.xml</users_config>
+  <storage_configuration><disks><backups>
+    <type>local</type><path>{self.backups.resolve()}/</path>
+  </backups></disks></storage_configuration>
+  <backups><allowed_disk>backups</allowed_disk></backups>
   <mark_cache_size>67108864</mark_cache_size>
   <background_schedule_pool_size>16</background_schedule_pool_size>
   <background_pool_size>4</background_pool_size>
