@@ -1,13 +1,16 @@
 """One worker of ingest against a collector in Go, in turns: rate, latency, processor time, and the same records.
 
-Both have one core's worth of threads (GOMAXPROCS=1), the same broker, the same tokens and the same client.
+Both have one and the same core, in turns, and client and broker have the others: so the slower server is not helped by
+a faster one's waiting for its client.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -32,7 +35,9 @@ _TIMES: Final = ("clicked_at", "received_at")
 def run(*, round_s: float, rounds: int, connections: int = 256, fetch: bool) -> dict[str, Any]:
     """Drive both in turns. Raises ``Missing``."""
     program = collector(fetch=fetch)
+    others, own = _cores()
     with ExitStack() as stack:
+        stack.enter_context(running_on(others))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="flattr-bench-")))
         broker, kind = stack.enter_context(some_broker(folder, ""))
         plans = [TopicPlan(topic, PARTITIONS) for topic in _TOPICS.values()]
@@ -46,16 +51,38 @@ def run(*, round_s: float, rounds: int, connections: int = 256, fetch: bool) -> 
             "FLATTR_INGEST_MEMBER_CLICKS_PER_S": "1000000",
             "FLATTR_INGEST_MEMBER_BURST_CLICKS": "1000000",
         }
-        servers = {
-            "ingest": stack.enter_context(served("ingest", folder, environment)),
-            "go": stack.enter_context(_go(program, folder, broker, keys, idempotent=kind != "embedded")),
-        }
+        with running_on(own):
+            servers = {
+                "ingest": stack.enter_context(served("ingest", folder, environment)),
+                "go": stack.enter_context(_go(program, folder, broker, keys, idempotent=kind != "embedded")),
+            }
         requests = single_requests(keys)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             differ = runner.run(_records_that_differ(servers, requests[:MEMBERS], broker))
             drives = Drives(servers, connections)
             runner.run(_turns(drives, requests, round_s, rounds))
-    return {"broker": kind, "connections": connections, "collector_records_differ": differ, **_figures(drives)}
+    figures = {"broker": kind, "connections": connections, "core_of_its_own": bool(own)}
+    return {**figures, "collector_records_differ": differ, **_figures(drives)}
+
+
+def _cores() -> tuple[set[int], set[int]]:
+    """Cores for client and broker, and the one for the servers. Both empty where there is one, or macOS."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    return (set(cores[:-1]), {cores[-1]}) if len(cores) > 1 else (set(), set())
+
+
+@contextmanager
+def running_on(cores: set[int]) -> Iterator[None]:
+    """This thread on these cores only, and so what it starts meanwhile; empty: as before."""
+    if not cores:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def _go(program: Path, folder: Path, broker: str, keys: Path, *, idempotent: bool) -> ServiceProcess:
@@ -66,12 +93,13 @@ def _go(program: Path, folder: Path, broker: str, keys: Path, *, idempotent: boo
             str(program), "-listen", f"127.0.0.1:{port}", "-broker", broker, "-topic", _TOPICS["go"],
             "-keys", str(keys), f"-idempotent={str(idempotent).lower()}",
         ],
-        folder=folder / "go", port=port, environment={"GOMAXPROCS": "1"},
+        folder=folder / "go", port=port, environment={"GOMAXPROCS": "1", "GOGC": "400"},
     )  # fmt: skip
 
 
 async def _turns(drives: Drives, requests: list[bytes], round_s: float, rounds: int) -> None:
-    for name in _TOPICS:
+    # The broker compiles, too, while it warms up: its part of a request falls to a fifth.
+    for name in (*_TOPICS, *_TOPICS):
         await drives.drive("not counted", name, requests, round_s)
     for number in range(rounds):
         # Who goes first changes: the second of a pair meets another machine than the first.

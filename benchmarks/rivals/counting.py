@@ -138,7 +138,7 @@ class Arena:
         return Rate(per_s, memory_mb, traffic.counts.wrong(counts))
 
     def bytewax(self, traffic: Traffic) -> Rate:
-        """Bytewax with a snapshot of what changed every second."""
+        """Bytewax with a snapshot of what changed every ten seconds, and at the end."""
         folder = self._folder / self._name("bytewax")
         folder.mkdir()
         flow = [self._rivals["bytewax"], "-P", str(SOURCES / "bytewax_flow.py"), self._broker, traffic.topic]
@@ -177,8 +177,9 @@ def run(*, clicks: int, singles: int, rounds: int, fetch: bool, left_out: Callab
         topics = [arena.fill("blocks", clicks, BLOCK_CLICKS), arena.fill("singles", singles, 1)]
         rates: dict[tuple[str, str], list[Rate]] = {}
         for traffic in topics:
-            for _ in range(rounds):
-                for name in ("ours", *rivals):
+            for number in range(rounds):
+                # Who goes first changes.
+                for name in ("ours", *rivals)[:: -1 if number % 2 else 1]:
                     rates.setdefault((name, traffic.topic), []).append(sides[name](traffic))
     return {"clicks": clicks, "singles": singles, **_figures(rates)}
 

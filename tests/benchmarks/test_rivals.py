@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rivals import tools
+from benchmarks.rivals.collecting import running_on
 from benchmarks.rivals.counting import Counts, Traffic
 from benchmarks.rivals.run import COMPARISONS, run
 
@@ -91,6 +92,23 @@ def test_committed_offset_stands_for_the_clicks_of_the_records_below_it() -> Non
     traffic = Traffic("blocks", 500, 200, Counts({}, {}), {0: [200, 250], 1: [200, 250]})
     assert traffic.before({0: 0, 1: 1}) == 200
     assert traffic.before({0: 2, 1: 2}) == 500
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="nothing is bound to a core here")
+def test_what_is_started_on_a_core_stays_there_and_its_parent_goes_back() -> None:
+    before = os.sched_getaffinity(0)
+    core = {max(before)}
+    with running_on(core):
+        child = subprocess.run(
+            [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert child.stdout.strip() == str(core)
+    assert os.sched_getaffinity(0) == before
+    with running_on(set()):
+        assert os.sched_getaffinity(0) == before
 
 
 def test_versions_of_all_rivals_are_fixed() -> None:
