@@ -292,7 +292,12 @@ class Stack:
         ports = {f"FLATTR_{name.upper()}_PORT": str(service.port) for name, service in self.services.items()}
         # The live page shows whether the other services are ready.
         others = {name: f"{service.url}/ready" for name, service in self.services.items() if name != "api"}
-        return {**ports, "FLATTR_API_PARTS": json.dumps(others), "FLATTR_API_VERIFY_LOG": "true"}
+        return {
+            **ports,
+            "FLATTR_API_PARTS": json.dumps(others),
+            "FLATTR_API_INGEST": self.services["ingest"].url,
+            "FLATTR_API_VERIFY_LOG": "true",
+        }
 
     def _make_keys(self) -> None:
         if not self.token_keys.exists():

@@ -71,6 +71,20 @@ def fill(warehouse: Warehouse, flattrs: int) -> None:
         ("month", MONTH), ("accepted", flattrs), ("counted", flattrs), ("duplicate", 0), ("undo", 0), ("rejected", 0),
         ("late", 0),
     )}  # fmt: skip
+    warehouse.insert(
+        "subscription_orders",
+        {
+            "member_id": [MEMBER],
+            "creator_id": [WIDE],
+            "thing_id": [bytes.fromhex(THING)],
+            "click_id": [UUID(int=2).bytes],
+            "ends": [0],
+            "version": [(NOON_MS - 500) << 20],
+            "position": [9],
+            "until": [202703],
+            "site_id": [""],
+        },
+    )
     moment = at(NOON_MS - 400)
     warehouse.insert(
         "progress",
@@ -94,6 +108,7 @@ def site(warehouse: Warehouse, tmp_path: Path, amount: int) -> Iterator[tuple[st
     keys.save(tmp_path / "keys.json", [key])
     keygen(tmp_path / "tokens.json", algorithm="HS256", kid="first")
     told = {"api_keys": tmp_path / "keys.json", "token_keys": tmp_path / "tokens.json", "api_public": True}
+    told["api_ingest"] = "http://127.0.0.1:9"
     token = issue(tmp_path / "tokens.json", MEMBER, audience="flattr", now_ms=NOON_MS, valid_s=3600)
     with serving(create_app(settings_for(warehouse, **told), RULES)) as url:
         yield url, secret, token

@@ -31,7 +31,7 @@ ONLY_COMPOSE = {"secrets", "keys"}
 #: Settings that differ on purpose: names and paths of the cluster, bounds that follow from a pod's memory and volume.
 ELSEWHERE = {
     "FLATTR_BROKER", "FLATTR_BROKER_SASL_MECHANISM", "FLATTR_BROKER_CA_FILE", "FLATTR_TRUSTED_PROXIES",
-    "FLATTR_API_PARTS", "FLATTR_TRACES_ENDPOINT",
+    "FLATTR_API_INGEST", "FLATTR_API_PARTS", "FLATTR_TRACES_ENDPOINT",
 }  # fmt: skip
 BOUNDS = {"FLATTR_INGEST_SPOOL_MAX_BYTES", "FLATTR_STREAMS_STATE_MAX_MB", "FLATTR_STREAMS_SPILL_FOLDER"}
 EVERYTHING = (
@@ -166,6 +166,7 @@ def test_a_folder_of_the_cluster_s_keys_is_where_the_settings_look(all_pods: dic
         name: address.replace(f"//{name}:", f"//flattr-{name}:")
         for name, address in json.loads(OURS["api"]["environment"]["FLATTR_API_PARTS"]).items()
     }
+    assert environment(all_pods["api"])["FLATTR_API_INGEST"] == parts["ingest"].removesuffix("/ready")
     (note,) = re.findall(r"^ENV .*NUMBA_CACHE_DIR=(\S+)", (ROOT / "deploy/images/Dockerfile").read_text(), re.MULTILINE)
     assert all(note in {one["mountPath"] for one in container(pod)["volumeMounts"]} for pod in all_pods.values())
 

@@ -66,6 +66,7 @@ GET  /v1/me/export                                          member
 GET  /me                                                    member
 GET  /me/flattrs                                            member
 POST /me                                                    member
+POST /me/subscriptions                                      member
 GET  /v1/members/m-1/counts                                 finance
 GET  /v1/members/m-1/creators                               finance
 GET  /v1/members/m-1/provisional                            finance

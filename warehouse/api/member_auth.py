@@ -16,6 +16,8 @@ from warehouse.api.query_runner import QueryRunner, runner_of
 from warehouse.api.sessions import Kind, Session
 
 COOKIE: Final = "flattr_member"
+#: The token that the session began with, sealed: what the page sends clicks with.
+TOKEN_COOKIE: Final = "flattr_member_token"  # noqa: S105 - a cookie's name
 #: For ``responses=`` of routes for members.
 RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
     401: {"model": ProblemBody, "description": "No member token, or one that is invalid, expired or early."},
@@ -36,6 +38,13 @@ def session_of(request: Request, reads: QueryRunner) -> Session | None:
     """The session of a member's page that a request brings, while the token key behind it is in force."""
     session = reads.sessions.read(Kind.MEMBER, request.cookies.get(COOKIE, ""))
     return session if session is not None and tokens_of(reads).has_key(session.proof) else None
+
+
+def token_of(request: Request, reads: QueryRunner, session: Session) -> str | None:
+    """The member's token, where the page can send clicks with it."""
+    if reads.settings.api_ingest is None:
+        return None
+    return reads.sessions.unsealed(session.session_id, request.cookies.get(TOKEN_COOKIE, ""))
 
 
 async def member_of(request: Request) -> str:

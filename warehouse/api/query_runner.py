@@ -125,6 +125,8 @@ class QueryRunner:
         self.export_lane = Throttle(_LANE_WAITING_MAX)
         #: for members' lists: one member's may be as long as that member wants
         self.member_lane = Throttle(_LANE_WAITING_MAX)
+        #: for members' clicks, each of which may wait for ingest
+        self.change_lane = Throttle(_LANE_WAITING_MAX)
         self._lists, self._money = (
             _answers(ttl_ms) for ttl_ms in (settings.api_lists_ttl_ms, settings.api_money_ttl_ms)
         )

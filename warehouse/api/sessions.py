@@ -9,6 +9,7 @@ and removes the cookie; a copy of the cookie could still be used on another proc
 from __future__ import annotations
 
 import secrets
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,6 +17,10 @@ from pathlib import Path
 from typing import Any, Final
 
 import jwt
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from ingest.runtime.clock import Clock
 from ingest.runtime.watched_file import FileError
@@ -23,6 +28,7 @@ from warehouse.api.cache import BoundedCache
 
 _SECRET_MIN_BYTES: Final = 32
 _ALGORITHM: Final = "HS256"
+_NONCE_BYTES: Final = 12
 #: Longer text is no session of ours.
 _SESSION_MAX_BYTES: Final = 1024
 #: Room for the ids of ended sessions, about 500 bytes each.
@@ -73,6 +79,8 @@ class Sessions:
 
     def __init__(self, secret: bytes, *, clock: Clock, monotonic: Callable[[], float], valid_max_s: float) -> None:
         self._secret = secret
+        key = HKDF(SHA256(), length=32, salt=None, info=b"flattr member token").derive(secret)
+        self._cipher = AESGCM(key)
         self._clock = clock
         self._monotonic = monotonic
         self._ended: BoundedCache[str, None] = BoundedCache(
@@ -108,6 +116,19 @@ class Sessions:
             return None
         over = found.expires_at_ms <= self._clock() or self._ended.get(found.session_id) is not None
         return None if over else found
+
+    def seal(self, session_id: str, token: str) -> str:
+        """A member's token for a cookie, unreadable to whoever has only the cookie, and good in this session alone."""
+        nonce = secrets.token_bytes(_NONCE_BYTES)
+        return urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, token.encode(), session_id.encode())).decode()
+
+    def unsealed(self, session_id: str, text: str) -> str | None:
+        """The token that was sealed in this session; None for anything else."""
+        try:
+            raw = urlsafe_b64decode(text.encode("ascii"))
+            return self._cipher.decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], session_id.encode()).decode()
+        except (InvalidTag, ValueError):
+            return None
 
     def end(self, session: Session) -> None:
         """Refuse the session from now on, in this process."""

@@ -55,6 +55,11 @@ class ApiSettings(WarehouseSettings):
         description="How long a session of the pages lasts, in seconds; a member's not longer than the token it began "
         "with.",
     )
+    api_ingest: HttpUrl | None = Field(
+        default=None,
+        description="Address of ingest for the API, such as http://ingest:8001: there the member's page sends the "
+        "clicks with which members change and end subscriptions, with their own tokens. Unset: the page lists them.",
+    )
     token_keys: Path | None = Field(
         default=None,
         description="File of keys for member tokens; `flattr token keygen` adds one. Reloaded when it changes. The "

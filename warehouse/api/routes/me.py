@@ -238,16 +238,16 @@ class MySubscriptions(AsOf):
 
 
 def subscriptions_of(warehouse: Warehouse, member_id: str, now_ms: int, limit: int) -> list[Subscription]:
-    """A member's subscriptions that stand now, at most ``limit``."""
+    """A member's subscriptions that stand now, at most ``limit``; their things as they are shown, not as first sent."""
     found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, page=limit)
-    return [subscription for subscription, _ in islice(found, limit)]
+    return [replace(subscription, thing=shown(subscription.thing)) for subscription, _ in islice(found, limit)]
 
 
 def _subscription(line: Subscription) -> dict[str, Any]:
     return {
         "thing_id": line.thing_id,
         "creator_id": line.creator_id,
-        "thing": shown(line.thing),
+        "thing": line.thing,
         "begun_at": moment(line.begun_ms),
         "until": month_text(line.last_month) if line.last_month else None,
     }

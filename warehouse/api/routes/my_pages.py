@@ -3,30 +3,50 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from typing import Annotated, Final
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 
-from ingest.contract.month import month_of, month_text
-from warehouse.api import formatting, templates
-from warehouse.api.query_runner import Runner
+from ingest.contract.month import month_after, month_of, month_text
+from ingest.runtime.aliases import thing_id
+from warehouse.api import formatting, member_auth, templates
+from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.lists import Cursor
 from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_of
-from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member
+from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member, form_of, from_own_page, see
+from warehouse.api.subscription_change import END, FOR_EVER, Said, choices, clicks, send
+from warehouse.counts import member_flattrs
 from warehouse.payout import estimate
 from warehouse.payout.books import member_months
+from warehouse.subscriptions.standing import Subscription
 
 router = APIRouter(include_in_schema=False)
 
 _RECENT: Final = 20
 _LINES: Final = 50
 _MONTHS: Final = 24
+#: As many as the API lists of a member.
+_SUBSCRIPTIONS_MAX: Final = 1000
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """A subscription as the page shows it: whether this month's flattr stands, and what can be chosen as its end."""
+
+    line: Subscription
+    stands: bool
+    choices: list[tuple[str, int]]
 
 
 @router.get(MEMBER_PAGE)
-async def me(request: Request, reads: Runner) -> Response:
-    """This month's flattrs and split, and the statements of closed months."""
-    member_id = enter_as_member(request, reads)
+async def me(
+    request: Request, reads: Runner, said: Annotated[Said | None, Query(description="of the last change")] = None
+) -> Response:
+    """This month's flattrs and split, subscriptions, and the statements of closed months."""
+    session = enter_as_member(request, reads)
+    member_id = session.subject
     month = month_of(reads.clock())
     flagged = await reads.flagged(month)
     (lag, split), (_, recent, following), standing, closed = await asyncio.gather(
@@ -44,7 +64,11 @@ async def me(request: Request, reads: Runner) -> Response:
         lag=lag,
         split=split,
         flattrs=recent,
-        subscriptions=standing,
+        subscriptions=await _repeated(reads, member_id, month, standing),
+        may_change=member_auth.token_of(request, reads, session) is not None,
+        for_ever=FOR_EVER,
+        end=END,
+        said=said,
         more=following is not None,
         counted=sum(share.flattrs for share in split.shares),
         closed=[(month_text(line.month), formatting.month_name(line.month), line) for line in closed],
@@ -54,10 +78,42 @@ async def me(request: Request, reads: Runner) -> Response:
     )
 
 
+async def _repeated(reads: QueryRunner, member_id: str, month: int, lines: list[Subscription]) -> list[Repeated]:
+    months = list(accumulate(repeat(month, _MONTHS), lambda last, _: month_after(last)))
+    table = reads.aliases.look().in_month(month)
+    # A change names the thing by its address, so what stands is asked of where the thing is now.
+    now = [thing_id(line.creator_id, line.thing, table) if line.thing else line.thing_id for line in lines]
+    names = [member_flattrs.key(member_id, one) for one in now]
+    found = await reads.standings.get(month, names, member_id) if names else {}
+    return [
+        Repeated(line, found[name].count.flattred, choices(line, months))
+        for line, name in zip(lines, names, strict=True)
+    ]
+
+
+@router.post(f"{MEMBER_PAGE}/subscriptions")
+async def change_subscription(request: Request, reads: Runner) -> Response:
+    """End a subscription or choose its last month: sent to ingest as the member's clicks, as the button does."""
+    session = enter_as_member(request, reads)
+    token, form = member_auth.token_of(request, reads, session), await form_of(request)
+    if token is None or form is None or not from_own_page(request):
+        return see(f"{MEMBER_PAGE}?said={Said.REFUSED}#subscriptions")
+    member_id = session.subject
+    lines = await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _SUBSCRIPTIONS_MAX)
+    line = next((one for one in lines if one.thing_id == form.get("thing")), None)
+    said = Said.REFUSED
+    if line is not None:
+        # What the page showed decides whether this month's flattr is to stay away.
+        body = clicks(line, form.get("last", FOR_EVER), stands=form.get("stands") == "1")
+        async with reads.change_lane.turn(member_id):
+            said = await asyncio.to_thread(send, str(reads.settings.api_ingest), token, body)
+    return see(f"{MEMBER_PAGE}?said={said}#subscriptions")
+
+
 @router.get(f"{MEMBER_PAGE}/flattrs")
 async def my_flattrs(request: Request, reads: Runner, cursor: Cursor = None) -> Response:
     """All that the member ever flattred, newest first."""
-    member_id = enter_as_member(request, reads)
+    member_id = enter_as_member(request, reads).subject
     _, found, following = await flattrs_page(reads, member_id, None, _LINES, cursor)
     return templates.page(
         "my_flattrs.html",

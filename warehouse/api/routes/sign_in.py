@@ -14,7 +14,7 @@ from warehouse.api import auth, member_auth, templates
 from warehouse.api.auth import Need
 from warehouse.api.problems import Problem
 from warehouse.api.query_runner import QueryRunner, Runner
-from warehouse.api.sessions import Kind
+from warehouse.api.sessions import Kind, Session
 from warehouse.keys import Role
 
 router = APIRouter(include_in_schema=False)
@@ -45,7 +45,7 @@ def install(app: FastAPI) -> None:
     async def login_needed(_: Request, needed: LoginNeeded) -> Response:
         if needed.problem.status is HTTPStatus.FORBIDDEN:
             return templates.page("login.html", status=403, wrong=f"{needed.problem.detail}.", next=needed.address)
-        return _redirect(f"/login?next={quote(needed.address, safe='')}")
+        return see(f"/login?next={quote(needed.address, safe='')}")
 
     @app.exception_handler(MemberNeeded)
     async def member_needed(_: Request, __: MemberNeeded) -> Response:
@@ -66,13 +66,13 @@ async def enter(request: Request, reads: QueryRunner, role: Role, *, public: boo
         raise LoginNeeded(problem, address) from None
 
 
-def enter_as_member(request: Request, reads: QueryRunner) -> str:
-    """The member whose session the request brings. Raises ``MemberNeeded``, and ``Problem`` 404 without token keys."""
+def enter_as_member(request: Request, reads: QueryRunner) -> Session:
+    """The member's session that the request brings. Raises ``MemberNeeded``, and ``Problem`` 404 without token keys."""
     session = member_auth.session_of(request, reads)
     if session is None:
         member_auth.tokens_of(reads)
         raise MemberNeeded
-    return session.subject
+    return session
 
 
 @router.get("/login")
@@ -86,11 +86,11 @@ async def login(request: Request, reads: Runner) -> Response:
     """Begin a session for a key. Neither scripts nor other sites can read its cookie, and the key is not in it."""
     if not from_own_page(request):
         return templates.page("login.html", status=403, wrong="Please log in on this page.", next="/")
-    form = await _form(request)
+    form = await form_of(request)
     if form is None:
         return templates.page("login.html", status=413, wrong="That is not a key.", next="/")
     address, secret = _own(form.get("next", "/")), form.get("key", "").strip()
-    answer = _redirect(address)
+    answer = see(address)
     if reads.keys is None:
         return answer
     key = reads.keys.holder(secret)
@@ -105,7 +105,7 @@ async def login(request: Request, reads: Runner) -> Response:
 @router.post("/logout")
 async def logout(request: Request, reads: Runner) -> Response:
     """End the sessions that the browser has, a key's and a member's. Another site's form ends none."""
-    answer = _redirect("/")
+    answer = see("/")
     if not from_own_page(request):
         return answer
     for kind, cookie in ((Kind.KEY, auth.COOKIE), (Kind.MEMBER, member_auth.COOKIE)):
@@ -113,6 +113,7 @@ async def logout(request: Request, reads: Runner) -> Response:
         if session is not None:
             reads.sessions.end(session)
         answer.delete_cookie(cookie)
+    answer.delete_cookie(member_auth.TOKEN_COOKIE, path=MEMBER_PAGE)
     return answer
 
 
@@ -123,19 +124,24 @@ async def member_login(request: Request, reads: Runner) -> Response:
     The platform's page may send the form: that page issues the tokens.
     """
     tokens = member_auth.tokens_of(reads)
-    form = await _form(request)
+    form = await form_of(request)
     if form is None:
         return templates.page("member_login.html", status=413, wrong="That is not a token.")
+    token = form.get("token", "").strip()
     try:
-        member = tokens.member(form.get("token", "").strip().encode())
+        member = tokens.member(token.encode())
     except Refused as refused:
         return templates.page("member_login.html", status=401, wrong=f"{refused.refusal.detail}.".capitalize())
     now_ms = reads.clock()
     ends_ms = min(member.expires_at, now_ms + round(reads.settings.api_session_s * 1000))
-    session = reads.sessions.sign(Kind.MEMBER, member.member_id, member.kid, ends_ms)
-    answer = _redirect(MEMBER_PAGE)
+    text = reads.sessions.sign(Kind.MEMBER, member.member_id, member.kid, ends_ms)
+    answer = see(MEMBER_PAGE)
     # Lax, because the platform's form and links lead here from another site. No GET changes anything.
-    _set_cookie(request, answer, member_auth.COOKIE, session, (ends_ms - now_ms) / 1000, "lax")
+    _set_cookie(request, answer, member_auth.COOKIE, text, (ends_ms - now_ms) / 1000, "lax")
+    session = reads.sessions.read(Kind.MEMBER, text)
+    if session is not None and reads.settings.api_ingest is not None:
+        sealed = reads.sessions.seal(session.session_id, token)
+        _set_cookie(request, answer, member_auth.TOKEN_COOKIE, sealed, (ends_ms - now_ms) / 1000, "lax", MEMBER_PAGE)
     return answer
 
 
@@ -146,13 +152,20 @@ def _set_cookie(  # noqa: PLR0913, PLR0917 - a cookie is what it is
     session: str,
     valid_s: float,
     same_site: Literal["strict", "lax"],
+    path: str = "/",
 ) -> None:
     answer.set_cookie(
-        name, session, max_age=round(valid_s), httponly=True, samesite=same_site, secure=came_by_https(request)
+        name,
+        session,
+        max_age=round(valid_s),
+        path=path,
+        httponly=True,
+        samesite=same_site,
+        secure=came_by_https(request),
     )
 
 
-async def _form(request: Request) -> dict[str, str] | None:
+async def form_of(request: Request) -> dict[str, str] | None:
     """The fields of the form; None if it is too large."""
     body = b""
     async for chunk in request.stream():
@@ -186,5 +199,6 @@ def _own(address: str) -> str:
     return address if fine else "/"
 
 
-def _redirect(address: str) -> RedirectResponse:
+def see(address: str) -> RedirectResponse:
+    """The answer to a form: look there."""
     return RedirectResponse(address, status_code=HTTPStatus.SEE_OTHER, headers=templates.HEADERS)

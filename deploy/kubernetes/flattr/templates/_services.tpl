@@ -68,6 +68,7 @@ api:
     FLATTR_TOKEN_KEYS: /run/flattr/tokens/keys.json
     FLATTR_API_VERIFY_LOG: "true"
     FLATTR_TRUSTED_PROXIES: {{ .Values.ingress.trustedProxies | quote }}
+    FLATTR_API_INGEST: {{ printf "http://%s-ingest:8001" .Release.Name }}
     FLATTR_API_PARTS: {{ printf `{"ingest": "http://%s-ingest:8001/ready", "streams": "http://%s-streams:8002/ready"}` .Release.Name .Release.Name | quote }}
 verify:
   args: [verify, --every, {{ .Values.verify.everyS | quote }}, --host, 0.0.0.0, --port, "8005"]
