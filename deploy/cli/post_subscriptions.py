@@ -76,7 +76,7 @@ async def post(
     try:
         _, counted = current_epoch(warehouse) or (0, 0)
         await log.open(counted)
-        for one, flattred in standing(warehouse, month):
+        for one, flattred in standing(warehouse, month, table=table):
             if flattred:
                 known += 1
             else:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import msgspec
 import pytest
 
 from deploy.cli.post_subscriptions import click_of
@@ -137,6 +138,29 @@ def test_posted_click_goes_where_the_thing_is_in_that_month() -> None:
     assert (moved.clicked_at, moved.site_id) == (month_start_ms(DECEMBER), "blog")
     bare = Subscription("mia", "ada", "0" * 32, "", "", 0, 0)
     assert click_of(bare, DECEMBER, AliasTable({}), LATER_MS).thing_id == "0" * 32
+
+
+def test_subscription_to_a_thing_that_moved_ends_where_the_thing_is_now(log: Log) -> None:
+    """Clicks name a thing by its new address: without this rule, nobody could end what began under the old one."""
+    table = AliasTable({"https://old.example/": "https://new.example/"})
+
+    def standing_in(month: int) -> list[tuple[str, int]]:
+        return [(one.thing, one.last_month) for one, _ in standing(log.warehouse, month, table=table)]
+
+    def said(action: str, member: str, after_days: float, address: str, **fields: object) -> Click:
+        named = order(action, member, address, after_days=after_days, **fields)
+        return msgspec.structs.replace(named, thing=address, thing_id=thing_id("ada", address))
+
+    old, new = "https://old.example/song", "https://new.example/song"
+    log.count([said("subscribe", "mia", 3, old), said("subscribe", "leo", 3, old), said("subscribe", "zoe", 3, old)])
+    assert standing_in(DECEMBER) == [(old, 0)] * 3
+    log.count([said("unsubscribe", "mia", 32, new), said("subscribe", "leo", 32, new, until="2027-01")])
+    # What stood when December began, did.
+    assert standing_in(DECEMBER) == [(old, 0)] * 3
+    assert sorted(standing_in(JANUARY)) == [(new, JANUARY), (old, 0)]
+    # Whoever subscribes anew under an old link names the new address, too; an older word there decides nothing.
+    log.count([said("unsubscribe", "zoe", 1, new)])
+    assert sorted(standing_in(JANUARY)) == [(new, JANUARY), (old, 0)]
 
 
 def test_erased_member_subscribes_to_nothing_any_more(log: Log) -> None:

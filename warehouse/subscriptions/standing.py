@@ -14,10 +14,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from ingest.contract.month import month_start_ms
+from ingest.runtime import aliases as things
+from ingest.runtime.aliases import AliasTable
 from warehouse.storage.client import Warehouse, named
 
 _NAMESPACE: Final = uuid.UUID("6a1c6c0e-8a53-4d1e-9f64-0f3a4a0d9b17")
 _PAGE: Final = 20_000
+NOTHING_MOVED: Final = AliasTable({})
 
 
 @dataclass(frozen=True)
@@ -38,31 +41,52 @@ def posted_click_id(member_id: str, creator_id: str, thing_id: str, month: int) 
     return str(uuid.uuid5(_NAMESPACE, f"{member_id} {creator_id} {thing_id} {month}"))
 
 
-def standing(
-    warehouse: Warehouse, month: int, *, at_ms: int | None = None, member_id: str = "", page: int = _PAGE
+def standing(  # noqa: PLR0913 - each narrows what is asked for
+    warehouse: Warehouse,
+    month: int,
+    *,
+    at_ms: int | None = None,
+    member_id: str = "",
+    table: AliasTable = NOTHING_MOVED,
+    page: int = _PAGE,
 ) -> Iterator[tuple[Subscription, bool]]:
     """Subscriptions that stand at the beginning of ``month`` or at ``at_ms`` and reach it, in order of their keys.
 
-    With each: whether the month has its flattr already, given or taken back.
+    With each: whether the month has its flattr already, given or taken back. ``table`` is that of the month: where a
+    thing has moved, clicks name it by its new address, and a newer one there decides.
     """
-    after = ("", "", "")
+    after, at_ms = ("", "", ""), month_start_ms(month) if at_ms is None else at_ms
     while True:
         rows = warehouse.rows(
             named("subscriptions_standing"),
-            {
-                "month": month,
-                "at_ms": month_start_ms(month) if at_ms is None else at_ms,
-                "member": member_id,
-                "after": after,
-                "limit": page,
-            },
+            {"month": month, "at_ms": at_ms, "member": member_id, "after": after, "limit": page},
         )
-        for *fields, flattred in rows:
-            yield Subscription(*fields), bool(flattred)
+        found = [(Subscription(*fields), bool(flattred)) for *fields, flattred in rows]
+        decided = _decided_elsewhere(warehouse, [one for one, _ in found], at_ms, table)
+        yield from (pair for pair in found if pair[0] not in decided)
         if len(rows) < page:
             return
         member, creator, thing_id = rows[-1][:3]
         after = (member, creator, thing_id.upper())
+
+
+def _decided_elsewhere(
+    warehouse: Warehouse, subscriptions: Sequence[Subscription], at_ms: int, table: AliasTable
+) -> set[Subscription]:
+    """Those whose thing has moved, and about which the member has said something newer where it is now."""
+    if not table.pairs:
+        return set()
+    now = {one: things.thing_id(one.creator_id, one.thing, table) for one in subscriptions if one.thing}
+    moved = {one: thing_id for one, thing_id in now.items() if thing_id != one.thing_id}
+    if not moved:
+        return set()
+    params = {
+        "members": tuple({one.member_id for one in moved}),
+        "thing_ids": sorted(set(moved.values())),
+        "at_ms": at_ms,
+    }
+    said = {(member, thing_id): ms for member, thing_id, ms in warehouse.rows(named("subscriptions_said"), params)}
+    return {one for one, thing_id in moved.items() if said.get((one.member_id, thing_id), -1) >= one.begun_ms}
 
 
 def subscribed(

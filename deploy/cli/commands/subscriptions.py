@@ -72,12 +72,15 @@ def list_subscriptions(
 ) -> None:
     """List the subscriptions that stand at the beginning of a month and reach it."""
     from ingest.contract.month import month_of, month_text
+    from ingest.runtime.aliases import Aliases
+    from ingest.settings import IngestSettings
     from warehouse.payout.close.months import parse_month
     from warehouse.subscriptions.standing import standing
 
     number = parse_month(month) if month else month_of(clock()())
+    table = Aliases(IngestSettings().aliases_file, clock()).look().in_month(number)
     count = 0
-    for one, flattred in standing(warehouse(), number, member_id=member):
+    for one, flattred in standing(warehouse(), number, member_id=member, table=table):
         until = f"until {month_text(one.last_month)}" if one.last_month else "until it is ended"
         state = "flattred" if flattred else "not posted yet"
         typer.echo(f"{one.member_id}  {one.creator_id}  {one.thing}  {until}  {state}")

@@ -15,6 +15,7 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_of, month_text
+from ingest.runtime.aliases import AliasTable
 from warehouse.api import cursor as cursors
 from warehouse.api import member_auth
 from warehouse.api.member_auth import Member
@@ -237,10 +238,19 @@ class MySubscriptions(AsOf):
     more: bool = Field(description="whether there are more than `limit`")
 
 
-def subscriptions_of(warehouse: Warehouse, member_id: str, now_ms: int, limit: int) -> list[Subscription]:
+def subscriptions_of(
+    warehouse: Warehouse, member_id: str, now_ms: int, table: AliasTable, limit: int
+) -> list[Subscription]:
     """A member's subscriptions that stand now, at most ``limit``; their things as they are shown, not as first sent."""
-    found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, page=limit)
+    found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, table=table, page=limit)
     return [replace(subscription, thing=shown(subscription.thing)) for subscription, _ in islice(found, limit)]
+
+
+async def subscriptions_in_turn(reads: QueryRunner, member_id: str, limit: int) -> list[Subscription]:
+    """The same, one member's at a time, with the things where they are now."""
+    now_ms = reads.clock()
+    table = reads.aliases.look().in_month(month_of(now_ms))
+    return await in_turn(reads, member_id, subscriptions_of, member_id, now_ms, table, limit)
 
 
 def _subscription(line: Subscription) -> dict[str, Any]:
@@ -259,7 +269,7 @@ async def subscriptions(
 ) -> Response:
     """Those that stand. They begin and end by clicks."""
     lag = await reads.lag()
-    found = await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), limit + 1)
+    found = await subscriptions_in_turn(reads, member_id, limit + 1)
     lines = [_subscription(line) for line in found[:limit]]
     body = {"member_id": member_id, "subscriptions": lines, "more": len(found) > limit, **AsOf.plain(lag)}
     return private(body)
@@ -279,10 +289,7 @@ async def export(request: Request, reads: Runner, member_id: Member) -> Response
         **AsOf.plain(lag),
         "not_included": _NOT_INCLUDED,
         "archived_months": await reads.archived_names(),
-        "subscriptions": [
-            _subscription(line)
-            for line in await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _EXPORT_PAGE)
-        ],
+        "subscriptions": [_subscription(line) for line in await subscriptions_in_turn(reads, member_id, _EXPORT_PAGE)],
         "pledges": [
             {**asdict(line), "month": month_text(line.month)}
             for line in await in_turn(reads, member_id, member_months.pledges, member_id)

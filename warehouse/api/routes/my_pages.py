@@ -14,7 +14,7 @@ from ingest.runtime.aliases import thing_id
 from warehouse.api import formatting, member_auth, templates
 from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.lists import Cursor
-from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_of
+from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_in_turn
 from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member, form_of, from_own_page, see
 from warehouse.api.subscription_change import END, FOR_EVER, Said, choices, clicks, send
 from warehouse.counts import member_flattrs
@@ -52,7 +52,7 @@ async def me(
     (lag, split), (_, recent, following), standing, closed = await asyncio.gather(
         reads.keep(estimate.member_split, month, member_id, reads.rules, flagged=flagged),
         flattrs_page(reads, member_id, month, _RECENT, None),
-        in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _LINES),
+        subscriptions_in_turn(reads, member_id, _LINES),
         in_turn(reads, member_id, member_months.closed_months, member_id, _MONTHS),
     )
     return templates.page(
@@ -99,7 +99,7 @@ async def change_subscription(request: Request, reads: Runner) -> Response:
     if token is None or form is None or not from_own_page(request):
         return see(f"{MEMBER_PAGE}?said={Said.REFUSED}#subscriptions")
     member_id = session.subject
-    lines = await in_turn(reads, member_id, subscriptions_of, member_id, reads.clock(), _SUBSCRIPTIONS_MAX)
+    lines = await subscriptions_in_turn(reads, member_id, _SUBSCRIPTIONS_MAX)
     line = next((one for one in lines if one.thing_id == form.get("thing")), None)
     said = Said.REFUSED
     if line is not None:
