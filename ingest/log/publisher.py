@@ -184,7 +184,8 @@ class Publisher:
                 await asyncio.sleep(pause_s)
             else:
                 failures = 0
-                _log.info("reconnected to the broker")
+                # A broker that refuses our clock lets us in every second.
+                _outages.info("reconnected to the broker")
 
     async def _give_up(self) -> None:
         producer, self._producer = self._producer, None

@@ -18,8 +18,12 @@ class Repeated:
         self._said: dict[str, float] = {}
         self._left_out: dict[str, int] = {}
 
-    def warning(self, event: str, **values: object) -> None:
+    def info(self, event: str, **values: object) -> None:
         """Log it, or only count it."""
+        self._say(self._log.info, event, values)
+
+    def warning(self, event: str, **values: object) -> None:
+        """The same, for what is not as it should be."""
         self._say(self._log.warning, event, values)
 
     def error(self, event: str, **values: object) -> None:

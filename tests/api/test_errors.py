@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import socket
+import time
+
 import pytest
 
 from deploy.stack.embedded import free_port
@@ -43,6 +46,18 @@ def test_absent_warehouse_is_503_with_retry_after_and_names_no_host() -> None:
         assert b"127.0.0.1" not in answer.body
         assert ask(f"{url}/ready").status == 503
         assert ask(f"{url}/live").status == 200
+
+
+def test_probes_and_metrics_are_answered_while_the_warehouse_hangs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        hangs = Warehouse(f"clickhouse://127.0.0.1:{mute.getsockname()[1]}/x")
+        with serving(create_app(settings_for(hangs))) as url:
+            began = time.monotonic()
+            metrics, ready = ask(f"{url}/metrics"), ask(f"{url}/ready")
+            # Prometheus waits five seconds, a probe of Kubernetes and of compose three.
+            assert time.monotonic() - began < 5
+    assert (metrics.status, ready.status, ready.json["reason"]) == (200, 503, "warehouse_unavailable")
+    assert ready.json["detail"] == "the warehouse has not answered within 2 s"
 
 
 def test_database_that_was_never_migrated_is_not_ready(warehouse: Warehouse) -> None:

@@ -127,7 +127,7 @@ def flattr(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
         "PATH": "/usr/bin",
         "FLATTR_WAREHOUSE": stack.warehouse_url,
         "FLATTR_TOKEN_KEYS": str(stack.token_keys),
-        "COLUMNS": "200",
+        "COLUMNS": "40",
     }
     command = [sys.executable, "-m", "deploy", *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)

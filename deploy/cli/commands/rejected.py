@@ -40,14 +40,16 @@ def list_rejected(
     from datetime import UTC, datetime
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from warehouse.counts.rejections import rejected
 
     database = _opened(warehouse)
     found = rejected(database, month=_month(month), reason=reason, limit=limit, replayed=replayed)
     database.close()
-    table = Table("id", "time (UTC)", "reason", "member", "detail", box=None)
+    # Whole, however narrow the terminal is: `show` and `replay` ask for it.
+    width = max((len(str(record.id)) for record in found), default=0)
+    table = Table(Column("id", min_width=width), "time (UTC)", "reason", "member", "detail", box=None)
     for record in found:
         at = datetime.fromtimestamp(record.rejected_at_ms / 1000, UTC)
         detail = f"(replayed) {record.detail}" if record.replayed_at_ms else record.detail

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
+from typing import Final
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
@@ -18,6 +20,8 @@ from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseError, WarehouseRefused
 
 router = APIRouter(tags=["health"])
+#: A warehouse that hangs must not make this service look dead: a probe waits three seconds, Prometheus five.
+_WAREHOUSE_S: Final = 2
 
 
 def ping(warehouse: Warehouse) -> None:
@@ -35,7 +39,12 @@ async def live() -> dict[str, str]:
 async def ready(reads: Runner) -> dict[str, str]:
     """200 if queries can be answered, otherwise 503."""
     try:
-        await reads.share(ping)
+        async with asyncio.timeout(_WAREHOUSE_S):
+            await reads.share(ping)
+    except TimeoutError:
+        raise unavailable(
+            ReadReason.WAREHOUSE_UNAVAILABLE, f"the warehouse has not answered within {_WAREHOUSE_S} s"
+        ) from None
     except WarehouseRefused:
         raise unavailable(
             ReadReason.SCHEMA_MISSING, "the warehouse has no schema: run `flattr warehouse migrate`"
@@ -59,8 +68,9 @@ async def look_at_pipeline(reads: QueryRunner) -> None:
 
 @router.get("/metrics", summary="Metrics for Prometheus", response_class=Response)
 async def metrics(reads: Runner, board: TheBoard) -> Response:
-    """In the text format. While the warehouse is unavailable, the pipeline's metrics keep their last values."""
+    """In the text format. While the warehouse does not answer, the pipeline's metrics keep their last values."""
     reads.metrics.listeners.set(board.listeners)
-    with contextlib.suppress(WarehouseError, Problem):
-        await look_at_pipeline(reads)
+    with contextlib.suppress(WarehouseError, Problem, TimeoutError):
+        async with asyncio.timeout(_WAREHOUSE_S):
+            await look_at_pipeline(reads)
     return Response(generate_latest(reads.metrics.registry), media_type=CONTENT_TYPE_LATEST)
