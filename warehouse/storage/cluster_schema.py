@@ -17,9 +17,11 @@ from typing import Any, Final
 from warehouse.storage.backup import check_finished
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import MigrationError, WarehouseRefused
-from warehouse.storage.placement import LOCAL_VIEWS, SHARDED, here, on_shard
+from warehouse.storage.placement import ADDED_UP, LOCAL_VIEWS, SHARDED, here, on_shard
 
 _ENGINE: Final = re.compile(r"ENGINE = (\w*MergeTree)(?:\((.*?)\))?(?=\n|$)")
+#: A local part, whose columns a view may call by the whole table's name.
+_LOCAL: Final = re.compile(r"(FROM \w+\.(\w+)_here)\b(?! AS)")
 _SAME_QUERY: Final = 216
 #: What is said of a replica that lives, and of a table that the coordinator does not know; their code is the same.
 _ACTIVE, _NOTHING = "because it's active", "does not look like a table path"
@@ -100,10 +102,20 @@ class ClusterSchema:
         if not engine.endswith("MergeTree"):
             ddl = ddl.replace(" VIEW ", " VIEW IF NOT EXISTS ", 1)
             local = on_shard(ddl.replace(f"{self._database}.{name}", f"{self._database}.{here(name)}", 1))
+            if name in ADDED_UP:
+                return [_LOCAL.sub(r"\1 AS \2", local), self._added_up(name)]
             return [ddl, local] if name in LOCAL_VIEWS else [ddl]
         path, replica = _replica(self._database, name, "{shard}", "{replica}")
         created = re.sub(r"^CREATE TABLE \S+", f"CREATE TABLE IF NOT EXISTS {self._database}.{here(name)}", ddl)
         return [_ENGINE.sub(lambda found: _replicated(found, path, replica), created, count=1)]
+
+    def _added_up(self, name: str) -> str:
+        """A view of what the shards' views state. It has no data, so it may be made anew."""
+        keys, part = ADDED_UP[name], f"cluster('{self._cluster}', '{self._database}', '{here(name)}')"
+        sums = "sum(part.flattrs) AS flattrs, sum(part.quarantined) AS quarantined"
+        shown = f"SELECT {keys}, {sums} FROM {part} AS part GROUP BY {keys}"  # noqa: S608 - our names
+        view = f"{self._database}.{name} DEFINER = CURRENT_USER SQL SECURITY DEFINER"
+        return f"CREATE OR REPLACE VIEW {view} AS {shown}"
 
     def _whole(self, name: str) -> str:
         """The whole table, on every node. It has no data, so it is made anew when its columns may have changed."""

@@ -31,7 +31,9 @@ SHARDED: Final = {
     "things": "cityHash64(thing_id)",
 }  # fmt: skip
 #: Views that a shard needs of its own rows.
-LOCAL_VIEWS: Final = ("shares", "quarantined", "quarantined_as_of")
+LOCAL_VIEWS: Final = ("shares", "quarantined", "quarantined_as_of", "creator_flattrs", "day_flattrs")
+#: Those of which each shard states its part, by the rights of who migrated: who reads them may read no table.
+ADDED_UP: Final = {"creator_flattrs": "month, creator_id", "day_flattrs": "month, day"}
 _HERE: Final = "_here"
 _NAMES: Final = "|".join(sorted([*SHARDED, *LOCAL_VIEWS], key=len, reverse=True))
 #: A name where a table is meant, not a column: `quarantined` is both.

@@ -79,6 +79,8 @@ class Node(ServiceProcess):
         self.backups = folder / "backups"
         self._interserver_port = free_port()
         self.remote_servers = ""
+        #: XML of users beside the one who may do everything.
+        self.users = ""
         name = f"warehouse-{shard}-{replica}"
         command = [sys.executable, "-m", "deploy.proving.rig.serve_node", HOST, str(self._interserver_port)]
         super().__init__(name, command, folder=folder / name, port=free_port(), environment={"PYTHONPATH": str(ROOT)})
@@ -87,7 +89,7 @@ class Node(ServiceProcess):
         """Write the configuration, then start."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "config.xml").write_text(self._config())
-        (self.folder / "users.xml").write_text(_USERS)
+        (self.folder / "users.xml").write_text(_USERS.replace("<users>", f"<users>{self.users}"))
         super().launch()
 
     def lose_disk(self) -> None:
@@ -143,9 +145,11 @@ _USERS: Final = f"""<clickhouse>
 class Cluster:
     """A coordinator and ``shards`` x ``replicas`` nodes in ``folder``; a context manager that starts and stops them."""
 
-    def __init__(self, folder: Path, *, shards: int = 2, replicas: int = 2) -> None:
+    def __init__(self, folder: Path, *, shards: int = 2, replicas: int = 2, users: str = "", secret: str = "") -> None:
         if reason := cluster_missing():
             raise ClusterMissing(reason)
+        #: With it nodes ask each other as the user who asked them; without, as one who may do everything.
+        self._secret = secret
         self.coordinator = Coordinator(folder / "zookeeper")
         self.shards = [
             [Node(folder, shard, replica, self.coordinator) for replica in range(1, replicas + 1)]
@@ -153,6 +157,7 @@ class Cluster:
         ]
         for node in self.nodes:
             node.remote_servers = self._remote_servers()
+            node.users = users
 
     @property
     def nodes(self) -> list[Node]:
@@ -190,7 +195,7 @@ class Cluster:
             + "</shard>"
             for shard in self.shards
         )
-        return f"<{NAME}>{shards}</{NAME}>"
+        return f"<{NAME}>{f'<secret>{self._secret}</secret>' * bool(self._secret)}{shards}</{NAME}>"
 
     def __enter__(self) -> Self:
         try:
