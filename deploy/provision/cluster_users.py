@@ -31,7 +31,7 @@ _EVERYBODY: Final = (
 _ASKS_NODES: Final = "GRANT READ ON REMOTE"
 #: What some do beyond that.
 _MORE: Final = {
-    "flattr_api": (_ASKS_NODES, "GRANT SELECT ON system.parts"),
+    "flattr_api": (_ASKS_NODES,),
     "flattr_backup": (_ASKS_NODES, "GRANT SELECT ON system.one", "GRANT SELECT ON system.macros"),
     "flattr_migrate": (
         _ASKS_NODES,
