@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from streams.clicks.scan import scan
 from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count
 from streams.counting.dedupe import judge
@@ -22,6 +23,7 @@ def precompile() -> None:
     month.retimed.values(zeros, zeros)
     months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
     month.flattrs.reserve(1000)
+    scan([b""])
     names = StringColumn.of([""])
     names.hashes(IdentityKey.random())
     names.partitions(1)

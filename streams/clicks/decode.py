@@ -2,8 +2,9 @@
 
 Everything here is a function of the records alone, so a replay refuses the same clicks.
 
-The fast path decodes whole blocks into ``ClickLine``, whose limits msgspec checks while decoding. A block with any
-error is decoded again line by line, to find the malformed lines, say why, and accept the others.
+Records in the form that ingest writes are scanned (streams/clicks/scan.py). Others are decoded as whole blocks into
+``ClickLine``, whose limits msgspec checks while decoding. A block with any error is decoded again line by line, to find
+the malformed lines, say why, and accept the others.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import Annotated, Any, Final, Literal
 
 import msgspec
 import numpy as np
-import numpy.typing as npt
 from msgspec import Meta
 
 from ingest.contract.click import UNREADABLE, VERSION, ActionName, Click, decode
@@ -25,25 +25,17 @@ from ingest.contract.position import BLOCK_CLICKS_MAX, index_of, offset_of, posi
 from ingest.contract.rejection import Reason
 from ingest.contract.thing import THING_LENGTH_MAX, Thing
 from ingest.contract.times import TIME_END_MS, Time
-from streams.clicks.string_columns import NamesJoined, StringColumn
+from streams.clicks.fields import ORDERS, TAKES_BACK, UNSAID, Fields, Ids
+from streams.clicks.scan import scan
+from streams.clicks.string_columns import NamesJoined
 from streams.source.chunk import LogRecord
-from streams.state.hash_table import I64, U8, U64
+from streams.state.hash_table import I64, U64
 from streams.state.word import UNDO_BIT
 
 _DASHES: Final = [8, 13, 18, 23]
 _UUID_LENGTH: Final = 36
 _HEX_LENGTH: Final = 32
-#: How many single-click records are decoded in one call.
-_RECORDS_AT_ONCE: Final = 200
 _ODD: Final = np.uint64(0x9E3779B97F4A7C15)
-
-#: Shape (n,), 16 bytes each.
-Ids = npt.NDArray[np.void]
-#: In a column of times: the click did not state it.
-UNSAID: Final = -1
-#: Bits of an action: it takes something back (a flattr, or a subscription); it begins or ends a subscription.
-TAKES_BACK: Final = 1
-ORDERS: Final = 2
 _ACTIONS: Final[dict[ActionName, int]] = {
     "flattr": 0, "undo": TAKES_BACK, "subscribe": ORDERS, "unsubscribe": ORDERS | TAKES_BACK,
 }  # fmt: skip
@@ -86,8 +78,8 @@ class RefusedLine:
     raw: bytes
 
 
-@dataclass(slots=True)
-class Columns:
+@dataclass(slots=True, kw_only=True)
+class Columns(Fields):
     """Well-formed clicks of one partition in log order, as columns of length n, and what was refused on the way.
 
     Clicks are not stored as objects; ``lines`` decodes again the few that are needed.
@@ -96,21 +88,8 @@ class Columns:
     records: Sequence[LogRecord]
     positions: U64
     record_at_ms: I64
-    members: StringColumn
-    creators: StringColumn
-    sites: StringColumn
-    things: StringColumn  # their addresses
-    thing_ids: Ids
-    click_ids: Ids
-    clicked_at_ms: I64
-    received_at_ms: I64
-    #: ``UNSAID`` where a click has none; None where all are without.
-    sent_at_ms: I64 | None
-    client_at_ms: I64 | None
     #: The low bits of a version: the undo bit, and a hash of the click id.
     marks: U64
-    #: Bits: ``TAKES_BACK``, ``ORDERS``.
-    actions: U8
     refused: list[RefusedLine]
     #: Set once streams/counting/decide.py has decided the times: those, and the full versions.
     times_ms: I64 = field(init=False)
@@ -134,46 +113,19 @@ class Columns:
 
 def read(records: Sequence[LogRecord], epoch: int) -> Columns:
     """Decode all clicks of the records; positions get the given log epoch."""
-    read_quickly = _read_singles(records) or _read_blocks(records)
-    if read_quickly is not None:
-        gathered, counts = read_quickly
-        starts = np.array([record.offset for record in records], np.uint64) << np.uint64(16)
-        times = np.array([record.timestamp_ms for record in records], np.int64)
-        first = np.cumsum(counts) - counts
-        indices = np.arange(counts.sum()) - np.repeat(first, counts)
-        positions = np.repeat(starts, counts) + indices.astype(np.uint64) + np.uint64(position(epoch, 0, 0))
-        laid = gathered.columns(records, positions, np.repeat(times, counts), [])
-        if laid is not None:
-            return laid
-    return _read_slowly(records, epoch)
+    found = scan([record.value for record in records]) or _read_blocks(records)
+    if found is None:
+        return _read_slowly(records, epoch)
+    fields, counts = found
+    starts = np.array([record.offset for record in records], np.uint64) << np.uint64(16)
+    times = np.array([record.timestamp_ms for record in records], np.int64)
+    first = np.cumsum(counts) - counts
+    indices = np.arange(counts.sum()) - np.repeat(first, counts)
+    positions = np.repeat(starts, counts) + indices.astype(np.uint64) + np.uint64(position(epoch, 0, 0))
+    return _columns(fields, records, positions, np.repeat(times, counts), [])
 
 
-def _read_singles(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
-    """Decode many records in one call, if each is one object on one line, as single-click producers write them.
-
-    An object cannot span two joined records, since JSON never allows an opening brace right after a closing one. So
-    as many clicks as records means one click each.
-    """
-    if b"\n" in records[0].value:
-        return None
-    gathered = _Gathered()
-    for start in range(0, len(records), _RECORDS_AT_ONCE):
-        some = records[start : start + _RECORDS_AT_ONCE]
-        joined = b"\n".join([record.value for record in some])
-        joints = len(some) - 1
-        if joined.count(b"}\n{") != joints or joined.count(b"\n") != joints or joined[:1] + joined[-1:] != b"{}":
-            return None
-        try:
-            clicks = _lines.decode_lines(joined)
-        except UNREADABLE:
-            return None
-        if len(clicks) != len(some):
-            return None
-        gathered.add(clicks)
-    return gathered, np.ones(len(records), np.int64)
-
-
-def _read_blocks(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
+def _read_blocks(records: Sequence[LogRecord]) -> tuple[Fields, I64] | None:
     """Decode record by record; also returns the clicks per record. None if anything is malformed."""
     gathered = _Gathered()
     counts: list[int] = []
@@ -186,7 +138,8 @@ def _read_blocks(records: Sequence[LogRecord]) -> tuple[_Gathered, I64] | None:
             return None
         gathered.add(clicks)
         counts.append(len(clicks))
-    return gathered, np.array(counts, np.int64)
+    fields = gathered.fields()
+    return None if fields is None else (fields, np.array(counts, np.int64))
 
 
 class _Gathered:
@@ -220,42 +173,34 @@ class _Gathered:
         self._client_at_ms += [click.client_at for click in clicks]
         self._actions += bytes([_ACTIONS[click.action] for click in clicks])
 
-    def columns(
-        self, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
-    ) -> Columns | None:
-        """Build the columns; None when a name is malformed."""
-        click_ids = _unhex("".join(self._click_ids), len(positions), dashed=True)
-        thing_ids = _unhex("".join(self._thing_ids), len(positions), dashed=False)
-        if click_ids is None or thing_ids is None:
-            return None
+    def fields(self) -> Fields | None:
+        """Build the columns; None when a name or an id is malformed."""
+        click_ids = _unhex("".join(self._click_ids), len(self._click_ids), dashed=True)
+        thing_ids = _unhex("".join(self._thing_ids), len(self._thing_ids), dashed=False)
         members, creators, sites = (names.names() for names in (self._members, self._creators, self._sites))
-        if not (members.visible() and creators.visible() and sites.visible()):
+        if click_ids is None or thing_ids is None or not all(one.visible() for one in (members, creators, sites)):
             return None
-        return Columns(
-            records,
-            positions,
-            record_at_ms,
-            members,
-            creators,
-            sites,
-            self._things.names(),
-            thing_ids,
-            click_ids,
-            np.array(self._clicked_at_ms, np.int64),
-            np.array(self._received_at_ms, np.int64),
-            _times_said(self._sent_at_ms),
-            _times_said(self._client_at_ms),
-            self._marks(click_ids),
-            np.frombuffer(self._actions, np.uint8),
-            refused,
-        )
+        return Fields(
+            members, creators, sites, self._things.names(), thing_ids, click_ids,
+            np.array(self._clicked_at_ms, np.int64), np.array(self._received_at_ms, np.int64),
+            _times_said(self._sent_at_ms), _times_said(self._client_at_ms), np.frombuffer(self._actions, np.uint8),
+        )  # fmt: skip
 
-    def _marks(self, click_ids: Ids) -> U64:
-        high, low = halves(click_ids)
-        hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
-        takes_back = np.frombuffer(self._actions, np.uint8) & TAKES_BACK
-        marks: U64 = takes_back.astype(np.uint64) << np.uint64(UNDO_BIT) | hashes
-        return marks
+
+def _columns(
+    fields: Fields, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
+) -> Columns:
+    high, low = halves(fields.click_ids)
+    hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
+    takes_back = (fields.actions & TAKES_BACK).astype(np.uint64)
+    return Columns(
+        **{name: getattr(fields, name) for name in Fields.__slots__},
+        records=records,
+        positions=positions,
+        record_at_ms=record_at_ms,
+        marks=takes_back << np.uint64(UNDO_BIT) | hashes,
+        refused=refused,
+    )
 
 
 def _times_said(times: list[int | None]) -> I64 | None:
@@ -301,10 +246,10 @@ def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
                 refused.append(RefusedLine(start + index, record.timestamp_ms, *verdict, line))
     gathered = _Gathered()
     gathered.add(good)
-    laid = gathered.columns(records, np.array(positions, np.uint64), np.array(times, np.int64), refused)
-    if laid is None:
+    fields = gathered.fields()
+    if fields is None:
         raise AssertionError("bug: a well-formed click does not fit the columns")
-    return laid
+    return _columns(fields, records, np.array(positions, np.uint64), np.array(times, np.int64), refused)
 
 
 def _read_record(record: LogRecord, start: int, refused: list[RefusedLine]) -> list[tuple[int, Verdict, bytes]]:

@@ -19,7 +19,8 @@ from ingest.contract.month import month_after, month_before, month_of, parse_mon
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, SKEW_MIN_MS, TIME_END_MS
-from streams.clicks.decode import ORDERS, TAKES_BACK, Columns, RefusedLine, halves, read
+from streams.clicks.decode import Columns, RefusedLine, halves, read
+from streams.clicks.fields import ORDERS, TAKES_BACK
 from streams.clicks.pseudonyms import NOBODY, Listed, Pseudonyms
 from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count

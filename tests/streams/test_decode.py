@@ -14,7 +14,8 @@ from ingest.contract.click import Click, decode, encode
 from ingest.contract.position import position
 from ingest.contract.rejection import Reason
 from ingest.contract.times import AHEAD_MAX_MS, TIME_END_MS
-from streams.clicks.decode import UNSAID, ClickLine, Columns, read
+from streams.clicks.decode import ClickLine, Columns, read
+from streams.clicks.fields import UNSAID
 from streams.counting.count_batch import CountingRules, count_records
 from streams.sink.flush_rows import Rows
 from streams.source.chunk import LogRecord
