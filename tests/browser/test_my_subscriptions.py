@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
@@ -20,8 +21,8 @@ MONTH = month_of(system_clock())
 LAST = month_text(month_after(month_after(MONTH)))
 
 
-def click(stack: Stack, member: str, action: str) -> None:
-    body = json.dumps({"creator_id": "anna", "thing": THING, "action": action}).encode()
+def click(stack: Stack, member: str, action: str, thing: str = THING) -> None:
+    body = json.dumps({"creator_id": "anna", "thing": thing, "action": action}).encode()
     headers = {"Authorization": f"Bearer {token_for(stack, member)}"}
     assert ask(f"{stack.ingest.url}/v1/clicks", method="POST", headers=headers, body=body).status == 202
 
@@ -61,6 +62,15 @@ def test_member_chooses_the_last_month_of_a_subscription_and_ends_it(browser: Br
     save(page, "")
     wait_until(lambda: subscriptions(stack, "mia") == [None], "it has no end")
     assert count(stack, "anna", THING) == 0
+
+    # An address that is short as it was sent, and too long to send as it is shown.
+    long = "https://anna.example/" + "\u00e9" * 600
+    click(stack, "mia", "subscribe", long)
+    wait_until(lambda: len(subscriptions(stack, "mia")) == 2, "both stand")
+    page.reload()
+    page.get_by_label(re.compile("^How long .*%C3")).select_option("end")
+    page.get_by_role("button", name=re.compile("^Save how long .*%C3")).click()
+    wait_until(lambda: subscriptions(stack, "mia") == [None], "the long one is ended")
 
     page.reload()
     save(page, "end")

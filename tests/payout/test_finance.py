@@ -265,6 +265,10 @@ def test_draft_is_a_csv_that_no_spreadsheet_runs(warehouse: Warehouse, tmp_path:
     assert [neutral(text) for text in ("=1+1", "-2+3", "+x", "@SUM(1)", "ada", 5)] == [
         "'=1+1", "'-2+3", "'+x", "'@SUM(1)", "ada", 5,
     ]  # fmt: skip
+    # A spreadsheet whose comma is for decimals takes the semicolon for the end of a cell.
+    assert [neutral(text) for text in ("a;=1+1;-2", "a; =1", "https://a.example/;b=1", "\uff1d1+1", " =1", ";")] == [
+        "a;'=1+1;'-2", "a;' =1", "https://a.example/;b=1", "'\uff1d1+1", "' =1", ";",
+    ]  # fmt: skip
 
 
 def test_name_goes_to_the_bank_in_its_characters() -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
-#: How a formula begins in a spreadsheet.
-_FORMULA: Final = tuple("=+-@\t\r\n")
+#: How a formula begins in a spreadsheet. The wide signs are signs, too, where people write Japanese.
+_SIGNS: Final = "=+-@\uff1d\uff0b\uff0d\uff20\t\r\n"
+#: Where one would begin: at the beginning, or behind a semicolon, which ends a cell where the comma is for decimals.
+_FORMULA: Final = re.compile(rf"(^|;)(?=[ \u00a0\u3000]*[{re.escape(_SIGNS)}])")
+_SUSPECT: Final = frozenset(f"{_SIGNS} \u00a0\u3000")
 
 
 def csv_pieces(header: Sequence[str], rows: Iterable[Iterable[object]], piece_lines: int = 1000) -> Iterator[str]:
@@ -29,4 +33,7 @@ def csv_lines(rows: Iterable[Iterable[object]]) -> str:
 
 def neutral(value: object) -> object:
     """A cell that no spreadsheet takes for a formula: text that begins like one gets an apostrophe in front (OWASP)."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+    # Most cells need no closer look, and an export has a million.
+    if not isinstance(value, str) or (value[:1] not in _SUSPECT and ";" not in value):
+        return value
+    return _FORMULA.sub(r"\1'", value)

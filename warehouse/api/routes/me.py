@@ -241,9 +241,9 @@ class MySubscriptions(AsOf):
 def subscriptions_of(
     warehouse: Warehouse, member_id: str, now_ms: int, table: AliasTable, limit: int
 ) -> list[Subscription]:
-    """A member's subscriptions that stand now, at most ``limit``; their things as they are shown, not as first sent."""
+    """A member's subscriptions that stand now, at most ``limit``; their things as they were first sent."""
     found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, table=table, page=limit)
-    return [replace(subscription, thing=shown(subscription.thing)) for subscription, _ in islice(found, limit)]
+    return [subscription for subscription, _ in islice(found, limit)]
 
 
 async def subscriptions_in_turn(reads: QueryRunner, member_id: str, limit: int) -> list[Subscription]:
@@ -257,7 +257,7 @@ def _subscription(line: Subscription) -> dict[str, Any]:
     return {
         "thing_id": line.thing_id,
         "creator_id": line.creator_id,
-        "thing": line.thing,
+        "thing": shown(line.thing),
         "begun_at": moment(line.begun_ms),
         "until": month_text(line.last_month) if line.last_month else None,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, repeat
 from typing import Annotated, Final
 
@@ -18,6 +18,7 @@ from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_in_turn
 from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member, form_of, from_own_page, see
 from warehouse.api.subscription_change import END, FOR_EVER, Said, choices, clicks, send
 from warehouse.counts import member_flattrs
+from warehouse.counts.counts import shown
 from warehouse.payout import estimate
 from warehouse.payout.books import member_months
 from warehouse.subscriptions.standing import Subscription
@@ -33,7 +34,9 @@ _SUBSCRIPTIONS_MAX: Final = 1000
 
 @dataclass(frozen=True)
 class Repeated:
-    """A subscription as the page shows it: whether this month's flattr stands, and what can be chosen as its end."""
+    """A subscription as the page shows it: its thing by the canonical address, whether this month's flattr stands, and
+    what can be chosen as its end.
+    """
 
     line: Subscription
     stands: bool
@@ -86,7 +89,7 @@ async def _repeated(reads: QueryRunner, member_id: str, month: int, lines: list[
     names = [member_flattrs.key(member_id, one) for one in now]
     found = await reads.standings.get(month, names, member_id) if names else {}
     return [
-        Repeated(line, found[name].count.flattred, choices(line, months))
+        Repeated(replace(line, thing=shown(line.thing)), found[name].count.flattred, choices(line, months))
         for line, name in zip(lines, names, strict=True)
     ]
 
