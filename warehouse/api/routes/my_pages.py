@@ -34,8 +34,9 @@ _SUBSCRIPTIONS_MAX: Final = 1000
 
 @dataclass(frozen=True)
 class Repeated:
-    """A subscription as the page shows it: its thing by the canonical address, whether this month's flattr stands, and
-    what can be chosen as its end.
+    """A subscription as the page shows it, its thing by the canonical address.
+
+    With it: whether this month's flattr stands, and what can be chosen as the last month.
     """
 
     line: Subscription
