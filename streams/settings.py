@@ -62,7 +62,8 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
     streams_stall_s: float = Field(
         default=60,
         gt=0,
-        description="A partition that has clicks to count and makes no progress for this long fails /ready, in s.",
+        description="A partition that has clicks to count and makes no progress for this long fails /ready, in s. If "
+        "Kafka's records do not even arrive for five times this long, the worker ends, to be started anew.",
     )
     streams_state_max_mb: int = Field(
         default=4096,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from structlog.testing import capture_logs
 
 from deploy.stack.embedded import ApacheKafka
 from ingest.contract.click import Click, decode_block, encode, received_until
@@ -48,17 +49,19 @@ def test_clicks_under_a_wrong_clock_wait_in_the_spool_and_are_in_the_log_when_it
     settings = settings_for(
         kafka, topic, token_keys, clock=f"file:{tmp_path / 'clock'}", spool=tmp_path / "spool", produce_timeout_s=2
     )
-    with serving(settings) as ingest:
+    with capture_logs() as lines, serving(settings) as ingest:
         answers = post(ingest, 20, off_by_ms)
         assert set(answers.values()) == {202}
         assert in_log(kafka, topic) == {}
-        wait_until(lambda: ingest.metric("flattr_ingest_stamps_refused_total") > 1)
+        wait_until(lambda: ingest.metric("flattr_ingest_stamps_refused_total") > 2)
         assert ingest.get("/ready").json["parts"]["broker"] == "refuses our clock"
         write_clock_file(tmp_path / "clock", 0)
         answers |= post(ingest, 5, 0)
         wait_until(lambda: ingest.metric("flattr_ingest_spool_clicks") == 0)
         wait_until(lambda: ingest.get("/ready").json["parts"]["broker"] == "connected")
         answers |= post(ingest, 5, 0)
+    # It is let in and refused every second, and says so once a minute.
+    assert [line["event"] for line in lines].count("reconnected to the broker") <= 1
     logged = in_log(kafka, topic)
     assert logged.keys() == {one for one, status in answers.items() if status == 202}
     for click, stamp in logged.values():
