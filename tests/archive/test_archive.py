@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from ingest.contract.month import month_after, month_start_ms
 from ingest.runtime.setting_error import SettingError
 from tests.archive.build import AFTER, ALL, BEFORE, MONTH, books, fill, rows
 from tests.conftest import Migrated
@@ -23,7 +24,7 @@ from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.payout.test_crash import retried
 from warehouse.archive import manifest, tables
-from warehouse.archive.archive import archive, notes, restore
+from warehouse.archive.archive import archive, due, notes, restore
 from warehouse.archive.manifest import ArchiveRefused
 from warehouse.archive.place import Place
 from warehouse.archive.tables import TABLES, staging
@@ -66,6 +67,15 @@ def closed(migrated: Migrated) -> Iterator[Warehouse]:
     with migrated("test_archive") as warehouse:
         fill(warehouse)
         yield warehouse
+
+
+def test_months_that_are_due_are_the_sealed_ones_that_are_old_enough_and_have_one_behind_them(
+    closed: Warehouse,
+) -> None:
+    assert due(closed, month_start_ms(month_after(AFTER)), 1) == [BEFORE, MONTH]
+    assert due(closed, month_start_ms(month_after(AFTER)), 2) == [BEFORE]
+    assert due(closed, month_start_ms(month_after(AFTER)), 13) == []
+    assert due(closed, month_start_ms(205001), 13) == [BEFORE, MONTH], "the newest one stays, however old"
 
 
 @contextmanager

@@ -33,10 +33,12 @@ ELSEWHERE = {
     "FLATTR_BROKER", "FLATTR_BROKER_SASL_MECHANISM", "FLATTR_BROKER_CA_FILE", "FLATTR_TRUSTED_PROXIES",
     "FLATTR_API_INGEST", "FLATTR_API_PARTS", "FLATTR_TRACES_ENDPOINT",
 }  # fmt: skip
+_ARCHIVES = "/var/lib/flattr/archives"
 BOUNDS = {"FLATTR_INGEST_SPOOL_MAX_BYTES", "FLATTR_STREAMS_STATE_MAX_MB", "FLATTR_STREAMS_SPILL_FOLDER"}
 EVERYTHING = (
     "streams.autoscaling.enabled=true", "api.autoscaling.enabled=true", "ingress.enabled=true",
     "ingress.trustedProxies=10.42.0.0/16", "monitoring.enabled=true", "traces.endpoint=http://jaeger:4318/v1/traces",
+    "archive.enabled=true", "archive.to=s3:https://store.example/archives/flattr", "warehouse.ca.secret=clickhouse-ca",
     "image.pullSecrets={registry}", "ingest.storageClass=fast", "finance.storageClass=slow",
 )  # fmt: skip
 NOTHING = (
@@ -137,12 +139,16 @@ def test_a_service_has_compose_s_command_secret_user_files_and_settings(all_pods
             args = args[:at] + args[at + 2 :]
         if name == "quarantine":
             assert service["command"][-1] == args[-1]
-        assert args == service["command"], name
+        command = service["command"]
+        if name == "archive":  # Into a volume there; here onto S3.
+            args, command = args[:-1], command[:-1]
+        assert args == command, name
         (secret,) = [Path(one["path"]).stem for one in service["env_file"] if one["path"] != "deploy/secrets/rules.env"]
         assert here["envFrom"][0] == {"secretRef": {"name": f"flattr-{secret}"}}, name
         computes = any(one["path"] == "deploy/secrets/rules.env" for one in service["env_file"])
         assert here["envFrom"][1:] == ([{"configMapRef": {"name": "flattr-rules"}}] if computes else []), name
-        mounts = {one["mountPath"] for one in here["volumeMounts"]} - {
+        mounts = {one["mountPath"] for one in here["volumeMounts"]} | ({_ARCHIVES} if name == "archive" else set())
+        mounts -= {
             "/tmp",
             "/var/cache/flattr",
             "/var/lib/flattr/spill",
@@ -157,6 +163,28 @@ def test_a_service_has_compose_s_command_secret_user_files_and_settings(all_pods
         assert {key: value for key, value in settings.items() if key not in ELSEWHERE} == {
             key: value for key, value in given.items() if key not in ELSEWHERE | BOUNDS
         }, name
+
+
+def test_an_authority_of_one_s_own_is_where_the_warehouses_address_names_it_and_nowhere_else(chart: Chart) -> None:
+    found = dict(pods(chart.render("warehouse.ca.secret=clickhouse-ca", "warehouse.ca.key=tls.crt")))
+    for name, pod in found.items():
+        volumes = [one["secret"] for one in pod["volumes"] if one["name"] == "warehouse-ca"]
+        mounted = [one["mountPath"] for one in container(pod)["volumeMounts"] if one["name"] == "warehouse-ca"]
+        _, warehouse = SECRETS["finance" if name == "quarantine" else name]
+        assert mounted == (["/run/flattr/warehouse"] if warehouse else []), name
+        wanted = {"secretName": "clickhouse-ca", "items": [{"key": "tls.crt", "path": "ca.pem"}]}
+        assert volumes == [wanted] * len(mounted), name
+    assert "?ca=/run/flattr/warehouse/ca.pem" in (ROOT / "docs/kubernetes.md").read_text()
+
+
+def test_old_months_are_archived_by_the_migrator_onto_a_store_that_the_network_lets_it_reach(chart: Chart) -> None:
+    (job,) = [
+        one for one in chart.render(*EVERYTHING, only="schedules.yaml") if one["metadata"]["name"].endswith("archive")
+    ]
+    assert (job["kind"], job["spec"]["concurrencyPolicy"]) == ("CronJob", "Forbid")
+    pod = dict(pods([job]))["archive"]
+    assert container(pod)["args"][-1] == "s3:https://store.example/archives/flattr"
+    assert {9000, 443} == ports(policies(chart, *EVERYTHING)["archive"]["egress"])
 
 
 def test_a_folder_of_the_cluster_s_keys_is_where_the_settings_look(all_pods: dict[str, Manifest]) -> None:
@@ -243,12 +271,14 @@ def test_no_secret_stands_in_the_values_or_in_what_is_rendered(chart: Chart) -> 
     ("value", "said"),
     [
         ("streams.replicas=13", "the topic has 12 partitions: further workers would count nothing"),
-        ("run.as=nobody", "it must be one of api, approver, backup"),
+        ("run.as=nobody", "it must be one of api, approver, archive"),
         ("ingress.enabled=true", "ingress.trustedProxies is empty"),
         ("stream.replicas=3", "additional properties 'stream' not allowed"),
         ("ingest.replicas=two", "'/ingest/replicas': got string, want integer"),
         ("broker.security=TLS", "'/broker/security': value must be one of"),
         ("rules.FLATTR_CLOCK=+1", "FLATTR_CLOCK"),
+        ("archive.enabled=true", "archive.to is empty"),
+        ("archive.to=/archives", "'/archive/to'"),
     ],
 )
 def test_a_wrong_value_is_a_sentence(chart: Chart, value: str, said: str) -> None:
@@ -274,11 +304,12 @@ def test_the_network_lets_through_what_a_service_needs_and_no_more(chart: Chart)
     assert ports(everybody["egress"]) == {53}
     assert found.keys() == OURS.keys() - ONLY_COMPOSE
     for name, policy in found.items():
-        kafka, warehouse = SECRETS["finance" if name == "quarantine" else name]
+        kafka, warehouse = SECRETS[{"quarantine": "finance", "archive": "migrate"}.get(name, name)]
         if name == "quarantine":
             kafka = None  # It has finance's user of the warehouse, and no business with the log.
         wanted = ({9093} if kafka else set()) | ({9000} if warehouse else set())
         wanted |= {4318} if name in {"ingest", "streams", "api"} else set()
+        wanted |= {443} if name == "archive" else set()
         wanted |= {8001, 8002} if name == "api" else set()
         assert ports(policy["egress"]) == wanted, name
         listens = re.findall(r":(\d+)/", OURS[name].get("healthcheck", {"test": [""]})["test"][-1])

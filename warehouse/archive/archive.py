@@ -31,7 +31,7 @@ from typing import Final
 
 import pyarrow as pa
 
-from ingest.contract.month import month_text
+from ingest.contract.month import month_before, month_of, month_text
 from warehouse import __version__
 from warehouse.archive import manifest, tables
 from warehouse.archive.manifest import NAME, PROOF, ArchiveRefused, File, Manifest
@@ -41,6 +41,7 @@ from warehouse.payout.audit.verify import audit
 from warehouse.payout.close.gate import check_erasures
 from warehouse.payout.close.lock import CLOSE, Held, locked
 from warehouse.payout.close.proof import Proof, stored
+from warehouse.payout.closed_months import sealed_months
 from warehouse.storage.client import Warehouse, named
 from warehouse.storage.settings import BackupSettings
 
@@ -69,6 +70,18 @@ class Note:
 def notes(warehouse: Warehouse) -> dict[int, Note]:
     """How the months stand that were ever archived, by month."""
     return {note.month: note for note in (Note(*row) for row in warehouse.rows(named("archives_noted")))}
+
+
+def due(warehouse: Warehouse, now_ms: int, months: int) -> list[int]:
+    """Sealed months that ended more than ``months`` months ago, oldest first, but the newest sealed one.
+
+    One that somebody has brought back from its archive stays until it is archived by name.
+    """
+    first = month_of(now_ms)
+    for _ in range(months):
+        first = month_before(first)
+    finished = {note.month for note in notes(warehouse).values() if note.state not in {"archiving", "leaving"}}
+    return [month for month in sorted(sealed_months(warehouse))[:-1] if month < first and month not in finished]
 
 
 def archive(

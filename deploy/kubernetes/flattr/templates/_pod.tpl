@@ -133,6 +133,9 @@ spec:
         {{- if and $each.broker (include "flattr.broker-ca" $root) }}
         - {name: broker-ca, mountPath: /run/flattr/broker, readOnly: true}
         {{- end }}
+        {{- if and $each.warehouse $values.warehouse.ca.secret }}
+        - {name: warehouse-ca, mountPath: /run/flattr/warehouse, readOnly: true}
+        {{- end }}
         {{- range $name, $path := $each.folders }}
         - {name: {{ $name }}, mountPath: {{ $path }}, readOnly: true}
         {{- end }}
@@ -151,6 +154,12 @@ spec:
       secret:
         secretName: {{ $values.broker.ca.secret }}
         items: [{key: {{ $values.broker.ca.key | quote }}, path: ca.pem}]
+    {{- end }}
+    {{- if and $each.warehouse $values.warehouse.ca.secret }}
+    - name: warehouse-ca
+      secret:
+        secretName: {{ $values.warehouse.ca.secret }}
+        items: [{key: {{ $values.warehouse.ca.key | quote }}, path: ca.pem}]
     {{- end }}
     # The folder, not the file: a key that is revoked is gone from a running pod within a minute or two.
     {{- range $name, $path := $each.folders }}

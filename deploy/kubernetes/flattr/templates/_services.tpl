@@ -2,7 +2,7 @@
 Every service: the one place that pods, network policies and schedules read. tests/deploy/test_kubernetes.py holds it
 against docker-compose.yml.
 
-  args       the command behind `flattr`          broker, warehouse  what it talks to
+  args       the command behind `flattr`          broker, warehouse, store  what it talks to
   port       of /live, /ready and /metrics        rules              whether it computes money
   folders    of keys, from Secrets                settings           FLATTR_* of its own
   memoryMi   the limit; the sums are in docs/kubernetes.md, "Memory"
@@ -95,4 +95,10 @@ operator: {args: [approver, --help], warehouse: true, memoryMi: 256}
 erasure: {args: [member, --help], broker: true, warehouse: true, rules: true, memoryMi: 512}
 subscriptions: {args: [subscriptions, post], broker: true, warehouse: true, rules: true, memoryMi: 512}
 backup: {args: [backup], warehouse: true, memoryMi: 256}
+archive:
+  args: [archive, older, --months, {{ .Values.archive.months | quote }}, --to, {{ .Values.archive.to | quote }}]
+  secret: migrate
+  warehouse: true
+  store: true
+  memoryMi: 1024
 {{- end }}
