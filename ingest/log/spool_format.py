@@ -113,6 +113,18 @@ def _length_at(data: bytes, at: int) -> int | None:
     return length
 
 
+def sections(damaged: bytes) -> Iterator[tuple[int | None, bytes]]:
+    """Damaged bytes, cut where headers are whole: the member hash of each header, and the bytes behind it."""
+    member_hash, start, at = None, 0, damaged.find(_MARK)
+    while at >= 0:
+        if _length_at(damaged, at) is not None:
+            yield member_hash, damaged[start:at]
+            member_hash = _FIELDS.unpack_from(damaged, at)[2]
+            start = at + _HEADER_BYTES
+        at = damaged.find(_MARK, at + 1)
+    yield member_hash, damaged[start:]
+
+
 def _next(data: bytes, at: int) -> int:
     """Where the next valid record begins; the end of the data if there is none."""
     while (at := data.find(_MARK, at)) >= 0:
