@@ -8,6 +8,7 @@
 | `kafka/broker.p12`, `kafka/password` | the broker's key and certificate, and their password | kafka |
 | `kafka.env` | Kafka's users | kafka |
 | `clickhouse.env` | passwords for deploy/images/clickhouse/users.xml | clickhouse |
+| `clickhouse/ca.pem`, `/node.pem`, `/key.pem` | of a cluster: certificate and key of its nodes | each node |
 | `SERVICE.env` | one service's users and passwords | that service |
 | `tokens/keys.json` | keys of member tokens | ingest, api |
 | `api/keys.json`, `api/session-secret` | hashes of API keys; what signs the pages' sessions | api |
@@ -70,6 +71,10 @@ WAREHOUSE_USERS: Final = (
     "streams", "api", "finance", "close", "approver", "operator", "erasure", "subscriptions", "backup", "migrate",
     "grafana", "verify", "replay",
 )  # fmt: skip
+#: How nodes of a cluster know each other (deploy/images/clickhouse/cluster/config.xml).
+_BETWEEN_NODES: Final = ("FLATTR_CLUSTER_SECRET", "FLATTR_INTERSERVER_PASSWORD")
+#: Where services of ours find the CA by which a cluster is verified.
+WAREHOUSE_CA: Final = "/run/secrets/warehouse_ca"
 #: Files of keys, and the names under which older versions wrote them.
 _TOKENS: Final = ("tokens/keys.json", "token-keys.json")
 _API: Final = ("api/keys.json", "api-keys.json")
@@ -87,6 +92,7 @@ _ALERTMANAGER_TEMPLATE: Final = Path(__file__).with_name("alertmanager.yml")
 #: The user ids that the images run as.
 _OUR_USER: Final = 10001
 _KAFKA_USER: Final = 1000
+_CLICKHOUSE_USER: Final = 101
 _NOBODY: Final = 65534
 _YEARS: Final = 5
 _CURVE: Final = ec.SECP256R1()
@@ -102,15 +108,19 @@ class Made:
     api_key: str
 
 
-def init(folder: Path, *, names: tuple[str, ...] = BROKER_NAMES) -> Made:
-    """Create the missing files in ``folder``, each readable only by its reader."""
-    return _Secrets(folder, names).init()
+def init(folder: Path, *, names: tuple[str, ...] = BROKER_NAMES, cluster: str = "") -> Made:
+    """Create the missing files in ``folder``, each readable only by its reader.
+
+    ``cluster`` are the warehouse's nodes, replicas separated by commas and shards by plus signs, if it has several.
+    """
+    return _Secrets(folder, names, cluster).init()
 
 
 class _Secrets:
-    def __init__(self, folder: Path, names: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, names: tuple[str, ...], cluster: str) -> None:
         self._folder = folder
         self._names = names
+        self._cluster = cluster
         self._written: list[str] = []
         self._retained: list[str] = []
         self._api_key = ""
@@ -119,6 +129,8 @@ class _Secrets:
         self._folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "kafka").mkdir(exist_ok=True)
         self._certificates()
+        if self._cluster:
+            self._node()
         self._kafka()
         self._clickhouse()
         for service in SERVICES:
@@ -173,17 +185,36 @@ class _Secrets:
         if not self._there("kafka/password"):
             self._write("kafka/password", secrets.token_urlsafe(24).encode(), user=_KAFKA_USER)
         if not self._there("kafka/broker.p12"):
-            authority = x509.load_pem_x509_certificate((self._folder / "ca.pem").read_bytes())
-            signer = serialization.load_pem_private_key((self._folder / "ca-key.pem").read_bytes(), None)
-            if not isinstance(signer, ec.EllipticCurvePrivateKey):
-                raise TypeError("ca-key.pem is not the key that was created here")
-            key = ec.generate_private_key(_CURVE)
-            certificate = _certificate("kafka", key, issuer=authority.subject, signer=signer, names=self._names)
+            key, certificate, authority = self._signed("kafka", self._names)
             password = (self._folder / "kafka/password").read_bytes()
             packed = pkcs12.serialize_key_and_certificates(
                 b"kafka", key, certificate, [authority], serialization.BestAvailableEncryption(password)
             )
             self._write("kafka/broker.p12", packed, user=_KAFKA_USER)
+
+    def _signed(
+        self, name: str, hosts: tuple[str, ...]
+    ) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate, x509.Certificate]:
+        """A key, its certificate for these hosts, and the CA's."""
+        authority = x509.load_pem_x509_certificate((self._folder / "ca.pem").read_bytes())
+        signer = serialization.load_pem_private_key((self._folder / "ca-key.pem").read_bytes(), None)
+        if not isinstance(signer, ec.EllipticCurvePrivateKey):
+            raise TypeError("ca-key.pem is not the key that was created here")
+        key = ec.generate_private_key(_CURVE)
+        return key, _certificate(name, key, issuer=authority.subject, signer=signer, names=hosts), authority
+
+    def _node(self) -> None:
+        """What the nodes of ClickHouse have in common: a certificate in all their names."""
+        folder = self._folder / "clickhouse"
+        folder.mkdir(exist_ok=True)
+        if not self._there("clickhouse/node.pem"):
+            hosts = {node.partition(":")[0] for shard in self._cluster.split("+") for node in shard.split(",")}
+            key, certificate, authority = self._signed("clickhouse", tuple(sorted(hosts)))
+            self._write(
+                "clickhouse/ca.pem", authority.public_bytes(serialization.Encoding.PEM), mode=0o644, replaces=True
+            )
+            self._write("clickhouse/key.pem", _private(key), user=_CLICKHOUSE_USER, replaces=True)
+            self._write("clickhouse/node.pem", certificate.public_bytes(serialization.Encoding.PEM), mode=0o644)
 
     def _kafka(self) -> None:
         known = self._broker_passwords() if self._there("kafka.env") else {}
@@ -198,6 +229,7 @@ class _Secrets:
     def _clickhouse(self) -> None:
         known = _values(self._folder / "clickhouse.env") if self._there("clickhouse.env") else {}
         names = [f"FLATTR_DB_PASSWORD_{user.upper()}" for user in WAREHOUSE_USERS]
+        names += _BETWEEN_NODES if self._cluster else ()
         # A version that brings users adds their passwords; those that are there stay.
         if not known.keys() >= set(names):
             fresh = {name: known.get(name) or secrets.token_urlsafe(24) for name in names}
@@ -218,8 +250,13 @@ class _Secrets:
             if service == "grafana":
                 lines |= {"CLICKHOUSE_USER": "flattr_grafana", "CLICKHOUSE_PASSWORD": password}
             else:
-                lines["FLATTR_WAREHOUSE"] = f"clickhouse://flattr_{warehouse_user}:{password}@clickhouse:9000/flattr"
+                lines["FLATTR_WAREHOUSE"] = self._address(f"flattr_{warehouse_user}:{password}")
         self._write(name, _environment(lines | known), replaces=True)
+
+    def _address(self, signed_in: str) -> str:
+        if self._cluster:
+            return f"clickhouses://{signed_in}@{self._cluster}/flattr?cluster=flattr&ca={WAREHOUSE_CA}"
+        return f"clickhouse://{signed_in}@clickhouse:9000/flattr"
 
     def _broker_passwords(self) -> dict[str, str]:
         return dict(re.findall(r'user_(\w+)="([^"]+)"', _values(self._folder / "kafka.env")[_JAAS]))

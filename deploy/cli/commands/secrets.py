@@ -22,11 +22,14 @@ def _group() -> None:
 
 def init(
     folder: Annotated[Path, typer.Option(help="folder for the files")] = Path("deploy/secrets"),
+    cluster: Annotated[
+        str, typer.Option(help="the warehouse's nodes, if it has several: a,b+c,d; + between shards")
+    ] = "",
 ) -> None:
     """Create the missing files; existing ones are never overwritten. The operator's API key is shown once."""
     from deploy.provision.secret_files import init as make
 
-    made = make(folder)
+    made = make(folder, cluster=cluster)
     typer.echo(f"{folder}: {len(made.written)} files created, {len(made.retained)} already present")
     if made.api_key:
         typer.echo(f"the operator's API key (not shown again): {made.api_key}")

@@ -79,6 +79,8 @@ class Node(ServiceProcess):
         self.backups = folder / "backups"
         self._interserver_port = free_port()
         self.remote_servers = ""
+        #: XML of the configuration beyond that.
+        self.more = ""
         #: XML of users beside the one who may do everything.
         self.users = ""
         name = f"warehouse-{shard}-{replica}"
@@ -125,6 +127,7 @@ class Node(ServiceProcess):
   <keeper_map_path_prefix>/flattr/keeper_map</keeper_map_path_prefix>
   <macros><cluster>{NAME}</cluster><shard>{self.shard}</shard><replica>{self.name}</replica></macros>
   <remote_servers>{self.remote_servers}</remote_servers>
+  {self.more}
 </clickhouse>
 """
 
