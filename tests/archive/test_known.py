@@ -30,7 +30,6 @@ from tests.support.clicks import make_click
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
 from warehouse.archive.archive import archive, restore
-from warehouse.archive.manifest import ArchiveRefused
 from warehouse.counts.equations import check_log, check_warehouse, read_reached
 from warehouse.erasure.erase import erase
 from warehouse.payout.audit.verify import verify_month
@@ -203,12 +202,6 @@ def test_month_goes_and_comes_back_by_commands(migrated: Migrated, tmp_path: Pat
         assert back.returncode == 0, back.stderr
         assert "every line and hash agrees with its seal" in back.stdout
         assert rows(warehouse) == before
-
-
-def test_cluster_is_refused_in_a_sentence() -> None:
-    cluster = Warehouse("clickhouse://a,b/flattr?cluster=flattr")
-    with pytest.raises(ArchiveRefused, match="cannot archive a month of a cluster yet"):
-        archive(cluster, MONTH, "/nowhere", BackupSettings())
 
 
 def test_commands_say_in_a_sentence_where_the_month_is(away: Warehouse) -> None:

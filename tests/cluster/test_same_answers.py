@@ -75,7 +75,7 @@ WRITES: Final = {
 }  # fmt: skip
 #: What reads and is not compared.
 APART: Final = {
-    "archive_erased": "reads tables that stand while a month is restored, which a cluster refuses",
+    "archive_erased": "reads tables that stand while a month is restored: test_archive.py",
     "backup_state": "of the server's own backups",
     "backup_begun": "the server's clock, and what it had reached",
     "server_now": "the server's clock",

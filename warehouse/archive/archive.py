@@ -136,10 +136,7 @@ def restore(
         _erase_again(held)
         step_done("compared")
         for table in TABLES:
-            # The server refuses to replace a partition by nothing.
-            is_empty = made.files[table].rows == 0
-            change = "DROP PARTITION %(month)s" if is_empty else f"REPLACE PARTITION %(month)s FROM {staging(table)}"
-            held.command(f"ALTER TABLE {table} {change}", {"month": month})
+            tables.replace(held, table, month)
             step_done(f"replaced {table}")
         move.clear()
         move.verify()
@@ -148,8 +145,6 @@ def restore(
 
 def _sealed(warehouse: Warehouse, month: int) -> Proof:
     """The month's proof. Raises ``ArchiveRefused`` if it is not sealed."""
-    if warehouse.topology.cluster:
-        raise ArchiveRefused("flattr cannot archive a month of a cluster yet: its rows would leave shard by shard.")
     proof = stored(warehouse, month)
     if proof is None:
         raise ArchiveRefused(f"{month_text(month)} is not closed: only a sealed month is archived.")
@@ -167,9 +162,10 @@ def _away(note: Note) -> str:
 
 def _erase_again(held: Held) -> None:
     """Take the names of members who were erased meanwhile out of what no books need (docs/erasure.md)."""
-    for table in ("duplicates", "undos"):
-        erased = f"member_id IN ({named('archive_erased')})"
-        held.command(f"ALTER TABLE {staging(table)} UPDATE member_id = '' WHERE {erased}", {}, _NOW)
+    members = [member for (member,) in held.rows(named("archive_erased"))]
+    for table in ("duplicates", "undos") if members else ():
+        rename = f"ALTER TABLE {staging(table)} UPDATE member_id = '' WHERE member_id IN %(members)s"
+        held.command(rename, {"members": members}, _NOW)
 
 
 @contextmanager
@@ -266,6 +262,7 @@ class _Move:
                     tables.load(self.warehouse, table, file.columns, source)
                 except pa.ArrowInvalid as error:
                     raise ArchiveRefused(f"{_file(table)} in {self.place.text} cannot be read: {error}") from None
+            self.warehouse.sync()
             there = tables.content(
                 self.warehouse, staging(table), self.month, merged=TABLES[table], columns=file.columns
             )

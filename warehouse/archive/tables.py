@@ -14,7 +14,10 @@ from typing import Any, Final
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from warehouse.payout.close.lock import Held
 from warehouse.storage.client import Warehouse
+from warehouse.storage.cluster_schema import drop_like, make_like
+from warehouse.storage.placement import SHARDED, here
 
 #: What nothing but its own month needs, once the next one is closed; and whether its rows have to be merged.
 TABLES: Final = {
@@ -73,7 +76,7 @@ def write(warehouse: Warehouse, table: str, month: int, file: Any) -> None:  # n
     fields = ", ".join(f"toUnixTimestamp64Milli({name})" if kind == _TIME else name for name, kind in columns)
     ((key,),) = warehouse.rows(
         "SELECT sorting_key FROM system.tables WHERE database = currentDatabase() AND name = %(table)s",
-        {"table": table},
+        {"table": here(table) if warehouse.topology.cluster else table},
     )
     with pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for block in warehouse.blocks(
@@ -106,12 +109,23 @@ def staging(table: str) -> str:
 def make_staging(warehouse: Warehouse, table: str) -> None:
     """An empty staging table, like its table in everything."""
     drop_staging(warehouse, table)
-    warehouse.command(f"CREATE TABLE {staging(table)} AS {table}")
+    make_like(warehouse, table, staging(table))
 
 
 def drop_staging(warehouse: Warehouse, table: str) -> None:
     """Drop the staging table if there is one."""
-    warehouse.command(f"DROP TABLE IF EXISTS {staging(table)} SYNC")
+    drop_like(warehouse, staging(table))
+
+
+def replace(held: Held, table: str, month: int) -> None:
+    """Have a table's rows of a month be those of its staging table, on each shard in one step."""
+    with held.shards() as shards:
+        for shard in shards if table in SHARDED else shards[:1]:
+            ((rows,),) = shard.rows(f"SELECT count() FROM {staging(table)}")  # noqa: S608 - our names
+            # The server refuses to replace a partition by nothing.
+            change = f"REPLACE PARTITION %(month)s FROM {staging(table)}" if rows else "DROP PARTITION %(month)s"
+            held.check()
+            shard.command(f"ALTER TABLE {table} {change}", {"month": month})
 
 
 def _base(kind: str) -> str:

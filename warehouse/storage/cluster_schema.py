@@ -92,7 +92,7 @@ class ClusterSchema:
                 ((ddl,),) = self._model.rows(f"SHOW CREATE TABLE {name}")
                 ours = ddl.replace(f"{self._model.database}.", f"{self._database}.")
                 tables += self._forms(name, engine, ours)
-                over += [self._whole(name)] if name in SHARDED else []
+                over += [_whole(self._cluster, self._database, name, SHARDED[name])] if name in SHARDED else []
         # What holds data before what reads it; views come last in `tables`.
         data = [ddl for ddl in tables if " VIEW " not in ddl.partition("\n")[0]]
         views = [ddl for ddl in tables if ddl not in data]
@@ -116,13 +116,6 @@ class ClusterSchema:
         shown = f"SELECT {keys}, {sums} FROM {part} AS part GROUP BY {keys}"  # noqa: S608 - our names
         view = f"{self._database}.{name} DEFINER = CURRENT_USER SQL SECURITY DEFINER"
         return f"CREATE OR REPLACE VIEW {view} AS {shown}"
-
-    def _whole(self, name: str) -> str:
-        """The whole table, on every node. It has no data, so it is made anew when its columns may have changed."""
-        return (
-            f"CREATE OR REPLACE TABLE {self._database}.{name} AS {self._database}.{here(name)} "
-            f"ENGINE = Distributed('{self._cluster}', '{self._database}', '{here(name)}', {SHARDED[name]})"
-        )
 
     def _alter(self, statement: str) -> None:
         kind = statement.split(None, 1)[0].upper()
@@ -187,6 +180,41 @@ def structure(model: Warehouse, database: str, *, without: str) -> list[str]:
         ((ddl,),) = model.rows(f"SHOW CREATE TABLE {database}.{name}")
         found.append(re.sub(r"^CREATE (TABLE|VIEW|MATERIALIZED VIEW) ", r"CREATE \1 IF NOT EXISTS ", ddl, count=1))
     return found
+
+
+def make_like(warehouse: Warehouse, table: str, name: str) -> None:
+    """Create an empty table like another in everything; on a cluster, on every node, and all must answer."""
+    topology = warehouse.topology
+    if not topology.cluster:
+        warehouse.command(f"CREATE TABLE {name} AS {table}")
+        return
+    ((ddl,),) = warehouse.rows(f"SHOW CREATE TABLE {here(table)}")
+    local = ddl.replace(f"{here(table)}\n", f"{here(name)}\n", 1).replace(f"/{table}'", f"/{name}'", 1)
+    key = SHARDED.get(table)
+    whole = [_whole(topology.cluster, topology.database, name, key)] if key else []
+    _on_every_node(warehouse, [local, *whole])
+
+
+def drop_like(warehouse: Warehouse, name: str) -> None:
+    """Drop such a table if there is one."""
+    local = {name, here(name)} if warehouse.topology.cluster else {name}
+    _on_every_node(warehouse, [f"DROP TABLE IF EXISTS {one} SYNC" for one in sorted(local)])
+
+
+def _on_every_node(warehouse: Warehouse, statements: Sequence[str]) -> None:
+    topology = warehouse.topology
+    for node in topology.nodes:
+        with closing(Warehouse(warehouse.url, timeout_s=600, topology=topology.server(node))) as server:
+            for statement in statements:
+                server.command(statement)
+
+
+def _whole(cluster: str, database: str, name: str, key: str) -> str:
+    """The whole table, on every node. It has no data, so it is made anew when its columns may have changed."""
+    return (
+        f"CREATE OR REPLACE TABLE {database}.{name} AS {database}.{here(name)} "
+        f"ENGINE = Distributed('{cluster}', '{database}', '{here(name)}', {key})"
+    )
 
 
 def _replicated(engine: re.Match[str], path: str, replica: str) -> str:

@@ -30,12 +30,21 @@ SHARDED: Final = {
     ),
     "things": "cityHash64(thing_id)",
 }  # fmt: skip
+#: Tables that are like others, and stand only while a month is archived or comes back (warehouse/archive).
+STAGED: Final = {
+    f"archive_{table}": table
+    for table in (
+        "flattrs", "counts_by_member", "counts_by_creator", "counts_by_thing", "duplicates", "undos", "retimed",
+        "quarantine_set",
+    )
+}  # fmt: skip
+_DIVIDED: Final = SHARDED | {name: SHARDED[table] for name, table in STAGED.items()}
 #: Views that a shard needs of its own rows.
 LOCAL_VIEWS: Final = ("shares", "quarantined", "quarantined_as_of", "creator_flattrs", "day_flattrs")
 #: Those of which each shard states its part, by the rights of who migrated: who reads them may read no table.
 ADDED_UP: Final = {"creator_flattrs": "month, creator_id", "day_flattrs": "month, day"}
 _HERE: Final = "_here"
-_NAMES: Final = "|".join(sorted([*SHARDED, *LOCAL_VIEWS], key=len, reverse=True))
+_NAMES: Final = "|".join(sorted([*_DIVIDED, *LOCAL_VIEWS], key=len, reverse=True))
 #: A name where a table is meant, not a column: `quarantined` is both.
 _TABLE: Final = re.compile(rf"\b(FROM|JOIN|INTO|TABLE|VIEW)(\s+(?:\w+\.)?)({_NAMES})\b")
 _ALTER: Final = re.compile(r"\s*ALTER\s+TABLE\s+(\w+)")
@@ -44,7 +53,7 @@ _COMMENT: Final = re.compile(r"--[^\n]*")
 
 def here(table: str) -> str:
     """The name of a table's local part."""
-    return f"{table}{_HERE}" if table in SHARDED or table in LOCAL_VIEWS else table
+    return f"{table}{_HERE}" if table in _DIVIDED or table in LOCAL_VIEWS else table
 
 
 def on_shard(sql: str) -> str:
@@ -55,7 +64,7 @@ def on_shard(sql: str) -> str:
 def alters_shards(sql: str) -> bool:
     """Whether the statement changes a sharded table, which each shard must do."""
     found = _ALTER.match(_COMMENT.sub("", sql))
-    return found is not None and found[1] in SHARDED
+    return found is not None and found[1] in _DIVIDED
 
 
 def on_cluster(sql: str, cluster: str) -> str:
