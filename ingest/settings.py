@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ingest.runtime.client_address import Networks
+from ingest.runtime.clock import ClockSetting
 from ingest.runtime.kafka_settings import BrokerSettings
 
 
@@ -20,7 +21,7 @@ class IngestSettings(BrokerSettings):
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_INGEST_")
 
-    clock: str = Field(
+    clock: ClockSetting = Field(
         default="system",
         validation_alias="FLATTR_CLOCK",
         description="system, +SECONDS, -SECONDS, or file:PATH (ingest/runtime/clock.py).",

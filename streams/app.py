@@ -287,7 +287,8 @@ def create_app(settings: StreamsSettings) -> faust.App:
 
 def worker_from(settings: StreamsSettings, after_step: Callable[[str], None] = _nothing) -> Worker:
     """A worker for the partitions in use, once Kafka answers. Raises ``StreamStopped``."""
-    return Worker(settings, asyncio.run(_partitions_when_there(settings)), after_step)
+    trace_settings = TraceSettings()  # before Kafka is waited for: a wrong setting must be told at once
+    return Worker(settings, asyncio.run(_partitions_when_there(settings)), after_step, trace_settings)
 
 
 async def _partitions_when_there(settings: StreamsSettings) -> int:

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from ingest.contract.times import SKEW_MIN_MS
+from ingest.runtime.clock import ClockSetting
 from ingest.runtime.kafka_settings import BrokerSettings
 from warehouse.storage.settings import WarehouseSettings
 
@@ -32,7 +33,7 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
         "request's transit time does not move its clicks. Must be the same for all workers and for `flattr replay`: "
         "changing it changes the month of clicks near the end of a month.",
     )
-    clock: str = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
+    clock: ClockSetting = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
     streams_host: str = Field(default="127.0.0.1", description="Address to listen on for /live, /ready and /metrics.")
     streams_port: int = Field(default=8002, ge=0, le=65535, description="Port to listen on for these.")
     streams_group: str = Field(

@@ -62,4 +62,5 @@ def _quoted(text: str) -> str:
 
 def _said(model: str, where: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
-    return f"{variable_of(str(where[0]), model)}: {text}" if where else text
+    variable = variable_of(str(where[0]), model) if where else ""
+    return text if text.startswith(variable) else f"{variable}: {text}"

@@ -8,10 +8,14 @@ writer can step the clock of many processes.
 from __future__ import annotations
 
 import mmap
+import re
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated, Final
+
+from pydantic import AfterValidator
 
 from ingest.runtime.setting_error import SettingError
 
@@ -19,6 +23,8 @@ from ingest.runtime.setting_error import SettingError
 Clock = Callable[[], int]
 
 _OFFSET = struct.Struct("<q")
+#: Seconds, within three hundred years.
+_SHIFT: Final = re.compile(r"[+-]?[0-9]{1,10}(\.[0-9]+)?")
 
 
 def system_clock() -> int:
@@ -32,13 +38,22 @@ def clock_from(setting: str) -> Clock:
         return system_clock
     if setting.startswith("file:"):
         return _file_clock(Path(setting.removeprefix("file:")))
-    try:
-        offset_ms = round(float(setting) * 1000)
-    except ValueError:
+    if not _SHIFT.fullmatch(setting):
         raise SettingError(
             f"FLATTR_CLOCK (or --clock) is {setting!r}: it must be one of system, +SECONDS, -SECONDS, file:PATH"
-        ) from None
+        )
+    offset_ms = round(float(setting) * 1000)
     return lambda: system_clock() + offset_ms
+
+
+def known_clock(setting: str) -> str:
+    """The setting, if it names a clock. Raises ``SettingError``."""
+    clock_from(setting)
+    return setting
+
+
+#: A setting that is refused at the start of a service, whatever the service waits for.
+ClockSetting = Annotated[str, AfterValidator(known_clock)]
 
 
 def write_clock_file(path: Path, offset_ms: int) -> None:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, for_code
 from aiokafka.helpers import create_ssl_context
-from pydantic import Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.runtime.setting_error import SettingError
@@ -20,12 +21,21 @@ BEFORE_MAX: Final = "message.timestamp.before.max.ms"
 _OWN: Final = 1
 
 
+_ADDRESS: Final = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+
+
+def _addresses(text: str) -> str:
+    if all(_ADDRESS.fullmatch(address.strip()) for address in text.split(",")):
+        return text
+    raise ValueError("must be addresses such as kafka-1:9092,kafka-2:9092")
+
+
 class BrokerSettings(BaseSettings):
     """The broker and its topics: read from the environment, frozen, with the same names in every service."""
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore", populate_by_name=True)
 
-    broker: str = Field(
+    broker: Annotated[str, AfterValidator(_addresses)] = Field(
         default="127.0.0.1:9092",
         validation_alias="FLATTR_BROKER",
         description="Addresses of Kafka brokers, host:port[,host:port].",

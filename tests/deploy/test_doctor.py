@@ -113,7 +113,7 @@ def test_it_says_what_it_could_not_ask(healthy: dict[str, str]) -> None:
             "warehouse 127.0.0.1:1",
             "wrong: The warehouse at clickhouse://u:***@127.0.0.1:1/x does not answer",
         ),
-        ({"FLATTR_WAREHOUSE": "http://u:hunter2@x"}, "warehouse", "wrong: FLATTR_WAREHOUSE (or --warehouse)"),
+        ({"FLATTR_WAREHOUSE": "http://u:hunter2@x"}, "settings", "wrong: FLATTR_WAREHOUSE (or --warehouse)"),
     ],
 )
 def test_what_is_broken_is_found(healthy: dict[str, str], changed: Mapping[str, str], about: str, said: str) -> None:

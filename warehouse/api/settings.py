@@ -9,6 +9,7 @@ from pydantic import Field, HttpUrl, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ingest.runtime.client_address import Networks
+from ingest.runtime.clock import ClockSetting
 from warehouse.storage.settings import WarehouseSettings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
@@ -17,7 +18,7 @@ _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 class ApiSettings(WarehouseSettings):
     """What `flattr api` reads from the environment, frozen."""
 
-    clock: str = Field(
+    clock: ClockSetting = Field(
         default="system",
         description="The service's clock: system, +SECONDS, -SECONDS or file:PATH. The demo and the tests shift it.",
     )

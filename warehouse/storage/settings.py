@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from warehouse.storage.topology import Topology
+
+
+def _read(url: SecretStr) -> SecretStr:
+    Topology.of(url.get_secret_value())
+    return url
 
 
 class WarehouseSettings(BaseSettings):
@@ -11,7 +20,7 @@ class WarehouseSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
 
-    warehouse: SecretStr = Field(
+    warehouse: Annotated[SecretStr, AfterValidator(_read)] = Field(
         default=SecretStr("clickhouse://127.0.0.1:9000/flattr"),
         description="ClickHouse over its native protocol: clickhouse://user:password@host:port/database, with TLS "
         "clickhouses://...?ca=FILE, a cluster as clickhouse://a,b+c,d/database?cluster=NAME (docs/design/cluster.md). "

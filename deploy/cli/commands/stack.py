@@ -43,6 +43,7 @@ def up(
     """Run the whole stack in the foreground; Ctrl-C stops it."""
     from deploy.errors import CommandFailed
     from deploy.stack.supervisor import Stack, StackPlan
+    from ingest.runtime.clock import known_clock
 
     if kafka and broker:
         raise CommandFailed("--kafka starts a broker and --broker names another: give one of them")
@@ -52,7 +53,7 @@ def up(
         warehouse=warehouse,
         kafka=kafka,
         partitions=partitions,
-        clock=clock,
+        clock=known_clock(clock),
         broker_port=broker_port,
         warehouse_port=warehouse_port,
         warehouse_http_port=warehouse_http_port,
