@@ -11,7 +11,10 @@ color:#2c5a06;cursor:pointer}.on{background:#487b18;color:#fff}.on:before{conten
 
 // `document.currentScript` is null in a module and behind many loaders; the stack has our address all the same.
 const home = `${/http[^\s()]+/.exec(Error().stack)}`;
-const script = [...document.scripts].find(({ src }) => src && home.startsWith(src)) ?? document.currentScript;
+// Asked for by their kind: what readers write may bring an image that is called `scripts`, or `currentScript`.
+const script = [...document.querySelectorAll("script")].find(
+  (one) => (one.src && home.startsWith(one.src)) || one === document.currentScript,
+);
 const defaults = {
   // A file of another name is the site's own bundle, and its origin is not ingest's.
   ingest: /\/button(-\w+)?\.js/.test(home) && new URL(home).origin,
@@ -29,10 +32,9 @@ export class FlattrButton extends HTMLElement {
   constructor() {
     super();
     // What a framework set before the script came.
-    const early = { ...this };
-    for (const name in early) {
+    for (const [name, value] of Object.entries(this)) {
       delete this[name];
-      this[name] = early[name];
+      this[name] = value;
     }
     const root = this.attachShadow({ mode: "open" });
     if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(CSS);
@@ -74,14 +76,13 @@ export class FlattrButton extends HTMLElement {
     if (bearer !== this.bearer) troubles.delete(key);
     const trouble = troubles.get(key), isExpired = expired.has(bearer), isOut = isExpired || /^token/.test(trouble);
     const missing = creator && ingest ? "" : `flattr-button: no ${creator ? "ingest" : "creator"}`;
-    this.isOut = isOut || !(bearer || site);
-    Object.assign(this, { bearer, key, missing, number: number(own, this.count) });
+    Object.assign(this, { isOut: isOut || !(bearer || site), bearer, key, missing, number: number(own, this.count) });
     if (counters && this.wrong !== pair && !missing) {
       want(`${counters}/v1/counters?`, "", this);
       if (bearer && !answered.has(key)) want(`${counters}/v1/me/flattrs?`, bearer, this);
     }
 
-    const lang = this.closest("[lang]")?.lang || document.documentElement.lang || "en";
+    const { lang } = this.closest("[lang]") ?? document.documentElement;
     const [numbers, month, signIn, refusal] = wordsIn(lang);
     this.#paint(button, "ariaPressed", this.number >= 0 ? `Flattr ${numbers.format(this.number)}` : "Flattr", own.given);
     monthly.hidden = !(own.given || own.monthly);

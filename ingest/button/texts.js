@@ -14,8 +14,8 @@ zh:请登录本站|未计入`;
 
 const known = {};
 
-/* Numbers, the word for a month, and the two texts, in a language; in English, if there is no such language. Making them is
- * slow, so once. */
+/* Numbers, the word for a month, and the two texts, in a language; in English, if there is no such language, or none.
+ * Making them is slow, so once. */
 export function wordsIn(lang) {
   try {
     return (known[lang] ??= [

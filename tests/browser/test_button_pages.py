@@ -65,6 +65,40 @@ def test_button_finds_its_ingest_however_it_is_loaded(page: Page, stack: Stack, 
     assert not [path for method, path in site.asked if method == "POST"]
 
 
+#: What readers may write on a page that takes HTML with names and data: the DOM finds such elements by their names.
+NAMED = (
+    '<img name="{name}" src="{url}" data-ingest="https://evil.example" data-token="x" data-creator="eve">'
+    '<img name="{name}" src="{url}" data-ingest="https://evil.example" data-token="x" data-creator="eve">'
+)
+
+
+@pytest.mark.parametrize("name", ["scripts", "currentScript"])
+@pytest.mark.parametrize("count_of_them", [1, 2])
+def test_what_readers_write_is_not_taken_for_the_buttons_own_script(
+    page: Page, stack: Stack, site: Site, name: str, count_of_them: int
+) -> None:
+    thing = f"https://example.org/named/{name}/{count_of_them}"
+    url = f"{stack.ingest.url}/button.js"
+    written = NAMED.format(name=name, url=url)
+    written = written if count_of_them == 2 else written[: len(written) // 2]
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(site.page(written + script(stack, token=token_for(stack, "named-ann"), how="") + button("bob", thing)))
+    press_counts(page, stack, "bob", thing)
+    assert not [one for one in asked if "evil" in one]
+
+
+def test_button_works_where_a_page_has_changed_what_all_objects_have(page: Page, stack: Stack, site: Site) -> None:
+    thing = "https://example.org/changed"
+    changed = (
+        "<script>Object.defineProperty(Object.prototype, 'all', { enumerable: true, get() { return 1 } });"
+        "Object.prototype.extra = 1; Array.prototype.last = () => 1;"
+        "for (const kind of [Array, Map, Set, HTMLElement, Element, Node]) Object.freeze(kind.prototype)</script>"
+    )
+    page.goto(site.page(changed + script(stack, token=token_for(stack, "changed-ann"), how="") + button("bob", thing)))
+    press_counts(page, stack, "bob", thing)
+
+
 def test_button_in_a_bundle_of_the_site_says_loudly_what_is_missing_and_sends_nothing(page: Page, site: Site) -> None:
     """It cannot know ingest's address there, and the site's own is not ingest's."""
     said: list[str] = []

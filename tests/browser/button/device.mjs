@@ -149,7 +149,7 @@ export class Tab {
     this.delayMs = [0, 1, 40, STORAGE_MS][Math.floor(4 * device.world.random())];
     device.tabs.add(this);
     const document = {
-      scripts: [], currentScript: null, hidden: false, head: {}, documentElement: { lang: "en" },
+      querySelectorAll: () => [], currentScript: null, hidden: false, head: {}, documentElement: { lang: "en" },
       createElement: () => ({}), querySelector: () => null, dispatchEvent: () => true,
     };
     class TabDate extends Date {
