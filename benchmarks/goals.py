@@ -389,7 +389,7 @@ _RIVALS: Final = Bench(
         Figure("wrong", "counts, amounts and records in which any of them differs from ours", "", _NONE),
         Figure("missing", "rivals that this machine could not have", "rivals"),
     ),
-    {"broker": "kafka", "clicks": 800_000, "singles": 300_000, "pairs": 10_000_000},
+    {"broker": "kafka", "clicks": 1_200_000, "singles": 600_000, "pairs": 10_000_000},
 )
 
 BENCHES: Final = (

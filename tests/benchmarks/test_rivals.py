@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks.rivals import tools
 from benchmarks.rivals.collecting import running_on
-from benchmarks.rivals.counting import Counts, Traffic
+from benchmarks.rivals.counting import Counts, Look, Traffic, second_half
 from benchmarks.rivals.run import COMPARISONS, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -86,6 +86,12 @@ def test_wrong_count_is_one_that_either_side_has_otherwise() -> None:
     right = Counts({"a": 2, "b": 1}, {"m": 3})
     assert right.wrong(Counts({"b": 1, "a": 2}, {"m": 3})) == 0
     assert right.wrong(Counts({"a": 2, "c": 1}, {"m": 4})) == 3
+
+
+def test_rate_is_that_of_the_second_half_and_a_slow_look_makes_nobody_faster() -> None:
+    looks = [Look(0, 0, 0.1), Look(1, 40, 1.1), Look(2, 60, 5), Look(6, 100, 6.5)]
+    assert second_half(looks, 100) == 40 / 5.5
+    assert second_half([Look(1, 0, 1), Look(3, 100, 5)], 100) == 25
 
 
 def test_committed_offset_stands_for_the_clicks_of_the_records_below_it() -> None:

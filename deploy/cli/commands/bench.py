@@ -198,10 +198,10 @@ def rivals(
     pairs: Annotated[
         int, typer.Option(min=1000, help="pairs of member and creator in the month that is split")
     ] = 10_000_000,
-    clicks: Annotated[int, typer.Option(min=1000, help="clicks in blocks that are counted, each round")] = 800_000,
+    clicks: Annotated[int, typer.Option(min=1000, help="clicks in blocks that are counted, each round")] = 1_200_000,
     singles: Annotated[
         int, typer.Option(min=1000, help="clicks in single records that are counted, each round")
-    ] = 300_000,
+    ] = 600_000,
     round_s: Annotated[float, typer.Option(min=0.2, help="seconds per round of requests")] = 5,
     rounds: Annotated[int, typer.Option(min=1)] = 3,
     only: Annotated[str, typer.Option(help="only this comparison: collecting, counting or splitting")] = "",
