@@ -136,3 +136,27 @@ def test_clicks_of_a_change_leave_this_month_as_it_is_shown() -> None:
     assert clicks(one, "2027-03", stands=False) == (
         b"[" + named + b'"subscribe","until":"2027-03"},' + named + b'"undo"}]'
     )
+
+
+def test_page_says_that_it_has_only_the_first_subscriptions(warehouse: Warehouse, desk: Desk) -> None:
+    def page() -> str:
+        return ask(f"{desk.url}/me", headers=jar(desk.sign_in())).body.decode()
+
+    assert "the first of them" not in page()
+    many = range(50)
+    warehouse.insert(
+        "subscription_orders",
+        {
+            "member_id": ["m-1" for _ in many],
+            "creator_id": ["bob" for _ in many],
+            "thing_id": [bytes([number]) * 16 for number in many],
+            "click_id": [bytes([number]) * 16 for number in many],
+            "ends": [0 for _ in many],
+            "version": [(NOON_MS - 8000) << 20 for _ in many],
+            "position": list(many),
+            "until": [0 for _ in many],
+            "site_id": ["" for _ in many],
+        },
+    )
+    assert "the first of them" in page()
+    assert page().count('name="last"') == 50

@@ -56,7 +56,7 @@ async def me(
     (lag, split), (_, recent, following), standing, closed = await asyncio.gather(
         reads.keep(estimate.member_split, month, member_id, reads.rules, flagged=flagged),
         flattrs_page(reads, member_id, month, _RECENT, None),
-        subscriptions_in_turn(reads, member_id, _LINES),
+        subscriptions_in_turn(reads, member_id, _LINES + 1),
         in_turn(reads, member_id, member_months.closed_months, member_id, _MONTHS),
     )
     return templates.page(
@@ -68,7 +68,8 @@ async def me(
         lag=lag,
         split=split,
         flattrs=recent,
-        subscriptions=await _repeated(reads, member_id, month, standing),
+        subscriptions=await _repeated(reads, member_id, month, standing[:_LINES]),
+        more_subscriptions=len(standing) > _LINES,
         may_change=member_auth.token_of(request, reads, session) is not None,
         for_ever=FOR_EVER,
         end=END,
