@@ -19,7 +19,13 @@ from typing import Any, Final
 
 from aiokafka.admin import AIOKafkaAdminClient
 from aiokafka.client import AIOKafkaClient
-from aiokafka.errors import CorruptRecordException, KafkaError, MessageSizeTooLargeError, for_code
+from aiokafka.errors import (
+    CorruptRecordException,
+    KafkaConnectionError,
+    KafkaError,
+    MessageSizeTooLargeError,
+    for_code,
+)
 from aiokafka.protocol.api import Request
 from aiokafka.protocol.offset import OffsetRequest
 from aiokafka.protocol.produce import ProduceRequest
@@ -38,13 +44,23 @@ _CONSUMER, _DEBUGGER = -1, -2
 _LATEST: Final = -1
 _LOOK_S: Final = 0.1
 _PATIENCE_S: Final = 60.0
+_CONNECT_S: Final = 15.0
 
 
 @asynccontextmanager
 async def connected(broker: str, client: Mapping[str, Any] | None = None) -> AsyncIterator[AIOKafkaAdminClient]:
-    """An admin client of the broker. ``client`` are further arguments (TLS, SASL)."""
-    admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
-    await admin.start()
+    """An admin client of the broker, which may be busy for a moment. ``client`` are further arguments (TLS, SASL)."""
+    give_up_at = time.monotonic() + _CONNECT_S
+    while True:
+        admin = AIOKafkaAdminClient(bootstrap_servers=broker, **(client or {}))
+        try:
+            await admin.start()
+            break
+        except KafkaConnectionError:
+            await admin.close()
+            if time.monotonic() > give_up_at:
+                raise
+            await asyncio.sleep(_LOOK_S)
     try:
         yield admin
     finally:

@@ -22,7 +22,7 @@ from ingest.runtime.clock import system_clock
 from ingest.runtime.watched_file import replace_file
 from tests.deploy.test_secure_kafka import NO_PROPERTY, as_property
 from tests.security.test_roles import GuardedWarehouse
-from tests.support.compose import COMPOSE, SERVICES, Project
+from tests.support.compose import COMPOSE, SERVICES, Project, env_file
 from tests.support.network import own_network
 from tests.support.serving import Answer, ask
 from tests.support.waiting import wait_until
@@ -167,6 +167,7 @@ def test_compose_from_the_first_click_to_the_banks_file(project: Project) -> Non
     scaled(project, token)
     keys_come_and_go(project, token)
     equations_hold(project)
+    the_log_grows(project)
     file = month_is_closed_and_paid(project)
     assert "<EndToEndId>" in file
     assert "GB29NWBK60161331926819" in file
@@ -205,15 +206,40 @@ def keys_come_and_go(project: Project, token: str) -> None:
     wait_until(lambda: {click(project, token, "1").status for _ in range(4)} == {401}, "the older key is gone")
 
 
-def equations_hold(project: Project) -> None:
+def equations_hold(project: Project, counted: int = 13) -> None:
     """By the service's user, by hand, and by the page, which asks Kafka as the API's user."""
-    wait_until(lambda: flattrs(project) == 13, "all is counted")
+    wait_until(lambda: flattrs(project) == counted, "all is counted")
     assert "WRONG" not in project.run("verify", "verify")
     page = read(project, "/verify")
     assert page.headers["x-state"] == "holds"
     assert b"sample of the log" in page.body
     assert b"flattr_verify_wrong 0.0" in ask(f"{address(project, 'verify', 8005)}/metrics").body
     assert "every row and every tally matches" in project.run("replay", "replay", "--month", NAME)
+
+
+def the_log_grows(project: Project) -> None:
+    """Twice the partitions, by the command of docs/grow.md, with the users of two services."""
+    migrator = env_file(project.path("./deploy/secrets/migrate.env"))
+    # Whatever day it is.
+    command = ["topics", "grow", "24", "--rights", "--anyway"]
+    assert (
+        f"--env-from-file deploy/secrets/migrate.env topics {' '.join(command[:4])}\n"
+        in (ROOT / "docs/grow.md").read_text()
+    )
+    grows = project.start("topics", command, environment=migrator)
+    wait_until(lambda: "Now stop `flattr streams`" in grows.log.read_text(), "the old topic is counted to its end")
+    token = project.run("keys", "token", "issue", "dan").split()[-1]
+    assert click(project, token, "1").status == 202, "meanwhile clicks go into the spool"
+    for one in project.running["streams"]:
+        project.stop(one)
+    assert grows.process.wait(120) == 0, grows.said()
+    project.running["topics"].remove(grows)
+    project.settings |= dict(re.findall(r"(FLATTR_TOPIC_CLICKS|FLATTR_LOG_EPOCH)=([\w.-]+)", grows.log.read_text()))
+    assert len(project.settings) == 2, grows.said()
+    project.restart("ingest", "streams", "api", "verify", "quarantine")
+    assert click(project, token, "2").status == 202
+    wait_until(lambda: flattrs(project) == 15, "what came in between and afterwards is counted")
+    equations_hold(project, 15)
 
 
 def month_is_closed_and_paid(project: Project) -> str:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
 from annotated_types import Le
 from pydantic.fields import FieldInfo
 
+from deploy.provision.closing import connected
 from deploy.provision.topics import (
     DAY_MS,
     TopicError,
@@ -17,7 +19,7 @@ from deploy.provision.topics import (
     rejected_plan,
     retention_days,
 )
-from deploy.stack.embedded import ServiceProcess
+from deploy.stack.embedded import HOST, EmbeddedBroker, ServiceProcess
 from ingest.contract.rejection import Rejection, encode_rejection
 from ingest.settings import IngestSettings
 
@@ -63,3 +65,31 @@ async def test_retention_that_was_chosen_reaches_a_topic_that_is_there_and_is_to
 
 def max_of(field: FieldInfo) -> int:
     return next(int(rule.le) for rule in field.metadata if isinstance(rule, Le) and isinstance(rule.le, int))
+
+
+def test_a_broker_that_hangs_up_once_is_asked_again(embedded_broker: EmbeddedBroker) -> None:
+    asyncio.run(_asked_twice(embedded_broker.port))
+
+
+async def _asked_twice(port: int) -> None:
+    calls = []
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+        writer.close()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(writer)
+        if len(calls) == 1:
+            writer.close()
+            return
+        there = await asyncio.open_connection(HOST, port)
+        await asyncio.gather(carry(reader, there[1]), carry(there[0], writer))
+
+    async with (
+        await asyncio.start_server(answer, HOST, 0) as server,
+        connected(f"{HOST}:{server.sockets[0].getsockname()[1]}") as admin,
+    ):
+        assert await admin.list_topics() is not None
+    assert len(calls) >= 2

@@ -92,6 +92,8 @@ class Project:
     running: dict[str, list[Container]] = field(default_factory=dict)
     #: The operator's, as `flattr secrets init` showed it.
     api_key: str = ""
+    #: What an operator has added to the environment of all services of ours.
+    settings: dict[str, str] = field(default_factory=dict)
 
     def path(self, source: str) -> Path:
         """Where a file of the project, or a volume, lies here."""
@@ -182,6 +184,14 @@ class Project:
             container.process.kill()
             container.process.wait(10)
 
+    def restart(self, *services: str) -> None:
+        """Stop services and start them as the file, and ``settings``, have them now."""
+        for name in services:
+            for one in self.running.pop(name):
+                self.network.leave(name, one.address)
+                self.stop(one)
+        self.up(services)
+
     def down(self) -> None:
         """End everything at once. What a service starts itself ends with it."""
         everything = [one for containers in self.running.values() for one in containers]
@@ -203,6 +213,8 @@ class Project:
         for entry in service.get("env_file", []):
             found |= env_file(self.path(f"./{entry['path']}"))
         stated = service.get("environment", {})
+        if service["image"].startswith("flattr:"):
+            stated = {**stated, **self.settings}
         return found | {name: value for name, value in stated.items() if value is not None}
 
     def _mounts(self, service: dict[str, Any], more: Sequence[str]) -> list[tuple[Path, str, str]]:
