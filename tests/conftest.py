@@ -8,7 +8,8 @@ its absence an error. FLATTR_HIDE_KAFKA=1 and FLATTR_HIDE_BROWSER=1 have a machi
 are a third such part (FLATTR_REQUIRE_NPM, FLATTR_HIDE_NPM), the cluster is a fourth (FLATTR_REQUIRE_CLUSTER), Debian's
 servers of `make debian` are a fifth (FLATTR_REQUIRE_DEBIAN, FLATTR_HIDE_DEBIAN), helm of `make kubernetes` is a sixth
 (FLATTR_REQUIRE_HELM, FLATTR_HIDE_HELM), the code of the release before, in git's history, is a seventh
-(FLATTR_REQUIRE_HISTORY, FLATTR_HIDE_HISTORY).
+(FLATTR_REQUIRE_HISTORY, FLATTR_HIDE_HISTORY), a store that speaks S3 is an eighth: S3_BUCKET says where
+(FLATTR_REQUIRE_S3, FLATTR_HIDE_S3).
 """
 
 from __future__ import annotations
@@ -131,6 +132,12 @@ def npm() -> Path:
     if found is None:
         pytest.fail("no packages of npm here: make browser")
     return found
+
+
+@pytest.fixture(scope="session")
+def bucket() -> str:
+    """A bucket, http://KEY:SECRET@HOST:PORT/BUCKET. It is how tests that want a store that speaks S3 are known."""
+    return optional.s3_bucket() or pytest.fail("S3_BUCKET names no bucket")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""What a machine may lack: npm's packages, Debian's servers, helm, a ClickHouse cluster, Apache Kafka, Chromium.
+"""What a machine may lack: a store that speaks S3, npm's packages, Debian's servers, helm, a cluster, Kafka, Chromium.
 
 And the release before, in git's history. Which tests want one, and what is said without.
 
@@ -87,6 +87,19 @@ def chart_tools() -> Path | None:
     return found if not hidden and (found.parent / "lock.sha256").exists() else None
 
 
+def s3_bucket() -> str:
+    """The bucket that S3_BUCKET names, http://KEY:SECRET@HOST:PORT/BUCKET; empty if it names none."""
+    return "" if os.environ.get("FLATTR_HIDE_S3") == "1" else os.environ.get("S3_BUCKET", "")
+
+
+S3 = Optional(
+    mark="s3",
+    fixture="bucket",
+    tests="with a store that speaks S3",
+    remedy="S3_BUCKET=http://KEY:SECRET@HOST:PORT/BUCKET names a bucket for them, such as one of moto's server",
+    hidden={"FLATTR_HIDE_S3": "1"},
+    is_there=lambda: bool(s3_bucket()),
+)
 HISTORY = Optional(
     mark="history",
     fixture="release_before",
@@ -144,7 +157,7 @@ BROWSER = Optional(
     hidden={"FLATTR_HIDE_BROWSER": "1", "PLAYWRIGHT_NODEJS_PATH": os.devnull},
     is_there=lambda: chromium() is not None,
 )
-OPTIONAL = (HISTORY, NPM, DEBIAN, HELM, CLUSTER, KAFKA, BROWSER)
+OPTIONAL = (S3, HISTORY, NPM, DEBIAN, HELM, CLUSTER, KAFKA, BROWSER)
 
 
 def mark_all(items: Iterable[pytest.Item]) -> None:
