@@ -34,7 +34,7 @@ from ingest.runtime.clock import system_clock
 from streams.counting.count_batch import CountingRules, add_progress, count_records
 from streams.precompile import precompile
 from streams.sink.flush_rows import Rows
-from streams.sink.writer import Writer
+from streams.sink.writer import LANES, Writer
 from streams.source.chunk import LogRecord
 from streams.state.partition import MonthState, PartitionState
 from warehouse.payout.audit.verify import verify_month
@@ -113,11 +113,17 @@ def _seals(one: str, many: str, pairs: int) -> dict[str, Any]:
 def _flushes(one: str, many: str, flushes: int) -> dict[str, Any]:
     """The same flushes, each to one server and then to the cluster."""
     took_s: dict[str, list[float]] = {"one": [], "cluster": []}
-    with _database(one, "flushed") as server, _database(many, "flushed", of_cluster=True) as nodes:
+    with ExitStack() as stack:
+        server = stack.enter_context(_database(one, "flushed"))
+        nodes = stack.enter_context(_database(many, "flushed", of_cluster=True))
+        writers = {
+            name: stack.enter_context(closing(Writer(warehouse, patience_s=60, lanes=LANES)))
+            for name, warehouse in (("one", server), ("cluster", nodes))
+        }
         for rows in _flush_rows(flushes):
-            for name, warehouse in (("one", server), ("cluster", nodes)):
+            for name, writer in writers.items():
                 began = time.perf_counter()
-                Writer(warehouse, patience_s=60).write(rows)
+                writer.write(rows)
                 took_s[name].append(time.perf_counter() - began)
     p50_ms = {name: statistics.median(times) * 1000 for name, times in took_s.items()}
     return {

@@ -37,7 +37,7 @@ from streams.operating.silence import Silence
 from streams.pipeline import Pipeline
 from streams.retry import patiently
 from streams.settings import StreamsSettings
-from streams.sink.writer import Writer
+from streams.sink.writer import LANES, Writer
 from streams.source.faust_consumer import ChunkConsumer, ChunkTransport
 from streams.source.log_partitions import check_grown, check_not_moving, in_use, note_partitions
 from streams.source.topics import partitions_found
@@ -75,7 +75,7 @@ class Worker:
         self._stating_ends: asyncio.Future[None] | None = None
         self.clock = clock_from(settings.clock)
         self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s, settings=_UNMERGED)
-        self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step)
+        self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step, lanes=LANES)
         self.rules = rules_from(settings, partitions)
         self.metrics = Metrics()
         self.memory = Memory(settings.streams_state_max_mb << 20, settings.streams_spill_folder)

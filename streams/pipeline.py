@@ -230,6 +230,7 @@ class Pipeline:
     def close(self) -> None:
         """Stop the threads. A write in progress still finishes."""
         self._drop_all()
+        self._write_thread.submit(self._writer.close)  # behind that write, which needs the lanes
         for thread in (self._count_thread, self._write_thread):
             thread.submit(self._warehouse.close)
             thread.shutdown(wait=False)
