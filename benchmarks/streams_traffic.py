@@ -17,7 +17,7 @@ CREATORS = 2_000
 
 
 def lines(count: int, *, at_ms: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """(member, line of a block) of that many clicks, one ms apart every ten."""
+    """(member, line of a block) of that many clicks, ten a millisecond, over and over the same 50 s."""
     rng = random.Random(seed)
     names: dict[tuple[str, int], str] = {}
     made: list[tuple[str, bytes]] = []
@@ -30,7 +30,8 @@ def lines(count: int, *, at_ms: int, seed: int) -> Iterator[tuple[str, bytes]]:
         thing = int(rng.paretovariate(0.9)) % 500
         name = names.setdefault((creator, thing), thing_id(creator, str(thing)))
         member = f"member-{rng.randrange(MEMBERS):07}"
-        at = at_ms + number // 10
+        # A worker refuses, one by one, what was received more than a minute after its record's stamp.
+        at = at_ms + number // 10 % 50_000
         line = (
             f'{{"v":1,"click_id":"{uuid.UUID(int=rng.getrandbits(128))}","action":"flattr","member_id":"{member}",'
             f'"creator_id":"{creator}","thing":"https://{creator}.example/posts/{thing}","thing_id":"{name}",'
