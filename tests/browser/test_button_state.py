@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import TimeoutError as PlaywrightTimeout
 
 from deploy.stack.supervisor import Stack
 from tests.browser.conftest import button, count, script, token_for, waiting
@@ -128,17 +129,23 @@ def test_flattr_is_repeated_every_month_by_a_switch_beside_it(
     wait_until(lambda: not waiting(page), "sent")
     wait_until(lambda: count(stack, "bob", thing) == 1, "it is one flattr")
     other.goto(url)
-    other.get_by_role("switch", checked=True).wait_for()
+    # The first answer may be from before the subscription was counted.
+    wait_until(lambda: says(other, checked=True), "the second device shows it")
     other.get_by_role("switch").press("Space")
     other.get_by_role("switch", checked=False).wait_for()
     wait_until(lambda: not waiting(other), "sent")
     shown(other, 1, pressed=True)
+    wait_until(lambda: says(page, checked=False), "the first device shows that it has ended")
 
-    def page_knows() -> bool:
-        page.evaluate("dispatchEvent(new Event('pageshow'))")
-        return bool(page.get_by_role("switch", checked=False).count())
 
-    wait_until(page_knows, "the first device shows that it has ended")
+def says(page: Page, *, checked: bool) -> bool:
+    """Whether the page's switch is so, after the page has come back to its reader and had a second to ask again."""
+    page.evaluate("dispatchEvent(new Event('pageshow'))")
+    try:
+        page.get_by_role("switch", checked=checked).wait_for(timeout=1000)
+    except PlaywrightTimeout:
+        return False
+    return True
 
 
 def test_number_never_goes_back_after_a_press(page: Page, other: Page, stack: Stack, site: Site) -> None:

@@ -64,6 +64,8 @@ def migrate(warehouse: Warehouse) -> list[Migration]:
     if not warehouse.topology.cluster:
         return _migrate_server(warehouse)
     with cluster_schema.prepared(warehouse, _migrate_server) as schema:
+        # A new disk's ledger is empty until it has caught up: every migration would be noted anew, with a second key.
+        warehouse.sync("migrations")
         pending = not_applied(warehouse)
         schema.apply([migration.statements() for migration in pending], is_new=len(pending) == len(migrations()))
         _note(warehouse, pending)
