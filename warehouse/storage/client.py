@@ -323,6 +323,7 @@ class Warehouse:
             connect_timeout=_NEXT_NODE_S if self.topology.cluster else 5,
             send_receive_timeout=self.timeout_s,
             sync_request_timeout=5,
+            disable_reconnect=bool(self.topology.cluster),
             settings={**self.topology.settings, **self.settings},
         )
 
@@ -330,6 +331,10 @@ class Warehouse:
     def _client(self) -> Iterator[Client]:
         with _translated(self):
             client: Client | None = getattr(self._local, "client", None)
+            if client is not None and self.topology.cluster and not client.connection.ping():
+                # The driver would connect to the same node again, which came back without what it missed.
+                self.close()
+                client = None
             if client is None:
                 client = self._local.client = self._connect()
             try:
