@@ -67,8 +67,13 @@ def run(*, round_s: float, rounds: int, connections: int = 256, fetch: bool) -> 
 
 def _cores() -> tuple[set[int], set[int]]:
     """Cores for client and broker, and the one for the servers. Both empty where there is one, or macOS."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    return (set(cores[:-1]), {cores[-1]}) if len(cores) > 1 else (set(), set())
+    *others, own = sorted(allowed_cores()) or [0]
+    return (set(others), {own}) if others else (set(), set())
+
+
+def allowed_cores() -> set[int]:
+    """Where this thread may run; empty where nobody can say, as on macOS."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.rivals import tools
-from benchmarks.rivals.collecting import running_on
+from benchmarks.rivals.collecting import allowed_cores, running_on
 from benchmarks.rivals.counting import Counts, Look, Traffic, second_half
 from benchmarks.rivals.run import COMPARISONS, run
 
@@ -100,21 +100,22 @@ def test_committed_offset_stands_for_the_clicks_of_the_records_below_it() -> Non
     assert traffic.before({0: 2, 1: 2}) == 500
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="nothing is bound to a core here")
 def test_what_is_started_on_a_core_stays_there_and_its_parent_goes_back() -> None:
-    before = os.sched_getaffinity(0)
-    core = {max(before)}
-    with running_on(core):
-        child = subprocess.run(
-            [sys.executable, "-c", "import os; print(os.sched_getaffinity(0))"],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert child.stdout.strip() == str(core)
-    assert os.sched_getaffinity(0) == before
-    with running_on(set()):
-        assert os.sched_getaffinity(0) == before
+    before = allowed_cores()
+    for some in (set(sorted(before)[-1:]), set[int]()):
+        with running_on(some):
+            child = subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    "from benchmarks.rivals.collecting import allowed_cores; print(*sorted(allowed_cores()))",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+        assert set(map(int, child.stdout.split())) == (some or before)
+        assert allowed_cores() == before
 
 
 def test_versions_of_all_rivals_are_fixed() -> None:

@@ -16,6 +16,7 @@ from tests.security.test_roles import (
     PASSWORD,
     ROLES,
     allowed,
+    as_role,
     test_a_wrong_password_opens_nothing,
     test_every_role_can_do_its_work,
     test_grafana_can_ask_what_its_dashboards_ask,
@@ -31,6 +32,7 @@ from warehouse.storage.restore import restore
 
 pytestmark = pytest.mark.timeout(420)
 __all__ = [
+    "as_role",
     "test_a_wrong_password_opens_nothing",
     "test_every_role_can_do_its_work",
     "test_grafana_can_ask_what_its_dashboards_ask",
@@ -52,16 +54,6 @@ def urls(tmp_path_factory: pytest.TempPathFactory, cluster_rig: type[Cluster]) -
                 admin.command("CREATE DATABASE flattr")
         hosts = rig.url.removeprefix("clickhouse://")
         yield {role: f"clickhouse://flattr_{role}:{PASSWORD}@{hosts}/flattr?cluster=flattr" for role in ROLES}
-
-
-@pytest.fixture(scope="module")
-def as_role(urls: dict[str, str]) -> Iterator[dict[str, Warehouse]]:
-    """One user of each."""
-    users = {role: Warehouse(url) for role, url in urls.items()}
-    migrate(users["migrate"])
-    yield users
-    for user in users.values():
-        user.close()
 
 
 def test_rights_on_a_cluster_are_made_of_those_on_one_server() -> None:
