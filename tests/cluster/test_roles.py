@@ -27,6 +27,7 @@ from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.storage.backup import back_up
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
+from warehouse.storage.native_columns import Column
 from warehouse.storage.placement import SHARDED, here
 from warehouse.storage.restore import restore
 
@@ -77,6 +78,14 @@ def test_every_user_may_do_with_each_table_what_it_may_on_one_server_and_with_a_
 
 
 def test_one_role_copies_the_cluster_and_another_brings_it_back(as_role: dict[str, Warehouse]) -> None:
+    count: dict[str, Column] = {
+        "month": [202611],
+        "creator_id": ["ada"],
+        "partition": [0],
+        "flattrs": [3],
+        "position": [1],
+    }
+    as_role["streams"].insert("counts_by_creator", count)
     with locked(as_role["backup"], CLOSE) as held:
         made = back_up(held, TARGET, "tuesday", stages())
     migrator = as_role["migrate"]
