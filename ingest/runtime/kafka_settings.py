@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 
@@ -13,6 +12,7 @@ from aiokafka.helpers import create_ssl_context
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from ingest.runtime.host_port import host_port
 from ingest.runtime.setting_error import SettingError
 
 #: A topic's setting: how far, in ms, a record's timestamp may lie before the broker's time.
@@ -21,13 +21,18 @@ BEFORE_MAX: Final = "message.timestamp.before.max.ms"
 _OWN: Final = 1
 
 
-_ADDRESS: Final = re.compile(r"([A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?")
+_PORT: Final = 9092
+#: What Kafka takes as a topic's name.
+_Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 
 
 def _addresses(text: str) -> str:
-    if all(_ADDRESS.fullmatch(address.strip()) for address in text.split(",")):
-        return text
-    raise ValueError("must be addresses such as kafka-1:9092,kafka-2:9092")
+    try:
+        for address in text.split(","):
+            host_port(address.strip(), _PORT)
+    except ValueError as error:
+        raise ValueError(f"{error}: it must be addresses such as kafka-1:9092,kafka-2:9092") from None
+    return text
 
 
 class BrokerSettings(BaseSettings):
@@ -63,7 +68,7 @@ class BrokerSettings(BaseSettings):
         validation_alias="FLATTR_BROKER_SASL_PASSWORD",
         description="Password; required with SASL, masked in logs.",
     )
-    topic_clicks: str = Field(
+    topic_clicks: _Topic = Field(
         default="clicks", validation_alias="FLATTR_TOPIC_CLICKS", description="Topic for blocks of clicks."
     )
     log_partitions: int = Field(
@@ -74,7 +79,7 @@ class BrokerSettings(BaseSettings):
         "it has. A member's clicks must stay in one partition, so both refuse another number than the log began with. "
         "Set it if somebody gave the topic more: those stay empty.",
     )
-    topic_rejected: str = Field(
+    topic_rejected: _Topic = Field(
         default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic for refused input."
     )
 

@@ -70,7 +70,14 @@ def test_wrong_setting_is_named_by_its_variable_without_its_value(
         (["up", "--clock", "tomorrow"], {}, "FLATTR_CLOCK (or --clock) is 'tomorrow'"),
         (["api"], {"FLATTR_CLOCK": "inf"}, "FLATTR_CLOCK (or --clock) is 'inf'"),
         (["ingest"], {"FLATTR_CLOCK": "1e308"}, "FLATTR_CLOCK (or --clock) is '1e308'"),
-        (["topics", "create"], {"FLATTR_BROKER": ":"}, "FLATTR_BROKER: must be addresses such as"),
+        (
+            ["topics", "create"],
+            {"FLATTR_BROKER": ":"},
+            "FLATTR_BROKER: ':' is no host:port: it must be addresses",
+        ),
+        (["topics", "create"], {"FLATTR_BROKER": "a:99999"}, "FLATTR_BROKER: 'a:99999' is no host:port"),
+        (["topics", "create"], {"FLATTR_TOPIC_CLICKS": "a b"}, "FLATTR_TOPIC_CLICKS: String should match pattern"),
+        (["month", "status", "2026-11"], {"FLATTR_WAREHOUSE": "clickhouse://a:99999/x"}, "'a:99999' is no host:port"),
         # A worker waits for a Kafka that is away, but not to say what is wrong with its settings.
         (["streams"], {"FLATTR_BROKER": "127.0.0.1:1", "FLATTR_CLOCK": "tomorrow"}, "is 'tomorrow'"),
         (["streams"], {"FLATTR_BROKER": "127.0.0.1:1", "FLATTR_WAREHOUSE": "http://x"}, "FLATTR_WAREHOUSE (or"),

@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, Self
 from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
+from ingest.runtime.host_port import host_port
 from ingest.runtime.setting_error import SettingError
 
 Address = tuple[str, int]
 _FORM: Final = "clickhouse://user:password@host:port/database"
 _CLUSTER_FORM: Final = "clickhouse://user:password@host:port,host:port+host:port,host:port/database?cluster=NAME"
-_ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>\d{1,5}))?")
 _NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _PORT, _TLS_PORT = 9000, 9440
 #: Sent with every statement on a cluster. A write is acknowledged once a majority of the replicas has it, and none is
@@ -114,10 +114,10 @@ class Topology:
 
 
 def _address(text: str, port: int) -> Address:
-    found = _ADDRESS.fullmatch(text)
-    if found is None:
-        raise ValueError(f"{text!r} is no host:port; it must be {_FORM}, or {_CLUSTER_FORM}")
-    return found["host"].strip("[]"), int(found["port"] or port)
+    try:
+        return host_port(text, port)
+    except ValueError as error:
+        raise ValueError(f"{error}; it must be {_FORM}, or {_CLUSTER_FORM}") from None
 
 
 def masked(url: str) -> str:
