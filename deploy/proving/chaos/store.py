@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -11,9 +12,12 @@ from deploy.proving.chaos.proxy import Proxies, Proxy
 from deploy.proving.rig.cluster import NAME, Cluster, Node
 from deploy.stack.embedded import EmbeddedWarehouse, ServiceProcess
 from warehouse.storage.client import Warehouse
+from warehouse.storage.errors import WarehouseUnavailable
 
 _DATABASE: Final = "flattr"
 _MEMORY_MAX_BYTES: Final = 4_000_000_000
+_SETTLE_TIMEOUT_S: Final = 60
+_LOOK_EVERY_S: Final = 0.5
 
 
 class Store:
@@ -53,10 +57,28 @@ class Store:
         return self._url(link)
 
     def settle(self) -> None:
-        """Have every replica fetch what the others acknowledged, so that the oracle may ask any."""
-        with closing(Warehouse(self.url)) as warehouse:
-            warehouse.sync()
+        """Have every replica fetch what the others acknowledged, so that the oracle may ask any.
+
+        Raises ``WarehouseUnavailable`` for a node that cannot within a minute: it came back and stayed behind.
+        """
+        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        for node in self.nodes:
+            with closing(Warehouse(self._with_name(node.address))) as warehouse:
+                while not _settled(warehouse, time.monotonic() > deadline):
+                    time.sleep(_LOOK_EVERY_S)
 
     def _url(self, address: Callable[[ServiceProcess], str]) -> str:
-        hosts = "+".join(",".join(address(node) for node in shard) for shard in self._shards)
+        return self._with_name("+".join(",".join(address(node) for node in shard) for shard in self._shards))
+
+    def _with_name(self, hosts: str) -> str:
         return f"clickhouse://{hosts}/{_DATABASE}" + (f"?cluster={NAME}" if self._cluster else "")
+
+
+def _settled(warehouse: Warehouse, is_last_try: bool) -> bool:
+    try:
+        warehouse.catch_up()
+    except WarehouseUnavailable:
+        if is_last_try:
+            raise
+        return False
+    return True
