@@ -61,11 +61,10 @@ class Store:
 
         Raises ``WarehouseUnavailable`` for a node that cannot within a minute: it came back and stayed behind.
         """
-        deadline = time.monotonic() + _SETTLE_TIMEOUT_S
+        deadline_s = time.monotonic() + _SETTLE_TIMEOUT_S
         for node in self.nodes:
             with closing(Warehouse(self._with_name(node.address))) as warehouse:
-                while not _settled(warehouse, time.monotonic() > deadline):
-                    time.sleep(_LOOK_EVERY_S)
+                _settle(warehouse, deadline_s)
 
     def _url(self, address: Callable[[ServiceProcess], str]) -> str:
         return self._with_name("+".join(",".join(address(node) for node in shard) for shard in self._shards))
@@ -74,11 +73,13 @@ class Store:
         return f"clickhouse://{hosts}/{_DATABASE}" + (f"?cluster={NAME}" if self._cluster else "")
 
 
-def _settled(warehouse: Warehouse, is_last_try: bool) -> bool:
-    try:
-        warehouse.catch_up()
-    except WarehouseUnavailable:
-        if is_last_try:
-            raise
-        return False
-    return True
+def _settle(warehouse: Warehouse, deadline_s: float) -> None:
+    while True:
+        try:
+            warehouse.catch_up()
+        except WarehouseUnavailable:
+            if time.monotonic() > deadline_s:
+                raise
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
