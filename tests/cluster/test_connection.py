@@ -8,6 +8,7 @@ import pytest
 from clickhouse_driver import Client
 
 from deploy.proving.rig.cluster import Cluster
+from tests.support.waiting import wait_until
 from warehouse.storage import client as client_module
 from warehouse.storage.client import Warehouse
 
@@ -36,3 +37,17 @@ def test_node_that_came_back_catches_up_before_it_is_asked_again(
         first.start()
         warehouse.insert("log_partitions", {"epoch": [200], "partitions": [3]})
         assert len(caught_up) == 3
+
+
+def test_node_that_started_without_its_coordinator_is_back_soon_after_it(many: Warehouse, cluster: Cluster) -> None:
+    first = cluster.nodes[0]
+    cluster.coordinator.kill()
+    try:
+        first.kill()
+        first.start()
+    finally:
+        cluster.coordinator.start()
+    with closing(Warehouse(f"clickhouse://{first.address}/{many.database}")) as alone:
+        waiting = "SELECT count() FROM system.replicas WHERE database = currentDatabase() AND is_readonly"
+        assert alone.rows(waiting) != [(0,)], "its tables did not wait for the coordinator: this tries nothing"
+        wait_until(lambda: alone.rows(waiting) == [(0,)], "the node is back", timeout_s=20)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
+from xml.etree import ElementTree as ET
 
 from deploy.proving.rig.interserver import unsupported
 from deploy.stack.embedded import HOST, ROOT, ServiceProcess, free_port
@@ -117,7 +118,7 @@ class Node(ServiceProcess):
   <background_pool_size>4</background_pool_size>
   <background_fetches_pool_size>4</background_fetches_pool_size>
   <background_common_pool_size>4</background_common_pool_size>
-  <merge_tree><zookeeper_session_expiration_check_period>1</zookeeper_session_expiration_check_period></merge_tree>
+  {_installed("merge_tree")}
   <zookeeper>
     <node><host>{HOST}</host><port>{self._coordinator.port}</port></node>
     <sessions_path>/clickhouse/sessions/{self.name}</sessions_path>
@@ -130,6 +131,12 @@ class Node(ServiceProcess):
   {self.more}
 </clickhouse>
 """
+
+
+def _installed(element: str) -> str:
+    """What the configuration of an installation's nodes says."""
+    said = ET.parse(ROOT / "deploy/images/clickhouse/cluster/config.xml").getroot().find(element)  # noqa: S314 - our file
+    return ET.tostring(said, "unicode").strip() if said is not None else ""
 
 
 _USERS: Final = f"""<clickhouse>
