@@ -8,12 +8,12 @@ from typing import Self
 from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
-from ingest.runtime.client_address import Networks
+from ingest.runtime.address_settings import AddressSettings
 from ingest.runtime.clock import ClockSetting
 from ingest.runtime.kafka_settings import BrokerSettings
 
 
-class IngestSettings(BrokerSettings):
+class IngestSettings(BrokerSettings, AddressSettings):
     """How ingest listens, whom it trusts, and how it reaches the broker.
 
     Settings without the prefix FLATTR_INGEST_, such as FLATTR_BROKER, are shared by every service.
@@ -140,19 +140,6 @@ class IngestSettings(BrokerSettings):
         ge=1024 * 1024,
         description="Maximum bytes of unfinished and unanswered requests in one process. Beyond it unfinished ones "
         "are answered 503, first those that held the most for longest; if there are none, the new one is.",
-    )
-    address_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Fraction of the connections and of the bytes that one address (or IPv6 /64) may hold. Set it to 1 "
-        "behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
-    )
-    trusted_proxies: Networks = Field(
-        default=(),
-        validation_alias="FLATTR_TRUSTED_PROXIES",
-        description="Networks of reverse proxies, such as 10.0.0.0/8,192.0.2.7, whose X-Forwarded-For is trusted; "
-        "they must set or extend that header. Unset: the client's address is the peer's.",
     )
     member_clicks_per_s: float = Field(
         default=100,

@@ -37,7 +37,9 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
     streams_host: str = Field(default="127.0.0.1", description="Address to listen on for /live, /ready and /metrics.")
     streams_port: int = Field(default=8002, ge=0, le=65535, description="Port to listen on for these.")
     streams_group: str = Field(
-        default="flattr-streams", description="Consumer group; the workers of a group share the partitions."
+        default="flattr-streams",
+        pattern=r"^[\x21-\x7e]{1,249}$",
+        description="Consumer group; the workers of a group share the partitions.",
     )
     streams_flush_ms: int = Field(
         default=100,

@@ -91,7 +91,7 @@ def load(path: Path) -> list[Key]:
         return msgspec.json.decode(path.read_bytes(), type=_File).keys
     except OSError as error:
         raise KeysError(f"keys file {path} cannot be read: {error.strerror}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise KeysError(f"keys file {path} does not have the format of `flattr keys issue`: {error}") from error
 
 

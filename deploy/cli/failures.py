@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from typing import Final
 
 from aiokafka.errors import KafkaConnectionError, KafkaError
@@ -29,6 +31,7 @@ EXPECTED: Final = (
     KafkaMissing,
     KeysError,
     MonthArchived,
+    OSError,
     PayoutError,
     ServiceFailed,
     SettingError,
@@ -38,6 +41,8 @@ EXPECTED: Final = (
     ValidationError,
     WarehouseError,
 )
+#: Of a port: used by another process, not ours to use, of an address that is not this machine's.
+_PORT_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
 _START: Final = "Is it running? `flattr up` starts everything on this machine."
 
 
@@ -48,11 +53,24 @@ def sentence(error: Exception) -> str:
         return "; ".join(dict.fromkeys(wrong))
     if isinstance(error, SettingsError):
         return f"{variable_of(_quoted(str(error)))}: must be JSON"
+    if isinstance(error, OSError):
+        return _of_system(error)
     if isinstance(error, WarehouseUnavailable):
         return f"{error}. {_START} Another one is named with FLATTR_WAREHOUSE."
     if isinstance(error, KafkaConnectionError) or isinstance(error.__cause__, KafkaConnectionError):
         return f"{error}. {_START} Another broker is named with FLATTR_BROKER."
     return str(error)
+
+
+def _of_system(error: OSError) -> str:
+    """A file, a port or a host that cannot be had. Raises the error where it is none of these: a defect of ours."""
+    if error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    if error.errno in _PORT_TAKEN:
+        return f"Cannot listen: {error.strerror}"
+    if isinstance(error, socket.gaierror):
+        return f"A host's name is not known here: {error.strerror}"
+    raise error
 
 
 def _quoted(text: str) -> str:

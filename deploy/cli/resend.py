@@ -12,9 +12,11 @@ time, so that it belongs to that month, or is late, and never to the month in wh
 from __future__ import annotations
 
 import codecs
+import http.client
 import json
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 from collections.abc import Mapping, Sequence
@@ -22,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from deploy.errors import CommandFailed
 from ingest.contract.names import identifier
 from ingest.contract.times import parse_time, true_time_ms
 from ingest.http.redact import MARK
@@ -193,7 +196,7 @@ class Door:
     """A client for ingest that signs tokens for members."""
 
     def __init__(self, url: str, keys: Path, *, audience: str, clock: Clock) -> None:
-        self._url = url.rstrip("/") + "/v1/clicks"
+        self._url = _address(url).rstrip("/") + "/v1/clicks"
         self._keys = keys
         self._audience = audience
         self._clock = clock
@@ -223,5 +226,26 @@ class Door:
                 return Outcome(answer.status)
         except urllib.error.HTTPError as error:
             with error:
-                reason = str(json.loads(error.read()).get("reason", ""))
-                return Outcome(error.code, reason, float(error.headers.get("retry-after", 1)))
+                return _refused(error)
+        except http.client.HTTPException as error:
+            raise OSError(f"what answers there is no ingest ({error!r})") from error
+
+
+def _address(url: str) -> str:
+    try:
+        said = urllib.parse.urlsplit(url)
+        is_one = said.scheme in {"http", "https"} and bool(said.hostname) and said.port != 0
+    except ValueError:
+        is_one = False
+    if not is_one:
+        raise CommandFailed(f"{url!r} is no address of ingest, such as http://127.0.0.1:8001")
+    return url
+
+
+def _refused(error: urllib.error.HTTPError) -> Outcome:
+    """A refusal; of another server's, which gives no reason of ours, the status alone."""
+    try:
+        reason = str(json.loads(error.read())["reason"])
+        return Outcome(error.code, reason, float(error.headers.get("retry-after", 1)))
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return Outcome(error.code, error.reason)

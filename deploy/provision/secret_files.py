@@ -175,7 +175,10 @@ class _Secrets:
         return True
 
     def _certificates(self) -> None:
-        if not self._there("ca.pem"):
+        if self._there("ca.pem"):
+            # Its key may lie elsewhere by now, as it should.
+            self._there("ca-key.pem")
+        else:
             key = ec.generate_private_key(_CURVE)
             authority = _certificate("flattr authority", key, issuer=None, signer=key, names=())
             self._write("ca-key.pem", _private(key))

@@ -85,6 +85,13 @@ def read_keys(path: Path) -> dict[str, jwt.PyJWK]:
 
 
 def _entries(path: Path) -> dict[str, dict[str, str]]:
+    entries = _object(path)
+    if not entries:
+        raise FileError(f"{path} must have at least one key, key id -> JWK")
+    return entries
+
+
+def _object(path: Path) -> dict[str, dict[str, str]]:
     try:
         entries = json.loads(path.read_bytes())
     except OSError as error:
@@ -92,10 +99,10 @@ def _entries(path: Path) -> dict[str, dict[str, str]]:
             f"cannot read token keys from {path} ({error.strerror}): "
             "create one with `flattr token keygen`, or name another file in FLATTR_TOKEN_KEYS"
         ) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"{path} holds no valid token keys: {error}") from error
-    if not isinstance(entries, dict) or not entries:
-        raise FileError(f"{path} must be a JSON object, key id -> JWK, with at least one key")
+    if not isinstance(entries, dict):
+        raise FileError(f"{path} must be a JSON object, key id -> JWK")
     return entries
 
 
@@ -250,7 +257,7 @@ def issue(  # noqa: PLR0913 - each is a field of the token
 
 def keygen(path: Path, *, algorithm: str, kid: str) -> None:
     """Add a key to the file, created with mode 0600 if need be. Raises ``FileError``."""
-    entries = json.loads(path.read_bytes()) if path.exists() else {}
+    entries = _object(path) if path.exists() else {}
     if kid in entries:
         raise FileError(f"{path} already has a key {kid!r}")
     entries[kid] = _new_key(algorithm)

@@ -39,3 +39,10 @@ def test_sasl_without_a_password_is_refused_at_the_start(
     monkeypatch.setenv("FLATTR_BROKER_SASL_USERNAME", "ann")
     with pytest.raises(ValidationError, match="FLATTR_BROKER_SASL_PASSWORD"):
         settings()
+
+
+@pytest.mark.parametrize("group", ["", " ", "a b", "group\n", "gr\u00fcn", "g" * 250])
+def test_a_group_that_kafka_would_refuse_is_told_at_the_start(group: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLATTR_STREAMS_GROUP", group)
+    with pytest.raises(ValidationError, match="streams_group"):
+        StreamsSettings()

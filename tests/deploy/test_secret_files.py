@@ -85,9 +85,12 @@ def test_every_file_that_compose_names_is_made_and_no_other_but_the_authoritys(f
     assert referred() | {"ca-key.pem"} == set(files(folder))
 
 
-def test_second_run_writes_nothing(folder: Path) -> None:
+def test_second_run_writes_nothing_and_counts_what_the_first_one_wrote(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    first = init(folder)
     before = files(folder)
     again = init(folder)
+    assert sorted(again.retained) == sorted(first.written)
     assert again.written == ()
     assert again.api_key == ""
     assert set(again.retained) >= referred()

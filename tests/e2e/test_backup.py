@@ -12,8 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from deploy.cli.commands.backup import stages
+from deploy.cli.main import app
 from deploy.proving.traffic import Traffic, requests
 from deploy.stack.embedded import ROOT, EmbeddedBroker, EmbeddedWarehouse
 from deploy.stack.supervisor import Stack, StackPlan
@@ -174,6 +176,13 @@ def test_restore_touches_no_database_that_has_tables(warehouse: Warehouse) -> No
         restore(warehouse, TARGET, warehouse.database, stages())
     with pytest.raises(BackupRefused, match="choose another name"):
         back_up(warehouse, TARGET, warehouse.database, stages())
+
+
+def test_list_of_no_backups_says_that_there_are_none(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLATTR_WAREHOUSE", warehouse.url)
+    told = CliRunner().invoke(app, ["backup", "--list"])
+    assert (told.exit_code, told.stdout) == (0, "")
+    assert told.stderr == "The warehouse knows of no backup.\n"
 
 
 def test_name_of_a_backup_is_no_path(warehouse: Warehouse) -> None:

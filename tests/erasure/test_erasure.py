@@ -182,6 +182,8 @@ def test_closed_months_verify_after_an_erasure_and_the_open_one_closes_under_the
         if month == OCTOBER:
             before = closed(warehouse, month)
     lines = warehouse.rows("SELECT * FROM pools ORDER BY ALL")
+    found = [(one.table, one.month) for one in find(warehouse, "mia")]
+    assert found == sorted(found)
     would = {(one.table, one.month): one.fate for one in find(warehouse, "mia")}
     assert would["flattrs", OCTOBER] == would["pools", OCTOBER] == "stays: closed"
     assert would["flattrs", NOVEMBER] == would["pledges", NOVEMBER] == "goes"

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from pydantic import Field, HttpUrl, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
-from ingest.runtime.client_address import Networks
+from ingest.runtime.address_settings import AddressSettings
 from ingest.runtime.clock import ClockSetting
 from warehouse.storage.settings import WarehouseSettings
 
@@ -202,7 +202,7 @@ class ApiSettings(WarehouseSettings):
         return self
 
 
-class ApiServerSettings(BaseSettings):
+class ApiServerSettings(AddressSettings):
     """The bounds of the read API's port; read from the environment, frozen."""
 
     model_config = SettingsConfigDict(env_prefix="FLATTR_API_", frozen=True, extra="ignore", populate_by_name=True)
@@ -230,17 +230,4 @@ class ApiServerSettings(BaseSettings):
         default=16 * 1024 * 1024,
         ge=1024 * 1024,
         description="Maximum bytes of unfinished requests and of unread answers. Beyond it the oldest are closed.",
-    )
-    address_share: float = Field(
-        default=0.5,
-        gt=0,
-        le=1,
-        description="Fraction of the connections and of the bytes that one address (or IPv6 /64) may hold. Set it to 1 "
-        "behind a proxy that is not in FLATTR_TRUSTED_PROXIES.",
-    )
-    trusted_proxies: Networks = Field(
-        default=(),
-        validation_alias="FLATTR_TRUSTED_PROXIES",
-        description="Networks of reverse proxies, such as 10.0.0.0/8,192.0.2.7, whose X-Forwarded-For is trusted; "
-        "they must set or extend that header. Unset: the client's address is the peer's.",
     )

@@ -41,8 +41,11 @@ def backup(
     from warehouse.storage.settings import BackupSettings
 
     if known:
-        for one in backups(warehouse()):
+        listed = backups(warehouse())
+        for one in listed:
             typer.echo(_line(one))
+        if not listed:
+            typer.echo("The warehouse knows of no backup.", err=True)
         return
     target = Target.of(BackupSettings())
     name = name or f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}"

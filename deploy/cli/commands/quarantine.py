@@ -40,7 +40,7 @@ def scan(
     every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
     port: Annotated[
         int | None,
-        typer.Option(envvar="FLATTR_QUARANTINE_PORT", help="with --every: port for /metrics"),
+        typer.Option(min=0, max=65535, envvar="FLATTR_QUARANTINE_PORT", help="with --every: port for /metrics"),
     ] = None,
     host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: address to listen on")] = (
         "127.0.0.1"

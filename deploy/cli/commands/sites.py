@@ -32,8 +32,16 @@ def snippet(
 
     The browser refuses a file that has another hash; print the snippet anew to move a page to a newer button.
     """
+    from deploy.errors import CommandFailed
+    from ingest.contract.names import identifier
+    from ingest.contract.thing import canonical, plain
     from ingest.http.static_files import button_integrity, button_path
 
+    try:
+        identifier("creator", creator)
+        canonical(plain(thing or ""))
+    except ValueError as error:
+        raise CommandFailed(f"No click of this button would be taken: {error}") from None
     script = {
         "src": ingest.rstrip("/") + button_path(),
         "integrity": button_integrity(),

@@ -37,7 +37,11 @@ def recover(
     from ingest.runtime.clock import clock_from
     from ingest.runtime.watched_file import FileError
 
-    found = salvage(segment.read_bytes())
+    try:
+        content = segment.read_bytes()
+    except OSError as error:
+        raise CommandFailed(f"{segment} cannot be read: {error.strerror}") from error
+    found = salvage(content)
     for line in found.doubtful:
         text = line.decode("utf-8", "replace")
         typer.echo("doubtful: " + "".join(char if char.isprintable() else "?" for char in text))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import signal
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from deploy.stack.supervisor import Stack
+
+
+def _port(told: str) -> Any:  # noqa: ANN401 - typer's own, which has no name of its kind
+    return typer.Option(min=0, max=65535, help=told)
 
 
 def register(app: typer.Typer) -> None:
@@ -33,12 +37,12 @@ def up(
     ] = False,
     partitions: Annotated[int, typer.Option(min=1, help="partitions of the clicks topic, if it is created")] = 4,
     clock: Annotated[str, typer.Option(help="system, +SECONDS, -SECONDS or file:PATH")] = "system",
-    broker_port: Annotated[int, typer.Option(help="port of the broker that is started; 0: any free port")] = 9092,
-    warehouse_port: Annotated[int, typer.Option(help="port of the embedded warehouse; 0: any free port")] = 9000,
-    warehouse_http_port: Annotated[int, typer.Option(help="its port for HTTP; 0: any free port")] = 8123,
-    ingest_port: Annotated[int, typer.Option(help="0: any free port")] = 8001,
-    streams_port: Annotated[int, typer.Option(help="0: any free port")] = 8002,
-    api_port: Annotated[int, typer.Option(help="0: any free port")] = 8003,
+    broker_port: Annotated[int, _port("port of the broker that is started; 0: any free port")] = 9092,
+    warehouse_port: Annotated[int, _port("port of the embedded warehouse; 0: any free port")] = 9000,
+    warehouse_http_port: Annotated[int, _port("its port for HTTP; 0: any free port")] = 8123,
+    ingest_port: Annotated[int, _port("0: any free port")] = 8001,
+    streams_port: Annotated[int, _port("0: any free port")] = 8002,
+    api_port: Annotated[int, _port("0: any free port")] = 8003,
 ) -> None:
     """Run the whole stack in the foreground; Ctrl-C stops it."""
     from deploy.errors import CommandFailed
