@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from deploy.proving.rig.cluster import Cluster
+from deploy.provision.cluster_users import CLUSTER_USERS
+from tests.security.test_roles import PASSWORD, ROLES
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import WarehouseUnavailable
@@ -29,6 +31,21 @@ def cluster_url(cluster: Cluster) -> str:
     with closing(Warehouse(url)) as warehouse:
         migrate(warehouse)
     return url
+
+
+@contextmanager
+def guarded(rig: Cluster) -> Iterator[dict[str, str]]:
+    """Run a cluster with the users of cluster/users.xml; their URLs by role. Its database is there, and empty."""
+    inner = CLUSTER_USERS.read_text().partition("<users>")[2].partition("</users>")[0]
+    for node in rig.nodes:
+        node.users = inner
+        node.environment |= {f"FLATTR_DB_PASSWORD_{role.upper()}": PASSWORD for role in ROLES}
+    with rig:
+        for node in rig.nodes:
+            with closing(Warehouse(f"clickhouse://{node.address}/default")) as admin:
+                admin.command("CREATE DATABASE flattr")
+        hosts = rig.url.removeprefix("clickhouse://")
+        yield {role: f"clickhouse://flattr_{role}:{PASSWORD}@{hosts}/flattr?cluster=flattr" for role in ROLES}
 
 
 #: What stands of a log and its clicks.

@@ -11,9 +11,9 @@ from deploy.cli.commands.backup import stages
 from deploy.proving.rig.cluster import Cluster
 from deploy.provision.cluster_users import CLUSTER_USERS, USERS, cluster_users
 from deploy.stack.embedded import ROOT
+from tests.cluster.conftest import guarded
 from tests.e2e.test_backup import TARGET
 from tests.security.test_roles import (
-    PASSWORD,
     ROLES,
     allowed,
     as_role,
@@ -45,16 +45,8 @@ __all__ = [
 @pytest.fixture(scope="module")
 def urls(tmp_path_factory: pytest.TempPathFactory, cluster_rig: type[Cluster]) -> Iterator[dict[str, str]]:
     """By role. The nodes know each other by a secret, so that each asks the others as who asked it."""
-    inner = CLUSTER_USERS.read_text().partition("<users>")[2].partition("</users>")[0]
-    rig = cluster_rig(tmp_path_factory.mktemp("guarded"), users=inner, secret="between the nodes")
-    for node in rig.nodes:
-        node.environment |= {f"FLATTR_DB_PASSWORD_{role.upper()}": PASSWORD for role in ROLES}
-    with rig:
-        for node in rig.nodes:
-            with closing(Warehouse(f"clickhouse://{node.address}/default")) as admin:
-                admin.command("CREATE DATABASE flattr")
-        hosts = rig.url.removeprefix("clickhouse://")
-        yield {role: f"clickhouse://flattr_{role}:{PASSWORD}@{hosts}/flattr?cluster=flattr" for role in ROLES}
+    with guarded(cluster_rig(tmp_path_factory.mktemp("guarded"), secret="between the nodes")) as urls:
+        yield urls
 
 
 def test_rights_on_a_cluster_are_made_of_those_on_one_server() -> None:

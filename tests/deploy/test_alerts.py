@@ -22,7 +22,12 @@ FOLDER = ROOT / "deploy/images/prometheus"
 RULES: list[dict[str, Any]] = yaml.safe_load((FOLDER / "alerts.yml").read_text())["groups"][0]["rules"]
 UP = {**{f'up{{job="{job}"}}': "1x2300" for job in ("ingest", "streams", "api", "clickhouse")},
       **{f"flattr_{what}_last_timestamp_seconds": "0+60x2300" for what in ("verify", "quarantine")}}  # fmt: skip
-#: For each alert: series that make it fire for a while, minute by minute; when it fires; when it is over.
+#: A cluster's nodes, all well.
+NODES = {f'flattr_warehouse_replica_{what}{{node="{node}"}}': f"{value}x60"
+         for what, value in (("up", 1), ("tables", 58), ("readonly_tables", 0), ("delay_seconds", 3))
+         for node in ("a:9440", "b:9440")}  # fmt: skip
+#: For each alert, or each of its causes: series that make it fire for a while, minute by minute; when it fires; when it
+#: is over.
 PROVOKED: dict[str, tuple[dict[str, str], str, str]] = {
     "PartDown": ({'up{job="streams"}': "1x4 0x9 1x40"}, "10m", "20m"),
     "WarehouseAway": ({'up{job="clickhouse"}': "1x4 _x9 1x40"}, "13m", "25m"),
@@ -60,13 +65,23 @@ PROVOKED: dict[str, tuple[dict[str, str], str, str]] = {
     "VerifyMissing": ({"flattr_verify_last_timestamp_seconds": "0+60x4 240x29 2040+60x60"}, "30m", "45m"),
     "QuarantineMissing": ({"flattr_quarantine_last_timestamp_seconds": "0+60x4 240x29 2040+60x60"}, "30m", "45m"),
     "CloseOverdue": ({"flattr_pipeline_close_overdue_seconds": "0x4 90000x9 0x40"}, "10m", "20m"),
+    "ReplicaGone": (NODES | {'flattr_warehouse_replica_up{node="b:9440"}': "1x4 0x9 1x40"}, "10m", "20m"),
+    "ReplicaBehind: read-only": (
+        NODES | {'flattr_warehouse_replica_readonly_tables{node="b:9440"}': "0x4 2x9 0x40"}, "10m", "20m",
+    ),
+    "ReplicaBehind: slow": (
+        NODES | {'flattr_warehouse_replica_delay_seconds{node="b:9440"}': "9x4 60+60x9 1x40"}, "10m", "20m",
+    ),
+    "ReplicaBehind: a new disk": (
+        NODES | {'flattr_warehouse_replica_tables{node="b:9440"}': "58x4 0x9 58x40"}, "10m", "20m",
+    ),
     # A night without a backup is none of its business; after the second it fires, until there is one.
     "BackupOld": ({"flattr_backup_last_timestamp_seconds": "1x2200 130000x60"}, "2190m", "2230m"),
 }  # fmt: skip
 
 
 def test_every_alert_is_provoked_here() -> None:
-    assert set(PROVOKED) == {rule["alert"] for rule in RULES}
+    assert {name.partition(":")[0] for name in PROVOKED} == {rule["alert"] for rule in RULES}
 
 
 def promtool(*arguments: str | Path) -> None:
@@ -81,10 +96,10 @@ def test_configuration_and_rules_are_sound() -> None:
 def test_every_alert_fires_resolves_and_is_quiet_when_all_is_well(tmp_path: Path) -> None:
     """In one run, each in a world of its own: at three moments every other alert is asked for, too."""
     tests = []
-    for name, (series, fires, over) in PROVOKED.items():
-        world = UP | series
+    for cause, (series, fires, over) in PROVOKED.items():
+        name, world = cause.partition(":")[0], UP | series
         tests.append({
-            "name": name, "interval": "1m",
+            "name": cause, "interval": "1m",
             "input_series": [{"series": what, "values": values} for what, values in world.items()],
             "promql_expr_test": [
                 {"expr": f'count(ALERTS{{alertname="{name}",alertstate="firing"}}) > bool 0', "eval_time": at,

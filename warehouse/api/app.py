@@ -24,6 +24,7 @@ from warehouse.api.live_poller import LivePoller
 from warehouse.api.metrics import ApiMetrics
 from warehouse.api.parameters import known_parameters
 from warehouse.api.query_runner import QueryRunner
+from warehouse.api.replica_monitor import ReplicaMonitor
 from warehouse.api.request_guard import RequestGuard
 from warehouse.api.routes import (
     count_pages,
@@ -94,12 +95,13 @@ def create_app(
     reads = QueryRunner(settings, rules or CloseSettings(), traces)
     board = Board()
     verifier = Verifier(settings, reads.clock, reads.metrics)
+    monitor = ReplicaMonitor(reads.warehouse.topology, reads.metrics.replicas)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         changed = settings.model_dump(mode="json", exclude_defaults=True, exclude={"warehouse"})
         log.info("api starts", warehouse=masked(reads.warehouse.url), **changed)
-        tasks = [asyncio.create_task(LivePoller(reads, board).run())]
+        tasks = [asyncio.create_task(task) for task in (LivePoller(reads, board).run(), monitor.run())]
         if settings.api_verify_always:
             tasks.append(asyncio.create_task(verifier.run()))
         yield

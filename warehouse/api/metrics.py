@@ -71,3 +71,19 @@ class ApiMetrics:
             "When the newest whole backup was begun; before the first one, when the database was made.",
             registry=self.registry,
         )
+        self.replicas = ReplicaMetrics(self.registry)
+
+
+class ReplicaMetrics:
+    """Of a cluster, by node as FLATTR_WAREHOUSE names it; one server has none of these."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def gauge(name: str, about: str) -> Gauge:
+            return Gauge(f"flattr_warehouse_replica_{name}", about, ["node"], registry=registry)
+
+        self.up = gauge("up", "1 if the node answered when it was asked.")
+        self.tables = gauge("tables", "Replicated tables of the node.")
+        self.readonly_tables = gauge("readonly_tables", "Tables of the node that take no rows.")
+        self.delay_seconds = gauge(
+            "delay_seconds", "For how long the node has lacked a row of the others, of its tables that take rows."
+        )

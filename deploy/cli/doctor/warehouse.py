@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from importlib import resources
 from typing import Final
@@ -14,6 +14,7 @@ from deploy.cli.doctor.findings import Finding, ok, unknown, warning, wrong
 from warehouse.storage.client import Warehouse
 from warehouse.storage.errors import MigrationError, WarehouseError, WarehouseRefused
 from warehouse.storage.migrate import migrations, not_applied
+from warehouse.storage.replicas import BEHIND_S, Replica, replica_of
 from warehouse.storage.topology import Address, Topology
 
 #: The version of the tests and of the image in docker-compose.yml (docs/decisions/0033).
@@ -40,6 +41,7 @@ def look_at_warehouse(url: str, clock: Clock, role: str, timeout_s: float) -> It
             "use clickhouses:// across any network you do not own",
         )  # fmt: skip
     answering = 0
+    replicas: dict[str, Replica] = {}
     for node in topology.nodes:
         with closing(Warehouse(url, timeout_s=timeout_s, topology=topology.server(node, "default"))) as server:
             try:
@@ -49,6 +51,9 @@ def look_at_warehouse(url: str, clock: Clock, role: str, timeout_s: float) -> It
                 continue
             answering += 1
             yield from _look_at_server(_named(node), server, str(version), clock)
+            if topology.cluster:
+                replicas[_named(node)] = replica_of(server, topology.database)
+    yield from _look_at_replicas(replicas)
     if not answering:
         return
     with closing(Warehouse(url, timeout_s=timeout_s)) as warehouse:
@@ -92,6 +97,23 @@ def _look_at_disks(about: str, server: Warehouse) -> Iterator[Finding]:
             yield warning(about, found, "enlarge it soon (docs/runbooks.md, DiskFilling)")
         else:
             yield ok(about, found)
+
+
+def _look_at_replicas(replicas: Mapping[str, Replica]) -> Iterator[Finding]:
+    """Of the tables that this user sees. A node has what any other has."""
+    every = frozenset().union(*(replica.tables for replica in replicas.values()))
+    for node, replica in replicas.items():
+        about, to_do = node.replace("warehouse", "tables of warehouse"), "see docs/runbooks.md, ReplicaBehind"
+        found = {
+            "missing": sorted(every - replica.tables),
+            "read-only": sorted(replica.readonly),
+            f"behind for more than {BEHIND_S} s": replica.behind,
+        }
+        for how, tables in found.items():
+            if tables:
+                yield wrong(about, f"{how}: {', '.join(tables)}", to_do)
+        if not any(found.values()):
+            yield ok(about, f"all {len(every)} follow the other nodes")
 
 
 def _look_at_schema(warehouse: Warehouse) -> Iterator[Finding]:
