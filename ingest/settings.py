@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ingest.runtime.address_settings import AddressSettings
 from ingest.runtime.clock import ClockSetting
+from ingest.runtime.host_port import Host
 from ingest.runtime.kafka_settings import BrokerSettings
 
 
@@ -33,6 +34,7 @@ class IngestSettings(BrokerSettings, AddressSettings):
     )
     token_audience: str = Field(
         default="flattr",
+        min_length=1,
         description="The `aud` that a token must have, so that tokens for other services are not accepted here.",
     )
 
@@ -54,7 +56,7 @@ class IngestSettings(BrokerSettings, AddressSettings):
         "answered 429. Requests with a valid token are not affected. 0: no limit.",
     )
 
-    host: str = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    host: Host = Field(default="127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(default=8001, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     workers: int = Field(
         default=1,

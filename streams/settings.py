@@ -6,8 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ingest.contract.times import SKEW_MIN_MS
+from ingest.contract.times import GRACE_MAX_S, SKEW_MIN_MS
 from ingest.runtime.clock import ClockSetting
+from ingest.runtime.host_port import Host
 from ingest.runtime.kafka_settings import BrokerSettings
 from warehouse.storage.settings import WarehouseSettings
 
@@ -24,6 +25,7 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
     grace_s: float = Field(
         default=3600,
         ge=0,
+        le=GRACE_MAX_S,
         description="Grace: how long after its end a month accepts clicks, in s, by the record's timestamp.",
     )
     skew_min_s: float = Field(
@@ -34,7 +36,7 @@ class StreamsSettings(BrokerSettings, WarehouseSettings):
         "changing it changes the month of clicks near the end of a month.",
     )
     clock: ClockSetting = Field(default="system", description="system, +SECONDS, -SECONDS or file:PATH.")
-    streams_host: str = Field(default="127.0.0.1", description="Address to listen on for /live, /ready and /metrics.")
+    streams_host: Host = Field(default="127.0.0.1", description="Address to listen on for /live, /ready and /metrics.")
     streams_port: int = Field(default=8002, ge=0, le=65535, description="Port to listen on for these.")
     streams_group: str = Field(
         default="flattr-streams",

@@ -43,6 +43,7 @@ EXPECTED: Final = (
 )
 #: Of a port: used by another process, not ours to use, of an address that is not this machine's.
 _PORT_TAKEN: Final = frozenset({errno.EADDRINUSE, errno.EACCES, errno.EADDRNOTAVAIL})
+_SAID_MAX: Final = 400
 _START: Final = "Is it running? `flattr up` starts everything on this machine."
 
 
@@ -80,5 +81,7 @@ def _quoted(text: str) -> str:
 
 def _said(model: str, where: tuple[int | str, ...], message: str) -> str:
     text = message.removeprefix("Value error, ")
+    # Some repeat what was given, which may be a whole file.
+    text = text if len(text) <= _SAID_MAX else f"{text[:_SAID_MAX]}..."
     variable = variable_of(str(where[0]), model) if where else ""
     return text if text.startswith(variable) else f"{variable}: {text}"

@@ -12,9 +12,10 @@ from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from ingest.contract.times import AHEAD_MAX_MS
+from ingest.runtime.base_settings import Settings
 from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, topic_settings
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
@@ -30,10 +31,10 @@ class TopicError(RuntimeError):
     """A topic exists, but not as the pipeline needs it."""
 
 
-class TopicSettings(BaseSettings):
+class TopicSettings(Settings):
     """How long topics retain records. Read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     topic_clicks_days: int = Field(
         default=100,

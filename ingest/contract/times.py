@@ -14,6 +14,8 @@ TIME_END_MS: Final = 1 << 43
 SKEW_MIN_MS: Final = 60_000
 #: How far a click's receipt may lie after the stamp of its record, as clocks differ; beyond that it is `time_ahead`.
 AHEAD_MAX_MS: Final = 60_000
+#: The longest grace: a month is over before the next one is.
+GRACE_MAX_S: Final = 28 * 86_400
 Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
 
 

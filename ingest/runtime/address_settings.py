@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings
 
+from ingest.runtime.base_settings import Settings
 from ingest.runtime.client_address import Networks
 
 
-class AddressSettings(BaseSettings):
+class AddressSettings(Settings):
     """A part of the settings of each server of ours; the share has the server's own prefix."""
 
     address_share: float = Field(

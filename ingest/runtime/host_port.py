@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
+
+from pydantic import Field
 
 _ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+#: An address to listen on. An empty one would be every address of the machine.
+Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,255}$")]
 _PORT_MAX: Final = 65_535
 
 

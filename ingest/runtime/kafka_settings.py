@@ -10,8 +10,9 @@ from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, for_code
 from aiokafka.helpers import create_ssl_context
 from pydantic import AfterValidator, Field, SecretStr, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from ingest.runtime.base_settings import Settings
 from ingest.runtime.host_port import host_port
 from ingest.runtime.setting_error import SettingError
 
@@ -35,10 +36,10 @@ def _addresses(text: str) -> str:
     return text
 
 
-class BrokerSettings(BaseSettings):
+class BrokerSettings(Settings):
     """The broker and its topics: read from the environment, frozen, with the same names in every service."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="FLATTR_", populate_by_name=True)
 
     broker: Annotated[str, AfterValidator(_addresses)] = Field(
         default="127.0.0.1:9092",
@@ -82,6 +83,12 @@ class BrokerSettings(BaseSettings):
     topic_rejected: _Topic = Field(
         default="rejected", validation_alias="FLATTR_TOPIC_REJECTED", description="Topic for refused input."
     )
+
+    @model_validator(mode="after")
+    def _topics_differ(self) -> Self:
+        if self.topic_clicks == self.topic_rejected:
+            raise ValueError("FLATTR_TOPIC_CLICKS and FLATTR_TOPIC_REJECTED are one topic: refused input is no click")
+        return self
 
     @model_validator(mode="after")
     def _sasl_is_complete(self) -> Self:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from ingest.runtime.base_settings import Settings
 
 
-class TraceSettings(BaseSettings):
+class TraceSettings(Settings):
     """Where spans go, and how many. Tracing is off, and OpenTelemetry not imported, unless there is an endpoint."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_TRACES_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_TRACES_")
 
     endpoint: str | None = Field(
         default=None,

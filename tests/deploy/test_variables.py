@@ -11,15 +11,17 @@ from pathlib import Path
 import pytest
 import typer.main
 from pydantic import ValidationError
+from pydantic_settings import SettingsError
 
 from deploy.cli.failures import sentence
 from deploy.cli.logs import InOneLine
 from deploy.cli.main import app
 from deploy.cli.variables import unknown
-from deploy.provision.settings_table import settings, values
+from deploy.provision.settings_table import READERS, fields, settings, values
 from deploy.stack.embedded import ROOT
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
+from warehouse.payout.close.settings import CloseSettings
 
 COMMAND = typer.main.get_command(app)
 
@@ -56,6 +58,46 @@ def test_wrong_setting_is_named_by_its_variable_without_its_value(
         model()
     assert sentence(wrong.value).startswith(f"{variable}: Input should be ")
     assert "secretish" not in sentence(wrong.value)
+
+
+MODELS = {model.__name__: model for models in READERS.values() for model in models}
+EVERY = sorted({(name, variable) for name, _, variable in fields()})
+
+
+@pytest.mark.parametrize(("name", "variable"), EVERY)
+def test_no_setting_takes_what_only_looks_like_a_value(
+    name: str, variable: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An empty path is the folder one happens to be in, an empty host every address, and nothing waits for inf."""
+    named = {variable_of: attribute for model, attribute, variable_of in fields() if model == name}
+    for given in ("", " ", "inf", "nan", "1e400", "9" * 30, "9" * 5000, "\udcff"):
+        monkeypatch.setenv(variable, given)
+        try:
+            value = getattr(MODELS[name](), named[variable])
+        except (ValidationError, SettingsError) as error:
+            assert variable in sentence(error)
+            assert len(sentence(error)) < 600
+            continue
+        assert not (isinstance(value, int | float) and not abs(value) < 1 << 54), value
+        assert not (isinstance(value, Path) and not given.strip())
+        assert not (variable.endswith("_HOST") and not given.strip())
+
+
+def test_one_topic_is_not_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLATTR_TOPIC_CLICKS", "rejected")
+    with pytest.raises(ValidationError, match="are one topic"):
+        IngestSettings()
+
+
+@pytest.mark.parametrize("variable", ["FLATTR_CLOSE_DEBTOR_NAME", "FLATTR_CLOSE_CREDITOR_NAME"])
+def test_the_name_of_our_account_is_written_as_banks_take_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = variable.removeprefix("FLATTR_").lower()
+    monkeypatch.setenv(variable, "Größe & Söhne <e.V.>")
+    assert getattr(CloseSettings(), field) == "Grosse Sohne e.V."
+    for wrong in ("\N{PILE OF POO}", " ", "&", "a" * 71):
+        monkeypatch.setenv(variable, wrong)
+        with pytest.raises(ValidationError, match=field):
+            CloseSettings()
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from ingest.runtime.address_settings import AddressSettings
 from ingest.runtime.clock import ClockSetting
+from ingest.runtime.host_port import Host
 from warehouse.storage.settings import WarehouseSettings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
@@ -25,7 +26,7 @@ class ApiSettings(WarehouseSettings):
     log_epoch: int = Field(
         default=0, ge=0, lt=256, description="The log epoch of the topic's offsets; the same as for streams."
     )
-    api_host: str = Field(
+    api_host: Host = Field(
         default="127.0.0.1",
         description="Address to listen on. Only this machine by default; set it to face a network.",
     )
@@ -68,6 +69,7 @@ class ApiSettings(WarehouseSettings):
     )
     ingest_token_audience: str = Field(
         default="flattr",
+        min_length=1,
         description="The `aud` that a token must have, so that tokens for other services are not accepted here.",
     )
     ingest_token_leeway_s: float = Field(
@@ -205,7 +207,7 @@ class ApiSettings(WarehouseSettings):
 class ApiServerSettings(AddressSettings):
     """The bounds of the read API's port; read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_API_", frozen=True, extra="ignore", populate_by_name=True)
+    model_config = SettingsConfigDict(env_prefix="FLATTR_API_", populate_by_name=True)
 
     head_timeout_s: float = Field(
         default=10, gt=0, description="A request that is not complete in this time is answered 408."

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from ingest.runtime.base_settings import Settings
 
 
-class QuarantineSettings(BaseSettings):
+class QuarantineSettings(Settings):
     """The thresholds by which `flattr quarantine scan` flags; read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     quarantine_velocity_max: int = Field(
         default=120,

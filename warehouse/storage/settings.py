@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
+from ingest.runtime.base_settings import Settings
 from warehouse.storage.topology import Topology
 
 
@@ -15,10 +16,10 @@ def _read(url: SecretStr) -> SecretStr:
     return url
 
 
-class WarehouseSettings(BaseSettings):
+class WarehouseSettings(Settings):
     """Where the warehouse is. Read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     warehouse: Annotated[SecretStr, AfterValidator(_read)] = Field(
         default=SecretStr("clickhouse://127.0.0.1:9000/flattr"),
@@ -34,10 +35,10 @@ class WarehouseSettings(BaseSettings):
     )
 
 
-class BackupSettings(BaseSettings):
+class BackupSettings(Settings):
     """Where backups go. Read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     backup_to: str = Field(
         default="disk:backups",
@@ -51,10 +52,10 @@ class BackupSettings(BaseSettings):
     backup_s3_secret: SecretStr = Field(default=SecretStr(""), description="Its secret. Secret.")
 
 
-class RetentionSettings(BaseSettings):
+class RetentionSettings(Settings):
     """How long tables keep what is no book entry. Read from the environment, frozen."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     retain_log_ends_days: int = Field(
         default=1,

@@ -7,25 +7,28 @@ import json
 from typing import Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
 
 from ingest.contract.month import parse_month
+from ingest.contract.times import GRACE_MAX_S
+from ingest.runtime.base_settings import Settings
 from warehouse.payout import money
-from warehouse.payout.bank import check_bic, check_creditor_id, check_iban
+from warehouse.payout.bank import check_bic, check_creditor_id, check_iban, sepa_name
 
 Scheme = Literal["pain.001.001.03", "pain.001.001.09", "pain.001.001.11"]
 DebitScheme = Literal["pain.008.001.02", "pain.008.001.08", "pain.008.001.09", "pain.008.001.10"]
 NoClickRule = Literal["charity", "carry", "keep"]
 
 
-class CloseSettings(BaseSettings):
+class CloseSettings(Settings):
     """Read from the environment, frozen. The rules (see ``rules``) are hashed into every seal."""
 
-    model_config = SettingsConfigDict(env_prefix="FLATTR_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="FLATTR_")
 
     grace_s: int = Field(
         default=3600,
         ge=0,
+        le=GRACE_MAX_S,
         description="How long after its end a month stays open, in seconds. A record stamped at or past it is late.",
     )
     log_epoch: int = Field(
@@ -34,6 +37,7 @@ class CloseSettings(BaseSettings):
     close_settle_s: int = Field(
         default=120,
         ge=0,
+        le=7 * 86_400,
         description="How long after the grace a record stamped before it may still reach the broker, in seconds: the "
         "topic's message.timestamp.before.max.ms (60 s) plus the difference allowed between machines' clocks (60 s). "
         "The close waits this long, then asks where the log ends.",
@@ -161,6 +165,12 @@ class CloseSettings(BaseSettings):
     @classmethod
     def _account(cls, iban: str) -> str:
         return check_iban(iban) if iban else iban
+
+    @field_validator("close_debtor_name", "close_creditor_name")
+    @classmethod
+    def _written(cls, name: str) -> str:
+        """As the bank's file has it: no other characters reach a bank."""
+        return sepa_name(name) if name else name
 
     @field_validator("close_debtor_bic", "close_creditor_bic")
     @classmethod
