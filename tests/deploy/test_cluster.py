@@ -133,6 +133,8 @@ def secrets(tmp_path_factory: pytest.TempPathFactory, cluster_rig: type[Cluster]
             with closing(Warehouse(f"clickhouse://{node.address}/default")) as admin:
                 admin.command("CREATE DATABASE flattr")
         yield folder / "secrets"
+        # They ask each other through the listeners, over connections that would stay.
+        rig.stop()
 
 
 def flattr(secrets: Path, service: str, *arguments: str) -> subprocess.CompletedProcess[str]:
