@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
+import ada_url
 import msgspec
 
 from ingest.admission.rate_limit import RateLimits
 from ingest.admission.request import JSON, Request, body_token
 from ingest.admission.validate import Caller
+from ingest.contract.click import UNREADABLE
 from ingest.contract.names import IDENTIFIER, identifier
 from ingest.contract.rejection import Reason
 from ingest.runtime.refusal import Refused
@@ -36,7 +38,7 @@ def read_sites(path: Path) -> dict[str, Site]:
     """Read the sites file: site key -> site. Raises ``FileError``."""
     try:
         sites = msgspec.json.decode(path.read_bytes(), type=dict[str, Site])
-    except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (OSError, *UNREADABLE) as error:
         raise FileError(
             f"{path} is not a valid sites file (a JSON object, key -> site_id, origins): {error}"
         ) from error
@@ -45,10 +47,26 @@ def read_sites(path: Path) -> dict[str, Site]:
             identifier("site_id", site.site_id)
         except ValueError as error:
             raise FileError(f"{path}: site {key!r}: {error}") from None
+        if not key.isascii() or not key.isprintable() or not key.strip():
+            # A request without a key would be this site's.
+            raise FileError(f"{path}: {key!r} of site {site.site_id!r} is no key: it must be printable ASCII")
+        if not site.clicks_per_s >= 0:
+            raise FileError(f"{path}: site {key!r} has the rate limit {site.clicks_per_s}: it must be 0 or more")
         for origin in site.origins:
-            if origin != origin.lower() or origin.count("/") != 2 or not origin.startswith(("http://", "https://")):
-                raise FileError(f"{path}: {origin!r} of site {key!r} is not an origin such as https://example.org")
+            if not _is_origin(origin):
+                raise FileError(
+                    f"{path}: {origin!r} of site {key!r} is not an origin as browsers send it, such as "
+                    "https://example.org: small letters, no path, no port that the scheme has by itself, no *"
+                )
     return sites
+
+
+def _is_origin(text: str) -> bool:
+    """Whether a browser could send this as ``Origin`` (WHATWG URL)."""
+    try:
+        return text.startswith(("http://", "https://")) and "*" not in text and ada_url.URL(text).origin == text
+    except ValueError:
+        return False
 
 
 class Admission:

@@ -14,8 +14,10 @@ from urllib.parse import urlencode
 import pytest
 
 from deploy.stack.embedded import EmbeddedBroker
+from ingest.admission.caller import read_sites
 from ingest.contract.click import decode_block
 from ingest.runtime.clock import system_clock
+from ingest.runtime.watched_file import FileError
 from tests.ingest.conftest import Ingest, make_topics, records, serving, settings_for
 from tests.support.serving import Answer, ask
 
@@ -250,3 +252,31 @@ def test_failures_are_limited_by_address_and_a_valid_token_passes_all_the_same(g
         method = "POST" if path == "/v1/clicks" else "GET"
         headers = {"x-forwarded-for": "192.0.2.7", "x-flattr-gateway": "guess", "x-flattr-member": "ann"}
         assert ask(guarded.url + path, method=method, headers=headers).status == 429
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://example.org:443", "http://a:80", "https://*.example.org", "https://", "https://ex ample", "https://Ex.org",
+     "https://ex\u00e4mple.org", "https://a/", "https://a?x", "https://user@a", "ftp://a", "null", "", "http://127.1"],
+)  # fmt: skip
+def test_an_origin_that_no_browser_sends_is_refused_when_it_is_written(origin: str, tmp_path: Path) -> None:
+    file = tmp_path / "sites.json"
+    file.write_text(json.dumps({"k": {"site_id": "blog", "origins": ["https://a.example:8443", origin]}}))
+    with pytest.raises(FileError, match="is not an origin"):
+        read_sites(file)
+
+
+@pytest.mark.parametrize("key", ["", " ", "k\n", "k\u00e9y"])
+def test_an_empty_key_would_be_every_request_without_one(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "sites.json"
+    file.write_text(json.dumps({key: {"site_id": "blog", "origins": [BLOG]}}))
+    with pytest.raises(FileError, match="is no key"):
+        read_sites(file)
+
+
+def test_a_sites_file_is_named_whatever_is_wrong_with_it(tmp_path: Path) -> None:
+    file = tmp_path / "sites.json"
+    for content in ("", "[" * 100_000, '{"k": {"site_id": "blog", "origins": [], "clicks_per_s": -1}}'):
+        file.write_text(content)
+        with pytest.raises(FileError, match=str(file)):
+            read_sites(file)

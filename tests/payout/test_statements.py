@@ -163,11 +163,20 @@ def test_closed_month_is_not_sent_twice(proof: Proof, api: str) -> None:
         ("2027-03/members/mia/statement", "month_not_closed"),
         ("2026-11/members/nobody/statement", "line_unknown"),
         ("2026-11/creators/nobody/statement", "line_unknown"),
+        ("2026-11/members/a%2Fb/statement", "line_unknown"),
+        ("2026-11/creators/a/statement/statement", "line_unknown"),
     ],
 )
 def test_what_is_not_there_is_said(api: str, path: str, reason: str) -> None:
     answer = ask(f"{api}/v1/months/{path}")
     assert (answer.status, answer.json["reason"]) == (404, reason)
+
+
+@pytest.mark.usefixtures("december")
+@pytest.mark.parametrize("creator", ["%3Cb%3Ex%3C%2Fb%3E", "<b>x</b>".replace("<", "%3C")])
+def test_an_id_with_a_slash_has_a_statement(api: str, creator: str) -> None:
+    statement = ask(f"{api}/v1/months/2026-12/creators/{creator}/statement").json
+    assert statement["payout"]["creator_id"] == "<b>x</b>"
 
 
 @pytest.mark.usefixtures("december")

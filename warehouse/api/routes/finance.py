@@ -87,7 +87,7 @@ async def ledger(
     return Response(body.model_dump_json(), media_type="application/json", headers=_headers(sealed))
 
 
-@router.get("/{month}/members/{member_id}/statement", summary="Where a member's pledge went", response_model=None)
+@router.get("/{month}/members/{member_id:path}/statement", summary="Where a member's pledge went", response_model=None)
 async def member_statement(
     reads: Runner, request: Request, month: PathMonth, member_id: MemberId, form: Annotated[Form, Query()] = "json"
 ) -> Response:
@@ -96,7 +96,7 @@ async def member_statement(
 
 
 @router.get(
-    "/{month}/creators/{creator_id}/statement", summary="Where a creator's money came from", response_model=None
+    "/{month}/creators/{creator_id:path}/statement", summary="Where a creator's money came from", response_model=None
 )
 async def creator_statement(
     reads: Runner, request: Request, month: PathMonth, creator_id: CreatorId, form: Annotated[Form, Query()] = "json"
