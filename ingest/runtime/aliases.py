@@ -33,12 +33,14 @@ class AliasError(FileError):
 class AliasTable:
     """The aliases in force at one time. Tables compare by identity, so caches of names can use them as keys."""
 
-    __slots__ = ("pairs",)
+    __slots__ = ("_old_of", "pairs")
 
     def __init__(self, pairs: Mapping[str, str]) -> None:
         """Check the prefixes. Raises ``AliasError`` when a side is not canonical or a target is itself an alias."""
         self.pairs = dict(pairs)
+        self._old_of: dict[str, list[str]] = {}
         for old, new in pairs.items():
+            self._old_of.setdefault(new, []).append(old)
             for side in (old, new):
                 if not is_address(side) or "?" in side or canonical(side) != side:
                     raise AliasError(
@@ -59,6 +61,18 @@ class AliasTable:
             if new is not None:
                 return _joined(new, address[len(prefix) :])
         return address
+
+    def names(self, address: str) -> list[str]:
+        """An address that has not moved, and after it those that moved there."""
+        if not self.pairs:
+            return [address]
+        found = [address]
+        for prefix in _prefixes(address.partition("?")[0]):
+            rest = address[len(prefix) :]
+            for old in self._old_of.get(prefix, ()):
+                # Which of them it was depends on the slashes at the ends of both prefixes.
+                found += [old + rest, f"{old}/{rest}", old + rest.removeprefix("/")]
+        return [one for one in dict.fromkeys(found) if self.moved(one) == address]
 
 
 def _prefixes(address: str) -> list[str]:
@@ -200,7 +214,18 @@ class Aliases:
 
 def thing_id(creator_id: str, thing: str, table: AliasTable) -> str:
     """The id of a creator's thing under these aliases, however it is written. Raises ``ValueError``."""
+    return things.thing_id(creator_id, _named(thing, table))
+
+
+def thing_ids(creator_id: str, thing: str, table: AliasTable) -> list[str]:
+    """The same, and after it the ids that the thing had before it moved. Raises ``ValueError``."""
+    name = _named(thing, table)
+    names = table.names(name) if is_address(name) else [name]
+    return [things.thing_id(creator_id, one) for one in names]
+
+
+def _named(thing: str, table: AliasTable) -> str:
     name = canonical(thing)
     if not name:
         raise ValueError("must not be blank")
-    return things.thing_id(creator_id, table.moved(name) if is_address(name) else name)
+    return table.moved(name) if is_address(name) else name

@@ -266,14 +266,16 @@ def test_split_if_the_month_ended_now_is_the_members_own(warehouse: Warehouse, t
     }  # fmt: skip
 
 
-def put_order(warehouse: Warehouse, number: int, at_ms: int, *, ends: bool = False, until: int = 0) -> None:
+def put_order(  # noqa: PLR0913 - one keyword for each column that a test varies
+    warehouse: Warehouse, number: int, at_ms: int, *, ends: bool = False, until: int = 0, thing: str = SONG
+) -> None:
     """One click of m-1 that subscribes to Anna's song, or ends that."""
     warehouse.insert(
         "subscription_orders",
         {
             "member_id": ["m-1"],
             "creator_id": ["anna"],
-            "thing_id": [bytes.fromhex(SONG)],
+            "thing_id": [bytes.fromhex(thing)],
             "click_id": [click(number).bytes],
             "ends": [int(ends)],
             "version": [at_ms << 20],
@@ -305,6 +307,37 @@ def test_member_sees_which_flattrs_are_repeated_every_month(
     query = "/flattrs?creator=anna&thing=https://anna.example/song&creator=bob&thing=7"
     assert door.get(query).json["subscribed"] == {SONG: stands, POST: False}
     assert door.get(query, "m-2").json["subscribed"] == {SONG: False, POST: False}
+
+
+def test_subscription_to_a_thing_that_moved_stands_at_its_new_address_until_the_newest_click_ends_it(
+    warehouse: Warehouse, token_keys: Path, tmp_path: Path
+) -> None:
+    """Twice: the song was first on the label's site, then on Anna's, and is on another now."""
+    label, now = "https://label.example/anna/song", "https://new.example/song"
+    moved = {"https://label.example/anna": "https://new.example/", "https://anna.example/": "https://new.example/"}
+    (tmp_path / "aliases.json").write_text(json.dumps(moved))
+    first, third = thing_id("anna", label), thing_id("anna", now)
+    put_two(warehouse)
+    put_progress(warehouse, 0, counted_until(9), NOON_MS - 2000)
+    told = settings_for(warehouse, token_keys=token_keys, ingest_aliases_file=tmp_path / "aliases.json")
+    with serving(create_app(told)) as url:
+
+        def subscribed(address: str, member: str = "m-1") -> bool:
+            query = f"/flattrs?creator=anna&thing={address}&creator=bob&thing=7"
+            answer = Door(url, token_keys).get(query, member).json
+            assert answer["things"] == [third, POST]
+            assert answer["subscribed"].keys() == answer["flattred"].keys() == {third, POST}
+            assert answer["flattred"][third] is answer["subscribed"][POST] is False
+            return bool(answer["subscribed"][third])
+
+        assert not subscribed(now)
+        for number, (at_ms, name, ends) in enumerate(
+            [(0, first, False), (1, SONG, True), (2, SONG, False), (3, third, True), (4, third, False)]
+        ):
+            put_order(warehouse, number, NOON_MS - 9000 + at_ms, ends=ends, thing=name)
+            addresses = (now, label, "https://anna.example/song")
+            assert {subscribed(address) for address in addresses} == {not ends}, (number, name)
+            assert not subscribed(now, "m-2")
 
 
 def test_list_of_subscriptions_is_what_the_newest_click_says_and_the_members_own(

@@ -57,6 +57,28 @@ def test_longest_prefix_wins_and_slashes_are_joined_to_one() -> None:
     assert table.moved("http://older.org/a") == "http://older.org/a"
 
 
+def test_names_of_an_address_are_all_that_moved_there() -> None:
+    table = AliasTable({
+        "http://old.org/": "https://new.org/",
+        "http://old.org/blog": "https://blog.org/x",
+        "http://older.org/": "https://blog.org/x",
+        "http://www.old.org/shop": "https://new.org/",
+    })  # fmt: skip
+    assert table.names("https://else.org/a?b") == ["https://else.org/a?b"]
+    assert table.names("https://blog.org/xy") == ["https://blog.org/xy"]
+    now, *before = table.names("https://new.org/a?b")
+    assert now == "https://new.org/a?b"
+    assert {"http://old.org/a?b", "http://www.old.org/shop/a?b"} <= set(before)
+    assert "http://old.org/blog" not in table.names("https://new.org/blog")
+    segments = ("", "blog", "blog/", "shop", "shop/", "x", "x/", "blog/a", "shop/a", "x/a?b=/c")
+    hosts = ("http://old.org", "http://older.org", "http://www.old.org", "https://new.org", "https://blog.org")
+    for address in (f"{host}/{rest}" for host in hosts for rest in segments):
+        names = table.names(table.moved(address))
+        assert names[0] == table.moved(address)
+        assert address in names
+        assert {table.moved(one) for one in names} == {names[0]}
+
+
 @pytest.mark.parametrize(
     "pairs",
     [

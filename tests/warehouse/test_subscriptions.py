@@ -140,16 +140,18 @@ def test_posted_click_goes_where_the_thing_is_in_that_month() -> None:
     assert click_of(bare, DECEMBER, AliasTable({}), LATER_MS).thing_id == "0" * 32
 
 
+def said(action: str, member: str, after_days: float, address: str, **fields: object) -> Click:
+    """About Ada's thing at an address of any site."""
+    named = order(action, member, address, after_days=after_days, **fields)
+    return msgspec.structs.replace(named, thing=address, thing_id=thing_id("ada", address))
+
+
 def test_subscription_to_a_thing_that_moved_ends_where_the_thing_is_now(log: Log) -> None:
     """Clicks name a thing by its new address: without this rule, nobody could end what began under the old one."""
     table = AliasTable({"https://old.example/": "https://new.example/"})
 
     def standing_in(month: int) -> list[tuple[str, int]]:
         return [(one.thing, one.last_month) for one, _ in standing(log.warehouse, month, table=table)]
-
-    def said(action: str, member: str, after_days: float, address: str, **fields: object) -> Click:
-        named = order(action, member, address, after_days=after_days, **fields)
-        return msgspec.structs.replace(named, thing=address, thing_id=thing_id("ada", address))
 
     old, new = "https://old.example/song", "https://new.example/song"
     log.count([said("subscribe", "mia", 3, old), said("subscribe", "leo", 3, old), said("subscribe", "zoe", 3, old)])
@@ -161,6 +163,19 @@ def test_subscription_to_a_thing_that_moved_ends_where_the_thing_is_now(log: Log
     # Whoever subscribes anew under an old link names the new address, too; an older word there decides nothing.
     log.count([said("unsubscribe", "zoe", 1, new)])
     assert sorted(standing_in(JANUARY)) == [(new, JANUARY), (old, 0)]
+
+
+def test_subscription_ended_after_the_first_of_two_moves_stays_ended_after_the_second(log: Log) -> None:
+    """An alias points to where a thing is, so that with the second move both old addresses lead to the third."""
+    one, two, three = (f"https://{number}.example/song" for number in ("one", "two", "three"))
+    table = AliasTable({f"https://{number}.example/": "https://three.example/" for number in ("one", "two")})
+    log.count([said("subscribe", "mia", 1, one), said("subscribe", "leo", 1, one), said("subscribe", "zoe", 1, one)])
+    log.count([said("unsubscribe", "mia", 2, two), said("subscribe", "leo", 2, two, until="2026-12")])
+    found = [(one.member_id, one.thing) for one, _ in standing(log.warehouse, DECEMBER, table=table)]
+    assert sorted(found) == [("leo", two), ("zoe", one)]
+    log.count([said("subscribe", "zoe", 3, three), said("unsubscribe", "leo", 3, three)])
+    found = [(one.member_id, one.thing) for one, _ in standing(log.warehouse, DECEMBER, table=table)]
+    assert found == [("zoe", three)]
 
 
 def test_erased_member_subscribes_to_nothing_any_more(log: Log) -> None:

@@ -5,13 +5,13 @@ Quarantine plays no part here: it decides about counts and money, and this says 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 from warehouse.counts.counts import ONE_THREAD, Key, shown
 from warehouse.storage.client import Warehouse, named
-from warehouse.subscriptions.standing import subscribed
+from warehouse.subscriptions.standing import NOTHING_SAID, newest, orders
 
 #: (month, time of the click in ms, thing id): behind it a page starts
 Place = tuple[int, int, str]
@@ -22,10 +22,24 @@ ALL_MONTHS: Final = (0, 2**32 - 1)
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What a member did about a thing: ``subscribed`` flattrs it again each month."""
+    """What a member did about a thing: ``subscribed`` flattrs it again each month, as was last said at ``said_ms``."""
 
     flattred: bool
     subscribed: bool
+    said_ms: int
+
+
+#: Neither, and nothing was ever said.
+NOTHING: Final = Standing(flattred=False, subscribed=False, said_ms=NOTHING_SAID.said_ms)
+
+
+def of_names(standings: Iterable[Standing]) -> Standing:
+    """What a member did about a thing that moved, of its names, the one of the month first.
+
+    A flattr is of a month, and so of that one name.
+    """
+    first, *_ = found = list(standings)
+    return replace(first, subscribed=newest((one.subscribed, one.said_ms) for one in found))
 
 
 @dataclass(frozen=True)
@@ -58,9 +72,12 @@ def standings(warehouse: Warehouse, keys: Sequence[Key]) -> dict[Key, Standing]:
     params = {"months": tuple(set(of_months)), "of_months": of_months, "members": members, "thing_ids": thing_ids}
     rows = warehouse.rows(named("member_standings"), params, ONE_THREAD)
     flattred = {(int(month), key(member_id, thing_id)) for month, member_id, thing_id in rows}
-    found = subscribed(warehouse, members, thing_ids, of_months)
-    repeated = {(month, key(member_id, thing_id)) for month, member_id, thing_id in found}
-    return {one: Standing(one in flattred, one in repeated) for one in keys}
+    said = orders(warehouse, members, thing_ids, of_months)
+    found = {}
+    for one, month, member_id, thing_id in zip(keys, of_months, members, thing_ids, strict=True):
+        order = said.get((month, member_id, thing_id), NOTHING_SAID)
+        found[one] = Standing(one in flattred, order.stands, order.said_ms)
+    return found
 
 
 def page(

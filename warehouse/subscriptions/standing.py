@@ -8,16 +8,18 @@ member does in that month is later, and wins.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeVar
 
 from ingest.contract.month import month_start_ms
 from ingest.runtime import aliases as things
 from ingest.runtime.aliases import AliasTable
 from warehouse.storage.client import Warehouse, named
 
+T = TypeVar("T")
 _NAMESPACE: Final = uuid.UUID("6a1c6c0e-8a53-4d1e-9f64-0f3a4a0d9b17")
 _PAGE: Final = 20_000
 NOTHING_MOVED: Final = AliasTable({})
@@ -53,7 +55,7 @@ def standing(  # noqa: PLR0913 - each narrows what is asked for
     """Subscriptions that stand at the beginning of ``month`` or at ``at_ms`` and reach it, in order of their keys.
 
     With each: whether the month has its flattr already, given or taken back. ``table`` is that of the month: where a
-    thing has moved, clicks name it by its new address, and a newer one there decides.
+    thing has moved, clicks name it by its new address, and the newest one decides under whichever of its addresses.
     """
     after, at_ms = ("", "", ""), month_start_ms(month) if at_ms is None else at_ms
     while True:
@@ -73,30 +75,53 @@ def standing(  # noqa: PLR0913 - each narrows what is asked for
 def _decided_elsewhere(
     warehouse: Warehouse, subscriptions: Sequence[Subscription], at_ms: int, table: AliasTable
 ) -> set[Subscription]:
-    """Those whose thing has moved, and about which the member has said something newer where it is now."""
+    """Those about which the member has said something newer under another address of the thing."""
     if not table.pairs:
         return set()
-    now = {one: things.thing_id(one.creator_id, one.thing, table) for one in subscriptions if one.thing}
-    moved = {one: thing_id for one, thing_id in now.items() if thing_id != one.thing_id}
-    if not moved:
+    ids_of = {one: things.thing_ids(one.creator_id, one.thing, table) for one in subscriptions if one.thing}
+    ids_of = {one: thing_ids for one, thing_ids in ids_of.items() if thing_ids != [one.thing_id]}
+    if not ids_of:
         return set()
     params = {
-        "members": tuple({one.member_id for one in moved}),
-        "thing_ids": sorted(set(moved.values())),
+        "members": tuple({one.member_id for one in ids_of}),
+        "thing_ids": sorted({thing_id for thing_ids in ids_of.values() for thing_id in thing_ids}),
         "at_ms": at_ms,
     }
     said = {(member, thing_id): ms for member, thing_id, ms in warehouse.rows(named("subscriptions_said"), params)}
-    return {one for one, thing_id in moved.items() if said.get((one.member_id, thing_id), -1) >= one.begun_ms}
+    return {
+        one
+        for one, thing_ids in ids_of.items()
+        if newest([(thing_id, said.get((one.member_id, thing_id), -1)) for thing_id in thing_ids]) != one.thing_id
+    }
 
 
-def subscribed(
+def newest(said: Iterable[tuple[T, int]]) -> T:
+    """Of the words about one thing under each of its addresses, with their times: the one that stands.
+
+    The address where the thing is now comes first, and at the same moment it decides.
+    """
+    return max(said, key=itemgetter(1))[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The member's newest click that begins or ends a subscription: whether it stands, and when it was said."""
+
+    stands: bool
+    said_ms: int
+
+
+NOTHING_SAID: Final = Order(stands=False, said_ms=-1)
+
+
+def orders(
     warehouse: Warehouse, members: Sequence[str], thing_ids: Sequence[str], months: Sequence[int]
-) -> set[tuple[int, str, str]]:
-    """Those (month, member, thing id) whose subscription stands now and reaches the month. Equally long."""
+) -> dict[tuple[int, str, str], Order]:
+    """By (month, member, thing id): what was said, and whether it stands now and reaches the month. Equally long."""
     rows = warehouse.rows(
         named("subscribed"), {"members": list(members), "thing_ids": list(thing_ids), "months": list(months)}
     )
-    return {(int(month), member_id, thing_id) for member_id, thing_id, month in rows}
+    return {(month, member, thing_id): Order(bool(stands), ms) for member, thing_id, month, stands, ms in rows}
 
 
 def note_posted(warehouse: Warehouse, month: int, flattrs: int, now_ms: int) -> None:

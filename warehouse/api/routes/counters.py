@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.routing import APIRoute
@@ -15,7 +15,7 @@ from starlette.datastructures import QueryParams
 from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from ingest.contract.thing import THING_ID, THING_LENGTH_MAX, plain
-from ingest.runtime.aliases import thing_id
+from ingest.runtime.aliases import AliasTable, thing_id
 from warehouse.api.conditional import cacheable, revalidated, weak_etag
 from warehouse.api.counter_cache import Asked
 from warehouse.api.parameters import names_of
@@ -25,6 +25,7 @@ from warehouse.api.shapes import AsOf, QueryMonth, month_or_current
 
 router = APIRouter(prefix="/v1", tags=["counters"], responses=RESPONSES)
 
+T = TypeVar("T")
 THINGS_MAX: Final = 100
 
 
@@ -50,8 +51,14 @@ def parse_things(text: str) -> tuple[str, ...]:
     return thing_ids
 
 
-def named_things(reads: QueryRunner, creators: Sequence[str], addresses: Sequence[str], month: int) -> tuple[str, ...]:
-    """The thing id of each address, in order, with the aliases of that month. Raises ``Problem`` 422.
+def named_things(
+    reads: QueryRunner,
+    creators: Sequence[str],
+    addresses: Sequence[str],
+    month: int,
+    name: Callable[[str, str, AliasTable], T],
+) -> tuple[T, ...]:
+    """What ``name`` calls each address, in order, with the aliases of that month. Raises ``Problem`` 422.
 
     ``creators`` has the creator of all addresses, or one for each.
     """
@@ -65,7 +72,7 @@ def named_things(reads: QueryRunner, creators: Sequence[str], addresses: Sequenc
     owners = creators if len(creators) == len(addresses) else [creators[0]] * len(addresses)
     try:
         table = reads.aliases.look().in_month(month)
-        return tuple(thing_id(owner, plain(address), table) for owner, address in zip(owners, addresses, strict=True))
+        return tuple(name(owner, plain(address), table) for owner, address in zip(owners, addresses, strict=True))
     except ValueError as error:
         raise _invalid(f"thing is not an address or id: {error}") from None
 
@@ -87,7 +94,7 @@ def asked_for(
     """What a request names, by ids or else by addresses. Raises ``Problem`` 422."""
     if things is not None:
         return Asked(month, parse_things(things), by_address=False)
-    return Asked(month, named_things(reads, creators, addresses, month), by_address=True)
+    return Asked(month, named_things(reads, creators, addresses, month, thing_id), by_address=True)
 
 
 Things = Annotated[

@@ -15,21 +15,21 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, Field
 
 from ingest.contract.month import month_of, month_text
-from ingest.runtime.aliases import AliasTable
+from ingest.runtime.aliases import AliasTable, thing_ids
 from warehouse.api import cursor as cursors
 from warehouse.api import member_auth
 from warehouse.api.member_auth import Member
 from warehouse.api.problems import RESPONSES, Problem, ReadReason
 from warehouse.api.query_runner import NO_MONTH, QueryRunner, Runner
 from warehouse.api.request_guard import HEADERS_ONLY
-from warehouse.api.routes.counters import Addresses, Creators, Things, asked_for
+from warehouse.api.routes.counters import Addresses, Creators, Things, named_things, parse_things
 from warehouse.api.routes.months import closed
 from warehouse.api.routes.provisional import MemberProvisional, member_provisional
 from warehouse.api.shapes import AsOf, QueryMonth, moment, parse_month
 from warehouse.counts import member_flattrs
 from warehouse.counts.counts import shown
 from warehouse.counts.lag import Lag
-from warehouse.counts.member_flattrs import ALL_MONTHS, Flattr, Recorded, Standing
+from warehouse.counts.member_flattrs import ALL_MONTHS, Flattr, Recorded
 from warehouse.payout import month_status
 from warehouse.payout.books import member_months, statements
 from warehouse.payout.errors import PayoutRefused
@@ -120,21 +120,28 @@ async def flattrs(  # noqa: PLR0913, PLR0917 - one parameter each of the address
     """Of up to 100 things, named as for `/v1/counters`; without any, this month's list, newest first."""
     if things is None and not creators and not addresses:
         return await _listed(reads, member_id, month, limit, cursor)
-    asked = asked_for(reads, month, things, creators, addresses)
-    thing_ids = dict.fromkeys(asked.thing_ids)
-    lag, found = await reads.lag(), dict.fromkeys(thing_ids, Standing(flattred=False, subscribed=False))
+    # Each thing's id first, and after it those that it had before it moved.
+    asked = (
+        named_things(reads, creators, addresses, month, thing_ids)
+        if things is None
+        else [[thing_id] for thing_id in parse_things(things)]
+    )
+    lag, found = await reads.lag(), {names[0]: member_flattrs.NOTHING for names in asked}
     if await reads.asked_of(month) != NO_MONTH:
-        names = {member_flattrs.key(member_id, thing_id): thing_id for thing_id in thing_ids}
-        counted = await reads.standings.get(month, names, member_id)
+        keys = dict.fromkeys(member_flattrs.key(member_id, name) for names in asked for name in names)
+        counted = await reads.standings.get(month, keys, member_id)
         lag = min((one.lag for one in counted.values()), key=lambda lag: lag.now_ms)
-        found = {names[name]: one.count for name, one in counted.items()}
+        found = {
+            names[0]: member_flattrs.of_names(counted[member_flattrs.key(member_id, name)].count for name in names)
+            for names in asked
+        }
     return private(
         {
             "month": month_text(month),
             "member_id": member_id,
-            "things": asked.thing_ids,
-            "flattred": {thing_id: found[thing_id].flattred for thing_id in thing_ids},
-            "subscribed": {thing_id: found[thing_id].subscribed for thing_id in thing_ids},
+            "things": [names[0] for names in asked],
+            "flattred": {thing_id: one.flattred for thing_id, one in found.items()},
+            "subscribed": {thing_id: one.subscribed for thing_id, one in found.items()},
             **AsOf.plain(replace(lag, now_ms=reads.clock())),
         }
     )
