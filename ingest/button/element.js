@@ -23,7 +23,8 @@ const defaults = {
   },
   ...script?.dataset,
 };
-let sheet;
+const sheet = new CSSStyleSheet();
+sheet.replaceSync(CSS);
 
 export class FlattrButton extends HTMLElement {
   static observedAttributes = NAMES;
@@ -37,12 +38,11 @@ export class FlattrButton extends HTMLElement {
       this[name] = value;
     }
     const root = this.attachShadow({ mode: "open" });
-    if (!sheet) (sheet = new CSSStyleSheet()).replaceSync(CSS);
     root.adoptedStyleSheets = [sheet];
-    this.#pieces = ["", "switch", "status"].map((role, number) => {
+    this.#pieces = ["button", "monthly", "message"].map((part, number) => {
       const piece = root.appendChild(document.createElement(number < 2 ? "button" : "span"));
-      piece.part = ["button", "monthly", "message"][number];
-      if (role) piece.role = role;
+      piece.part = part;
+      if (number) piece.role = number < 2 ? "switch" : "status";
       if (number < 2) piece.onclick = () => this.#press(number);
       return piece;
     });
@@ -84,15 +84,11 @@ export class FlattrButton extends HTMLElement {
 
     const { lang } = this.closest("[lang]") ?? document.documentElement;
     const [numbers, month, signIn, refusal] = wordsIn(lang);
-    this.#paint(button, "ariaPressed", this.number >= 0 ? `Flattr ${numbers.format(this.number)}` : "Flattr", own.given);
+    this.#paint(button, "ariaPressed", this.number >= 0 ? "Flattr " + numbers.format(this.number) : "Flattr", own.given);
     monthly.hidden = !(own.given || own.monthly);
-    if (!monthly.hidden) this.#paint(monthly, "ariaChecked", `↻ ${month}`, own.monthly);
-    let said = missing;
-    if (!said && (trouble || isOut)) {
-      if (isOut && (waits || !isExpired)) said = signIn;
-      else if (trouble > 0) said = waits ? `${refusal}…` : "";
-      else if (trouble) said = refusal;
-    }
+    if (!monthly.hidden) this.#paint(monthly, "ariaChecked", "↻ " + month, own.monthly);
+    const failed = trouble > 0 ? waits && refusal + "…" : trouble && refusal;
+    const said = missing || (isOut && (waits || !isExpired) && signIn) || failed || "";
     // Said again, it is read out again.
     if (message.textContent !== said) message.textContent = said;
   }
@@ -109,7 +105,7 @@ export class FlattrButton extends HTMLElement {
     const isOn = this.#pieces[number].className > "", shown = this.key;
     const action = ["flattr", "subscribe", "undo", "unsubscribe"][number + 2 * isOn];
     const act = () => {
-      const { ingest, site, key } = this, url = `${ingest}/v1/clicks${site && `?site=${encodeURIComponent(site)}`}`;
+      const { ingest, site, key } = this, url = `${ingest}/v1/clicks${site && `?${new URLSearchParams({ site })}`}`;
       const own = { ...press(load(key), number, isOn, this.number), url, token: this.bearer };
       add(key, own, { action, creator_id: this.creator, thing: this.thing });
       troubles.delete(key);
@@ -147,7 +143,7 @@ for (const name of NAMES) {
   Object.defineProperty(FlattrButton.prototype, name, {
     get() {
       const value = this.getAttribute(name) || defaults[name] || "";
-      return /^(ing|cou)/.test(name) ? value.replace(/\/$/, "") : value;
+      return /^i|s$/.test(name) ? value.replace(/\/$/, "") : value;
     },
     set(value) {
       this.setAttribute(name, value ?? "");

@@ -1,6 +1,6 @@
 /* What all buttons of a page share: one request for their counters, and one for the member's own state. */
 import { send } from "./queue.js";
-import { about, drop, save } from "./records.js";
+import { about, drop, now, save } from "./records.js";
 import { isNewer } from "./state.js";
 
 const ADDRESS_MAX = 8000, THINGS_MAX = 100;
@@ -28,7 +28,8 @@ async function poll() {
   refresh();
   send();
   thingsMax = THINGS_MAX;
-  const asked = questions.map(ask);
+  // Old Sugar's map() does not take an async function for one.
+  const asked = questions.map((question) => ask(question));
   await Promise.all(asked);
   refresh();
   // The longer nothing has changed, the less often.
@@ -48,7 +49,7 @@ export function want(start, token, button) {
 }
 
 async function ask({ address, token, list }) {
-  const asked = Date.now();
+  const asked = now();
   try {
     // The browser sends the ETag of what it has.
     const answer = await fetch(address, { cache: "no-cache", headers: token ? { authorization: `Bearer ${token}` } : {} });
@@ -57,7 +58,7 @@ async function ask({ address, token, list }) {
       list.forEach(([button, key, pair], number) => {
         const id = things[number];
         if (token) return hear(key, flattred[id], subscribed[id], asked, 1e3 * lag.seconds);
-        const count = Number.isSafeInteger(counters[id]) ? counters[id] : undefined;
+        const count = [counters[id]].find(Number.isSafeInteger);
         if (button.pair !== pair || button.count === count) return;
         button.count = count;
         pause = 350;

@@ -1,6 +1,6 @@
 /* Sends what waits. A click stays until ingest itself has answered it; one that is stuck holds up only its own thing. */
 import { answered, refresh, soon } from "./page.js";
-import { records, sentAt, settle } from "./records.js";
+import { records, sentAt, settle, text } from "./records.js";
 
 /* Subjects that are being sent, or wait for their next attempt. */
 export const busy = new Set();
@@ -41,24 +41,27 @@ async function attempt(own, click, token) {
   busy.add(subject);
   try {
     // The token in the body needs no preflight. The request outlives the page.
-    const body = JSON.stringify({ ...click, sent_at: sentAt(click), token });
+    const body = text({ ...click, sent_at: sentAt(click), token });
     answer = await fetch(url, { method: "POST", body, keepalive: true, credentials: token ? "omit" : "include" });
+    wait = 1e3 * answer.headers.get("retry-after") || 0;
     verdict = await answer.json();
     if (/^urn:flattr/.test(verdict.type)) ({ reason } = verdict);
   } catch {}
-  if (verdict?.receipts || (reason && !/408|429|5../.test(answer.status) && !/_e[ax]/.test(reason))) {
+  const isDone = verdict?.receipts || (reason && !/408|429|5../.test(answer.status) && !/_e[ax]/.test(reason));
+  if (isDone) {
     settle(own, click, reason);
     troubles.set(subject, reason);
     answered.delete(subject);
     soon();
-    document.dispatchEvent(new CustomEvent(reason ? "flattr-refused" : "flattr-kept", { detail: { ...click, ...verdict } }));
   } else {
     const failed = +troubles.get(subject) || 0;
-    wait = Math.max(1e3 * answer?.headers.get("retry-after") || 0, 2 ** Math.min(failed, 6) * (200 + 1e3 * Math.random()));
+    wait = Math.max(wait, 2 ** Math.min(failed, 6) * (200 + 1e3 * Math.random()));
     troubles.set(subject, failed + 1);
     if (!reason) console.error("flattr-button: no answer", answer);
     else if (token && /ex/.test(reason)) expired.add(token);
   }
   setTimeout(() => (busy.delete(subject), send()), Math.min(wait, 36e5));
   refresh();
+  // Last: a page may have another CustomEvent.
+  if (isDone) document.dispatchEvent(new CustomEvent(reason ? "flattr-refused" : "flattr-kept", { detail: { ...click, ...verdict } }));
 }

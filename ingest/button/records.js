@@ -25,13 +25,19 @@ export function write(key, text) {
   delete memory[key];
   disk((store) => (store[key] = text)) ?? (memory[key] = text);
 }
-export const save = (key, own) => write(key, JSON.stringify({ month: month(), ...own, v: 3 }));
+/* JSON of what is in a value, and not of what a page's toJSON() makes of it: Prototype and MooTools once gave arrays one. */
+export const text = (value) => JSON.stringify(value, function (key) {
+  return this[key];
+});
+export const save = (key, own) => write(key, text({ month: month(), ...own, v: 3 }));
+/* Not Date.now(), which old Datejs replaces by something that is no number. */
+export const now = () => +new Date();
 
 /* Now, by the clock of clicked_at; by the page's timer if the clock was set since (from 1970). How old a click may be is
  * for ingest to say: this clock may be wrong. */
-export function sentAt({ click_id, clicked_at }, now = Date.now()) {
+export function sentAt({ click_id, clicked_at }, at = now()) {
   const own = clicked_at + Math.round(performance.now() - pressedAt[click_id]);
-  return Math.abs(now - own) > SET_MS ? own : now;
+  return Math.abs(at - own) > SET_MS ? own : at;
 }
 
 /* All records, the first press first, each with its key and subject. One of another month waits, and says nothing of this
@@ -41,13 +47,14 @@ export function records(prefix = PREFIX) {
   for (const key of [...Object.keys(memory), ...(disk(Object.keys) ?? [])]) {
     if (!key.startsWith(prefix)) continue;
     try {
-      const own = JSON.parse(read(key)), { body, url, token, n = 0 } = own, isNow = own.month === month();
-      const clicks = (own.clicks ?? [body]).filter((click) => click.clicked_at >= 0);
+      const own = JSON.parse(read(key)), { body, url, token, n = 0, clicks: all = [body] } = own, isNow = own.month === month();
+      const clicks = all.filter((click) => click.clicked_at >= 0);
       const subject = n ? key.slice(0, -37) : key;
       if (clicks[0] || isNow) found.push({ ...(isNow ? own : { url, token }), n, clicks, key, subject });
       else drop(key);
     } catch {
-      drop(key);
+      // A page whose JSON cannot read at all is no reason to remove what others stored.
+      if (JSON.parse) drop(key);
     }
   }
   return found.sort((a, b) => a.n - b.n);
@@ -59,7 +66,7 @@ export const load = (subject) => about(subject).at(-1) ?? { clicks: [] };
 
 export function add(subject, own, click) {
   // The UUID of an object URL: randomUUID() is missing without TLS.
-  const click_id = URL.createObjectURL(new Blob()).slice(-36), clicked_at = Date.now();
+  const click_id = URL.createObjectURL(new Blob()).slice(-36), clicked_at = now();
   const n = Math.max(clicked_at, load(subject).n ?? 0) + 1;
   pressedAt[click_id] = performance.now();
   save(`${subject} ${click_id}`, { ...own, n, clicks: [{ v: 1, click_id, clicked_at, ...click }] });
@@ -70,6 +77,6 @@ export function settle({ key, subject, n }, { click_id }, isRefused) {
   for (const own of about(subject)) {
     const clicks = own.clicks.filter((click) => click.click_id !== click_id);
     if (!clicks[0] && (own.key === key ? isRefused : own.n < n)) drop(own.key);
-    else if (own.key === key) save(key, { ...own, clicks, at: Date.now() });
+    else if (own.key === key) save(key, { ...own, clicks, at: now() });
   }
 }
