@@ -79,12 +79,17 @@ def examine(checks: Mapping[str, Check], timeout_s: float) -> list[Finding]:
 
 def _drain(name: str, check: Check, found: list[Finding]) -> None:
     try:
+        _look(name, check, found)
+    except Exception as error:  # noqa: BLE001 - a traceback helps nobody who looks for what is wrong
+        found.append(wrong(name, f"could not be looked at: {type(error).__name__}", "report this as a bug"))
+
+
+def _look(name: str, check: Check, found: list[Finding]) -> None:
+    try:
         found.extend(check())
     except ValidationError:
         found.append(unknown(name, "not looked at, as its settings are wrong"))
     except EXPECTED as error:
-        found.append(
-            wrong(name, sentence(error), "see whether it runs, and whether its address and password are right")
-        )
-    except Exception as error:  # noqa: BLE001 - a traceback helps nobody who looks for what is wrong
-        found.append(wrong(name, f"could not be looked at: {type(error).__name__}", "report this as a bug"))
+        # Raises the error of a system that has no sentence.
+        said = sentence(error)
+        found.append(wrong(name, said, "see whether it runs, and whether its address and password are right"))
