@@ -34,7 +34,7 @@ from streams.recovery import Recovery, load_partition
 from streams.retry import patiently
 from streams.sink.flush_rows import Rows
 from streams.sink.writer import Writer
-from streams.source.chunk import Chunk, LogRecord
+from streams.source.chunk import Chunk, LogRecord, joined
 from streams.state.memory import UNBOUNDED, Memory
 from streams.state.partition import MonthState, PartitionState
 from warehouse.storage.client import Warehouse
@@ -339,14 +339,14 @@ class Pipeline:
         rules = replace(
             self._rules, erased=patiently(self._erased.current), raw_max_bytes=self._malformed.raw_max_bytes
         )
-        by_assignment: dict[Assignment, list[LogRecord]] = {}
+        by_assignment: dict[Assignment, list[Sequence[LogRecord]]] = {}
         for pending in batch:
             if pending.assignment.alive:
-                by_assignment.setdefault(pending.assignment, []).extend(pending.chunk.records)
-        for assignment, records in by_assignment.items():
+                by_assignment.setdefault(pending.assignment, []).append(pending.chunk.records)
+        for assignment, pieces in by_assignment.items():
             state = assignment.state
             before = state.position
-            count_records(state, records, rules, functools.partial(self._load_one, state), rows)
+            count_records(state, joined(pieces), rules, functools.partial(self._load_one, state), rows)
             if state.position != before:
                 add_progress(state, self._clock(), rows)
         if rows.misplaced:

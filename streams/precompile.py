@@ -9,6 +9,7 @@ from streams.clicks.string_columns import StringColumn
 from streams.counting.active_counts import count
 from streams.counting.dedupe import judge
 from streams.recovery import PACKED_BYTES, months_from
+from streams.source.chunk import LogRecord, Records
 from streams.state.partition import MonthState
 from warehouse.storage.identity_key import IdentityKey
 
@@ -23,7 +24,7 @@ def precompile() -> None:
     month.retimed.values(zeros, zeros)
     months_from([[bytearray(width) for width in PACKED_BYTES]], {0: 0})
     month.flattrs.reserve(1000)
-    scan([b""])
+    scan(Records.of([LogRecord(0, 0, b"")]))
     names = StringColumn.of([""])
     names.hashes(IdentityKey.random())
     names.partitions(1)

@@ -28,7 +28,7 @@ from ingest.contract.times import TIME_END_MS, Time
 from streams.clicks.fields import ORDERS, TAKES_BACK, UNSAID, Fields, Ids
 from streams.clicks.scan import scan
 from streams.clicks.string_columns import NamesJoined
-from streams.source.chunk import LogRecord
+from streams.source.chunk import LogRecord, Records, joined
 from streams.state.hash_table import I64, U64
 from streams.state.word import UNDO_BIT
 
@@ -85,7 +85,7 @@ class Columns(Fields):
     Clicks are not stored as objects; ``lines`` decodes again the few that are needed.
     """
 
-    records: Sequence[LogRecord]
+    records: Records
     positions: U64
     record_at_ms: I64
     #: The low bits of a version: the undo bit, and a hash of the click id.
@@ -100,32 +100,31 @@ class Columns(Fields):
 
     def lines(self, indices: Iterable[int]) -> Iterator[ClickLine]:
         """Decode the clicks at these ascending indices, with their members named as in the column."""
-        records = {record.offset: record for record in self.records}
         offset, places = -1, dict[int, ClickLine]()
         for index in indices:
             at = int(self.positions[index])
             if offset != offset_of(at):
                 offset = offset_of(at)
-                verdicts = _read_record(records[offset], 0, [])
+                verdicts = _read_record(self.records.since(offset)[0], 0, [])
                 places = {place: verdict for place, verdict, _ in verdicts if isinstance(verdict, ClickLine)}
             yield msgspec.structs.replace(places[index_of(at)], member_id=self.members[index])
 
 
 def read(records: Sequence[LogRecord], epoch: int) -> Columns:
     """Decode all clicks of the records; positions get the given log epoch."""
-    found = scan([record.value for record in records]) or _read_blocks(records)
+    records = joined([records])
+    found = scan(records) or _read_blocks(records)
     if found is None:
         return _read_slowly(records, epoch)
     fields, counts = found
-    starts = np.array([record.offset for record in records], np.uint64) << np.uint64(16)
-    times = np.array([record.timestamp_ms for record in records], np.int64)
+    starts = records.offsets.astype(np.uint64) << np.uint64(16)
     first = np.cumsum(counts) - counts
     indices = np.arange(counts.sum()) - np.repeat(first, counts)
     positions = np.repeat(starts, counts) + indices.astype(np.uint64) + np.uint64(position(epoch, 0, 0))
-    return _columns(fields, records, positions, np.repeat(times, counts), [])
+    return _columns(fields, records, positions, np.repeat(records.stamps_ms, counts), [])
 
 
-def _read_blocks(records: Sequence[LogRecord]) -> tuple[Fields, I64] | None:
+def _read_blocks(records: Iterable[LogRecord]) -> tuple[Fields, I64] | None:
     """Decode record by record; also returns the clicks per record. None if anything is malformed."""
     gathered = _Gathered()
     counts: list[int] = []
@@ -188,7 +187,7 @@ class _Gathered:
 
 
 def _columns(
-    fields: Fields, records: Sequence[LogRecord], positions: U64, record_at_ms: I64, refused: list[RefusedLine]
+    fields: Fields, records: Records, positions: U64, record_at_ms: I64, refused: list[RefusedLine]
 ) -> Columns:
     high, low = halves(fields.click_ids)
     hashes = ((high ^ low * _ODD) * _ODD) >> np.uint64(64 - UNDO_BIT)
@@ -229,7 +228,7 @@ def _unhex(text: str, count: int, *, dashed: bool) -> Ids | None:
         return None
 
 
-def _read_slowly(records: Sequence[LogRecord], epoch: int) -> Columns:
+def _read_slowly(records: Records, epoch: int) -> Columns:
     """Decode record by record, and line by line if one is malformed, so that only the malformed lines are refused."""
     good: list[ClickLine] = []
     positions: list[int] = []

@@ -5,12 +5,11 @@ an address has quotes. What has exactly that form is read here. Anything else, a
 click, makes ``scan`` return None, and msgspec reads the records instead (streams/clicks/decode.py). So this decides
 nothing: what it accepts means the same to msgspec, and tests/streams/test_scan.py holds it to that.
 
-Every step stops at a zero byte, one of which stands behind the records, so no loop reads past them.
+Every step stops at a zero byte, one of which stands behind every record, so no loop reads past it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -21,6 +20,7 @@ from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.contract.times import TIME_END_MS
 from streams.clicks.fields import ORDERS, TAKES_BACK, UNSAID, Fields
 from streams.clicks.string_columns import StringColumn
+from streams.source.chunk import Records
 from streams.state.hash_table import I64, U8, compiled
 
 
@@ -60,19 +60,18 @@ _UUID: Final = np.array([4, 2, 2, 2, 6])
 _WHOLE: Final = np.array([16])
 
 
-def scan(records: Sequence[bytes]) -> tuple[Fields, I64] | None:
+def scan(records: Records) -> tuple[Fields, I64] | None:
     """The clicks of these records, and how many each record has; None unless all have ingest's form."""
-    data = np.frombuffer(b"".join([*records, b"\0"]), np.uint8)
-    ends = np.cumsum(np.array([len(record) for record in records], np.int64))
-    most = len(data) // _LINE_BYTES_MIN + 1
+    size = int(records.sizes.sum())
+    most = size // _LINE_BYTES_MIN + 1
     members, creators, sites = (_Names(most * ID_LENGTH_MAX, most) for _ in range(3))
-    things = _Names(len(data), most)
+    things = _Names(size, most)
     ids = np.empty((2, most, 16), np.uint8)
     times = np.empty((3, most), np.int64)
     actions, counts = np.empty(most, np.uint8), np.empty(len(records), np.int64)
     count = _scan(
-        data, ends, members.data, members.ends, creators.data, creators.ends, sites.data, sites.ends,
-        things.data, things.ends, ids, times, actions, counts,
+        np.frombuffer(records.data, np.uint8), records.starts, records.ends, members.data, members.ends,
+        creators.data, creators.ends, sites.data, sites.ends, things.data, things.ends, ids, times, actions, counts,
     )  # fmt: skip
     if count < 0 or not things.is_text(count):
         return None
@@ -113,13 +112,14 @@ class _Names:
 
 @compiled
 def _scan(  # noqa: PLR0913, PLR0917 - the columns
-    data: U8, record_ends: I64, members: U8, member_ends: I64, creators: U8, creator_ends: I64, sites: U8,
-    site_ends: I64, things: U8, thing_ends: I64, ids: U8, times: I64, actions: U8, counts: I64,
+    data: U8, record_starts: I64, record_ends: I64, members: U8, member_ends: I64, creators: U8, creator_ends: I64,
+    sites: U8, site_ends: I64, things: U8, thing_ends: I64, ids: U8, times: I64, actions: U8, counts: I64,
 ) -> int:  # fmt: skip
     """Fill the columns and return how many clicks there are, or -1."""
-    n = at = 0
+    n = 0
     for record in range(len(record_ends)):
         first = n
+        at = record_starts[record]
         while True:
             at = _hex(data, _after(data, at, _CLICK_ID), _UUID, ids[0, n])
             at, actions[n] = _action(data, _after(data, at, _ACTION))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -29,7 +29,7 @@ from streams.counting.dedupe import COUNTED, DUPLICATE, UNDONE, judge
 from streams.counting.result_rows import ResultRows
 from streams.counting.timing import Flags
 from streams.sink.flush_rows import Rows
-from streams.source.chunk import LogRecord
+from streams.source.chunk import LogRecord, Records, joined
 from streams.state.hash_table import I64, U64
 from streams.state.partition import PAIR_STIR, MonthState, PartitionState
 from streams.state.word import UNDO_BIT
@@ -79,12 +79,10 @@ def count_records(
     Records at or below the state's position are skipped. Raises what ``load`` raises; the state is then inconsistent
     and must be dropped.
     """
-    counted = next(
-        (index for index, one in enumerate(records) if position(rules.epoch, one.offset, 0xFFFF) > state.position), None
-    )
-    if counted is None:
+    first_uncounted = state.position + 1 - position(rules.epoch, 0, 0) >> 16
+    fresh = _with_times(joined([records]).since(first_uncounted))
+    if not len(fresh):
         return
-    fresh = _with_times(records[counted:])
     laid = read(fresh, rules.epoch)
     malformed = len(laid.refused)
     key = rules.erased.key
@@ -94,22 +92,16 @@ def count_records(
     if len(laid):
         _rule_and_count(state, laid, hashed, partition, rules, functools.partial(_month, state, load, used), rows)
     _refuse(state, laid.refused, rules, rows)
-    state.pass_to(position(rules.epoch, fresh[-1].offset, 0xFFFF))
-    state.record_at_ms = max([state.record_at_ms, *(record.timestamp_ms for record in fresh)])
+    state.pass_to(position(rules.epoch, int(fresh.offsets[-1]), 0xFFFF))
+    state.record_at_ms = max(state.record_at_ms, int(fresh.stamps_ms.max()))
     state.keep_months(used)
     rows.clicks += len(laid) + malformed
     rows.malformed += malformed
 
 
-def _with_times(records: Sequence[LogRecord]) -> Sequence[LogRecord]:
+def _with_times(records: Records) -> Records:
     """The records with stamps that columns can hold: whoever writes to the log may stamp anything."""
-    stamps_ms = [record.timestamp_ms for record in records]
-    if min(stamps_ms) >= 0 and max(stamps_ms) < TIME_END_MS:
-        return records
-    return [
-        msgspec.structs.replace(record, timestamp_ms=min(max(record.timestamp_ms, 0), TIME_END_MS - 1))
-        for record in records
-    ]
+    return replace(records, stamps_ms=np.clip(records.stamps_ms, 0, TIME_END_MS - 1))
 
 
 def _month(state: PartitionState, load: MonthLoader, used: set[int], month: int) -> MonthState:

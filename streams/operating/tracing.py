@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ingest.runtime.tracing import LINKS_MAX, Traces, context_of, failed, traceparent
+from streams.source.chunk import joined
 from warehouse.storage.client import Warehouse
 from warehouse.storage.native_columns import Column
 
@@ -21,7 +22,7 @@ Insert = Callable[[str, dict[str, Column]], object]
 
 def batch_trace(traces: Traces, chunks: Iterable[Chunk]) -> BatchTrace | None:
     """A trace for a batch that contains a traced block, or None."""
-    found = (context_of(one.traceparent) for chunk in chunks for one in chunk.records if one.traceparent)
+    found = (context_of(told) for chunk in chunks for told in joined([chunk.records]).contexts.values())
     blocks = [context for context in found if context is not None]
     return BatchTrace(traces, blocks) if blocks else None
 

@@ -10,8 +10,8 @@ overridden:
 - ``seek_to_committed`` takes offsets from the warehouse's ``progress`` instead of Kafka's committed offsets. Faust
   calls it after each rebalance, before the flow is resumed.
 
-aiokafka makes a frozen dataclass of eleven fields for every record, which takes as long as decoding its click; only
-three are read here, so its fetcher makes a ``LogRecord`` instead.
+aiokafka makes objects of every record, which takes as long as decoding its click; here its fetcher delivers columns
+(streams/source/fetched.py).
 
 tests/streams/test_faust.py checks these assumptions about Faust and aiokafka.
 """
@@ -22,14 +22,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Final, Protocol, cast
 
+import numpy as np
 import structlog
-from aiokafka.consumer import fetcher
 from aiokafka.errors import IllegalStateError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage, Message
 
-from ingest.runtime.tracing import HEADER
-from streams.source.chunk import Chunk, LogRecord
+from streams.source.chunk import Chunk, LogRecord, Records, joined
+from streams.source.fetched import deliver_columns
 
 _log = structlog.get_logger()
 #: Kafka's timestamp type; nobody reads it of a chunk.
@@ -58,23 +58,8 @@ class Positions(Protocol):
         """Count and write everything accepted, within a bounded time, and accept no more."""
 
 
-class LogRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka has no types
-    """The records of one fetch, as this package reads them."""
-
-    def _consumer_record(self, _tp: object, record: Any) -> LogRecord:  # noqa: ANN401 - of aiokafka's compiled parser
-        return LogRecord(record.offset, record.timestamp, record.value or b"")
-
-
-class TracedLogRecords(LogRecords):
-    """With the contexts of traced requests: to ask every record for its headers takes two thirds as long again."""
-
-    def _consumer_record(self, _tp: object, record: Any) -> LogRecord:  # noqa: ANN401 - of aiokafka's compiled parser
-        told = dict(record.headers).get(HEADER) or b""
-        return LogRecord(record.offset, record.timestamp, record.value or b"", told)
-
-
 class ChunkConsumer(driver.Consumer):
-    """A consumer whose events are chunks. Once there is one, all consumers of the process deliver ``LogRecord``s."""
+    """A consumer whose events are chunks. Once there is one, all consumers of the process deliver columns."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401 - passed on unchanged
         super().__init__(*args, **kwargs)
@@ -86,7 +71,7 @@ class ChunkConsumer(driver.Consumer):
         #: Where records were missing when they were last fetched.
         self._missed: dict[TP, int] = {}
         self._seeks = 0
-        fetcher.PartitionRecords = TracedLogRecords if transport.traced else LogRecords
+        deliver_columns(traced=transport.traced)
 
     async def seek_to_committed(self) -> Mapping[TP, int]:
         """Seek every assigned partition to the first record that the warehouse has not counted."""
@@ -138,7 +123,7 @@ class ChunkConsumer(driver.Consumer):
         generation = self.app.consumer_generation_id
         if not fetched or self.should_stop:
             return
-        records = {TP(tp.topic, tp.partition): batch for tp, batch in fetched.items()}
+        records = {TP(tp.topic, tp.partition): in_columns(items) for tp, items in fetched.items()}
         if seeks != self._seeks:
             # The consumer's thread may have fetched this before the seek or after it, though the flow be still stopped.
             # After it, the fetch has moved the position: without another seek these records would never be counted.
@@ -163,7 +148,7 @@ class ChunkConsumer(driver.Consumer):
         except IllegalStateError:
             _log.info("partitions were taken away; whoever has them next seeks first", partitions=sorted(tps))
 
-    async def _goes_on(self, tp: TP, batch: Sequence[LogRecord]) -> bool:
+    async def _goes_on(self, tp: TP, batch: Records) -> bool:
         """Whether these records go on from the chunk before.
 
         Records that are missing in between are fetched once more, as a fetch may have left them out. What is left out
@@ -172,7 +157,7 @@ class ChunkConsumer(driver.Consumer):
         follows = self._next.get(tp)
         if follows is None:
             return False
-        if batch[0].offset <= follows:
+        if batch.offsets[0] <= follows:
             return True
         if self._missed.get(tp) != follows:
             _log.warning("records were left out; fetching again", partition=tp.partition, at=follows)
@@ -183,17 +168,18 @@ class ChunkConsumer(driver.Consumer):
         self.positions.check_start(tp, follows, starts[tp])
         return True
 
-    def _chunks(self, tp: TP, batch: Sequence[LogRecord]) -> Iterator[Chunk]:
+    def _chunks(self, tp: TP, batch: Records) -> Iterator[Chunk]:
         follows = self._next[tp]
-        records = [record for record in batch if record.offset >= follows]
-        first, size_bytes = 0, 0
-        for index, record in enumerate(records, 1):
-            size_bytes += len(record.value)
-            if size_bytes >= self.chunk_bytes_max:
-                yield Chunk(follows, tuple(records[first:index]), size_bytes)
-                first, size_bytes, follows = index, 0, record.offset + 1
-        if first < len(records):
-            yield Chunk(follows, tuple(records[first:]), size_bytes)
+        records = batch.since(follows)
+        sizes = np.cumsum(records.sizes)
+        first, before_bytes = 0, 0
+        while first < len(records):
+            # As many as are needed to reach the maximum, or all that are left.
+            end = min(int(np.searchsorted(sizes, before_bytes + self.chunk_bytes_max)) + 1, len(records))
+            size_bytes = int(sizes[end - 1])
+            chunk = Chunk(follows, records[first:end], size_bytes - before_bytes)
+            yield chunk
+            first, before_bytes, follows = end, size_bytes, chunk.end
 
     async def _add_gap(self, tp: TP, offset_from: int, offset_to: int) -> None:
         """Do nothing: offsets between the ends of chunks were delivered inside chunks, or do not exist."""
@@ -224,6 +210,21 @@ class ChunkTransport(driver.Transport):
     chunk_bytes_max: int = 1 << 20
     #: Whether records bring the contexts of traced requests.
     traced: bool = False
+
+
+def in_columns(items: Sequence[LogRecord | Records]) -> Records:
+    """What a fetch brought of a partition, in one piece."""
+    pieces: list[Sequence[LogRecord]] = []
+    single: list[LogRecord] = []
+    for item in items:
+        if not isinstance(item, Records):
+            single.append(item)
+            continue
+        if single:
+            pieces.append(single)
+            single = []
+        pieces.append(item)
+    return joined([*pieces, single] if single else pieces)
 
 
 def _plain(offsets: Mapping[Any, int]) -> dict[TP, int]:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 import faust
 import pytest
 from aiokafka.consumer import fetcher
-from aiokafka.record import MemoryRecords
-from aiokafka.record.default_records import DefaultRecordBatchBuilder
-from aiokafka.structs import TopicPartition
 from faust.tables.recovery import Recovery
 from faust.transport import consumer as faust_consumer
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streams.errors import LogMismatch
 from streams.pipeline import within_log
-from streams.source.chunk import LogRecord
-from streams.source.faust_consumer import ChunkConsumer, ChunkTransport, LogRecords, Positions, TracedLogRecords
+from streams.source.chunk import LogRecord, Records
+from streams.source.faust_consumer import ChunkConsumer, ChunkTransport, Positions
 
 
 def source(thing: object) -> str:
@@ -59,30 +58,15 @@ def test_transport_builds_our_consumer() -> None:
     assert ChunkTransport.Consumer is ChunkConsumer
 
 
-def record(offset: int) -> LogRecord:
-    return LogRecord(offset, 1, b"x")
-
-
-def fetched(
-    made_by: type[LogRecords], *appended: tuple[bytes | None, list[tuple[str, bytes | None]]]
-) -> list[LogRecord]:
-    """What aiokafka's fetcher makes of a batch with these values and headers."""
-    batch = DefaultRecordBatchBuilder(2, 0, 0, -1, -1, -1, 1 << 16)
-    for offset, (value, headers) in enumerate(appended):
-        batch.append(offset, 1000 + offset, b"key", value, headers)
-    log = MemoryRecords(bytes(batch.build()))
-    return list(made_by(TopicPartition("clicks", 0), log, [], 0, None, None, True, fetcher.READ_UNCOMMITTED))
+def records(*offsets: int) -> Records:
+    return Records.of([LogRecord(offset, 1, b"x") for offset in offsets])
 
 
 def test_fetcher_makes_every_record_by_what_is_overridden() -> None:
-    assert "PartitionRecords(" in source(fetcher.Fetcher._proc_fetch_request)
+    fetches = source(fetcher.Fetcher._proc_fetch_request)
+    assert "MemoryRecords(part_data[-1])" in fetches
+    assert "PartitionRecords(" in fetches
     assert "self._consumer_record(tp, record)" in source(fetcher.PartitionRecords._unpack_records)
-
-
-def test_record_is_its_offset_stamp_and_value_and_its_trace_where_traces_are_on() -> None:
-    told: tuple[Any, ...] = (b"a", []), (None, [("x", b"y"), ("traceparent", b"00-1")]), (b"c", [("traceparent", None)])
-    assert fetched(LogRecords, *told) == [LogRecord(0, 1000, b"a"), LogRecord(1, 1001, b""), LogRecord(2, 1002, b"c")]
-    assert [one.traceparent for one in fetched(TracedLogRecords, *told)] == [b"", b"00-1", b""]
 
 
 class BareConsumer(ChunkConsumer):
@@ -107,32 +91,51 @@ class BareConsumer(ChunkConsumer):
 
 
 def test_records_below_the_position_are_left_out_and_gaps_in_the_log_are_none() -> None:
-    (chunk,) = BareConsumer()._chunks(TP("clicks", 0), [record(3), record(5), record(9)])
+    (chunk,) = BareConsumer()._chunks(TP("clicks", 0), records(3, 5, 9))
     assert [one.offset for one in chunk.records] == [5, 9]
     assert (chunk.follows, chunk.end) == (5, 10)
 
 
 def test_long_runs_are_cut_and_each_chunk_goes_on_from_the_one_before() -> None:
     consumer = BareConsumer(chunk_bytes_max=2)
-    chunks = list(consumer._chunks(TP("clicks", 0), [record(offset) for offset in range(5, 10)]))
+    chunks = list(consumer._chunks(TP("clicks", 0), records(*range(5, 10))))
     assert [(chunk.follows, chunk.end) for chunk in chunks] == [(5, 7), (7, 9), (9, 10)]
+
+
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 5)), min_size=1), st.integers(0, 60), st.integers(1, 9))
+def test_chunks_are_cut_where_their_bytes_reach_the_maximum(
+    made: list[tuple[int, int]], follows: int, chunk_bytes_max: int
+) -> None:
+    consumer, offset = BareConsumer(chunk_bytes_max), 0
+    consumer._next[TP("clicks", 0)] = follows
+    batch = Records.of([LogRecord(offset := offset + step, 1, b"x" * size) for step, size in made])
+    told: list[list[LogRecord]] = [[]]
+    for one in batch:
+        if one.offset >= follows:
+            told[-1].append(one)
+            if sum(len(each.value) for each in told[-1]) >= chunk_bytes_max:
+                told.append([])
+    chunks = list(consumer._chunks(TP("clicks", 0), batch))
+    assert [list(chunk.records) for chunk in chunks] == [each for each in told if each]
+    assert [chunk.size_bytes for chunk in chunks] == [sum(len(one.value) for one in each) for each in told if each]
+    assert [chunk.follows for chunk in chunks] == [follows, *(chunk.end for chunk in chunks)][: len(chunks)]
 
 
 async def test_records_that_were_left_out_are_fetched_again_before_the_log_is_believed_to_have_none() -> None:
     consumer, clicks = BareConsumer(), TP("clicks", 0)
-    assert await consumer._goes_on(clicks, [record(5), record(6)])
-    assert await consumer._goes_on(clicks, [record(3), record(6)])
+    assert await consumer._goes_on(clicks, records(5, 6))
+    assert await consumer._goes_on(clicks, records(3, 6))
     assert consumer.sought == []
-    assert not await consumer._goes_on(clicks, [record(8)])
+    assert not await consumer._goes_on(clicks, records(8))
     assert consumer.sought == [{clicks: 5}]
-    assert await consumer._goes_on(clicks, [record(8)])
-    assert not await consumer._goes_on(TP("clicks", 1), [record(0)])  # not taken over yet
+    assert await consumer._goes_on(clicks, records(8))
+    assert not await consumer._goes_on(TP("clicks", 1), records(0))  # not taken over yet
     assert len(consumer.sought) == 1
 
 
 async def test_records_that_were_deleted_before_they_were_counted_stop_the_worker() -> None:
     consumer, clicks = BareConsumer(), TP("clicks", 0)
     consumer.log_begins_at = 8
-    assert not await consumer._goes_on(clicks, [record(8)])
+    assert not await consumer._goes_on(clicks, records(8))
     with pytest.raises(LogMismatch, match="records 5 to 7 were deleted before they were counted"):
-        await consumer._goes_on(clicks, [record(8)])
+        await consumer._goes_on(clicks, records(8))

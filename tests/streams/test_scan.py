@@ -19,13 +19,18 @@ from ingest.contract.names import ID_LENGTH_MAX
 from ingest.contract.thing import THING_LENGTH_MAX
 from ingest.contract.times import TIME_END_MS
 from streams.clicks import decode
+from streams.clicks import scan as clicks_scan
 from streams.clicks.fields import Fields
-from streams.clicks.scan import scan
-from streams.source.chunk import LogRecord
+from streams.source.chunk import LogRecord, Records
 from tests.streams.test_decode import CLICKS
 from tests.support.clicks import make_click
 
 CLICK = encode(make_click("ann", creator="bob", thing="1"))
+
+
+def scan(values: list[bytes]) -> tuple[Fields, np.ndarray] | None:
+    """What the scan makes of records with these values."""
+    return clicks_scan.scan(Records.of([LogRecord(at, 0, value) for at, value in enumerate(values)]))
 
 
 def decoded(values: list[bytes]) -> tuple[Fields, np.ndarray] | None:
@@ -140,7 +145,12 @@ def test_characters_split_between_two_things_are_no_text() -> None:
 
 
 CHECKED = """
-from streams.clicks.scan import scan
+from streams.clicks import scan as clicks_scan
+from streams.source.chunk import LogRecord, Records
+
+def scan(values):
+    return clicks_scan.scan(Records.of([LogRecord(at, 0, value) for at, value in enumerate(values)]))
+
 click = {click!r}
 for length in range(len(click)):
     assert scan([click[:length]]) is None
