@@ -95,8 +95,11 @@ def test_lost_warehouse_comes_back_with_its_seals_and_counts_what_came_after_the
     comes_back(plan, lambda: lose(server), tmp_path)
 
 
-def comes_back(plan: StackPlan, lose: Callable[[], None], tmp_path: Path) -> None:
-    """A month is closed, clicks come in during a backup and after it, the warehouse is lost, and all is as it was."""
+def comes_back(plan: StackPlan, lose: Callable[[], None], tmp_path: Path, *, into: str = "") -> None:
+    """A month is closed, clicks come in during a backup and after it, the warehouse is lost, and all is as it was.
+
+    It comes back where it was, or ``into`` another warehouse.
+    """
     assert plan.warehouse is not None
     closed, open_ = Oracle(), Oracle()
     small = replace(TRAFFIC, clicks=300)
@@ -116,7 +119,8 @@ def comes_back(plan: StackPlan, lose: Callable[[], None], tmp_path: Path) -> Non
         at_loss = read_tallies(warehouse, NEXT)
 
     lose()
-    done = flattr(plan.warehouse, "restore", "monday")
+    plan = replace(plan, warehouse=into or plan.warehouse)
+    done = flattr(str(plan.warehouse), "restore", "monday")
     assert done.returncode == 0, done.stderr
     assert f"{month_text(MONTH)}: sealed, and every line agrees" in done.stdout
 

@@ -20,9 +20,9 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
-from warehouse.storage.backup_target import BackupRefused, Shard, Target, copy
+from warehouse.storage.backup_target import BackupRefused, Shard, Target, bring, copy
 from warehouse.storage.client import Warehouse, named
-from warehouse.storage.errors import MigrationError, WarehouseUnavailable
+from warehouse.storage.errors import MigrationError, WarehouseRefused, WarehouseUnavailable
 from warehouse.storage.placement import SHARDED, here
 from warehouse.storage.topology import Topology
 
@@ -35,6 +35,8 @@ BEGUN: Final = "begun"
 REST: Final = "rest"
 WHOLE: Final = "whole"
 LIST: Final = "backups"
+#: Codes of ClickHouse: there is no such backup; it has no such table.
+_MISSING, _NO_TABLE = 599, 600
 #: Stands in a database until its restore is done.
 UNFINISHED: Final = "restore_unfinished"
 
@@ -49,6 +51,16 @@ class Backup:
     migration: int
     bytes: int
     positions: dict[int, int]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A backup that is brought back; ``after`` is called with the name of each part that is there again."""
+
+    target: Target
+    name: str
+    stages: Stages
+    after: Callable[[str], None]
 
 
 def back_up(
@@ -92,6 +104,17 @@ def backups(warehouse: Warehouse) -> list[Backup]:
             named("backups_known")
         )
     ]
+
+
+def whole(contents: Sequence[tuple[Shard, str]], database: Warehouse, source: Source) -> Backup | None:
+    """Bring the list of backups into a database; the one that is meant, or None if it is not whole or not there."""
+    try:
+        bring(contents, source.target, source.name, WHOLE)
+    except WarehouseRefused as refused:
+        if refused.code in {_MISSING, _NO_TABLE}:
+            return None
+        raise
+    return next((one for one in backups(database) if one.name == source.name), None)
 
 
 def backed_up_ms(warehouse: Warehouse) -> int:

@@ -52,15 +52,31 @@ def prepared(warehouse: Warehouse, migrate_server: Callable[[Warehouse], object]
             check_finished(node, warehouse.database)
         for node in plain:
             node.command(f"CREATE DATABASE IF NOT EXISTS {warehouse.database}")
-        name = f"{warehouse.database}_model"
+        name = model_of(warehouse.database)
         plain[0].command(f"DROP DATABASE IF EXISTS {name} SYNC")
         model = closed.enter_context(closing(server(first, name)))
         migrate_server(model)
-        nodes = [closed.enter_context(closing(server(node))) for node in topology.nodes]
-        schema = ClusterSchema(nodes, model, topology.cluster)
+        schema = closed.enter_context(schema_like(warehouse, model))
         schema.create({"migrations"})
         yield schema
         plain[0].command(f"DROP DATABASE {name} SYNC")
+
+
+def model_of(database: str) -> str:
+    """The name of the model's database."""
+    return f"{database}_model"
+
+
+@contextmanager
+def schema_like(warehouse: Warehouse, model: Warehouse) -> Iterator[ClusterSchema]:
+    """What brings every node's database, which is there, to a model's schema."""
+    topology = warehouse.topology
+    with ExitStack() as closed:
+        nodes = [
+            closed.enter_context(closing(Warehouse(warehouse.url, timeout_s=600, topology=topology.server(node))))
+            for node in topology.nodes
+        ]
+        yield ClusterSchema(nodes, model, topology.cluster)
 
 
 class ClusterSchema:
@@ -192,16 +208,17 @@ def make_like(warehouse: Warehouse, table: str, name: str) -> None:
     local = ddl.replace(f"{here(table)}\n", f"{here(name)}\n", 1).replace(f"/{table}'", f"/{name}'", 1)
     key = SHARDED.get(table)
     whole = [_whole(topology.cluster, topology.database, name, key)] if key else []
-    _on_every_node(warehouse, [local, *whole])
+    on_every_node(warehouse, [local, *whole])
 
 
 def drop_like(warehouse: Warehouse, name: str) -> None:
     """Drop such a table if there is one."""
     local = {name, here(name)} if warehouse.topology.cluster else {name}
-    _on_every_node(warehouse, [f"DROP TABLE IF EXISTS {one} SYNC" for one in sorted(local)])
+    on_every_node(warehouse, [f"DROP TABLE IF EXISTS {one} SYNC" for one in sorted(local)])
 
 
-def _on_every_node(warehouse: Warehouse, statements: Sequence[str]) -> None:
+def on_every_node(warehouse: Warehouse, statements: Sequence[str]) -> None:
+    """Run these on each node by itself; all must answer."""
     topology = warehouse.topology
     for node in topology.nodes:
         with closing(Warehouse(warehouse.url, timeout_s=600, topology=topology.server(node))) as server:

@@ -1,8 +1,9 @@
-"""Brings a backup back into an empty database, of one server or of a cluster with as many shards.
+"""Brings a backup back into an empty database: of one server, or of a cluster with as many shards.
 
 The other way round than it was copied, so that `progress` comes last; a table marks the database as unfinished until
 then. On a cluster the first node of each shard brings the shard's part back, and the others fetch it from there. The
-mark stands on the first node alone, is made before anything and dropped after everything.
+mark stands on the first node alone, is made before anything and dropped after everything. A backup of one server comes
+into a cluster by ``spread.py``.
 """
 
 from __future__ import annotations
@@ -14,15 +15,13 @@ from dataclasses import dataclass
 from typing import Final
 
 from warehouse.storage import backup
-from warehouse.storage.backup import LIST, REST, UNFINISHED, WHOLE, Backup, Stages, backups
+from warehouse.storage.backup import LIST, REST, UNFINISHED, WHOLE, Backup, Source, Stages
 from warehouse.storage.backup_target import BackupRefused, Shard, Target, bring
 from warehouse.storage.client import Warehouse
-from warehouse.storage.cluster_schema import forget_replicas, structure
-from warehouse.storage.errors import WarehouseRefused
+from warehouse.storage.cluster_schema import forget_replicas, model_of, structure
 from warehouse.storage.migrate import migrations
+from warehouse.storage.spread import spread
 
-#: Codes of ClickHouse: there is no such backup; it has no such table.
-_MISSING, _NO_TABLE = 599, 600
 _CREATED: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)")
 
 
@@ -53,27 +52,36 @@ def restore(
 
     Raises ``BackupRefused`` if the database has tables, or if there is no whole backup of this name.
     """
+    source = Source(target, name, stages, after)
     with _servers(warehouse) as servers:
         _empty(warehouse, servers)
-        first = servers.shards[0]
-        found = _whole(warehouse, first, target, name)
+        found = _whole(warehouse, servers.shards[0], source)
+        if found is not None:
+            _bring_shards(warehouse, servers, source)
+        elif warehouse.topology.cluster:
+            found = spread(warehouse, servers.first.topology.nodes[0], source)
         if found is None:
             _drop(warehouse, servers)
             raise BackupRefused(
                 f"{name} in {target} is no whole backup of a database {warehouse.database}: it was interrupted, or is "
                 "not there"
             )
-        after(WHOLE)
-        bring(_rest(warehouse, servers.shards, stages), target, name, REST)
-        after(REST)
-        for stage, tables in reversed(stages):
-            bring(_contents(warehouse, servers.shards, tables), target, name, stage)
-            after(stage)
-        if warehouse.topology.cluster:
-            _replicate(warehouse, servers)
-            after("replicas")
         servers.first.command(f"DROP TABLE {warehouse.database}.{UNFINISHED} SYNC")
     return found
+
+
+def _bring_shards(warehouse: Warehouse, servers: _Servers, source: Source) -> None:
+    """What the one server, or each shard, has copied."""
+    of, after = (source.target, source.name), source.after
+    after(WHOLE)
+    bring(_rest(warehouse, servers.shards, source.stages), *of, REST)
+    after(REST)
+    for stage, tables in reversed(source.stages):
+        bring(_contents(warehouse, servers.shards, tables), *of, stage)
+        after(stage)
+    if warehouse.topology.cluster:
+        _replicate(warehouse, servers)
+        after("replicas")
 
 
 @contextmanager
@@ -125,20 +133,17 @@ def _tables(node: Warehouse, database: str) -> set[str]:
 
 def _drop(warehouse: Warehouse, servers: _Servers) -> None:
     """The marked one goes last: what is left of an interruption is still marked."""
+    if warehouse.topology.cluster:
+        servers.first.command(f"DROP DATABASE IF EXISTS {model_of(warehouse.database)} SYNC")
     for node in servers.nodes:
         node.command(f"DROP DATABASE IF EXISTS {warehouse.database} SYNC")
 
 
-def _whole(warehouse: Warehouse, first: Shard, target: Target, name: str) -> Backup | None:
-    try:
-        bring([(first, backup.tables_of(first, [LIST], warehouse.database))], target, name, WHOLE)
-    except WarehouseRefused as refused:
-        if refused.code in {_MISSING, _NO_TABLE}:
-            return None
-        raise
+def _whole(warehouse: Warehouse, first: Shard, source: Source) -> Backup | None:
     (node,) = first.server.topology.nodes
+    content = backup.tables_of(first, [LIST], warehouse.database)
     with closing(Warehouse(warehouse.url, topology=warehouse.topology.server(node))) as database:
-        return next((one for one in backups(database) if one.name == name), None)
+        return backup.whole([(first, content)], database, source)
 
 
 def _contents(warehouse: Warehouse, shards: Sequence[Shard], tables: Iterable[str]) -> list[tuple[Shard, str]]:

@@ -55,7 +55,10 @@ def backup(
 
 
 def restore(name: Annotated[str, typer.Argument(help="the backup's name")]) -> None:
-    """Bring a backup into an empty database, and verify every closed month. Then start the services: they count on."""
+    """Bring a backup into an empty database, and verify every closed month. Then start the services: they count on.
+
+    A backup of one server also comes into a cluster.
+    """
     from deploy.errors import CommandFailed
     from ingest.contract.month import month_text
     from warehouse.payout.audit.verify import verify_month
