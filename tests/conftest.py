@@ -30,6 +30,8 @@ from playwright.sync_api import Browser, sync_playwright
 from deploy.proving.rig.cluster import Cluster, cluster_missing
 from deploy.stack.embedded import ROOT, ApacheKafka, EmbeddedBroker, EmbeddedWarehouse, ServiceProcess, kafka_missing
 from tests.support import optional
+from tests.support.scratch import in_memory
+from tests.support.workers import LongFirst, place
 from warehouse.storage.client import Warehouse
 from warehouse.storage.migrate import migrate
 
@@ -41,6 +43,13 @@ LEFT_OUT = pytest.StashKey[Counter[str]]()
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("suite")
 _numbers = itertools.count(1)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest make its folders in memory, unless somebody has said where; the suite's workers have theirs in it."""
+    folder = in_memory()
+    if config.option.basetemp is None and folder is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 def pytest_report_header() -> list[str]:
@@ -62,6 +71,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if needing:
         config.hook.pytest_deselected(items=list(needing))
         items[:] = [item for item in items if item not in needing]
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: place(item.nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LongFirst | None:
+    """Share out by files in our own order."""
+    return LongFirst(config, log) if config.option.dist == "loadfile" else None
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -162,6 +179,23 @@ def browser(chromium: str) -> Iterator[Browser]:
         browser.close()
 
 
+def copies_of(server: EmbeddedWarehouse, database: str) -> Migrated:
+    """What makes copies of a database, each for as long as it is wanted; a copy's name begins with the given one."""
+    with closing(Warehouse(server.url)) as admin:
+        admin.command(f"BACKUP DATABASE {database} TO Disk('backups', '{database}')")
+
+    @contextmanager
+    def copied(purpose: str) -> Iterator[Warehouse]:
+        name = f"{purpose}_{next(_numbers)}"
+        with closing(Warehouse(f"{server.url}/{name}")) as copy:
+            with closing(Warehouse(server.url)) as admin:
+                admin.command(f"RESTORE DATABASE {database} AS {name} FROM Disk('backups', '{database}')")
+            yield copy
+            copy.command(f"DROP DATABASE IF EXISTS {name} SYNC")
+
+    return copied
+
+
 @pytest.fixture(scope="session")
 def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
     """What makes a migrated database for as long as it is wanted; its name begins with the given one.
@@ -171,18 +205,7 @@ def migrated(warehouse_server: EmbeddedWarehouse) -> Migrated:
     """
     with closing(Warehouse(f"{warehouse_server.url}/template")) as template:
         migrate(template)
-        template.command("BACKUP DATABASE template TO Disk('backups', 'template')")
-
-    @contextmanager
-    def copied(purpose: str) -> Iterator[Warehouse]:
-        name = f"{purpose}_{next(_numbers)}"
-        with closing(Warehouse(f"{warehouse_server.url}/{name}")) as database:
-            with closing(Warehouse(warehouse_server.url)) as server:
-                server.command(f"RESTORE DATABASE template AS {name} FROM Disk('backups', 'template')")
-            yield database
-            database.command(f"DROP DATABASE IF EXISTS {name} SYNC")
-
-    return copied
+    return copies_of(warehouse_server, "template")
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +16,14 @@ from warehouse.storage.errors import WarehouseUnavailable
 from warehouse.storage.migrate import migrate
 
 
-@pytest.fixture(scope="session")
-def cluster(parts_folder: Path, cluster_rig: type[Cluster]) -> Iterator[Cluster]:
+@pytest.fixture(scope="package")
+def cluster(tmp_path_factory: pytest.TempPathFactory, cluster_rig: type[Cluster]) -> Iterator[Cluster]:
     """Two shards of two replicas. A test that kills a node starts it again."""
-    with cluster_rig(parts_folder / "cluster") as started:
+    with cluster_rig(tmp_path_factory.mktemp("cluster")) as started:
         yield started
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster_url(cluster: Cluster) -> str:
     """The URL of a migrated database of the cluster."""
     url = f"{cluster.url}/tried?cluster=flattr"

@@ -34,6 +34,7 @@ from ingest.runtime.tokens import keygen
 from tests.deploy.test_secure_kafka import ComposeKafka, flattr, secure_kafka, settings
 from tests.security.test_roles import PASSWORD, ROLES, GuardedWarehouse
 from tests.support.serving import serving
+from tests.support.waiting import wait_until
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings
 from warehouse.storage.client import Warehouse
@@ -332,7 +333,13 @@ def test_a_server_without_tls_and_a_ca_that_has_expired_are_found(tmp_path: Path
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("service", ["ingest", "streams", "finance", "erasure", "verify", "replay", "subscriptions"])
 def test_every_kafka_user_has_what_it_needs(secure_kafka: ComposeKafka, service: str) -> None:
-    _, found = doctor(service, **settings(secure_kafka, service))
+    found: Findings = []
+
+    def groups_are_read() -> bool:
+        found[:] = doctor(service, **settings(secure_kafka, service))[1]
+        return "LoadInProgress" not in of(found, "rights on group")
+
+    wait_until(groups_are_read, "Kafka has started")
     assert "ok: " in of(found, "rights on topic clicks")
     assert "wrong" not in of(found, "rights on")
     assert "ok: CN=kafka is valid until" in of(found, "certificate of kafka localhost")

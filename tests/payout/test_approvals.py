@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -10,9 +11,10 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from tests.conftest import Migrated
 from tests.payout.build import clock_after, closing, drained
 from tests.payout.test_close import close
-from tests.payout.test_finance import ALL_REGISTERED, NOVEMBER, TERMS, closed_november, register
+from tests.payout.test_finance import ALL_REGISTERED, NOVEMBER, TERMS, register
 from warehouse.payout.books import approval
 from warehouse.payout.books.approval import approve, approved_file, enrol, public_half, withdraw
 from warehouse.payout.books.pain001 import bank_file
@@ -35,10 +37,18 @@ TODAY = date(2026, 12, 1)
 
 
 @pytest.fixture
-def proof(warehouse: Warehouse, tmp_path: Path) -> Proof:
+def warehouse(novembers: Migrated) -> Iterator[Warehouse]:
+    with novembers("test") as database:
+        yield database
+
+
+@pytest.fixture
+def proof(warehouse: Warehouse) -> Proof:
     enrol(warehouse, "eve", public_half(EVE))
     enrol(warehouse, "fay", public_half(FAY))
-    return closed_november(warehouse, tmp_path)
+    found = stored(warehouse, NOVEMBER)
+    assert found is not None
+    return found
 
 
 def test_file_leaves_when_two_people_signed_it(warehouse: Warehouse, proof: Proof) -> None:

@@ -6,11 +6,12 @@ import csv
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import Migrated
 from tests.payout.bank_messages import BOOKINGS, STATUS_REPORTS, Entry, Status, Transaction, bookings, status_report
 from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_approvals import EVE, FAY, signed
@@ -23,7 +24,6 @@ from tests.payout.test_finance import (
     JANUARY,
     NOVEMBER,
     TERMS,
-    closed_november,
     everything_verifies,
     following,
     register,
@@ -34,7 +34,7 @@ from warehouse.payout.books.pain001 import file_name
 from warehouse.payout.books.payment_order import order_of
 from warehouse.payout.books.payment_states import payment_standings
 from warehouse.payout.books.returns import Imported, import_answers
-from warehouse.payout.close.proof import Proof
+from warehouse.payout.close.proof import Proof, stored
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.inputs import adjustments, creators
 from warehouse.payout.inputs.reason_codes import Action, reason_of, reasons
@@ -91,9 +91,17 @@ class Bank:
 
 
 @pytest.fixture
-def proof(warehouse: Warehouse, tmp_path: Path) -> Proof:
-    """November pays ada 1.20, bob 3.97 and cat 1.12; nobody has signed it."""
-    return closed_november(warehouse, tmp_path)
+def warehouse(novembers: Migrated) -> Iterator[Warehouse]:
+    """November is closed; nobody has signed its payments."""
+    with novembers("test") as database:
+        yield database
+
+
+@pytest.fixture
+def proof(warehouse: Warehouse) -> Proof:
+    found = stored(warehouse, NOVEMBER)
+    assert found is not None
+    return found
 
 
 @pytest.fixture
@@ -445,14 +453,17 @@ def test_table_of_reasons_is_sorted_and_names_each_once() -> None:
     assert codes == sorted(set(codes))
 
 
-def test_large_file_is_booked_in_one_go(warehouse: Warehouse, tmp_path: Path) -> None:
+def test_large_file_is_booked_in_one_go(migrated: Migrated, tmp_path: Path) -> None:
     """More ids than a statement of the server may be long."""
     count = 8000
-    state_month(warehouse, NOVEMBER, flattrs_of("\n".join(f"mia c{number} 1" for number in range(count))))
-    pledge(warehouse, NOVEMBER, {"mia": 100_000 * 1_000_000})
-    close(warehouse, NOVEMBER)
-    bank = Bank(warehouse, tmp_path)
-    lines = [Transaction(payment, "0.01", "AC04", f"R{number}") for number, payment in enumerate(bank.payment.values())]
-    assert len(lines) == count
-    assert bank.says(bookings(NEW, [Entry("80.00", lines)])).credited == {"EUR": 80_000_000}
-    assert len(bank.held) == count
+    with migrated("large") as warehouse:
+        state_month(warehouse, NOVEMBER, flattrs_of("\n".join(f"mia c{number} 1" for number in range(count))))
+        pledge(warehouse, NOVEMBER, {"mia": 100_000 * 1_000_000})
+        close(warehouse, NOVEMBER)
+        bank = Bank(warehouse, tmp_path)
+        lines = [
+            Transaction(payment, "0.01", "AC04", f"R{number}") for number, payment in enumerate(bank.payment.values())
+        ]
+        assert len(lines) == count
+        assert bank.says(bookings(NEW, [Entry("80.00", lines)])).credited == {"EUR": 80_000_000}
+        assert len(bank.held) == count
