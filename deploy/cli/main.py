@@ -36,11 +36,13 @@ for _module in pkgutil.iter_modules(commands.__path__):
 def main() -> None:
     """Run the command line. An expected error prints one sentence and exits with code 1."""
     from deploy.cli.failures import EXPECTED, sentence
+    from deploy.cli.terminal import open_standard_streams
 
+    open_standard_streams()
     # Until a service sets up its log, libraries say nothing: what fails is said in one sentence, without tracebacks.
     logging.getLogger().addHandler(logging.NullHandler())
     for warning in unknown(os.environ, typer.main.get_command(app)):
-        Console(stderr=True, soft_wrap=True).print(f"flattr: {warning}", style="yellow", markup=False, highlight=False)
+        _say(warning, "yellow")
     adopt_running_stack(sys.argv[1] if len(sys.argv) > 1 else "")
     try:
         app()
@@ -56,5 +58,11 @@ def main() -> None:
 
 
 def _fail(sentence: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(f"flattr: {sentence}", style="red", markup=False, highlight=False)
+    _say(sentence, "red")
     sys.exit(1)
+
+
+def _say(sentence: str, colour: str) -> None:
+    # As it is: names in it may look like markup, or like the names of pictures.
+    console = Console(stderr=True, soft_wrap=True, emoji=False, markup=False, highlight=False)
+    console.print(f"flattr: {sentence}", style=colour)

@@ -1,13 +1,25 @@
-"""Waiting for a key at a terminal."""
+"""The standard streams, and waiting for a key at a terminal."""
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import termios
 import tty
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+
+
+def open_standard_streams() -> None:
+    """Open those that the caller closed, on nothing: else Python has None there, and the next socket their number."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free, which is this
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(number, "r" if number == 0 else "w", closefd=False))
 
 
 def at_terminal() -> bool:

@@ -20,6 +20,12 @@ Time = Annotated[int, Meta(ge=0, lt=TIME_END_MS)]
 
 
 _1970: Final = datetime(1970, 1, 1, tzinfo=UTC)
+#: RFC 3339, and what clients make of it: no seconds, a comma, a zone without its colon. Python reads more of ISO 8601,
+#: such as weeks and 24:00, and each version more than the one before.
+_WRITTEN: Final = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:[.,][0-9]+)?)?"
+    r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)"
+)
 #: RFC 3339 allows the leap second and small letters (5.6); Python knows neither.
 _LEAP_SECOND: Final = re.compile(r":59:60(?:\.[0-9]+)?(?=[Z+-])")
 _BEFORE_IT: Final = ":59:59.999"
@@ -44,8 +50,9 @@ def parse_time(sent: int | str) -> int:
     at_ms = sent if isinstance(sent, int) and not isinstance(sent, bool) else -1
     if isinstance(sent, str) and len(sent) <= 40:
         try:
-            at = datetime.fromisoformat(_LEAP_SECOND.sub(_BEFORE_IT, sent.upper()))
-            at_ms = -1 if at.tzinfo is None else (at - _1970) // timedelta(milliseconds=1)
+            text = _LEAP_SECOND.sub(_BEFORE_IT, sent.upper())
+            if _WRITTEN.fullmatch(text):
+                at_ms = (datetime.fromisoformat(text) - _1970) // timedelta(milliseconds=1)
         except (ValueError, OverflowError):
             at_ms = -1
     if not 0 <= at_ms < TIME_END_MS:

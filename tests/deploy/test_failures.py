@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import subprocess
 import sys
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from fastapi import FastAPI
 
 from deploy.cli.failures import sentence
 from deploy.cli.main import main
-from deploy.cli.output import write_out
+from deploy.cli.output import cells, write_out
 from deploy.cli.resend import Door
 from deploy.errors import CommandFailed
+from deploy.stack.embedded import ROOT
 from ingest.runtime.clock import system_clock
 from ingest.runtime.tokens import keygen
 from tests.support.serving import serving
+from warehouse.storage.client import Warehouse
 
 
 class Told:
@@ -97,3 +100,49 @@ def test_a_server_that_is_no_ingest_has_no_reasons_of_ours(tmp_path: Path) -> No
 def test_a_segment_that_the_disk_does_not_give_is_named(told: Told) -> None:
     # Reads of it fail as those of a bad disk do: with no name in the error.
     assert "/proc/self/mem cannot be read" in told.by("spool", "recover", "/proc/self/mem")
+
+
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_no_socket_takes_the_place_of_a_stream_that_the_caller_closed(redirected: str) -> None:
+    check = (
+        "from deploy.cli.terminal import open_standard_streams; import socket, sys; open_standard_streams();"
+        "sys.exit(0 if socket.socket().fileno() > 2 and not sys.stdin.isatty() else 3)"
+    )
+    done = subprocess.run(["sh", "-c", f"'{sys.executable}' -c '{check}' {redirected}"], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("redirected", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_the_caller_closed_are_no_traceback(redirected: str, tmp_path: Path) -> None:
+    told = tmp_path / "told"
+    keys = tmp_path / "keys.json"
+    command = f"'{sys.executable}' -m deploy token keygen --keys '{keys}' 2>'{told}' {redirected}"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, check=False)
+    assert (done.returncode, keys.exists(), told.read_text()) == (0, True, "")
+
+
+def test_a_reader_who_leaves_is_no_traceback() -> None:
+    write = "import sys; from deploy.cli.output import write_out; write_out(None, b'x' * 10)"
+    typed = f"import typer; app = typer.Typer(); app.command()(lambda: exec({write!r})); app()"
+    with subprocess.Popen(
+        [sys.executable, "-c", typed], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 1
+
+
+def test_names_in_a_sentence_are_no_pictures(told: Told, warehouse: Warehouse) -> None:
+    """Between colons rich draws: `clicks:-1:5` came out as a thumb."""
+    assert "id clicks:-1:5" in told.by("rejected", "replay", "clicks:-1:5", "--warehouse", warehouse.url)
+
+
+def test_cells_show_what_is_not_printable() -> None:
+    assert [cell.plain for cell in cells("a\x1b[2J\n", "[/b]")] == ["a\\x1b[2J\\n", "[/b]"]
+
+
+def test_no_token_lives_for_ever(told: Told) -> None:
+    for days in ("inf", "1e300", "36501"):
+        assert "36500" in told.by("token", "issue", "mia", "--days", days, code=2)

@@ -183,7 +183,7 @@ def test_restore_touches_no_database_that_has_tables(warehouse: Warehouse) -> No
 
 
 def test_list_of_no_backups_says_that_there_are_none(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLATTR_WAREHOUSE", warehouse.url)
+    monkeypatch.setattr("deploy.cli.commands.backup.warehouse", lambda: warehouse)
     told = CliRunner().invoke(app, ["backup", "--list"])
     assert (told.exit_code, told.stdout) == (0, "")
     assert told.stderr == "The warehouse knows of no backup.\n"

@@ -100,6 +100,13 @@ def test_held_creator_is_not_paid_until_released_and_an_import_leaves_the_hold(
     everything_verifies(warehouse)
 
 
+@pytest.mark.parametrize("reason", ["returned: AC04", "asked; ask: NARR", "two\nlines", "\x1b[31mred"])
+def test_hold_whose_reason_looks_like_a_banks_is_refused(warehouse: Warehouse, reason: str) -> None:
+    """Another account would lift it, though a person put it."""
+    with pytest.raises(PayoutRefused, match=r"begins as a bank's do|one line of printable text"):
+        creators.hold(warehouse, "ada", reason)
+
+
 def test_hold_without_a_reason_is_refused(warehouse: Warehouse) -> None:
     with pytest.raises(PayoutRefused, match="needs a reason"):
         creators.hold(warehouse, "bob", " ")

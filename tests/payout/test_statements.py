@@ -8,7 +8,9 @@ import re
 from collections.abc import Iterator
 
 import pytest
+from typer.testing import CliRunner
 
+from deploy.cli.main import app
 from tests.api.conftest import settings_for
 from tests.conftest import Migrated
 from tests.payout.build import closing, flattrs_of, pledge, state_month
@@ -170,6 +172,19 @@ def test_closed_month_is_not_sent_twice(proof: Proof, api: str) -> None:
 def test_what_is_not_there_is_said(api: str, path: str, reason: str) -> None:
     answer = ask(f"{api}/v1/months/{path}")
     assert (answer.status, answer.json["reason"]) == (404, reason)
+
+
+def test_names_are_no_markup_on_a_terminal(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A closing tag without an opening one ended the table in a traceback: any member can click it into being."""
+    state_month(warehouse, 202611, flattrs_of("mia [/b]:+1:\\\\[red] 1"))
+    pledge(warehouse, 202611, {"mia": 2_000_000})
+    close(warehouse, 202611, closing())
+    for module in ("finance", "commands.payouts"):
+        monkeypatch.setattr(f"deploy.cli.{module}.warehouse", lambda: warehouse)
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = CliRunner().invoke(app, ["payouts", "show", NOVEMBER])
+    assert shown.exit_code == 0
+    assert "[/b]:+1:\\\\[red]" in shown.stdout
 
 
 @pytest.mark.usefixtures("december")

@@ -25,6 +25,13 @@ class NotConserved(PayoutError):
     """The computed month does not balance to the micro-unit. Nothing was published; report it as a defect."""
 
 
+def one_line(text: str, needed: str) -> str:
+    """A person's words for the books, blanks around them cut. Raises ``PayoutRefused``: ``needed``, printable."""
+    if not text.strip() or not text.isprintable():
+        raise PayoutRefused(f"{needed}, one line of printable text.")
+    return text.strip()
+
+
 @contextmanager
 def refusing() -> Iterator[None]:
     """Turn a ``ValueError`` of the click's contract into ``PayoutRefused`` with the same message."""

@@ -15,7 +15,7 @@ from ingest.runtime.clock import Clock
 from warehouse.payout.close import proof
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.close.quarantine_set import StepDone, refresh
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, one_line
 from warehouse.payout.inputs.adjustments import Adjustment
 from warehouse.quarantine import scan as scanning
 from warehouse.quarantine.corrections import settle
@@ -141,10 +141,7 @@ def _check_known(warehouse: Warehouse, subject: Subject) -> None:
 
 
 def _said(text: str) -> str:
-    """The text, stripped. Raises ``PayoutRefused`` if it is empty or not printable."""
-    if not text.strip() or not text.isprintable():
-        raise PayoutRefused("A step needs a reason and the name of who takes it, each one line of printable text.")
-    return text.strip()
+    return one_line(text, "A step needs a reason and the name of who takes it, each")
 
 
 def _take(warehouse: Warehouse, month: int, choose: Choose, clock: Clock, step_done: StepDone) -> Outcome:

@@ -24,7 +24,7 @@ def doctor(
     ] = "",
     *,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    timeout_s: Annotated[float, typer.Option(min=1, help="how long to wait for answers")] = 15,
+    timeout_s: Annotated[float, typer.Option(min=1, max=3600, help="how long to wait for answers")] = 15,
 ) -> None:
     """Look at settings, files, disks, certificates, Kafka, ClickHouse; change nothing. Fails if something is wrong."""
     import os

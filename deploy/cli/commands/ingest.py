@@ -60,7 +60,7 @@ def issue(
     member: Annotated[str, typer.Argument(help="the member's id")],
     keys: _KeyFile = _KEYS,
     audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
-    days: Annotated[float, typer.Option(min=0.001, help="lifetime of the token in days")] = 30,
+    days: Annotated[float, typer.Option(min=0.001, max=36_500, help="lifetime of the token in days")] = 30,
     kid: Annotated[str | None, typer.Option(help="id of the key to sign with; default: the newest")] = None,
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",
     *,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 import typer
 
 from deploy.cli.finance import clock, closed, settings, terms, warehouse
-from deploy.cli.output import write_out
+from deploy.cli.output import cells, write_out
 
 if TYPE_CHECKING:
     from warehouse.payout.books.returns import Booked, Imported
@@ -50,11 +50,13 @@ def show(month: Month, top: Annotated[int, typer.Option(min=1, help="how many cr
     for line in top_payouts(warehouse(), proof.month, top):
         amounts = (line.earned_micro, line.paid_micro, line.carried_out_micro, line.held_out_micro)
         table.add_row(
-            line.creator_id,
-            str(line.members),
-            str(line.flattrs),
-            *(as_text(amount, proof.currency) for amount in amounts),
-            line.reason,
+            *cells(
+                line.creator_id,
+                str(line.members),
+                str(line.flattrs),
+                *(as_text(amount, proof.currency) for amount in amounts),
+                line.reason,
+            )
         )
     Console().print(table)
 
@@ -161,7 +163,6 @@ def answers(
 ) -> None:
     """List payments and how they stand: signed, withheld, rejected, returned, returned in part."""
     from rich.console import Console
-    from rich.markup import escape
     from rich.table import Column, Table
 
     from warehouse.payout.books.payment_states import payment_standings
@@ -174,9 +175,7 @@ def answers(
         amounts = (one.payment.paid_micro, one.came_back_micro, one.credited_micro)
         paid, back, credited = (as_text(amount, one.payment.currency) for amount in amounts)
         why = "; ".join(dict.fromkeys(str(answer.reason) for answer in one.answers))
-        table.add_row(
-            one.payment.payment_id, escape(one.payment.creator_id), paid, one.state, back, credited, escape(why)
-        )
+        table.add_row(*cells(one.payment.payment_id, one.payment.creator_id, paid, one.state, back, credited, why))
     Console().print(table)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli.finance import clock, warehouse
+from deploy.cli.output import cells
 
 if TYPE_CHECKING:
     from deploy.cli.quarantine_metrics import QuarantineMetrics
@@ -37,7 +38,9 @@ def scan(
     month: Annotated[str, typer.Argument(help="YYYY-MM; default: this month and the last", metavar="[YYYY-MM]")] = "",
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only show what the rules find")] = False,
-    every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
+    every: Annotated[
+        float | None, typer.Option(min=1, max=86_400, help="repeat at this interval, in s, until stopped")
+    ] = None,
     port: Annotated[
         int | None,
         typer.Option(min=0, max=65535, envvar="FLATTR_QUARANTINE_PORT", help="with --every: port for /metrics"),
@@ -201,14 +204,15 @@ def _table(title: str, steps: list[Step]) -> None:
         table.add_column(column, overflow="fold")
     for step in steps:
         at = datetime.fromtimestamp(step.at_ms / 1000, UTC)
-        cells = (
-            str(step.number),
-            f"{at:%Y-%m-%d %H:%M}",
-            step.action,
-            str(step.subject),
-            step.rule,
-            step.reason,
-            step.by,
+        table.add_row(
+            *cells(
+                str(step.number),
+                f"{at:%Y-%m-%d %H:%M}",
+                step.action,
+                str(step.subject),
+                step.rule,
+                step.reason,
+                step.by,
+            )
         )
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
     Console(width=None if Console().is_terminal else 160).print(table)

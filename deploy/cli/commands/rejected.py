@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.output import cells, printable
+
 if TYPE_CHECKING:
     from deploy.cli.resend import Door, Repair
     from warehouse.counts.rejections import Rejected, RejectedId
@@ -53,7 +55,7 @@ def list_rejected(
     for record in found:
         at = datetime.fromtimestamp(record.rejected_at_ms / 1000, UTC)
         detail = f"(replayed) {record.detail}" if record.replayed_at_ms else record.detail
-        table.add_row(str(record.id), f"{at:%Y-%m-%d %H:%M:%S}", record.reason, record.member_id or "-", detail)
+        table.add_row(*cells(str(record.id), f"{at:%Y-%m-%d %H:%M:%S}", record.reason, record.member_id or "-", detail))
     Console(soft_wrap=True).print(table if found else "Nothing was refused.")
 
 
@@ -62,17 +64,12 @@ def show(
     warehouse: _Warehouse = _URL,
 ) -> None:
     """Show one refused input as it was received."""
-    from rich.console import Console
-
     database = _opened(warehouse)
     (one,) = _of(database, [record])
     database.close()
-    console = Console(soft_wrap=True, highlight=False)
     for name in ("id", "rejected_at_ms", "reason", "detail", "member_id", "site_id", "cut", "replayed_at_ms"):
-        console.print(f"{name}: {getattr(one, name)}", markup=False)
-    # Escape what is not printable: control characters must not reach the terminal.
-    text = one.raw.decode("utf-8", "backslashreplace")
-    console.print("".join(char if char.isprintable() else repr(char)[1:-1] for char in text), markup=False)
+        typer.echo(printable(f"{name}: {getattr(one, name)}"))
+    typer.echo(printable(one.raw.decode("utf-8", "backslashreplace")))
 
 
 def replay(
@@ -95,6 +92,8 @@ def replay(
 
     A refused batch is sent click by click, as far as it was stored. Accepted input leaves the list.
     """
+    import contextlib
+
     from deploy.cli.resend import Door, Repair
     from deploy.errors import CommandFailed
     from ingest.runtime.clock import clock_from
@@ -103,15 +102,14 @@ def replay(
 
     if not records and not reason:
         raise CommandFailed("say what to replay: ids, or --reason and optionally --month")
-    database = _opened(warehouse)
-    found = _of(database, records) if records else rejected(database, month=_month(month), reason=reason, limit=limit)
     repair = Repair(drop or (), dict(_assignment(text) for text in put or ()), member)
-    try:
-        taken = _replay(found, repair, Door(url, keys, audience=audience, clock=clock_from(clock)), database)
-    except (FileError, OSError) as error:
-        raise CommandFailed(f"cannot send to {url}: {error}") from error
-    finally:
-        database.close()
+    door, wanted = Door(url, keys, audience=audience, clock=clock_from(clock)), _month(month)
+    with contextlib.closing(_opened(warehouse)) as database:
+        found = _of(database, records) if records else rejected(database, month=wanted, reason=reason, limit=limit)
+        try:
+            taken = _replay(found, repair, door, database)
+        except (FileError, OSError) as error:
+            raise CommandFailed(f"cannot send to {url}: {error}") from error
     typer.echo(f"{taken} of {len(found)} accepted")
     if taken < len(found):
         raise typer.Exit(1)

@@ -78,7 +78,7 @@ def grow(
     to: Annotated[str, typer.Option("--to", help="name of the new topic; default: the old one's, with the epoch")] = "",
     rights: Annotated[bool, typer.Option("--rights", help="also grant the rights on the new topic")] = False,
     wait: Annotated[
-        float, typer.Option(min=0, help="how long to wait for streams to catch up, and to stop, in s")
+        float, typer.Option(min=0, max=86_400, help="how long to wait for streams to catch up, and to stop, in s")
     ] = 600.0,
     again: Annotated[
         bool, typer.Option("--again", help="the log had moved there before an older backup was restored")

@@ -22,7 +22,9 @@ def verify(
     *,
     answers: Annotated[Path | None, typer.Option(help="also check the answers recorded in this folder")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
-    every: Annotated[float | None, typer.Option(min=1, help="repeat at this interval, in s, until stopped")] = None,
+    every: Annotated[
+        float | None, typer.Option(min=1, max=86_400, help="repeat at this interval, in s, until stopped")
+    ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="with --every: port for /metrics")] = None,
     host: Annotated[str, typer.Option(help="with --port: address to listen on")] = "127.0.0.1",
 ) -> None:

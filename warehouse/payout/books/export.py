@@ -27,7 +27,8 @@ def write_parquet(lines: Iterable[Payout], path: Path) -> None:
     schema = pa.schema([(field.name, _PARQUET_TYPES[str(field.type)]) for field in fields(Payout)])
     rows = [astuple(line) for line in lines]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in schema]
-    pq.write_table(pa.table(columns, schema=schema), path, compression="zstd")
+    with path.open("wb") as file:
+        pq.write_table(pa.table(columns, schema=schema), file, compression="zstd")
 
 
 def draft_text(order: PaymentOrder) -> str:

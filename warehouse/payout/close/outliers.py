@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from ingest.contract.month import month_before, month_text
 from warehouse.payout.close.settings import CloseSettings
-from warehouse.payout.errors import PayoutRefused
+from warehouse.payout.errors import PayoutRefused, one_line
 from warehouse.payout.money import as_text
 from warehouse.storage.client import Warehouse, columns_of, named
 
@@ -73,9 +73,8 @@ def find_outliers(warehouse: Warehouse, month: int, settings: CloseSettings) -> 
 
 def acknowledge(warehouse: Warehouse, month: int, who: str, settings: CloseSettings) -> list[Outlier]:
     """State that ``who`` has looked at every outlier of a month; the ones that nobody had. Raises ``PayoutRefused``."""
-    if not who.strip() or not who.isprintable():
-        raise PayoutRefused("Outliers are acknowledged by somebody: give your name, one line of printable text.")
-    waiting = [replace(one, who=who.strip()) for one in find_outliers(warehouse, month, settings) if not one.who]
+    name = one_line(who, "Outliers are acknowledged by somebody: give your name")
+    waiting = [replace(one, who=name) for one in find_outliers(warehouse, month, settings) if not one.who]
     _note(warehouse, month, waiting)
     return waiting
 

@@ -15,7 +15,7 @@ from ingest.contract.month import month_text
 from ingest.contract.names import identifier
 from warehouse.payout.close.lock import CLOSE, locked
 from warehouse.payout.closed_months import Payout
-from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.errors import PayoutRefused, one_line, refusing
 from warehouse.storage.client import Warehouse, named
 
 Account = Literal["fee", "charity", "kept"]
@@ -42,8 +42,9 @@ def correct(  # noqa: PLR0913 - what a correction says
 
     Raises ``PayoutRefused`` without a reason, an amount or a closed line to cite.
     """
-    if amount_micro == 0 or not reason.strip():
-        raise PayoutRefused("A correction needs an amount other than 0 and a reason.")
+    if amount_micro == 0:
+        raise PayoutRefused("A correction needs an amount other than 0.")
+    reason = one_line(reason, "A correction needs a reason")
     with refusing():
         identifier("creator_id", creator_id)
     lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})
@@ -66,8 +67,7 @@ def withhold(warehouse: Warehouse, month: int, creator_id: str, reason: str) -> 
 
     For a payee who was put on hold, or has no account, after the close. Raises ``PayoutRefused``.
     """
-    if not reason.strip():
-        raise PayoutRefused("A payment is withheld for a reason: the creator will ask for it.")
+    reason = one_line(reason, "A payment is withheld for a reason, for which the creator will ask")
     with refusing():
         identifier("creator_id", creator_id)
     lines = warehouse.rows(named("payout_line"), {"month": month, "creator_id": creator_id})

@@ -17,7 +17,7 @@ from ingest.contract.names import identifier
 from ingest.contract.thing import CONTROL
 from warehouse.payout.bank import check_bic, check_iban, sepa_name
 from warehouse.payout.close.lock import CLOSE, locked
-from warehouse.payout.errors import PayoutRefused, refusing
+from warehouse.payout.errors import PayoutRefused, one_line, refusing
 from warehouse.payout.inputs.strict_csv import ImportRefused, read_file, read_rows
 from warehouse.storage.client import Warehouse, columns_of, named
 
@@ -141,8 +141,12 @@ def _reasons(creator: Creator) -> set[str]:
 
 def hold(warehouse: Warehouse, creator_id: str, reason: str) -> None:
     """Keep a creator's money back until ``release``: in the next close, and in every payment that has not left yet."""
-    if not reason.strip():
-        raise PayoutRefused("A hold needs a reason: the creator will ask for it.")
+    reason = one_line(reason, "A hold needs a reason, for which the creator will ask")
+    if any(said.strip().startswith((RETURNED.strip(), ASKED.strip())) for said in reason.split(";")):
+        raise PayoutRefused(
+            f"The reason begins as a bank's do ({RETURNED.strip()} or {ASKED.strip()}), which another account lifts: "
+            "say it in other words."
+        )
     _check_known(warehouse, creator_id)
     _change(warehouse, creator_id, lambda before: _held_by_hand(before, reason))
 
