@@ -7,8 +7,8 @@ from typing import Any, Final
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from deploy.cli.output import cells
 from deploy.demo.send import Answers
 from ingest.contract.month import month_text
 from warehouse.counts.rankings import CreatorRank
@@ -27,7 +27,7 @@ def live_table(top: list[CreatorRank]) -> Table:
     table.add_column("creator")
     table.add_column("flattrs", justify="right")
     for rank in top:
-        table.add_row(*cells(rank.creator_id, f"{rank.flattrs:,}"))
+        table.add_row(Text(rank.creator_id), f"{rank.flattrs:,}")
     return table
 
 
@@ -90,7 +90,7 @@ def _payouts(warehouse: Warehouse, proof: Proof) -> Table:
         carried = euro(row.carried_out_micro + row.held_out_micro)
         paid = euro(row.paid_micro).partition("'")[0]
         numbers = (f"{row.flattrs:,}", f"{row.members:,}", euro(row.earned_micro), paid, carried)
-        table.add_row(*cells(row.creator_id, *numbers, row.reason))
+        table.add_row(Text(row.creator_id), *numbers, row.reason)
     if proof.creators > len(rows):
         table.add_row(f"… {proof.creators - len(rows)} more", *[""] * 6, style="dim")
     return table

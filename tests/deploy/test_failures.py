@@ -146,3 +146,18 @@ def test_cells_show_what_is_not_printable() -> None:
 def test_no_token_lives_for_ever(told: Told) -> None:
     for days in ("inf", "1e300", "36501"):
         assert "36500" in told.by("token", "issue", "mia", "--days", days, code=2)
+
+
+@pytest.mark.parametrize("limit", ["--creator", "--member", "--site"])
+def test_an_empty_limit_is_not_no_limit(limit: str, told: Told, tmp_path: Path) -> None:
+    """A variable that was not set made a key for everything, and a flag on a creator of one on a member and creator."""
+    file = tmp_path / "keys.json"
+    assert "is empty" in told.by("keys", "issue", "anna", "finance", "--file", str(file), limit, "", code=2)
+    assert not file.exists()
+    flag = ("quarantine", "flag", "2026-11", "--reason", "a ring")
+    assert "is empty" in told.by(*flag, "--creator", "ada", limit, " ", code=2)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\nb"])
+def test_a_key_is_somebodys(name: str, told: Told, tmp_path: Path) -> None:
+    assert "give a name" in told.by("keys", "issue", name, "operator", "--file", str(tmp_path / "keys.json"))

@@ -390,3 +390,15 @@ def test_state_recovered_from_both_names_is_that_of_the_member(warehouse: Wareho
 
 def _sum(month: MonthState) -> int:
     return int(month.creators.slots[2::SLOT_WORDS].sum())
+
+
+@pytest.mark.parametrize("nobody", ["", " ", "\t", "\u00a0"])
+def test_nobody_is_not_everybody(warehouse: Warehouse, nobody: str) -> None:
+    """A shell's variable that was not set would have taken the flags of creators, and all that was ever refused."""
+    state_month(warehouse, NOVEMBER, flattrs_of("mia ada 1"))
+    flag(warehouse, Subject.of(creator_id="ada"), month=NOVEMBER, reason="a ring, or so")
+    for do in (find, erased_at_once):
+        with pytest.raises(PayoutRefused, match="is not 1 to 64 visible ASCII characters"):
+            do(warehouse, nobody)
+    assert warehouse.rows("SELECT member_id FROM quarantine_log") == [("",)]
+    assert warehouse.rows("SELECT count() FROM erasures") == [(0,)]

@@ -77,14 +77,9 @@ class Erasure:
 
 
 def find(warehouse: Warehouse, member_id: str) -> list[Found]:
-    """A member's rows, and what an erasure would do with them. Reads only.
-
-    Raises ``PayoutRefused`` if there are none and the id is not valid.
-    """
+    """A member's rows, and what an erasure would do with them. Reads only. Raises ``PayoutRefused`` as ``erase``."""
+    _check_id(warehouse, member_id)
     rows = warehouse.rows(named("erasure_found"), {"member": member_id, "mention": _mention(member_id)})
-    if not rows:
-        with refusing():
-            identifier("member_id", member_id)
     return [Found(*row) for row in rows]
 
 
@@ -126,8 +121,7 @@ def erase(  # noqa: PLR0913 - what an erasure needs, named
 
 
 def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) -> Erasure:
-    if IDENTIFIER.fullmatch(member_id) is None:
-        find(warehouse, member_id)  # pledges older than the rule for ids may have it, and must be erased too
+    _check_id(warehouse, member_id)
     sha256 = member_sha256(member_id)
     if warehouse.rows("SELECT 1 FROM erasures WHERE pseudonym = %(name)s", {"name": member_id}):
         raise PayoutRefused(f"{member_id} is itself the pseudonym of an erased member: there is nothing to erase.")
@@ -160,6 +154,21 @@ def _list(warehouse: Warehouse, member_id: str, partitions: int, log_days: int) 
         },
     )
     return Erasure(erasure.id, pseudonym, erasure.open_from, partition, _proof(erasure.id, member_id))
+
+
+def _check_id(warehouse: Warehouse, member_id: str) -> None:
+    """Raise ``PayoutRefused`` for an id that no member can have had.
+
+    Pledges older than the rule for ids may have others, which must be erased too. What is empty or blank stands in
+    every row about no member, and is mentioned in every text: it would erase what is everybody's.
+    """
+    if IDENTIFIER.fullmatch(member_id) is not None:
+        return
+    pledged = warehouse.rows("SELECT 1 FROM pledges WHERE member_id = %(member)s LIMIT 1", {"member": member_id})
+    begun = pledged or warehouse.rows(named("erasure_listed"), {"sha256": member_sha256(member_id)})
+    if not begun or not member_id.strip():
+        with refusing():
+            identifier("member_id", member_id)
 
 
 def _proof(erasure_id: str, member_id: str) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.options import limited
 from warehouse.keys import Key, Role
 
 _File = Annotated[Path, typer.Option("--file", envvar="FLATTR_API_KEYS", help="file of API keys")]
@@ -25,9 +26,13 @@ def issue(
     name: Annotated[str, typer.Argument(help="name of the key's holder")],
     role: Role,
     file: _File,
-    creator: Annotated[str, typer.Option(help="only what is about this creator")] = "",
-    member: Annotated[str, typer.Option(help="only what is about this member; needs the role finance")] = "",
-    site: Annotated[str, typer.Option(help="only counts of the things of this host, such as anna.example")] = "",
+    creator: Annotated[str | None, typer.Option(callback=limited, help="only what is about this creator")] = None,
+    member: Annotated[
+        str | None, typer.Option(callback=limited, help="only what is about this member; needs the role finance")
+    ] = None,
+    site: Annotated[
+        str | None, typer.Option(callback=limited, help="only counts of the things of this host, such as anna.example")
+    ] = None,
 ) -> None:
     """Create a key for ROLE and print it once. The file stores only its hash.
 
@@ -36,6 +41,8 @@ def issue(
     from deploy.errors import CommandFailed
     from warehouse import keys
 
+    if not name.strip() or not name.isprintable():
+        raise CommandFailed("a key is somebody's: give a name, one line of printable text")
     known = _known(file)
     if any(key.name == name for key in known):
         raise CommandFailed(f"{file} already has a key for {name!r}: revoke it first, or use another name")
@@ -63,7 +70,7 @@ def revoke(name: str, file: _File) -> None:
     typer.echo(f"revoked {name}")
 
 
-def _only(role: Role, creator: str, member: str, site: str) -> str:
+def _only(role: Role, creator: str | None, member: str | None, site: str | None) -> str:
     """The limit of a new key. Raises ``CommandFailed`` for one that no route could honour."""
     from deploy.errors import CommandFailed
     from ingest.contract.names import identifier

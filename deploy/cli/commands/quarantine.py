@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli.finance import clock, warehouse
+from deploy.cli.options import limited
 from deploy.cli.output import cells
 
 if TYPE_CHECKING:
@@ -16,10 +17,14 @@ if TYPE_CHECKING:
     from warehouse.quarantine.log import Step, Subject
 
 Month = Annotated[str, typer.Argument(help="YYYY-MM", metavar="YYYY-MM")]
-Member = Annotated[str, typer.Option(help="a member's flattrs; limited by --creator or --thing")]
-Creator = Annotated[str, typer.Option(help="a creator's flattrs; limited by --member")]
-Thing = Annotated[str, typer.Option(help="with --member: one flattr, by the thing's id from a receipt")]
-Site = Annotated[str, typer.Option(help="a site's flattrs")]
+Member = Annotated[
+    str | None, typer.Option(callback=limited, help="a member's flattrs; limited by --creator or --thing")
+]
+Creator = Annotated[str | None, typer.Option(callback=limited, help="a creator's flattrs; limited by --member")]
+Thing = Annotated[
+    str | None, typer.Option(callback=limited, help="with --member: one flattr, by the thing's id from a receipt")
+]
+Site = Annotated[str | None, typer.Option(callback=limited, help="a site's flattrs")]
 Reason = Annotated[str, typer.Option(help="reason for the log")]
 By = Annotated[str, typer.Option(envvar="FLATTR_OPERATOR", help="who takes this step; default: your user name")]
 
@@ -115,10 +120,10 @@ def _scan(month: int, by: str, metrics: QuarantineMetrics, *, patient: bool) -> 
 def flag(
     month: Month,
     reason: Reason,
-    member: Member = "",
-    creator: Creator = "",
-    thing: Thing = "",
-    site: Site = "",
+    member: Member = None,
+    creator: Creator = None,
+    thing: Thing = None,
+    site: Site = None,
     by: By = "",
     *,
     unseen: Annotated[bool, typer.Option("--unseen", help="flag a name that has no flattr yet")] = False,
@@ -135,10 +140,10 @@ def flag(
 def release(
     month: Month,
     reason: Reason,
-    member: Member = "",
-    creator: Creator = "",
-    thing: Thing = "",
-    site: Site = "",
+    member: Member = None,
+    creator: Creator = None,
+    thing: Thing = None,
+    site: Site = None,
     by: By = "",
 ) -> None:
     """Release a flag; in a closed month, pay what the flattrs would have earned."""
@@ -168,10 +173,12 @@ def show_log(month: Month) -> None:
     _table(f"{len(steps)} steps in {month}", steps)
 
 
-def _subject(member: str, creator: str, thing: str, site: str) -> Subject:
+def _subject(member: str | None, creator: str | None, thing: str | None, site: str | None) -> Subject:
     from warehouse.quarantine.log import Subject
 
-    return Subject.of(member_id=member, creator_id=creator, thing_id=thing.lower(), site_id=site)
+    return Subject.of(
+        member_id=member or "", creator_id=creator or "", thing_id=(thing or "").lower(), site_id=site or ""
+    )
 
 
 def _who(by: str) -> str:
