@@ -354,3 +354,19 @@ def test_list_of_subscriptions_is_what_the_newest_click_says_and_the_members_own
     assert door.get("/subscriptions").json["subscriptions"] == []
     put_order(warehouse, 4, NOON_MS - 6000)
     assert door.get("/export").json["subscriptions"][0]["until"] is None
+
+
+def test_subscriptions_are_listed_page_by_page_and_each_once(warehouse: Warehouse, door: Door) -> None:
+    ids = [f"{number:032x}" for number in (7, 1, 0xABCDEF, 0xF << 124, 5)]
+    for number, thing in enumerate(ids):
+        put_order(warehouse, number, NOON_MS - 9000, thing=thing)
+    found, query = [], "/subscriptions?limit=2"
+    while True:
+        body = door.get(query).json
+        found += [line["thing_id"] for line in body["subscriptions"]]
+        assert body["more"] is (body["next"] is not None)
+        if body["next"] is None:
+            break
+        query = f"/subscriptions?limit=2&cursor={body['next']}"
+    assert found == sorted(ids)
+    assert door.get("/subscriptions?cursor=WyJhIiwieCJd").status == 422

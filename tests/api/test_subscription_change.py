@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +41,11 @@ class Desk:
         connection.close()
         return {name: value for name, _, value in pairs}
 
-    def change(self, cookies: dict[str, str], thing: str = SONG, last: str = "end", **headers: str) -> Answer:
+    def change(
+        self, cookies: dict[str, str], thing: str = SONG, last: str = "end", *, cursor: str = "", **headers: str
+    ) -> Answer:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        body = urlencode({"thing": thing, "last": last, "stands": "1"}).encode()
+        body = urlencode({"thing": thing, "last": last, "stands": "1", "cursor": cursor}).encode()
         return ask(
             f"{self.url}/me/subscriptions", method="POST", body=body, headers={**jar(cookies), **named}, follow=False
         )
@@ -64,7 +67,7 @@ def desk(warehouse: Warehouse, tmp_path: Path) -> Iterator[Desk]:
 
 def said(answer: Answer) -> str:
     assert answer.status == 303
-    return answer.headers["location"].partition("said=")[2].partition("#")[0]
+    return answer.headers["location"].partition("said=")[2].partition("#")[0].partition("&")[0]
 
 
 def test_change_that_nobody_answers_is_told_as_such(desk: Desk) -> None:
@@ -138,11 +141,15 @@ def test_clicks_of_a_change_leave_this_month_as_it_is_shown() -> None:
     )
 
 
-def test_page_says_that_it_has_only_the_first_subscriptions(warehouse: Warehouse, desk: Desk) -> None:
-    def page() -> str:
-        return ask(f"{desk.url}/me", headers=jar(desk.sign_in())).body.decode()
+def test_page_leads_to_all_subscriptions_and_a_change_comes_back_to_where_it_was(
+    warehouse: Warehouse, desk: Desk
+) -> None:
+    cookies = desk.sign_in()
 
-    assert "the first of them" not in page()
+    def page(query: str = "") -> str:
+        return ask(f"{desk.url}/me{query}", headers=jar(cookies)).body.decode()
+
+    assert "More subscriptions" not in page()
     many = range(50)
     warehouse.insert(
         "subscription_orders",
@@ -158,5 +165,17 @@ def test_page_says_that_it_has_only_the_first_subscriptions(warehouse: Warehouse
             "site_id": ["" for _ in many],
         },
     )
-    assert "the first of them" in page()
-    assert page().count('name="last"') == 50
+    first = page()
+    assert first.count('name="last"') == 50
+    assert "The first ones" not in first
+    (cursor,) = re.findall(r'href="\?cursor=([^"]+)#subscriptions"', first)
+    second = page(f"?cursor={cursor}")
+    assert second.count('name="last"') == 1
+    assert "More subscriptions" not in second
+    assert "The first ones" in second
+    things = [thing for text in (first, second) for thing in re.findall(r'name="thing" value="([^"]+)"', text)]
+    assert sorted(things) == sorted({SONG, *(bytes([number]).hex() * 16 for number in many)})
+    changed = desk.change(cookies, things[-1], cursor=cursor)
+    assert changed.headers["location"] == f"/me?said=unanswered&cursor={cursor}#subscriptions"
+    assert said(desk.change(cookies, things[0], cursor=cursor)) == "refused"
+    assert ask(f"{desk.url}/me?cursor=x", headers=jar(cookies)).status == 422

@@ -23,6 +23,8 @@ PLACE: Final = Decoder(
         Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")],
     ]
 )
+#: (creator, thing id in capitals), of a member's subscriptions
+SUBSCRIPTION: Final = Decoder(tuple[str, Annotated[str, Meta(pattern=r"^[0-9A-F]{32}\Z")]])
 
 
 def encode(values: tuple[object, ...]) -> str:

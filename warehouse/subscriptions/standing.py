@@ -25,6 +25,11 @@ _PAGE: Final = 20_000
 NOTHING_MOVED: Final = AliasTable({})
 
 
+#: (member, creator, thing id in capitals): behind it subscriptions start
+Place = tuple[str, str, str]
+START: Final[Place] = ("", "", "")
+
+
 @dataclass(frozen=True)
 class Subscription:
     """One subscription. ``last_month`` is 0 if none is named; ``thing`` is its address or id as it was clicked."""
@@ -36,6 +41,11 @@ class Subscription:
     site_id: str
     last_month: int
     begun_ms: int
+
+    @property
+    def place(self) -> Place:
+        """Where the subscriptions behind it start."""
+        return self.member_id, self.creator_id, self.thing_id.upper()
 
 
 def posted_click_id(member_id: str, creator_id: str, thing_id: str, month: int) -> str:
@@ -51,13 +61,15 @@ def standing(  # noqa: PLR0913 - each narrows what is asked for
     member_id: str = "",
     table: AliasTable = NOTHING_MOVED,
     page: int = _PAGE,
+    after: Place = START,
 ) -> Iterator[tuple[Subscription, bool]]:
     """Subscriptions that stand at the beginning of ``month`` or at ``at_ms`` and reach it, in order of their keys.
 
     With each: whether the month has its flattr already, given or taken back. ``table`` is that of the month: where a
     thing has moved, clicks name it by its new address, and the newest one decides under whichever of its addresses.
+    They begin behind the place ``after``, and are read ``page`` at a time.
     """
-    after, at_ms = ("", "", ""), month_start_ms(month) if at_ms is None else at_ms
+    at_ms = month_start_ms(month) if at_ms is None else at_ms
     while True:
         rows = warehouse.rows(
             named("subscriptions_standing"),
@@ -68,8 +80,7 @@ def standing(  # noqa: PLR0913 - each narrows what is asked for
         yield from (pair for pair in found if pair[0] not in decided)
         if len(rows) < page:
             return
-        member, creator, thing_id = rows[-1][:3]
-        after = (member, creator, thing_id.upper())
+        after = Subscription(*rows[-1][:-1]).place
 
 
 def _decided_elsewhere(

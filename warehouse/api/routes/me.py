@@ -243,21 +243,28 @@ class MySubscriptions(AsOf):
     member_id: str = Field(examples=["m-1"])
     subscriptions: list[SubscriptionLine]
     more: bool = Field(description="whether there are more than `limit`")
+    next: str | None = Field(description="cursor of the next page; null on the last")
 
 
-def subscriptions_of(
-    warehouse: Warehouse, member_id: str, now_ms: int, table: AliasTable, limit: int
+def subscriptions_of(  # noqa: PLR0913, PLR0917 - each narrows what is asked for
+    warehouse: Warehouse, member_id: str, now_ms: int, table: AliasTable, limit: int, after: standing.Place
 ) -> list[Subscription]:
     """A member's subscriptions that stand now, at most ``limit``; their things as they were first sent."""
-    found = standing.standing(warehouse, month_of(now_ms), at_ms=now_ms, member_id=member_id, table=table, page=limit)
+    month = month_of(now_ms)
+    found = standing.standing(warehouse, month, at_ms=now_ms, member_id=member_id, table=table, page=limit, after=after)
     return [subscription for subscription, _ in islice(found, limit)]
 
 
-async def subscriptions_in_turn(reads: QueryRunner, member_id: str, limit: int) -> list[Subscription]:
-    """The same, one member's at a time, with the things where they are now."""
+async def subscriptions_page(
+    reads: QueryRunner, member_id: str, limit: int, cursor: str | None = None
+) -> tuple[list[Subscription], str | None]:
+    """A page of the same, one member's at a time, by where things are now, and the cursor of the next one."""
+    after = standing.START if cursor is None else (member_id, *cursors.decode(cursor, cursors.SUBSCRIPTION))
     now_ms = reads.clock()
     table = reads.aliases.look().in_month(month_of(now_ms))
-    return await in_turn(reads, member_id, subscriptions_of, member_id, now_ms, table, limit)
+    found = await in_turn(reads, member_id, subscriptions_of, member_id, now_ms, table, limit + 1, after)
+    page = found[:limit]
+    return page, cursors.encode(page[-1].place[1:]) if len(found) > limit else None
 
 
 def _subscription(line: Subscription) -> dict[str, Any]:
@@ -272,14 +279,20 @@ def _subscription(line: Subscription) -> dict[str, Any]:
 
 @router.get("/subscriptions", summary="What I flattr every month", response_model=MySubscriptions)
 async def subscriptions(
-    reads: Runner, member_id: Member, limit: Annotated[int, Query(ge=1, le=1000)] = 1000
+    reads: Runner, member_id: Member, limit: Annotated[int, Query(ge=1, le=1000)] = 1000, cursor: Cursor = None
 ) -> Response:
     """Those that stand. They begin and end by clicks."""
     lag = await reads.lag()
-    found = await subscriptions_in_turn(reads, member_id, limit + 1)
-    lines = [_subscription(line) for line in found[:limit]]
-    body = {"member_id": member_id, "subscriptions": lines, "more": len(found) > limit, **AsOf.plain(lag)}
-    return private(body)
+    found, following = await subscriptions_page(reads, member_id, limit, cursor)
+    return private(
+        {
+            "member_id": member_id,
+            "subscriptions": [_subscription(line) for line in found],
+            "more": following is not None,
+            "next": following,
+            **AsOf.plain(lag),
+        }
+    )
 
 
 @router.get("/export", summary="All data about me, as one file", response_class=Response)
@@ -296,7 +309,7 @@ async def export(request: Request, reads: Runner, member_id: Member) -> Response
         **AsOf.plain(lag),
         "not_included": _NOT_INCLUDED,
         "archived_months": await reads.archived_names(),
-        "subscriptions": [_subscription(line) for line in await subscriptions_in_turn(reads, member_id, _EXPORT_PAGE)],
+        "subscriptions": [_subscription(line) for line in await _all_subscriptions(reads, member_id)],
         "pledges": [
             {**asdict(line), "month": month_text(line.month)}
             for line in await in_turn(reads, member_id, member_months.pledges, member_id)
@@ -314,6 +327,14 @@ async def export(request: Request, reads: Runner, member_id: Member) -> Response
         ],
     }
     return StreamingResponse(_export(reads, member_id, head), media_type="application/json", headers=headers)
+
+
+async def _all_subscriptions(reads: QueryRunner, member_id: str) -> list[Subscription]:
+    found, following = await subscriptions_page(reads, member_id, _EXPORT_PAGE)
+    while following is not None:
+        page, following = await subscriptions_page(reads, member_id, _EXPORT_PAGE, following)
+        found += page
+    return found
 
 
 async def _export(reads: QueryRunner, member_id: str, head: dict[str, Any]) -> AsyncIterator[bytes]:

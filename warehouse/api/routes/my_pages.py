@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from itertools import accumulate, repeat
 from typing import Annotated, Final
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query, Request, Response
 
@@ -14,7 +15,7 @@ from ingest.runtime.aliases import thing_id
 from warehouse.api import formatting, member_auth, templates
 from warehouse.api.query_runner import QueryRunner, Runner
 from warehouse.api.routes.lists import Cursor
-from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_in_turn
+from warehouse.api.routes.me import flattrs_page, in_turn, subscriptions_page
 from warehouse.api.routes.sign_in import MEMBER_PAGE, enter_as_member, form_of, from_own_page, see
 from warehouse.api.subscription_change import END, FOR_EVER, Said, choices, clicks, send
 from warehouse.counts import member_flattrs
@@ -28,7 +29,7 @@ router = APIRouter(include_in_schema=False)
 _RECENT: Final = 20
 _LINES: Final = 50
 _MONTHS: Final = 24
-#: As many as the API lists of a member.
+#: Among how many, from the page's first one on, a change looks for its own.
 _SUBSCRIPTIONS_MAX: Final = 1000
 
 
@@ -46,17 +47,20 @@ class Repeated:
 
 @router.get(MEMBER_PAGE)
 async def me(
-    request: Request, reads: Runner, said: Annotated[Said | None, Query(description="of the last change")] = None
+    request: Request,
+    reads: Runner,
+    said: Annotated[Said | None, Query(description="of the last change")] = None,
+    cursor: Cursor = None,
 ) -> Response:
-    """This month's flattrs and split, subscriptions, and the statements of closed months."""
+    """This month's flattrs and split, a page of the subscriptions, and the statements of closed months."""
     session = enter_as_member(request, reads)
     member_id = session.subject
     month = month_of(reads.clock())
     flagged = await reads.flagged(month)
-    (lag, split), (_, recent, following), standing, closed = await asyncio.gather(
+    (lag, split), (_, recent, following), (standing, next_subscriptions), closed = await asyncio.gather(
         reads.keep(estimate.member_split, month, member_id, reads.rules, flagged=flagged),
         flattrs_page(reads, member_id, month, _RECENT, None),
-        subscriptions_in_turn(reads, member_id, _LINES + 1),
+        subscriptions_page(reads, member_id, _LINES, cursor),
         in_turn(reads, member_id, member_months.closed_months, member_id, _MONTHS),
     )
     return templates.page(
@@ -68,8 +72,9 @@ async def me(
         lag=lag,
         split=split,
         flattrs=recent,
-        subscriptions=await _repeated(reads, member_id, month, standing[:_LINES]),
-        more_subscriptions=len(standing) > _LINES,
+        subscriptions=await _repeated(reads, member_id, month, standing),
+        cursor=cursor,
+        next_subscriptions=next_subscriptions,
         may_change=member_auth.token_of(request, reads, session) is not None,
         for_ever=FOR_EVER,
         end=END,
@@ -104,7 +109,9 @@ async def change_subscription(request: Request, reads: Runner) -> Response:
     if token is None or form is None or not from_own_page(request):
         return see(f"{MEMBER_PAGE}?said={Said.REFUSED}#subscriptions")
     member_id = session.subject
-    lines = await subscriptions_in_turn(reads, member_id, _SUBSCRIPTIONS_MAX)
+    # Behind the same place as what the page showed: what was ended in between moves nothing out of reach.
+    cursor = form.get("cursor") or None
+    lines, _ = await subscriptions_page(reads, member_id, _SUBSCRIPTIONS_MAX, cursor)
     line = next((one for one in lines if one.thing_id == form.get("thing")), None)
     said = Said.REFUSED
     if line is not None:
@@ -112,7 +119,8 @@ async def change_subscription(request: Request, reads: Runner) -> Response:
         body = clicks(line, form.get("last", FOR_EVER), stands=form.get("stands") == "1")
         async with reads.change_lane.turn(member_id):
             said = await asyncio.to_thread(send, str(reads.settings.api_ingest), token, body)
-    return see(f"{MEMBER_PAGE}?said={said}#subscriptions")
+    query = urlencode({"said": said} | ({"cursor": cursor} if cursor else {}))
+    return see(f"{MEMBER_PAGE}?{query}#subscriptions")
 
 
 @router.get(f"{MEMBER_PAGE}/flattrs")
