@@ -9,7 +9,8 @@ from pydantic import Field
 
 _ADDRESS: Final = re.compile(r"(?P<host>[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 #: An address to listen on. An empty one would be every address of the machine.
-Host = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.:%-]{1,255}$")]
+HOST: Final = re.compile(r"^[A-Za-z0-9_.:%-]{1,255}$")
+Host = Annotated[str, Field(pattern=HOST.pattern)]
 _PORT_MAX: Final = 65_535
 
 

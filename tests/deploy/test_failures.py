@@ -148,6 +148,37 @@ def test_no_token_lives_for_ever(told: Told) -> None:
         assert "36500" in told.by("token", "issue", "mia", "--days", days, code=2)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "",
+        "ingest.example",
+        "ftp://a",
+        "javascript:alert(1)",
+        "https://",
+        "http://:80",
+        "http://a:b",
+        'http://a"b',
+        "http://a b",
+    ],
+)
+def test_what_is_no_address_of_a_server_is_refused_before_anything_is_sent(address: str, told: Told) -> None:
+    good = ("--creator", "ada", "--ingest", "https://a.example", "--counters", "https://b.example:8002/x")
+    for words in (
+        ("load", "--url", "http://127.0.0.1:1", "--url", address),
+        ("rejected", "replay", "--reason", "late", "--url", address),
+        ("spool", "recover", __file__, "--url", address),
+        *(("sites", "snippet", *good, option, address) for option in ("--ingest", "--counters", "--join")),
+    ):
+        assert "is no address" in told.by(*words, code=2)
+
+
+@pytest.mark.parametrize("host", ["", " ", "a/b", "http://a"])
+def test_what_is_no_address_to_listen_on_is_refused(host: str, told: Told) -> None:
+    for command in (("verify",), ("quarantine", "scan")):
+        assert "to listen on" in told.by(*command, "--every", "5", "--port", "0", "--host", host, code=2)
+
+
 @pytest.mark.parametrize("limit", ["--creator", "--member", "--site"])
 def test_an_empty_limit_is_not_no_limit(limit: str, told: Told, tmp_path: Path) -> None:
     """A variable that was not set made a key for everything, and a flag on a creator of one on a member and creator."""

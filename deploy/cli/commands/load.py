@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.options import web_addresses
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -22,7 +24,9 @@ def register(app: typer.Typer) -> None:
 
 
 def load(
-    url: Annotated[list[str] | None, typer.Option(help="ingest's address; may be repeated")] = None,
+    url: Annotated[
+        list[str] | None, typer.Option(callback=web_addresses, help="ingest's address; may be repeated")
+    ] = None,
     keys: Annotated[Path, typer.Option(envvar="FLATTR_TOKEN_KEYS", help="file of keys to sign members' tokens")] = Path(
         ".flattr/token-keys.json"
     ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deploy.cli.finance import clock, warehouse
-from deploy.cli.options import limited
+from deploy.cli.options import limited, listening_host
 from deploy.cli.output import cells
 
 if TYPE_CHECKING:
@@ -50,9 +50,12 @@ def scan(
         int | None,
         typer.Option(min=0, max=65535, envvar="FLATTR_QUARANTINE_PORT", help="with --every: port for /metrics"),
     ] = None,
-    host: Annotated[str, typer.Option(envvar="FLATTR_QUARANTINE_HOST", help="with --port: address to listen on")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str,
+        typer.Option(
+            envvar="FLATTR_QUARANTINE_HOST", callback=listening_host, help="with --port: address to listen on"
+        ),
+    ] = "127.0.0.1",
     by: By = "",
 ) -> None:
     """Flag what the rules find in open months, and newer flattrs of subjects that are already flagged."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.options import web_address
 from deploy.cli.output import cells, printable
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def replay(
     drop: Annotated[list[str] | None, typer.Option(help="field to remove; may be repeated")] = None,
     put: Annotated[list[str] | None, typer.Option("--set", help="FIELD=VALUE to set; may be repeated")] = None,
     member: Annotated[str, typer.Option(help="the clicks' member, if the sender was not authenticated")] = "",
-    url: Annotated[str, typer.Option(help="ingest's address")] = "http://127.0.0.1:8001",
+    url: Annotated[str, typer.Option(callback=web_address, help="ingest's address")] = "http://127.0.0.1:8001",
     keys: Annotated[Path, typer.Option(envvar="FLATTR_TOKEN_KEYS")] = Path(".flattr/token-keys.json"),
     audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",

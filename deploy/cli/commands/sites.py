@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from deploy.cli.options import web_address
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -21,12 +23,14 @@ def _group() -> None:
 
 
 def snippet(
-    ingest: Annotated[str, typer.Option(help="address of ingest, as browsers reach it")],
-    counters: Annotated[str, typer.Option(help="address of the read API, as browsers reach it")],
+    ingest: Annotated[str, typer.Option(callback=web_address, help="address of ingest, as browsers reach it")],
+    counters: Annotated[str, typer.Option(callback=web_address, help="address of the read API, as browsers reach it")],
     creator: Annotated[str, typer.Option(help="whom the button flattrs")],
     thing: Annotated[str | None, typer.Option(help="what it flattrs; without it, the page's canonical address")] = None,
     site: Annotated[str | None, typer.Option(help="the site's key, if sites are configured")] = None,
-    join: Annotated[str | None, typer.Option(help="the platform's page that signs readers in")] = None,
+    join: Annotated[
+        str | None, typer.Option(callback=web_address, help="the platform's page that signs readers in")
+    ] = None,
 ) -> None:
     """Print the script's tag, pinned to this release's button by its hash, and the button.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deploy.cli.options import web_address
+
 if TYPE_CHECKING:
     from deploy.cli.resend import Door
     from ingest.contract.click import Click
@@ -22,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def recover(
     segment: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="NUMBER.damaged")],
-    url: Annotated[str, typer.Option(help="ingest's address")] = "http://127.0.0.1:8001",
+    url: Annotated[str, typer.Option(callback=web_address, help="ingest's address")] = "http://127.0.0.1:8001",
     keys: Annotated[Path, typer.Option(envvar="FLATTR_TOKEN_KEYS")] = Path(".flattr/token-keys.json"),
     audience: Annotated[str, typer.Option(envvar="FLATTR_INGEST_TOKEN_AUDIENCE")] = "flattr",
     clock: Annotated[str, typer.Option(envvar="FLATTR_CLOCK")] = "system",

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from deploy.cli.options import listening_host
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -26,7 +28,7 @@ def verify(
         float | None, typer.Option(min=1, max=86_400, help="repeat at this interval, in s, until stopped")
     ] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="with --every: port for /metrics")] = None,
-    host: Annotated[str, typer.Option(help="with --port: address to listen on")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(callback=listening_host, help="with --port: address to listen on")] = "127.0.0.1",
 ) -> None:
     """Compare log, tallies, rows, counts and payouts as of one moment. Read-only; fails if they differ."""
     from deploy.errors import CommandFailed
