@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import struct
+import time
+from contextlib import closing
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -84,3 +88,16 @@ def test_servers_errors_that_pass_by_themselves_are_told_from_refusals(
 ) -> None:
     with pytest.raises(error):
         warehouse.rows(f"SELECT throwIf(1, 'tried', {code}::Int16) SETTINGS allow_custom_error_code_in_throwif = 1")
+
+
+def test_a_server_that_stands_still_is_left_before_a_query_would_time_out(warehouse: Warehouse) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as still:
+        address = f"127.0.0.1:{still.getsockname()[1]}"
+        began_s = time.monotonic()
+        with closing(Warehouse(f"clickhouse://{address}/flattr")) as alone, pytest.raises(WarehouseUnavailable):
+            alone.rows("SELECT 1")
+        well = urlsplit(warehouse.url)
+        pair = well._replace(netloc=f"{address},{well.netloc}", query="cluster=flattr").geturl()
+        with closing(Warehouse(pair)) as two:
+            assert two.rows("SELECT 1") == [(1,)]
+        assert time.monotonic() - began_s < 30

@@ -7,7 +7,7 @@ packed bytes, creating those objects would cost more than the rest of the insert
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -41,8 +41,26 @@ class Packed:
 Column = Sequence[Any] | Packed
 
 
+class _Connection(Connection):  # type: ignore[misc]  # the driver has no types
+    """The driver's connection, extended not to wait for a greeting as long as for the answer to a query.
+
+    The kernel takes connections to a server that stands still.
+    """
+
+    def receive_hello(self) -> None:
+        """Override: the driver calls this once it is connected."""
+        with self.timeout_setter(self.sync_request_timeout):
+            super().receive_hello()
+
+
 class PackingClient(Client):  # type: ignore[misc]  # the driver has no types
     """The driver's client, extended to insert packed columns as one block. Columns must be all packed or all lists."""
+
+    def __init__(self, *, settings: Mapping[str, Any], **connection: Any) -> None:  # noqa: ANN401 - the driver's
+        super().__init__(settings=settings, **connection)
+        self.connections.append(_Connection(**connection))
+        self.connection: Connection = self.get_connection()
+        self.connections.clear()
 
     def send_data(self, sample_block: ColumnOrientedBlock, data: Sequence[Column], **options: Any) -> int:  # noqa: ANN401 - the driver's
         """Override: the driver calls this once the server has named the columns it expects."""
