@@ -11,7 +11,7 @@ import pytest
 import typer.main
 from pydantic import SecretStr
 
-from deploy.cli.main import app
+from tests.support.commands import app
 from warehouse import __version__
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 
-from deploy.provision.topics import TopicSettings
+from deploy.provision.topic_days import TopicSettings
 from ingest.runtime.trace_settings import TraceSettings
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings

@@ -11,12 +11,10 @@ from typing import Final
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
 from aiokafka.errors import IncompatibleBrokerVersion, TopicAlreadyExistsError, for_code
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
 
+from deploy.provision.topic_days import TopicSettings
 from ingest.contract.times import AHEAD_MAX_MS
-from ingest.runtime.base_settings import Settings
-from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, topic_settings
+from ingest.runtime.topic import BEFORE_MAX, SettingsUntold, topic_settings
 
 DAY_MS: Final = 24 * 60 * 60 * 1000
 ANY_TIME: Final = (1 << 63) - 1
@@ -29,25 +27,6 @@ VISIBLE_PAUSE_S: Final = 0.1
 
 class TopicError(RuntimeError):
     """A topic exists, but not as the pipeline needs it."""
-
-
-class TopicSettings(Settings):
-    """How long topics retain records. Read from the environment, frozen."""
-
-    model_config = SettingsConfigDict(env_prefix="FLATTR_")
-
-    topic_clicks_days: int = Field(
-        default=100,
-        ge=35,
-        description="Days for which the topic of clicks retains them. Must outlast a month, its close, and whatever is "
-        "counted anew from the log: a replay, a restored backup. An erased member's clicks go with them.",
-    )
-    topic_rejected_days: int = Field(
-        default=14,
-        ge=1,
-        description="Days for which the topic of refused input retains it: as long as streams may be away, "
-        "which take it into the warehouse.",
-    )
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
-import structlog
 
 from ingest.contract import thing as things
 from ingest.contract.month import month_after, month_of, month_start_ms, month_text, parse_month
 from ingest.contract.thing import canonical, is_address
 from ingest.runtime.clock import Clock, system_clock
+from ingest.runtime.log import log
 from ingest.runtime.watched_file import FileError, WatchedFile
-
-_log = structlog.get_logger(__name__)
 
 
 class AliasError(FileError):
@@ -199,11 +197,11 @@ class Aliases:
         try:
             self.schedule = self.schedule.changed_to(aliases, month)
         except AliasError as error:
-            _log.error("invalid aliases file ignored; the previous aliases stay in force", reason=str(error))
+            log(__name__).error("invalid aliases file ignored; the previous aliases stay in force", reason=str(error))
             return
         undated = sorted(old for old, alias in aliases.items() if not alias.since and before.get(old) != alias.to)
         if undated or before.keys() - aliases.keys():
-            _log.warning(
+            log(__name__).warning(
                 "changed aliases take effect next month, since this month's counters would split; "
                 'add "from" to new ones, or a restart before then would apply them at once',
                 from_month=month_text(month_after(month)),

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, NamedTuple, Self
+from typing import Annotated, Any, Final, Literal, Self
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.admin.config_resource import ConfigResource, ConfigResourceType
-from aiokafka.errors import IncompatibleBrokerVersion, KafkaConnectionError, for_code
-from aiokafka.helpers import create_ssl_context
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from ingest.runtime.base_settings import Settings
 from ingest.runtime.host_port import host_port
 from ingest.runtime.setting_error import SettingError
-
-#: A topic's setting: how far, in ms, a record's timestamp may lie before the broker's time.
-BEFORE_MAX: Final = "message.timestamp.before.max.ms"
-#: Kafka's code for "set on the topic itself".
-_OWN: Final = 1
-
 
 _PORT: Final = 9092
 #: What Kafka takes as a topic's name.
@@ -107,6 +97,8 @@ def client_security(settings: BrokerSettings) -> dict[str, Any]:
     """
     client: dict[str, Any] = {"security_protocol": settings.broker_security}
     if settings.broker_security.endswith("SSL"):
+        from aiokafka.helpers import create_ssl_context  # every command reads the settings, few speak to Kafka
+
         file = settings.broker_ca_file
         try:
             client["ssl_context"] = create_ssl_context(cafile=file and str(file))
@@ -118,26 +110,3 @@ def client_security(settings: BrokerSettings) -> dict[str, Any]:
         client["sasl_plain_username"] = settings.broker_sasl_username
         client["sasl_plain_password"] = password.get_secret_value() if password else None
     return client
-
-
-class SettingsUntold(Exception):
-    """The broker does not reveal a topic's settings."""
-
-
-class TopicSetting(NamedTuple):
-    """A setting's effective value, and whether it is set on the topic itself."""
-
-    value: str
-    own: bool
-
-
-async def topic_settings(admin: AIOKafkaAdminClient, topic: str) -> dict[str, TopicSetting]:
-    """A topic's settings by name. Raises ``SettingsUntold`` without the right to read them, or broker support."""
-    try:
-        (answer,) = await admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, topic)])
-    except (IncompatibleBrokerVersion, KafkaConnectionError) as error:
-        raise SettingsUntold(f"the broker does not support reading settings ({type(error).__name__})") from error
-    ((code, message, _, _, entries),) = answer.resources
-    if code:
-        raise SettingsUntold(f"{for_code(code).__name__}: {message or topic}")
-    return {name: TopicSetting(value, source == _OWN) for name, value, _, source, *_ in entries}

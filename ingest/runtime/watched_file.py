@@ -10,11 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Generic, TypeVar
 
-import structlog
+from ingest.runtime.log import log
 
 T = TypeVar("T")
 _LOOK_AGAIN_S: Final = 1.0
-_log = structlog.get_logger(__name__)
 
 
 class FileError(ValueError):
@@ -73,9 +72,9 @@ class WatchedFile(Generic[T]):
             self._stamp = stamp
             self.value = self._parse(self._path)
         except FileError as error:
-            _log.error("cannot reload a file; its previous contents stay in force", reason=str(error))
+            log(__name__).error("cannot reload a file; its previous contents stay in force", reason=str(error))
             return False
-        _log.info("file reloaded", path=str(self._path))
+        log(__name__).info("file reloaded", path=str(self._path))
         return True
 
     def _stamped(self) -> tuple[int, int, int]:

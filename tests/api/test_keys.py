@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
 from tests.api.conftest import settings_for
+from tests.support.commands import app
 from tests.support.serving import Answer, ask, serving
 from warehouse.api.app import create_app
 from warehouse.api.settings import ApiSettings

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
 from ingest.contract.thing import thing_id
 from tests.api.conftest import settings_for
 from tests.api.rows import put_creator_counts, put_things
 from tests.security.test_authorisation import ROWS
+from tests.support.commands import app
 from tests.support.serving import Answer, Listener, ask, serving
 from warehouse import keys
 from warehouse.api.app import create_app

@@ -24,8 +24,9 @@ from tests.payout.build import flattrs_of, pledge, state_month
 from tests.payout.test_close import close
 from tests.payout.test_crash import retried
 from warehouse.archive import manifest, tables
-from warehouse.archive.archive import archive, due, notes, restore
+from warehouse.archive.archive import archive, due, restore
 from warehouse.archive.manifest import ArchiveRefused
+from warehouse.archive.notes import notes
 from warehouse.archive.place import Place
 from warehouse.archive.tables import TABLES, staging
 from warehouse.payout.audit.verify import verify_month

@@ -17,8 +17,8 @@ from benchmarks.goals import BENCHES, Bench, Figure, at_least, at_most, equal
 from benchmarks.hostile import attacks
 from benchmarks.provenance import provenance
 from benchmarks.report import BEGIN, END, HEADLINES_MAX, headlines, mark, page, with_headlines
-from deploy.cli.main import app
 from deploy.errors import CommandFailed
+from tests.support.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Where the figures of a benchmark are made; its own module is benchmarks/NAME.py otherwise.

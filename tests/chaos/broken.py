@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from deploy.cli.main import app
+from tests.support.commands import app
 from tests.support.packed import values_of
 from warehouse.storage.native_columns import Packed
 

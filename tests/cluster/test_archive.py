@@ -13,7 +13,8 @@ from deploy.proving.rig.cluster import Cluster
 from tests.archive.build import ALL, MONTH, books, fill, rows
 from tests.cluster.filled import clear, copy, tables
 from tests.support.waiting import wait_until
-from warehouse.archive.archive import archive, notes, restore
+from warehouse.archive.archive import archive, restore
+from warehouse.archive.notes import notes
 from warehouse.archive.tables import TABLES, staging
 from warehouse.erasure.erase import erase
 from warehouse.payout.audit.verify import verify_month

@@ -12,7 +12,7 @@ import typer.main
 import yaml
 from pydantic_settings import BaseSettings
 
-from deploy.cli.main import app
+from tests.support.commands import app
 from warehouse.storage.client import Warehouse
 
 ROOT = Path(__file__).resolve().parents[2]

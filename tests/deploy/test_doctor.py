@@ -80,7 +80,7 @@ async def healthy(warehouse: Warehouse, embedded_broker: EmbeddedBroker, topic: 
 
 
 def test_nothing_is_wrong_with_what_is_well(healthy: dict[str, str]) -> None:
-    code, found = doctor("streams", **healthy)
+    code, found = doctor("streams", FLATTR_OPERATOR="ann", **healthy)  # of another command's option
     assert code == 0
     assert {one["state"] for one in found} <= {"ok", "warning", "unknown"}
     for about in ("settings", "file FLATTR_TOKEN_KEYS", "folder FLATTR_INGEST_SPOOL", "schema", "rights of default",

@@ -18,11 +18,11 @@ import pytest
 import typer.main
 import yaml
 
-from deploy.cli.main import app
 from deploy.provision.secret_files import SERVICES as SECRETS
 from ingest.metrics import Metrics as IngestMetrics
 from streams.operating.metrics import Metrics as StreamsMetrics
 from tests.deploy.test_compose import OURS, option_names, settings_names
+from tests.support.commands import app
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy/kubernetes/flattr"

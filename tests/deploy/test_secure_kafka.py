@@ -31,8 +31,8 @@ from deploy.provision.secret_files import BROKER_USERS, init
 from deploy.provision.topics import retention_days
 from deploy.stack.embedded import ROOT, ApacheKafka, free_port
 from ingest.runtime.clock import system_clock
-from ingest.runtime.kafka_settings import SettingsUntold, topic_settings
 from ingest.runtime.tokens import issue
+from ingest.runtime.topic import SettingsUntold, topic_settings
 from tests.support.serving import ask
 from tests.support.waiting import wait_until
 from warehouse.storage.client import Warehouse

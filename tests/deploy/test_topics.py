@@ -8,11 +8,11 @@ from annotated_types import Le
 from pydantic.fields import FieldInfo
 
 from deploy.provision.closing import connected
+from deploy.provision.topic_days import TopicSettings
 from deploy.provision.topics import (
     DAY_MS,
     TopicError,
     TopicPlan,
-    TopicSettings,
     bring_to_plan,
     create_topics,
     plans_of,

@@ -15,12 +15,12 @@ from pydantic_settings import SettingsError
 
 from deploy.cli.failures import sentence
 from deploy.cli.logs import InOneLine
-from deploy.cli.main import app
 from deploy.cli.variables import unknown
 from deploy.provision.settings_table import READERS, fields, settings, values
 from deploy.stack.embedded import ROOT
 from ingest.settings import IngestSettings
 from streams.settings import StreamsSettings
+from tests.support.commands import app
 from warehouse.payout.close.settings import CloseSettings
 
 COMMAND = typer.main.get_command(app)
@@ -28,7 +28,7 @@ COMMAND = typer.main.get_command(app)
 
 def test_unknown_variable_is_named_with_the_nearest_known_one() -> None:
     given = {"FLATTR_INGEST_PROT": "1", "FLATTR_GRAZE_S": "1", "FLATTR_QQQQ": "1", "PATH": "/bin", "INGEST_PROT": "1"}
-    assert list(unknown(given, COMMAND)) == [
+    assert list(unknown(given, lambda: COMMAND)) == [
         "FLATTR_GRAZE_S is no setting of ours, and does nothing: did you mean FLATTR_GRACE_S?",
         "FLATTR_INGEST_PROT is no setting of ours, and does nothing: did you mean FLATTR_INGEST_PORT?",
         "FLATTR_QQQQ is no setting of ours, and does nothing",
@@ -38,7 +38,7 @@ def test_unknown_variable_is_named_with_the_nearest_known_one() -> None:
 def test_every_setting_and_every_option_is_known() -> None:
     given = {setting.name: "" for setting in settings()}
     given |= dict.fromkeys(("FLATTR_WAREHOUSE", "FLATTR_OPERATOR", "FLATTR_API_KEYS", "FLATTR_DB_PASSWORD_API"), "")
-    assert not list(unknown(given, COMMAND))
+    assert not list(unknown(given, lambda: COMMAND))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ import pytest
 from typer.testing import CliRunner
 
 from deploy.cli.commands.backup import stages
-from deploy.cli.main import app
 from deploy.proving.traffic import Traffic, requests
 from deploy.stack.embedded import ROOT, EmbeddedBroker, EmbeddedWarehouse
 from deploy.stack.supervisor import Stack, StackPlan
@@ -24,6 +23,7 @@ from ingest.runtime.clock import system_clock, write_clock_file
 from ingest.runtime.setting_error import SettingError
 from tests.e2e.oracle import Oracle
 from tests.e2e.test_journey import END_MS, MONTH, SETTINGS, TRAFFIC, check_close, get, post
+from tests.support.commands import app
 from tests.support.waiting import wait_until
 from warehouse.payout.close.gate import read_tallies
 from warehouse.payout.close.proof import stored

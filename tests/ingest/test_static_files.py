@@ -14,11 +14,11 @@ import cramjam
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
 from deploy.stack.embedded import ROOT
 from ingest.http.compressed import accepted
 from ingest.http.form_texts import TEXTS
 from tests.ingest.conftest import Ingest
+from tests.support.commands import app
 from tests.support.serving import ask
 
 STATIC = Path(__file__).resolve().parents[2] / "ingest/http/static"

@@ -18,7 +18,7 @@ from deploy.provision.topics import DAY_MS, TopicPlan, bring_to_plan, create_top
 from deploy.stack.embedded import ROOT, ServiceProcess
 from ingest.contract.month import month_after
 from ingest.runtime.clock import system_clock
-from ingest.runtime.kafka_settings import BEFORE_MAX, TopicSetting, topic_settings
+from ingest.runtime.topic import BEFORE_MAX, TopicSetting, topic_settings
 from tests.payout.build import (
     PARTITIONS,
     Flattr,

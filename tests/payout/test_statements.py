@@ -10,11 +10,11 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
 from tests.api.conftest import settings_for
 from tests.conftest import Migrated
 from tests.payout.build import closing, flattrs_of, pledge, state_month
 from tests.payout.test_close import close
+from tests.support.commands import app
 from tests.support.serving import ask, serving
 from warehouse.api.app import create_app
 from warehouse.payout.books import statements

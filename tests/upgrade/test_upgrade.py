@@ -16,7 +16,6 @@ import xxhash
 from faust.types import TP
 from typer.testing import CliRunner
 
-from deploy.cli.main import app
 from deploy.stack.embedded import EmbeddedWarehouse
 from ingest.contract.click import Click
 from streams.counting.count_batch import CountingRules
@@ -26,6 +25,7 @@ from streams.pipeline import Pipeline
 from streams.sink.writer import Writer
 from streams.source.chunk import Chunk
 from tests.support.clicks import make_click
+from tests.support.commands import app
 from tests.support.older import database_at
 from tests.support.recount import Counted, assert_states
 from tests.upgrade.archive import (

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deploy.provision.topics import DAY_MS, TopicPlan, TopicSettings, plans_of, rejected_plan
+from deploy.provision.topic_days import TopicSettings
+from deploy.provision.topics import DAY_MS, TopicPlan, plans_of, rejected_plan
 from deploy.stack.embedded import ROOT, EmbeddedWarehouse
 from warehouse.storage.client import Warehouse, named
 from warehouse.storage.retention import EXPIRIES, Changed, apply, expiry_days

@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Final
 
 import pyarrow as pa
@@ -35,6 +34,7 @@ from ingest.contract.month import month_before, month_of, month_text
 from warehouse import __version__
 from warehouse.archive import manifest, tables
 from warehouse.archive.manifest import NAME, PROOF, ArchiveRefused, File, Manifest
+from warehouse.archive.notes import Note, notes
 from warehouse.archive.place import Place
 from warehouse.archive.tables import TABLES, staging
 from warehouse.payout.audit.verify import audit
@@ -48,28 +48,6 @@ from warehouse.storage.settings import BackupSettings
 #: Called with the name of each step that is done.
 StepDone = Callable[[str], None]
 _NOW: Final = {"mutations_sync": 2}
-
-
-@dataclass(frozen=True)
-class Note:
-    """How a month stands: ``archiving``, ``leaving``, ``archived``, ``restoring`` or ``restored``; and where it is."""
-
-    month: int
-    state: str
-    place: str
-    manifest_sha256: str
-    bytes: int
-    at: datetime
-
-    @property
-    def is_away(self) -> bool:
-        """Whether rows of the month may be missing from the tables."""
-        return self.state in {"leaving", "archived", "restoring"}
-
-
-def notes(warehouse: Warehouse) -> dict[int, Note]:
-    """How the months stand that were ever archived, by month."""
-    return {note.month: note for note in (Note(*row) for row in warehouse.rows(named("archives_noted")))}
 
 
 def due(warehouse: Warehouse, now_ms: int, months: int) -> list[int]:

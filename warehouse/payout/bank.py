@@ -6,7 +6,6 @@ import re
 from datetime import date
 from typing import Final
 
-from holidays import financial_holidays
 from stdnum import iban as _iban
 from stdnum.eu import at_02
 from stdnum.exceptions import ValidationError
@@ -76,4 +75,6 @@ def sepa_name(text: str) -> str:
 
 def is_target_day(day: date) -> bool:
     """Whether TARGET settles on this day: no weekend, none of the ECB's holidays."""
+    from holidays import financial_holidays  # every command reads the settings, which check accounts; few ask for days
+
     return day.weekday() < 5 and day not in financial_holidays("ECB", years=day.year)

@@ -9,7 +9,7 @@ import typer
 from deploy.cli.finance import clock, warehouse
 
 if TYPE_CHECKING:
-    from warehouse.archive.archive import Note
+    from warehouse.archive.notes import Note
 
 _MB: Final = 1e6
 To = Annotated[str, typer.Option(help="a folder of this machine, or s3:https://HOST/BUCKET/FOLDER")]
@@ -67,7 +67,7 @@ def restore(
 
 def list_months() -> None:
     """List the months that were ever archived, how they stand, and where their files are."""
-    from warehouse.archive.archive import notes
+    from warehouse.archive.notes import notes
 
     for note in notes(warehouse()).values():
         typer.echo(_line(note))

@@ -36,7 +36,7 @@ def doctor(
 
     if service and service not in SERVICES:
         raise CommandFailed(f"there is no service {service!r}: it is one of {', '.join(SERVICES)}")
-    found = examine(checks(os.environ, context.find_root().command, service, timeout_s), timeout_s)
+    found = examine(checks(os.environ, context.obj, service, timeout_s), timeout_s)
     _tell(found, as_json=as_json)
     if any(finding.state is State.WRONG for finding in found):
         raise typer.Exit(1)

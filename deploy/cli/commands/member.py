@@ -38,7 +38,8 @@ def erase(
 
     from deploy.cli.finance import warehouse
     from deploy.errors import CommandFailed
-    from deploy.provision.topics import TopicSettings, retention_days
+    from deploy.provision.topic_days import TopicSettings
+    from deploy.provision.topics import retention_days
     from ingest.contract.month import month_text
     from ingest.runtime.kafka_settings import client_security
     from streams.app import partitions_of

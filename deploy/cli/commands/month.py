@@ -88,7 +88,7 @@ def close(
 
 def status(month: Month) -> None:
     """Show whether a month is closed, and if not, what is missing."""
-    from warehouse.archive.archive import notes
+    from warehouse.archive.notes import notes
     from warehouse.payout.books.approval import approvals
     from warehouse.payout.close.gate import pass_gate
     from warehouse.payout.close.months import parse_month

@@ -37,7 +37,8 @@ def create(
 
     Existing topics get another retention only by FLATTR_TOPIC_CLICKS_DAYS and FLATTR_TOPIC_REJECTED_DAYS.
     """
-    from deploy.provision.topics import TopicPlan, TopicSettings, bring_to_plan, create_topics, plans_of, rejected_plan
+    from deploy.provision.topic_days import TopicSettings
+    from deploy.provision.topics import TopicPlan, bring_to_plan, create_topics, plans_of, rejected_plan
     from ingest.runtime.kafka_settings import BrokerSettings, client_security
 
     plans = plans_of(TopicSettings(), TopicPlan(clicks, partitions, replication), rejected_plan(rejected, replication))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -16,7 +16,8 @@ from deploy.cli.doctor.tls import look_at_endpoint
 from deploy.cli.doctor.warehouse import look_at_warehouse
 from deploy.provision.acl import rights
 from deploy.provision.secret_files import SERVICES
-from deploy.provision.topics import TopicPlan, TopicSettings, plans_of, rejected_plan
+from deploy.provision.topic_days import TopicSettings
+from deploy.provision.topics import TopicPlan, plans_of, rejected_plan
 from ingest.runtime.clock import Clock, clock_from
 from ingest.runtime.kafka_settings import BrokerSettings
 from ingest.runtime.setting_error import SettingError
@@ -25,7 +26,9 @@ from warehouse.storage.settings import WarehouseSettings
 from warehouse.storage.topology import Topology
 
 
-def checks(environment: Mapping[str, str], command: Any, service: str, timeout_s: float) -> dict[str, Check]:  # noqa: ANN401 - typer brings its own click
+def checks(
+    environment: Mapping[str, str], command: Callable[[], Any], service: str, timeout_s: float
+) -> dict[str, Check]:
     """What to look at, by name. Rights are the service's, or those of the users that are configured."""
     broker_user, warehouse_role = SERVICES[service] if service else (None, "")
     clock = _clock(environment)

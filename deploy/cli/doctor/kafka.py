@@ -24,7 +24,8 @@ from deploy.cli.doctor.kafka_requests import Quorum, TopicsAndRights
 from deploy.cli.doctor.topics import look_at_partitions, look_at_topic_settings
 from deploy.provision.acl import GROUP, OPERATIONS, Right
 from deploy.provision.topics import TopicPlan
-from ingest.runtime.kafka_settings import BrokerSettings, SettingsUntold, client_security, topic_settings
+from ingest.runtime.kafka_settings import BrokerSettings, client_security
+from ingest.runtime.topic import SettingsUntold, topic_settings
 
 _THIS_MACHINE: Final = ("127.0.0.1", "::1", "localhost")
 _SECURE: Final = ("SSL", "SASL_SSL")

@@ -42,7 +42,7 @@ _FILES: Final[dict[str, tuple[Callable[[Path], object], bool]]] = {
 _AUTHORITIES: Final = "FLATTR_BROKER_CA_FILE"
 
 
-def look_at_settings(environment: Mapping[str, str], command: Any) -> Iterator[Finding]:  # noqa: ANN401 - typer's click
+def look_at_settings(environment: Mapping[str, str], command: Callable[[], Any]) -> Iterator[Finding]:
     """Names that nothing reads, and values that their readers refuse. Values are not repeated: some are secrets."""
     about = "settings"
     sound = True

@@ -9,7 +9,7 @@ from aiokafka.errors import for_code
 
 from deploy.cli.doctor.findings import Finding, ok, warning, wrong
 from deploy.provision.topics import DAY_MS, TopicPlan
-from ingest.runtime.kafka_settings import TopicSetting
+from ingest.runtime.topic import TopicSetting
 
 _CREATE: Final = "run `flattr topics create`"
 _FOR_EVER: Final = -1

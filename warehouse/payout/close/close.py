@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from ingest.contract.month import month_text
 from ingest.runtime.clock import Clock
 from warehouse.payout.close import checks, compute, gate, proof, quarantine_set
 from warehouse.payout.close.lock import CLOSE, locked
-from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.outliers import check_outliers
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.provisional_run import keep_run
@@ -25,6 +24,9 @@ from warehouse.payout.close.snapshot import Snapshot, sealed_snapshot, take_snap
 from warehouse.payout.close.stages import Stage, forget_stages, log_stage, run_name, stages_done
 from warehouse.payout.errors import NotConserved, PayoutRefused
 from warehouse.storage.client import Warehouse
+
+if TYPE_CHECKING:  # it brings the client of Kafka, and most who import this never ask it
+    from warehouse.payout.close.log_ends import LogEnds
 
 #: Called with the stage or step just finished, and the percentage of the work done so far.
 Progress = Callable[[str, int], None]

@@ -13,18 +13,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ingest.contract.month import month_after, month_text, parse_month
 from ingest.contract.position import BLOCK_CLICKS_MAX, epoch_of, offset_of, position
 from ingest.runtime.clock import Clock
 from warehouse.moves.notes import left, moving
-from warehouse.payout.close.log_ends import LogEnds
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.errors import PayoutRefused
 from warehouse.storage.client import Warehouse, named
 from warehouse.subscriptions.standing import unposted
+
+if TYPE_CHECKING:  # it brings the client of Kafka, and most who import this never ask it
+    from warehouse.payout.close.log_ends import LogEnds
 
 _LOOK_EVERY_S: Final = 0.25
 

@@ -16,7 +16,7 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.admin import AIOKafkaAdminClient
 
 from ingest.contract.times import AHEAD_MAX_MS
-from ingest.runtime.kafka_settings import BEFORE_MAX, SettingsUntold, TopicSetting, topic_settings
+from ingest.runtime.topic import BEFORE_MAX, SettingsUntold, TopicSetting, topic_settings
 from warehouse.payout.errors import PayoutRefused
 
 _UNBOUNDED: Final = "If the clock is shifted or the broker cannot limit stamps, set FLATTR_CLOSE_STAMPS_BOUNDED=false."
