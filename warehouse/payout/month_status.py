@@ -12,7 +12,7 @@ from enum import StrEnum
 from ingest.contract.month import month_text
 from warehouse.counts.lag import Lag
 from warehouse.payout.close import proof
-from warehouse.payout.close.gate import Tallies, month_due, read_tallies
+from warehouse.payout.close.gate import Tallies, known_months, month_due, read_tallies
 from warehouse.payout.close.months import cutoff_ms
 from warehouse.payout.close.proof import Proof
 from warehouse.payout.close.settings import CloseSettings
@@ -70,7 +70,7 @@ def months(warehouse: Warehouse) -> list[tuple[int, bool]]:
 def read_facts(warehouse: Warehouse, month: int, rules: CloseSettings) -> MonthFacts:
     """Read everything that the page of a month shows."""
     stages = warehouse.rows(named("close_stages"), {"month": month})
-    rows = warehouse.rows(named("payout_months"))
+    rows = known_months(warehouse)
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
     due = month_due([number for number, _ in rows], sealed, rules)
     stated = proof.stored(warehouse, month)

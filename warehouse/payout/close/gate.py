@@ -74,7 +74,7 @@ def check_month_over(month: int, clock: Clock, settings: CloseSettings) -> None:
 
 def check_order(warehouse: Warehouse, month: int, settings: CloseSettings) -> None:
     """Raise ``PayoutRefused`` unless this is the next month to close."""
-    rows = warehouse.rows(named("payout_months"))
+    rows = known_months(warehouse)
     known = [number for number, _ in rows]
     sealed = max((number for number, is_sealed in rows if is_sealed), default=None)
     if sealed is not None and month < sealed:
@@ -90,6 +90,21 @@ def check_order(warehouse: Warehouse, month: int, settings: CloseSettings) -> No
         raise PayoutRefused(
             f"{month_text(month)} has neither pledges nor flattrs. Check the month, or import its pledges."
         )
+
+
+def known_months(warehouse: Warehouse) -> list[tuple[int, bool]]:
+    """Every month that has pledges, counted flattrs or a seal, and whether it is sealed.
+
+    A month with nothing but undos or pledges that were taken back has nothing to pay and is left out.
+    """
+    rows = warehouse.rows(named("payout_months"))
+    return [(month, bool(sealed)) for month, sealed in rows if sealed or any(_pledged(warehouse, month))]
+
+
+def _pledged(warehouse: Warehouse, month: int) -> tuple[bool, bool]:
+    """Whether a month has pledges, and whether it has counted flattrs."""
+    ((pledges, flattrs),) = warehouse.rows(named("payout_pledged"), {"month": month})
+    return bool(pledges), bool(flattrs)
 
 
 def month_due(known: Sequence[int], sealed: int | None, settings: CloseSettings) -> int | None:
@@ -161,8 +176,8 @@ def check_currency(warehouse: Warehouse, month: int, settings: CloseSettings) ->
 
     One installation has one book in one currency; another currency is another installation.
     """
-    found = warehouse.rows(named("payout_currencies"), {"month": month})
-    other = sorted(f"{what} in {currency}" for what, currency in found if currency != settings.close_currency)
+    values = {"month": month, "currency": settings.close_currency}
+    other = [f"{what} in {currency}" for what, currency in warehouse.rows(named("payout_currencies"), values)]
     if other:
         raise PayoutRefused(
             f"{month_text(month)} would be paid in {settings.close_currency}, and there are {', '.join(other)}. Money "
@@ -173,10 +188,11 @@ def check_currency(warehouse: Warehouse, month: int, settings: CloseSettings) ->
 
 def check_pledges(warehouse: Warehouse, month: int) -> None:
     """Raise ``PayoutRefused`` when members flattred and nobody's pledge is imported: nobody would be paid."""
-    ((pledges, flattrs),) = warehouse.rows(named("payout_pledged"), {"month": month})
+    pledges, flattrs = _pledged(warehouse, month)
     if flattrs and not pledges:
+        counted = read_tallies(warehouse, month).counted
         raise PayoutRefused(
-            f"No pledge of {month_text(month)} is imported, and {flattrs} flattrs were counted: nobody would be paid, "
+            f"No pledge of {month_text(month)} is imported, and {counted} flattrs were counted: nobody would be paid, "
             "for good. Import the pledges with `flattr pledges import`, or close with --without-pledges."
         )
 

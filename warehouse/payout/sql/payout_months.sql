@@ -1,23 +1,11 @@
--- Every month that has pledges, counted flattrs or a seal, and whether it is sealed. A month with nothing but undos or
--- pledges that were taken back has nothing to pay and is left out.
+-- Every month that has flattrs, pledges or a seal, and whether it is sealed. Months of flattrs are read from the parts'
+-- own notes: a scan for what is counted took 0.2 s of ten million. payout_pledged.sql says whether any is.
 SELECT month, max(sealed) AS is_sealed
 FROM
 (
-    SELECT month, 0 AS sealed
-    FROM flattrs
-    WHERE month NOT IN (SELECT month FROM seals)
-    GROUP BY month
-    HAVING min(first_position) < 18446744073709551615
+    SELECT month, 0 AS sealed FROM flattrs GROUP BY month
     UNION ALL
-    SELECT DISTINCT month, 0
-    FROM
-    (
-        SELECT month
-        FROM pledges
-        WHERE month NOT IN (SELECT month FROM seals) AND version IN (SELECT version FROM pledge_imports)
-        GROUP BY month, member_id
-        HAVING argMax(amount_micro, version) > 0
-    )
+    SELECT month, 0 FROM pledges GROUP BY month
     UNION ALL
     SELECT month, 1 FROM seals
 )
