@@ -36,6 +36,7 @@ from ingest.runtime.clock import system_clock
 from warehouse.counts import counts
 from warehouse.counts.counts import ONE_THREAD
 from warehouse.storage.client import Warehouse, named
+from warehouse.storage.literals import FixedBytes
 
 #: counts a second, of creators, things and members in equal parts: some dashboards and a thousand members at a time
 READS_PER_S: Final = 200
@@ -282,7 +283,7 @@ def _rows_read(warehouse: Warehouse, month: int) -> dict[str, int]:
     thing = _thing_ids(1)[0]
     asked: dict[str, dict[str, Any]] = {
         "creator_counts": {"creator_ids": ("c7",)},
-        "thing_counts": {"thing_ids": [thing]},
+        "thing_counts": {"thing_ids": (FixedBytes(thing),)},
         "member_counts": {"member_ids": ("m7",)},
         "creator_series": {"creator_id": "c7"},
         "creator_things": {"creator_id": "c7", **_PAGE},

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from tests.api.rows import put_creator_counts, put_member_counts, put_thing_counts, put_things
 from tests.support.serving import ask
+from warehouse.counts.counts import MemberCount, Thing, creator_counts, member_counts, thing_counts, things
 from warehouse.storage.client import Warehouse
 
 SONG = "9f86d081884c7d659a2feaa0c55ad015"
@@ -72,3 +73,43 @@ def test_identifier_with_quotes_and_slashes_is_only_a_value(warehouse: Warehouse
     body = ask(f"{api}/v1/creators/an'n%5Ca%25--/counts").json
     assert body["flattrs"] == 5
     assert ask(f"{api}/v1/creators/'OR'1'='1/counts").json["flattrs"] == 0
+
+
+def test_few_names_and_many_have_the_same_counts(warehouse: Warehouse) -> None:
+    """Of a few the newest rows are chosen by the API, of many by the server."""
+    creators = [f"c{number}" for number in range(40)]
+    things = [f"{number * 2**121 + number:032x}" for number in range(40)]
+    for at in (1, 3, 2):
+        each = [(partition, 10 * at + partition, at) for partition in (0, 1, 11)]
+        put_creator_counts(warehouse, [(202611, name, *rest) for name in creators for rest in each])
+        put_thing_counts(warehouse, [(202611, "anna", name, *rest) for name in things for rest in each])
+    put_creator_counts(warehouse, [(202611, "c1", 0, 0, 4), (202610, "c1", 0, 9, 9)])
+    put_thing_counts(warehouse, [(202611, "anna", things[1], 0, 0, 4), (202610, "anna", things[1], 0, 9, 9)])
+    for count, names in ((creator_counts, creators), (thing_counts, things)):
+        of_many = count(warehouse, 202611, names, 0)
+        of_few = {
+            name: one for at in range(0, 40, 8) for name, one in count(warehouse, 202611, names[at : at + 8], 0).items()
+        }
+        assert of_few == of_many
+        assert [of_many[name].flattrs for name in names[:3]] == [102, 72, 102]
+
+
+def test_members_with_any_number_of_creators_have_their_counts(warehouse: Warehouse) -> None:
+    put_member_counts(warehouse, [(202611, "few", "anna", 1, 1), (202611, "few", "bob", 3, 1)])
+    put_member_counts(warehouse, [(202611, "few", "bob", 0, 2), (202610, "few", "bob", 7, 3)])
+    put_member_counts(warehouse, [(202611, "many", f"c{number}", 2, 1) for number in range(2500)])
+    put_member_counts(warehouse, [(202611, "many", "c7", 0, 2)])
+    few, many = MemberCount(1, 1), MemberCount(4998, 2499)
+    assert member_counts(warehouse, 202611, ["few"], 0) == {"few": few}
+    assert member_counts(warehouse, 202611, ["many", "few", "none"], 0) == {
+        "many": many, "few": few, "none": MemberCount(0, 0),
+    }  # fmt: skip
+    others = [f"m{number}" for number in range(40)]
+    assert member_counts(warehouse, 202611, ["few", *others], 0)["few"] == few
+
+
+def test_thing_with_several_spellings_has_the_one_that_merging_would_leave(warehouse: Warehouse) -> None:
+    for address in ("https://anna.example/song/", "https://anna.example/Song", "https://anna.example/song"):
+        put_things(warehouse, [(SONG, "anna", address)])
+    assert things(warehouse, [SONG, "0" * 32]) == {SONG: Thing("anna", "https://anna.example/Song"), "0" * 32: None}
+    assert things(warehouse, []) == {}

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import Migrated
 from warehouse.storage.client import Warehouse, named
+from warehouse.storage.literals import FixedBytes
 
 GRANULE = 8192
 
@@ -61,7 +62,7 @@ PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
 @pytest.mark.parametrize(
     ("query", "params", "granules"),
     [
-        ("things", {"thing_ids": [A_THING]}, {"things": 4}),
+        ("things", {"thing_ids": (FixedBytes(A_THING),)}, {"things": 4}),
         ("creators_by_prefix", {"prefix": "c777", "after_id": "", "limit": 10}, {"counts_by_creator": 4}),
         (
             "member_standings",
@@ -76,9 +77,12 @@ PAGE = {"limit": 10, "after_flattrs": 2**63, "after_id": ""}
             {"flattrs": 6, "things": 6},
         ),
         ("member_counts", {"member_ids": ("m7",)}, {"counts_by_member": 4}),
+        ("member_rows", {"member_ids": ("m7",), "limit": 2000}, {"counts_by_member": 4}),
         ("member_creators", {"member_id": "m7", **PAGE}, {"counts_by_member": 4}),
-        ("thing_counts", {"thing_ids": [A_THING]}, {"counts_by_thing": 4}),
+        ("thing_counts", {"thing_ids": (FixedBytes(A_THING),)}, {"counts_by_thing": 4}),
+        ("thing_rows", {"thing_ids": (FixedBytes(A_THING),)}, {"counts_by_thing": 4}),
         ("creator_counts", {"creator_ids": ("c7", "c9")}, {"counts_by_creator": 8}),
+        ("creator_rows", {"creator_ids": ("c7", "c9")}, {"counts_by_creator": 8}),
         ("creator_series", {"creator_id": "c7"}, {"flattrs": 6}),
         ("thing_series", {"creator_id": "c7", "thing_id": A_THING}, {"flattrs": 6}),
         ("creator_things", {"creator_id": "c7", **PAGE}, {"flattrs": 12, "things": 12}),

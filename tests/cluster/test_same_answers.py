@@ -47,6 +47,7 @@ from warehouse.keys import Role, issue, save
 from warehouse.payout.close.close import rehearse_month
 from warehouse.payout.close.settings import CloseSettings
 from warehouse.storage.client import Row, Warehouse, named
+from warehouse.storage.literals import FixedBytes
 
 pytestmark = pytest.mark.timeout(300)
 CLICK, THING_ID = UUID(int=1), THING.hex()
@@ -108,6 +109,7 @@ ASKED: Final[dict[str, Any]] = {
     "text": "a", "thing_id": THING_ID, "thing_ids": [THING_ID] * 3, "to_ms": 1 << 41, "topics": [],
     "until": [1 << 60] * 4,
 }  # fmt: skip
+THINGS: Final = {"thing_ids": (FixedBytes(THING_ID),)}
 #: Where a statement means something else by a name.
 OWN: Final[dict[str, dict[str, Any]]] = {
     "creator_counts_of_months": {"ids": [CREATOR] * 3},
@@ -125,7 +127,10 @@ OWN: Final[dict[str, dict[str, Any]]] = {
     "rejected": {"partitions": [], "positions": []},
     "subscriptions_standing": {"after": ("", "", "")},
     "subscriptions_posted": {"month": NOVEMBER},
+    "thing_counts": THINGS,
     "thing_counts_of_months": {"ids": [THING_ID] * 3},
+    "thing_rows": THINGS,
+    "things": THINGS,
     "verify_known": {"ids": [CLICK.hex]},
 }
 #: Routes whose answers are not compared.
