@@ -47,6 +47,8 @@ _numbers = itertools.count(1)
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have pytest make its folders in memory, unless somebody has said where; the suite's workers have theirs in it."""
+    # Hundreds of processes import our packages: let the first one compile them for the others.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     folder = in_memory()
     if config.option.basetemp is None and folder is not None:
         os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -26,6 +27,16 @@ def test_a_file_is_one_workers_and_so_is_the_folder_with_the_cluster() -> None:
     assert scope("tests/cluster/test_rig.py::test_a") == scope("tests/cluster/test_seals.py::test_b[1]")
     assert scope("tests/api/test_me.py::test_a[x]") == scope("tests/api/test_me.py::test_b")
     assert scope("tests/api/test_me.py::test_a") != scope("tests/api/test_lag.py::test_a")
+
+
+def test_this_very_run_has_that_order(request: pytest.FixtureRequest) -> None:
+    """What a worker of the suite was given; where one process runs all, they come as they are named."""
+    places = [place(item.nodeid) for item in request.session.items]
+    assert places == sorted(places) or not hasattr(request.config, "workerinput")
+
+
+def test_processes_that_tests_start_compile_our_packages_once_for_all() -> None:
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ
 
 
 def test_a_machine_with_little_memory_has_its_files_where_they_always_are(monkeypatch: pytest.MonkeyPatch) -> None:

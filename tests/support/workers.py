@@ -19,7 +19,7 @@ WHOLE: Final = ("tests/cluster/", "tests/chaos/")
 #: Those with long tests. What starts many processes is followed by what starts few, for the other worker.
 FIRST: Final = (
     "tests/cluster/", "tests/payout/", "tests/chaos/", "tests/api/", "tests/deploy/test_rehearsal",
-    "tests/deploy/test_cluster", "tests/browser/", "tests/e2e/", "tests/upgrade/",
+    "tests/deploy/test_cluster", "tests/browser/", "tests/e2e/", "tests/upgrade/", "tests/faults/", "tests/streams/",
 )  # fmt: skip
 
 
