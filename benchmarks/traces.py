@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 import time
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +15,7 @@ from ingest.admission.request import Request
 from ingest.admission.validate import Validator
 from ingest.http.beacon import CLICKS, Beacon, Services
 from ingest.http.refused_input import RefusedInput
-from ingest.log.lane import Placed
+from ingest.log.lane import Placed, RequestClicks
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
 from ingest.runtime.tokens import Tokens, issue, keygen
@@ -33,8 +32,8 @@ _RATIOS: Final = {"not_drawn": 0.0, "drawn_1_in_100": 0.01, "all_drawn": 1.0}
 class _Placing:
     """A publisher that has a place for everything at once."""
 
-    def submit(self, _hash: int, _lines: bytes, _clicks: int, answer: Callable[[Placed], None]) -> None:
-        answer(Placed(0, 1, 0))
+    def submit(self, chunk: RequestClicks) -> None:
+        chunk.answer(Placed(0, 1, 0))
 
 
 def run(*, rounds: int = _ROUNDS) -> dict[str, Any]:

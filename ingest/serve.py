@@ -15,7 +15,8 @@ from ingest.app import create_app
 from ingest.http.connection import server_options as connection_options
 from ingest.http.server import BeaconProtocol
 from ingest.log.partitions_note import noted_partitions
-from ingest.log.producer import BrokerUnavailable, Producer
+from ingest.log.producer import Producer
+from ingest.log.sender import BrokerUnavailable
 from ingest.log.spool import slots_of
 from ingest.metrics import METRICS_FOLDER
 from ingest.runtime.garbage import collect_rarely

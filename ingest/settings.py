@@ -73,7 +73,7 @@ class IngestSettings(BrokerSettings, AddressSettings):
         default=5,
         gt=0,
         description="A block not acknowledged in this time has failed: its clicks go to the spool or are answered 503, "
-        "and the producer is replaced, since aiokafka itself would retry for ever.",
+        "and the producer is replaced.",
     )
     queue_max_bytes: int = Field(
         default=64 * 1024 * 1024,

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from opentelemetry.trace import SpanKind, get_current_span, use_span
+from opentelemetry.trace import SpanKind
 
 from ingest.admission.request import Request
 from ingest.contract.rejection import Reason
 from ingest.http.beacon import Beacon, Headers, Reply, Services
 from ingest.log.lane import Placed, RequestClicks
-from ingest.log.producer import BrokerUnavailable, RecordHeaders
+from ingest.log.producer import Producer
 from ingest.log.publisher import Publisher
+from ingest.log.sender import Block, BrokerUnavailable
 from ingest.metrics import Metrics
 from ingest.runtime.clock import Clock
 from ingest.runtime.tracing import HEADER, LINKS_MAX, Traces, context_of, failed, traceparent
@@ -92,12 +93,11 @@ class TracedBeacon(Beacon):
         finally:
             self._trace = None
 
-    def _submit_traced(
-        self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]
-    ) -> None:
+    def _submit_traced(self, chunk: RequestClicks) -> None:
         # `take` never awaits before this call, so the trace is this request's.
-        traced = answer if self._trace is None else self._trace.answering(answer, clicks)
-        self._publisher.submit(member_hash, lines, clicks, traced)
+        if self._trace is not None:
+            chunk.answer = self._trace.answering(chunk.answer, chunk.clicks)
+        self._publisher.submit(chunk)
 
 
 class TracedPublisher(Publisher):
@@ -107,12 +107,12 @@ class TracedPublisher(Publisher):
         super().__init__(settings, clock, metrics)
         self._traces = traces
 
-    async def _send_block(self, partition: int, chunks: list[tuple[int, RequestClicks]]) -> None:
-        requests = [chunk.answer.span for _, chunk in chunks if isinstance(chunk.answer, RequestTrace)]
+    def _block(self, partition: int, chunks: list[RequestClicks], producer: Producer) -> Block:
+        block = super()._block(partition, chunks, producer)
+        requests = [chunk.answer.span for chunk in chunks if isinstance(chunk.answer, RequestTrace)]
         if not requests:
-            await super()._send_block(partition, chunks)
-            return
-        block = self._traces.start(
+            return block
+        span = self._traces.start(
             f"send {self._settings.topic_clicks}",
             SpanKind.PRODUCER,
             links=[request.get_span_context() for request in requests[:LINKS_MAX]],
@@ -120,26 +120,26 @@ class TracedPublisher(Publisher):
                 "messaging.system": "kafka",
                 "messaging.destination.name": self._settings.topic_clicks,
                 "messaging.destination.partition.id": str(partition),
-                "messaging.batch.message_count": sum(chunk.clicks for _, chunk in chunks),
+                "messaging.batch.message_count": sum(chunk.clicks for chunk in chunks),
                 "flattr.requests": len(chunks),
             },
         )
         for request in requests:
             # Link both ways, so that the request's trace leads to its block.
-            request.add_link(block.get_span_context())
-        with use_span(block, end_on_exit=True):
-            await super()._send_block(partition, chunks)
+            request.add_link(span.get_span_context())
+        if span.is_recording():
+            block.headers = [(HEADER, traceparent(span).encode())]
+        placed, block_failed = block.placed, block.failed
 
-    async def _send(self, partition: int, block: bytes) -> int:
-        span = get_current_span()
-        try:
-            offset = await super()._send(partition, block)
-        except BrokerUnavailable as error:
+        def traced_placed(offset: int) -> None:
+            span.set_attribute("messaging.kafka.offset", offset)
+            span.end()
+            placed(offset)
+
+        def traced_failed(error: BrokerUnavailable) -> None:
             failed(span, error)
-            raise
-        span.set_attribute("messaging.kafka.offset", offset)
-        return offset
+            span.end()
+            block_failed(error)
 
-    def _headers(self) -> RecordHeaders | None:
-        span = get_current_span()
-        return [(HEADER, traceparent(span).encode())] if span.is_recording() else None
+        block.placed, block.failed = traced_placed, traced_failed
+        return block

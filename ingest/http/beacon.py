@@ -24,7 +24,7 @@ from ingest.contract.rejection import Reason
 from ingest.contract.times import true_time_ms
 from ingest.http.form_page import FORM_PAGE_HEADERS, form_page
 from ingest.http.refused_input import RefusedInput
-from ingest.log.lane import Placed
+from ingest.log.lane import Placed, RequestClicks
 from ingest.log.partition import member_hash
 from ingest.log.publisher import Publisher
 from ingest.metrics import Metrics
@@ -210,7 +210,8 @@ class Beacon:
         except Refused as refused:
             self._admission.check_failures(request, refused)
             raise
-        verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, self._clock())
+        exchange.received_at = self._clock()
+        verdicts = self._validator.read(exchange.body, exchange.media_type, exchange.caller, exchange.received_at)
         self._admission.check_rate(exchange.caller, len(verdicts))
         return verdicts
 
@@ -223,7 +224,8 @@ class Beacon:
         except Refused as refused:
             self._admission.check_failures(request, refused)
             raise
-        verdicts = self._validator.read(exchange.body, JSON, exchange.caller, self._clock())
+        exchange.received_at = self._clock()
+        verdicts = self._validator.read(exchange.body, JSON, exchange.caller, exchange.received_at)
         self._admission.check_rate(exchange.caller, len(verdicts))
         return [self._within(pixel, verdict) for verdict in verdicts]
 
@@ -248,7 +250,8 @@ class Beacon:
             exchange.finish()
             return
         lines = encode_block([click for _, click in clicks])
-        self._submit(member_hash(exchange.caller.member_id), lines, len(clicks), exchange.placed)
+        whose = member_hash(exchange.caller.member_id)
+        self._submit(RequestClicks(whose, lines, len(clicks), exchange.received_at, exchange.placed))
 
     def answered(self, exchange: Exchange, accepted: int) -> None:
         """Count an answer, and retain what was refused."""
@@ -290,6 +293,7 @@ class Exchange:
         "caller",
         "clicks",
         "media_type",
+        "received_at",
         "refused",
         "request",
         "unpacked",
@@ -301,6 +305,7 @@ class Exchange:
         self.began = time.perf_counter()
         self.request = request
         self.body = body
+        self.received_at = 0
         self.media_type = b""
         #: Whether ``body`` has been decompressed.
         self.unpacked = False

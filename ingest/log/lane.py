@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable
 from typing import Final
@@ -31,13 +30,17 @@ class Placed(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestClicks:
-    """One request's clicks, encoded, and the callback for their outcome."""
+    """One request's clicks, encoded: whose, as a hash; when they came; and the callback for their outcome."""
 
-    __slots__ = ("answer", "clicks", "lines")
+    __slots__ = ("answer", "clicks", "lines", "member_hash", "received_at")
 
-    def __init__(self, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
+    def __init__(
+        self, member_hash: int, lines: bytes, clicks: int, received_at: int, answer: Callable[[Placed | Reason], None]
+    ) -> None:
+        self.member_hash = member_hash
         self.lines = lines
         self.clicks = clicks
+        self.received_at = received_at
         self.answer = answer
 
     def tell(self, place: Placed | Reason) -> None:
@@ -51,34 +54,38 @@ class RequestClicks:
 class Lane:
     """The requests waiting for one partition's next block."""
 
-    __slots__ = ("_chunks", "filled")
+    __slots__ = ("_chunks", "asked", "partition")
 
-    def __init__(self) -> None:
-        self._chunks: deque[tuple[int, RequestClicks]] = deque()
-        self.filled = asyncio.Event()
+    def __init__(self, partition: int) -> None:
+        self.partition = partition
+        #: Whether the sender was asked to take the next block.
+        self.asked = False
+        self._chunks: deque[RequestClicks] = deque()
 
-    def put(self, member_hash: int, chunk: RequestClicks) -> None:
+    @property
+    def filled(self) -> bool:
+        """Whether a request waits."""
+        return bool(self._chunks)
+
+    def put(self, chunk: RequestClicks) -> None:
         """Queue a request's clicks."""
-        self._chunks.append((member_hash, chunk))
-        self.filled.set()
+        self._chunks.append(chunk)
 
-    def take(self) -> list[tuple[int, RequestClicks]]:
+    def take(self) -> list[RequestClicks]:
         """Remove and return the requests of the next block: as many as fit into one record."""
-        block: list[tuple[int, RequestClicks]] = []
+        block: list[RequestClicks] = []
         length = clicks = 0
         while self._chunks:
-            chunk = self._chunks[0][1]
+            chunk = self._chunks[0]
             length += len(chunk.lines) + 1
             clicks += chunk.clicks
             if block and (length > BLOCK_MAX_BYTES or clicks > BLOCK_CLICKS_MAX):
                 return block
             block.append(self._chunks.popleft())
-        self.filled.clear()
         return block
 
-    def empty(self) -> list[tuple[int, RequestClicks]]:
+    def empty(self) -> list[RequestClicks]:
         """Remove and return everything."""
         chunks = list(self._chunks)
         self._chunks.clear()
-        self.filled.clear()
         return chunks

@@ -1,30 +1,25 @@
-"""The adapter to Kafka: starts and stops producers, and translates their errors."""
+"""The adapter to Kafka: connects, checks the topics, and stops. What is sent goes by ingest/log/sender.py."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 
-import structlog
-from aiokafka import AIOKafkaProducer
-from aiokafka.errors import InvalidTimestampError, KafkaError
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.errors import KafkaError, for_code
+from aiokafka.protocol.transaction import InitProducerIdRequest
+from aiokafka.structs import TopicPartition
 
+from ingest.log.sender import Block, BrokerUnavailable, Compose, Identity, Sender
 from ingest.runtime.kafka_settings import client_security
 from ingest.settings import IngestSettings
 
-#: A record's headers, by name.
-RecordHeaders = list[tuple[str, bytes]]
 _START_TIMEOUT_S = 10
 _STOP_TIMEOUT_S = 1
-_log = structlog.get_logger(__name__)
-
-
-class BrokerUnavailable(Exception):
-    """The broker cannot be reached or did not answer in time: retry later."""
-
-
-class StampRefused(BrokerUnavailable):
-    """The broker refuses our timestamps, as its clock and ours differ too much: an operator must correct a clock."""
+_AGAIN_S = 0.05
+#: Of a transaction, of which there is none: the most that the field holds.
+_NO_TRANSACTION_MS = (1 << 31) - 1
 
 
 class TopicMissing(RuntimeError):
@@ -32,7 +27,7 @@ class TopicMissing(RuntimeError):
 
 
 class Producer:
-    """One aiokafka producer; a failed one is replaced, never repaired.
+    """One way to the brokers; one that failed is replaced, never repaired.
 
     ``partitions`` is how many of them clicks are sent into. ``sent_into`` is how many it was before; 0: none known.
     """
@@ -40,43 +35,61 @@ class Producer:
     def __init__(self, settings: IngestSettings, sent_into: int = 0) -> None:
         self._stated, self._sent_into = settings.log_partitions, sent_into
         self._topics = (settings.topic_clicks, settings.topic_rejected)
-        self._kafka = AIOKafkaProducer(
+        self._idempotent = settings.idempotence
+        self._timeout_s = settings.produce_timeout_s
+        self._client = AIOKafkaClient(
             bootstrap_servers=settings.broker,
             **client_security(settings),
-            acks="all",
-            enable_idempotence=settings.idempotence,
-            linger_ms=0,
-            max_request_size=2 * 1024 * 1024,
+            client_id="flattr-ingest",
             request_timeout_ms=round(settings.produce_timeout_s * 1000),
             retry_backoff_ms=50,
         )
-        self.partitions = 0
+        self._sender: Sender | None = None
+        #: Where a block of clicks goes, by its partition.
+        self._places: list[TopicPartition] = []
+
+    @property
+    def partitions(self) -> int:
+        """How many partitions clicks are sent into."""
+        return len(self._places)
 
     async def start(self) -> None:
         """Connect and check the topics. Raises ``BrokerUnavailable`` or ``TopicMissing``, and stops first."""
         try:
             async with asyncio.timeout(_START_TIMEOUT_S):
-                await self._kafka.start()
-                cluster = await self._kafka.client.fetch_all_metadata()
+                await self._client.bootstrap()
+                identity = await self._identity() if self._idempotent else Identity()
+                cluster = await self._client.fetch_all_metadata()
+                count = self._in_use(cluster)
+                await self._client.set_topics(self._topics)
         except (KafkaError, OSError, TimeoutError) as error:
             await self.stop()
             raise BrokerUnavailable(f"cannot connect to the broker: {error}") from error
         except BaseException:
-            # Cancelled by a drain: close what was opened.
+            # A topic is missing, or a drain has cancelled this: close what was opened.
             await self.stop()
             raise
+        self._places = [TopicPartition(self._topics[0], number) for number in range(count)]
+        self._sender = Sender(self._client, identity, timeout_s=self._timeout_s)
+
+    async def _identity(self) -> Identity:
+        """Have a broker name this producer."""
+        while True:
+            node = self._client.get_random_node()
+            answer = await self._client.send(node, InitProducerIdRequest(None, _NO_TRANSACTION_MS))
+            error: type[KafkaError] = for_code(answer.error_code)
+            if not answer.error_code:
+                return Identity(answer.producer_id, answer.producer_epoch)
+            if not error.retriable:
+                raise error
+            await asyncio.sleep(_AGAIN_S)
+
+    def _in_use(self, cluster: ClusterMetadata) -> int:
+        """How many partitions to use of those found. A member's clicks must stay in one. Raises ``TopicMissing``."""
         missing = [topic for topic in self._topics if not cluster.partitions_for_topic(topic)]
         if missing:
-            await self.stop()
             raise TopicMissing(f"the broker has no topic {' and no topic '.join(missing)}: run `flattr topics create`")
-        try:
-            self.partitions = self._in_use(len(cluster.partitions_for_topic(self._topics[0])))
-        except TopicMissing:
-            await self.stop()
-            raise
-
-    def _in_use(self, found: int) -> int:
-        """How many partitions to use of those found. A member's clicks must stay in one."""
+        found = len(cluster.partitions_for_topic(self._topics[0]))
         if found < self._stated:
             raise TopicMissing(
                 f"topic {self._topics[0]} has {found} partitions, fewer than FLATTR_LOG_PARTITIONS={self._stated}"
@@ -90,39 +103,38 @@ class Producer:
             )
         return self._stated or found
 
-    async def send(  # noqa: PLR0913 - each is a property of the record
-        self,
-        topic: str,
-        value: bytes,
-        *,
-        partition: int,
-        timestamp_ms: int,
-        timeout_s: float,
-        headers: RecordHeaders | None = None,
-    ) -> int:
+    def ask(self, partition: int, compose: Compose) -> None:
+        """Have the next block of this partition's clicks composed when it can set out."""
+        if self._sender is None:
+            raise BrokerUnavailable("the producer has not started")
+        self._sender.ask(self._places[partition], compose)
+
+    async def send(self, topic: str, value: bytes, *, partition: int, timestamp_ms: int) -> int:
         """Send one record and return its offset once all in-sync replicas have it. Raises ``BrokerUnavailable``.
 
         After an error the record may still arrive (except after ``StampRefused``), and this producer must be replaced:
         an idempotent producer counts a refused record in its sequence, and the broker does not.
         """
-        try:
-            async with asyncio.timeout(timeout_s):
-                acknowledged = await self._kafka.send(
-                    topic, value, partition=partition, timestamp_ms=timestamp_ms, headers=headers
-                )
-                offset: int = (await acknowledged).offset
-        except InvalidTimestampError as error:
-            raise StampRefused("the broker refuses our timestamp: its clock or ours is wrong") from error
-        except (KafkaError, OSError, TimeoutError) as error:
-            raise BrokerUnavailable(f"the broker did not acknowledge: {error!r}") from error
-        return offset
+        if self._sender is None:
+            raise BrokerUnavailable("the producer has not started")
+        offset: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+        def placed(at: int) -> None:
+            if not offset.done():
+                offset.set_result(at)
+
+        def failed(error: BrokerUnavailable) -> None:
+            if not offset.done():
+                offset.set_exception(error)
+
+        block = Block(value, timestamp_ms, placed, failed)
+        self._sender.ask(TopicPartition(topic, partition), lambda: block)
+        return await offset
 
     async def stop(self) -> None:
-        """Flush briefly, then close. Whatever is still in flight has already been refused."""
+        """Wait briefly for what is under way, then close. Whatever is still in flight has failed then."""
+        if self._sender is not None:
+            await self._sender.stop(_STOP_TIMEOUT_S)
+        # A connection to a dead broker may never say that it is closed.
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._kafka.stop(), _STOP_TIMEOUT_S)
-        # With a dead broker, aiokafka's stop never finishes its flush and closes nothing.
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._kafka.client.close(), _STOP_TIMEOUT_S)
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._kafka._sender.close(), _STOP_TIMEOUT_S)  # noqa: SLF001 - there is no public way
+            await asyncio.wait_for(self._client.close(), _STOP_TIMEOUT_S)

@@ -1,8 +1,8 @@
 """Publishing in blocks: the clicks of many requests go to Kafka as one record per partition.
 
-A request submits its member's clicks, already encoded. One batcher per partition sends one block at a time and answers
-every request in it. What arrives while that block is under way is the next one, so blocks grow with the load and a lone
-click waits for nobody. The only work per click is appending its bytes.
+A request submits its member's clicks, already encoded. They wait in their partition's lane until the sender can take a
+block, which is all that waits there by then (ingest/log/sender.py). So blocks grow with the load and a lone click waits
+for nobody. The only work per click is appending its bytes.
 
 What a crash costs after each step:
 1. submitted: nothing was promised; the client gets no answer and retries with the same click ids.
@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import structlog
@@ -29,7 +29,8 @@ from ingest.contract.click import received_until
 from ingest.contract.rejection import Reason, Rejection, encode_rejection
 from ingest.log.lane import Lane, Placed, RequestClicks
 from ingest.log.partitions_note import note_partitions, noted_partitions
-from ingest.log.producer import BrokerUnavailable, Producer, RecordHeaders, StampRefused, TopicMissing
+from ingest.log.producer import Producer, TopicMissing
+from ingest.log.sender import Block, BrokerUnavailable, StampRefused, end_with_task
 from ingest.log.spool import Record
 from ingest.log.spooler import Spooler, blocks_of
 from ingest.metrics import Metrics
@@ -95,7 +96,9 @@ class Publisher:
             self._broken.set()
         jobs = [self._keep_connected(), self._send_rejections()]
         if self._settings.spool is not None:
-            self._spooler = Spooler(self._settings, self._metrics, interrupted=self._empty_lanes)
+            self._spooler = Spooler(
+                self._settings, self._metrics, interrupted=self._empty_lanes, cleared=self._ask_for_lanes
+            )
             jobs += [self._spooler.write(), self._spooler.replay(self._send_records, self._connected)]
         for job in jobs:
             self._run(job)
@@ -112,26 +115,29 @@ class Publisher:
                         await self._spooler.idle.wait()
                     await self._rejections.join()
 
-    def submit(self, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]) -> None:
-        """Queue a request's clicks. ``answer`` is called once: when they are stored, or when they are refused."""
+    def submit(self, chunk: RequestClicks) -> None:
+        """Queue a request's clicks. It is answered once: when they are stored, or when they are refused."""
         if self._draining:
-            answer(Reason.DRAINING)
+            chunk.answer(Reason.DRAINING)
         elif self._producer is not None and (self._spooler is None or not self._spooler.taking):
-            if self._queued_bytes + len(lines) > self._settings.queue_max_bytes:
-                answer(Reason.QUEUE_FULL)
+            if self._queued_bytes + len(chunk.lines) > self._settings.queue_max_bytes:
+                chunk.answer(Reason.QUEUE_FULL)
                 return
-            self._queued_bytes += len(lines)
+            self._queued_bytes += len(chunk.lines)
             self._idle.clear()
-            self._lanes[member_hash % len(self._lanes)].put(member_hash, RequestClicks(lines, clicks, answer))
+            lane = self._lanes[chunk.member_hash % len(self._lanes)]
+            lane.put(chunk)
+            if not lane.asked:
+                self._ask(lane, self._producer)
         elif self._spooler is not None:
-            self._spooler.put(member_hash, RequestClicks(lines, clicks, answer))
+            self._spooler.put(chunk)
         else:
-            answer(Reason.BROKER_UNAVAILABLE)
+            chunk.answer(Reason.BROKER_UNAVAILABLE)
 
     async def placed(self, member_hash: int, lines: bytes, clicks: int) -> Placed | Reason:
         """``submit`` as a coroutine."""
         answer: asyncio.Future[Placed | Reason] = asyncio.get_running_loop().create_future()
-        self.submit(member_hash, lines, clicks, answer.set_result)
+        self.submit(RequestClicks(member_hash, lines, clicks, self._clock(), answer.set_result))
         return await answer
 
     def reject(self, rejection: Rejection) -> bool:
@@ -144,7 +150,7 @@ class Publisher:
 
     def _run(self, job: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(job)
-        task.add_done_callback(_ended)
+        task.add_done_callback(end_with_task)
         self._tasks.append(task)
 
     async def _connect(self) -> None:
@@ -155,9 +161,7 @@ class Publisher:
             note_partitions(spool, topic, producer.partitions)
         self._broken.clear()
         while len(self._lanes) < producer.partitions:
-            lane = Lane()
-            self._run(self._run_lane(len(self._lanes), lane))
-            self._lanes.append(lane)
+            self._lanes.append(Lane(len(self._lanes)))
         self._producer = producer
         self._connected.set()
         self._metrics.producers += 1
@@ -166,8 +170,8 @@ class Publisher:
     async def _keep_connected(self) -> None:
         """Replace a failed producer, with backoff.
 
-        aiokafka itself would retry an old block for ever and might deliver it after its month was closed; and a
-        producer stuck at a sequence number never recovers (aiokafka issue 1017).
+        A failed one is never repaired: its block might arrive after its month was closed, and its sequence numbers are
+        not the broker's any more.
         """
         failures = 0
         while True:
@@ -195,38 +199,61 @@ class Publisher:
         if producer is not None:
             await producer.stop()
 
-    async def _run_lane(self, partition: int, lane: Lane) -> None:
-        while True:
-            await lane.filled.wait()
-            if self._spooler is not None and not self._spooler.clear.is_set():
-                await self._spooler.clear.wait()
-            chunks = lane.take()
-            if chunks:
-                await self._send_block(partition, chunks)
+    def _ask(self, lane: Lane, producer: Producer) -> None:
+        lane.asked = True
+        producer.ask(lane.partition, partial(self._next_block, lane, producer))
 
-    async def _send_block(self, partition: int, chunks: list[tuple[int, RequestClicks]]) -> None:
-        try:
-            offset = await self._send(partition, b"\n".join([chunk.lines for _, chunk in chunks]))
-        except BrokerUnavailable as error:
-            _outages.warning("cannot send a block", partition=partition, chunks=len(chunks), reason=str(error))
-            self._not_taken(chunks)
-            return
+    def _ask_for_lanes(self) -> None:
+        """The broker has everything that was spooled: what waited behind it may go."""
+        for lane in self._lanes:
+            if self._producer is not None and lane.filled and not lane.asked:
+                self._ask(lane, self._producer)
+
+    def _next_block(self, lane: Lane, producer: Producer) -> Block | None:
+        """What waits in a lane, as a block that sets out now."""
+        lane.asked = False
+        if self._spooler is not None and not self._spooler.clear.is_set():
+            return None
+        chunks = lane.take()
+        if not chunks:
+            return None
+        if lane.filled:
+            self._ask(lane, producer)
+        return self._block(lane.partition, chunks, producer)
+
+    def _block(self, partition: int, chunks: list[RequestClicks], producer: Producer) -> Block:
+        """One block, stamped with the time of sending.
+
+        The stamp decides what is late: a click that waited until its month was closed must not look as if it had
+        arrived in time. Receipt times after the stamp are capped, since streams refuse them and the clock may have been
+        set back.
+        """
+        timestamp_ms = self._clock()
+        value = b"\n".join([chunk.lines for chunk in chunks])
+        if any(chunk.received_at > timestamp_ms for chunk in chunks):
+            value = received_until(value, timestamp_ms)
+        return Block(
+            value, timestamp_ms, partial(self._acknowledged, partition, chunks), partial(self._failed, chunks, producer)
+        )
+
+    def _acknowledged(self, partition: int, chunks: list[RequestClicks], offset: int) -> None:
         index = 0
-        for _, chunk in chunks:
+        for chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
             chunk.tell(Placed(partition, offset if offset >= 0 else None, index))
             index += chunk.clicks
         self._metrics.blocks += 1
         self._metrics.block_clicks.observe(index)
+        self._note_success()
         self._settle()
 
-    async def _send(self, partition: int, block: bytes) -> int:
-        """Send one block, stamped with the time of sending. Raises ``BrokerUnavailable``.
+    def _failed(self, chunks: list[RequestClicks], producer: Producer, error: BrokerUnavailable) -> None:
+        _outages.warning("cannot send a block", chunks=len(chunks), reason=str(error))
+        self._note_failure(producer, error)
+        self._not_taken(chunks)
 
-        The stamp decides what is late: a click that waited in the spool until its month was closed must not look as if
-        it had arrived in time. Receipt times after the stamp are capped, since streams refuse them and the clock may
-        have been set back.
-        """
+    async def _send(self, partition: int, block: bytes) -> int:
+        """Send one block of the spool, stamped as in ``_block``. Raises ``BrokerUnavailable``."""
         producer = self._producer
         if producer is None:
             raise BrokerUnavailable("the broker is unavailable")
@@ -234,25 +261,27 @@ class Publisher:
         block = received_until(block, timestamp_ms)
         try:
             offset = await producer.send(
-                self._settings.topic_clicks,
-                block,
-                partition=partition,
-                timestamp_ms=timestamp_ms,
-                timeout_s=self._settings.produce_timeout_s,
-                headers=self._headers(),
+                self._settings.topic_clicks, block, partition=partition, timestamp_ms=timestamp_ms
             )
         except BrokerUnavailable as error:
-            self._metrics.blocks_failed += 1
-            if isinstance(error, StampRefused):
-                self._note_clock()
-            if producer is self._producer:
-                self._connected.clear()
-                self._broken.set()
+            self._note_failure(producer, error)
             raise
+        self._note_success()
+        return offset
+
+    def _note_success(self) -> None:
         if self._clock_refused:
             self._clock_refused = False
             _log.info("the broker accepts our timestamps again")
-        return offset
+
+    def _note_failure(self, producer: Producer, error: BrokerUnavailable) -> None:
+        """Count it, and have the producer replaced."""
+        self._metrics.blocks_failed += 1
+        if isinstance(error, StampRefused):
+            self._note_clock()
+        if producer is self._producer:
+            self._connected.clear()
+            self._broken.set()
 
     def _note_clock(self) -> None:
         """Log once, as the broker's own log does not show it; the metric counts every time."""
@@ -266,10 +295,6 @@ class Publisher:
                 clicks_go_to="the spool" if self._spooler is not None else "nowhere: requests are answered 503",
             )
 
-    def _headers(self) -> RecordHeaders | None:
-        """Headers for the next block; see ingest/tracing.py."""
-        return None
-
     async def _send_records(self, records: list[Record]) -> None:
         """Send records of the spool to the broker, in order within each partition."""
         for blocks in blocks_of(records, len(self._lanes)):
@@ -280,12 +305,12 @@ class Publisher:
                 if isinstance(outcome, BaseException):
                     raise outcome
 
-    def _not_taken(self, chunks: list[tuple[int, RequestClicks]]) -> None:
+    def _not_taken(self, chunks: list[RequestClicks]) -> None:
         """Put requests the broker did not accept into the spool, or refuse them if there is none."""
-        for member_hash, chunk in chunks:
+        for chunk in chunks:
             self._queued_bytes -= len(chunk.lines)
             if self._spooler is not None:
-                self._spooler.put(member_hash, chunk)
+                self._spooler.put(chunk)
             else:
                 chunk.tell(Reason.BROKER_UNAVAILABLE)
         self._settle()
@@ -310,13 +335,7 @@ class Publisher:
 
     async def _send_rejection(self, producer: Producer, value: bytes) -> bool:
         try:
-            await producer.send(
-                self._settings.topic_rejected,
-                value,
-                partition=0,
-                timestamp_ms=self._clock(),
-                timeout_s=self._settings.produce_timeout_s,
-            )
+            await producer.send(self._settings.topic_rejected, value, partition=0, timestamp_ms=self._clock())
         except StampRefused:
             self._note_clock()
             self._broken.set()
@@ -332,10 +351,3 @@ class Publisher:
         await self._give_up()
         if self._spooler is not None:
             self._spooler.close()
-
-
-def _ended(task: asyncio.Task[None]) -> None:
-    """Stop the process when a task died: a dead batcher would leave its clicks unanswered, a restart does not."""
-    if not task.cancelled() and task.exception() is not None:
-        _log.critical("a publisher task failed unexpectedly; stopping", exc_info=task.exception())
-        signal.raise_signal(signal.SIGTERM)

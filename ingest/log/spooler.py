@@ -13,7 +13,7 @@ import structlog
 
 from ingest.contract.rejection import Reason
 from ingest.log.lane import BLOCK_MAX_BYTES, Placed, RequestClicks
-from ingest.log.producer import BrokerUnavailable
+from ingest.log.sender import BrokerUnavailable
 from ingest.log.spool import Record, SpoolFull, open_slots
 from ingest.metrics import Metrics
 from ingest.runtime.backoff import backoff_s
@@ -37,11 +37,18 @@ class Spooler:
     the spool would never become empty.
     """
 
-    def __init__(self, settings: IngestSettings, metrics: Metrics, *, interrupted: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: IngestSettings,
+        metrics: Metrics,
+        *,
+        interrupted: Callable[[], None],
+        cleared: Callable[[], None],
+    ) -> None:
         """Open the spool.
 
         ``interrupted`` is called when the last records did not arrive: it must move what waits behind them in the lanes
-        to the spool, in order.
+        to the spool, in order. ``cleared`` is called when they did: what waits in the lanes may be sent.
         """
         if settings.spool is None:
             raise ValueError("FLATTR_INGEST_SPOOL is not set")
@@ -55,7 +62,8 @@ class Spooler:
         self._pending_max_bytes = settings.queue_max_bytes
         self._metrics = metrics
         self._interrupted = interrupted
-        self._pending: list[tuple[int, RequestClicks]] = []
+        self._cleared = cleared
+        self._pending: list[RequestClicks] = []
         self._pending_bytes = 0
         self._finishing = False
         self._wanted = asyncio.Event()
@@ -77,7 +85,7 @@ class Spooler:
         """Whether the spool accepts nothing more."""
         return self._own.waiting_bytes + self._pending_bytes >= self._max_bytes
 
-    def put(self, member_hash: int, chunk: RequestClicks) -> None:
+    def put(self, chunk: RequestClicks) -> None:
         """Queue a request's clicks; it is answered once they are on disk, or at once if there is no room."""
         length = len(chunk.lines)
         if self._own.waiting_bytes + self._pending_bytes + length > self._max_bytes or (
@@ -85,7 +93,7 @@ class Spooler:
         ):
             chunk.tell(Reason.QUEUE_FULL)
             return
-        self._pending.append((member_hash, chunk))
+        self._pending.append(chunk)
         self._pending_bytes += length
         self.idle.clear()
         self.clear.clear()
@@ -97,13 +105,13 @@ class Spooler:
             await self._wanted.wait()
             self._wanted.clear()
             batch, self._pending = self._pending, []
-            records = [Record(member_hash, chunk.clicks, chunk.lines) for member_hash, chunk in batch]
+            records = [Record(chunk.member_hash, chunk.clicks, chunk.lines) for chunk in batch]
             place = await self._write(records)
             self._pending_bytes -= sum(len(record.lines) for record in records)
             if not self._pending:
                 self.idle.set()
             self._note()
-            for _, chunk in batch:
+            for chunk in batch:
                 chunk.tell(place)
 
     async def _write(self, records: list[Record]) -> Placed | Reason:
@@ -166,6 +174,7 @@ class Spooler:
         if self.idle.is_set():
             self._finishing = False
             self.clear.set()
+            self._cleared()
 
 
 def blocks_of(records: list[Record], partitions: int) -> list[list[tuple[int, bytes]]]:

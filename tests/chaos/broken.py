@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 def acknowledge_before_the_broker() -> None:
     """Answer 202 when the click is queued."""
     from ingest.contract.rejection import Reason
-    from ingest.log.lane import Placed
+    from ingest.log.lane import Placed, RequestClicks
     from ingest.log.publisher import Publisher
 
     submit = Publisher.submit
 
-    def hasty(
-        self: Publisher, member_hash: int, lines: bytes, clicks: int, answer: Callable[[Placed | Reason], None]
-    ) -> None:
+    def hasty(self: Publisher, chunk: RequestClicks) -> None:
+        answer = chunk.answer
         refused: list[Placed | Reason] = []
-        submit(self, member_hash, lines, clicks, refused.append)
+        chunk.answer = refused.append
+        submit(self, chunk)
         answer(refused[0] if refused else Placed(None, None, None))
 
     Publisher.submit = hasty  # type: ignore[method-assign] # that is the break

@@ -8,11 +8,13 @@ import uuid
 from pathlib import Path
 
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.protocol.produce import ProduceRequest
 
 from deploy.stack.embedded import EmbeddedBroker
-from ingest.contract.click import decode_block
+from ingest.contract.click import Click, decode_block, encode
 from ingest.contract.rejection import Reason
-from ingest.log.lane import Placed
+from ingest.log.lane import Placed, RequestClicks
 from ingest.log.producer import TopicMissing
 from ingest.log.publisher import Publisher
 from ingest.log.spool import Record
@@ -20,7 +22,6 @@ from ingest.log.spooler import blocks_of
 from ingest.metrics import Metrics
 from ingest.runtime.clock import system_clock
 from ingest.runtime.tokens import issue
-from ingest.settings import IngestSettings
 from tests.ingest.conftest import make_topics, records, serving, settings_for, wait_until
 
 CLICK = {"creator_id": "bob", "thing": "https://example.org/a"}
@@ -68,46 +69,39 @@ async def test_missing_topic_is_named_with_what_to_do(
         await publisher.start()
 
 
-class HeldPublisher(Publisher):
-    """A publisher whose blocks set out only when the test says so."""
-
-    def __init__(self, settings: IngestSettings) -> None:
-        super().__init__(settings, system_clock, Metrics())
-        self.blocks: list[bytes] = []
-        self.begun = asyncio.Semaphore(0)
-        self.released = asyncio.Semaphore(0)
-
-    async def _send(self, partition: int, block: bytes) -> int:
-        self.blocks.append(block)
-        self.begun.release()
-        await self.released.acquire()
-        return await super()._send(partition, block)
-
-
 async def test_lone_click_is_not_held_and_what_comes_while_it_is_under_way_is_the_next_block(
-    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
+    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await asyncio.to_thread(make_topics, embedded_broker.address, topic, 1)
-    publisher = HeldPublisher(settings_for(embedded_broker, topic, token_keys))
+    publisher = Publisher(settings_for(embedded_broker, topic, token_keys), system_clock, Metrics())
     await publisher.start()
+    requests, released = asyncio.Queue[None](), asyncio.Semaphore(0)
+    send = AIOKafkaClient.send
+
+    async def held(client: AIOKafkaClient, node: int, request: object) -> object:
+        if isinstance(request, ProduceRequest):
+            requests.put_nowait(None)
+            await released.acquire()
+        return await send(client, node, request)
+
+    monkeypatch.setattr(AIOKafkaClient, "send", held)
     answers: list[Placed | Reason] = []
-    publisher.submit(0, b"a", 1, answers.append)
-    await turns()
-    assert publisher.blocks == [b"a"]
-    await publisher.begun.acquire()
+    publisher.submit(RequestClicks(0, b"a", 1, 0, answers.append))
+    await requests.get()
     for member, lines in enumerate([b"b", b"c\nd", b"e"]):
-        publisher.submit(member, lines, lines.count(b"\n") + 1, answers.append)
+        publisher.submit(RequestClicks(member, lines, lines.count(b"\n") + 1, 0, answers.append))
         await turns()
-    assert publisher.blocks == [b"a"]
+    assert requests.empty()
     assert answers == []
-    publisher.released.release()
-    await publisher.begun.acquire()
+    released.release()
+    await requests.get()
+    await turns()
     assert answers == [Placed(0, 0, 0)]
-    publisher.released.release()
+    released.release()
     await publisher.drain()
     assert answers == [Placed(0, 0, 0), Placed(0, 1, 0), Placed(0, 1, 1), Placed(0, 1, 3)]
     stored = await asyncio.to_thread(records, embedded_broker.address, topic)
-    assert [record.value for record in stored] == publisher.blocks == [b"a", b"b\nc\nd\ne"]
+    assert [record.value for record in stored] == [b"a", b"b\nc\nd\ne"]
 
 
 async def turns() -> None:
@@ -176,6 +170,28 @@ def test_record_is_stamped_by_the_services_clock(embedded_broker: EmbeddedBroker
     (click,) = decode_block(record.value)
     assert abs(record.timestamp - system_clock() - 3_000_000) < 10_000
     assert 0 <= record.timestamp - click.received_at < 5_000
+
+
+async def test_receipt_is_never_after_the_stamp_though_the_clock_is_set_back_between_them(
+    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path
+) -> None:
+    await asyncio.to_thread(make_topics, embedded_broker.address, topic, 1)
+    now = system_clock()
+    publisher = Publisher(settings_for(embedded_broker, topic, token_keys), lambda: now, Metrics())
+    await publisher.start()
+    answers: list[Placed | Reason] = []
+    for received_at in (now - 9, now + 5000):
+        line = encode(
+            Click(
+                v=1, click_id="x", action="flattr", member_id="ann", creator_id="bob", thing="a", thing_id="b",
+                site_id="s", clicked_at=now, received_at=received_at,
+            )
+        )  # fmt: skip
+        publisher.submit(RequestClicks(0, line, 1, received_at, answers.append))
+    await publisher.drain()
+    (record,) = await asyncio.to_thread(records, embedded_broker.address, topic)
+    assert record.timestamp == now
+    assert [click.received_at for click in decode_block(record.value)] == [now - 9, now]
 
 
 def test_spooled_records_become_blocks_in_each_partitions_order() -> None:

@@ -349,7 +349,7 @@ async def through_a_keeper(
 ) -> tuple[list[Record], list[Placed | Reason]]:
     """Put records while the disk is broken, then others; what was sent, and the answers."""
     settings = IngestSettings.model_validate({"spool": folder, "token_keys": folder / "none"})
-    spooler = Spooler(settings, Metrics(), interrupted=lambda: None)
+    spooler = Spooler(settings, Metrics(), interrupted=lambda: None, cleared=lambda: None)
     arrived: list[Record] = []
     answers: list[Placed | Reason] = []
 
@@ -360,7 +360,7 @@ async def through_a_keeper(
     jobs = [asyncio.create_task(spooler.write()), asyncio.create_task(spooler.replay(send, connected))]
     for number, one in enumerate(records):
         (broken if number == 0 else mended)()
-        spooler.put(one.member_hash, RequestClicks(one.lines, one.clicks, answers.append))
+        spooler.put(RequestClicks(one.member_hash, one.lines, one.clicks, 0, answers.append))
         await spooler.idle.wait()
     connected.set()
     async with asyncio.timeout(20):
