@@ -55,6 +55,15 @@ def test_packed_columns_are_inserted_as_their_values(warehouse: Warehouse) -> No
     assert sorted(found) == sorted(expected)
 
 
+def test_insert_takes_one_thread_of_the_server(warehouse: Warehouse) -> None:
+    warehouse.command(
+        "CREATE TABLE told (n UInt64, threads UInt64 DEFAULT getSetting('max_threads')) ENGINE = MergeTree ORDER BY n"
+    )
+    warehouse.insert("told", {"n": [1]})
+    warehouse.insert("told", {"n": [2]}, settings={"max_threads": 3})
+    assert warehouse.rows("SELECT n, threads FROM told ORDER BY n") == [(1, 1), (2, 3)]
+
+
 @pytest.mark.parametrize("rows", [0, 1, 300_000])
 def test_packed_insert_of_any_length_leaves_the_connection_usable(warehouse: Warehouse, rows: int) -> None:
     warehouse.command("CREATE TABLE numbers_kept (n UInt64) ENGINE = MergeTree ORDER BY n")

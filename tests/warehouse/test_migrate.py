@@ -75,3 +75,21 @@ def test_counts_are_all_there_after_a_crash_between_any_two_steps_of_their_copyi
     server_wide.command("DROP DATABASE copied SYNC")
     server_wide.close()
     warehouse.close()
+
+
+def test_tables_that_every_flush_writes_have_no_statistics(warehouse: Warehouse) -> None:
+    written = {
+        "counts_by_creator": "position", "counts_by_thing": "position", "counts_by_member": "position",
+        "duplicates": "position", "undos": "position", "retimed": "position", "things": "creator_id",
+        "progress": "position", "log_ends": "end_position",
+    }  # fmt: skip
+    for table, column in written.items():
+        for value in (1, 2):
+            warehouse.command(f"INSERT INTO {table} ({column}) SELECT toString({value})")
+        warehouse.command(f"OPTIMIZE TABLE {table} FINAL")
+    found = warehouse.rows(
+        "SELECT DISTINCT table, statistics FROM system.parts_columns "
+        "WHERE active AND database = currentDatabase() AND table IN %(tables)s ORDER BY table",
+        {"tables": tuple(written)},
+    )
+    assert found == [(table, []) for table in sorted(written)]
