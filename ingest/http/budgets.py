@@ -28,7 +28,11 @@ _ROOM: Final = 1 / 8
 #: How long not to search again after a search that found nothing.
 _FRUITLESS_S: Final = 0.05
 #: From mallopt(3).
+_M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
+_RETURNED_BYTES: Final = 128 * 1024
+#: How much free memory stays with a process that reuses large blocks of it, in such blocks.
+_REUSED_BLOCKS: Final = 4
 _YOUNG_S: Final = 1.0
 
 
@@ -142,11 +146,18 @@ class Client(Protocol):
 class Budgets:
     """The connections of one process and what they hold.
 
-    ``refused`` counts a refusal and returns its status and body.
+    ``refused`` counts a refusal and returns its status and body. Blocks of memory of ``returned_bytes`` and more go
+    back to the system at once.
     """
 
-    def __init__(self, bounds: Bounds, refused: Callable[[Refused], tuple[int, bytes]]) -> None:
-        _give_memory_back()
+    def __init__(
+        self,
+        bounds: Bounds,
+        refused: Callable[[Refused], tuple[int, bytes]],
+        *,
+        returned_bytes: int = _RETURNED_BYTES,
+    ) -> None:
+        _give_memory_back(returned_bytes)
         self.bounds = bounds
         self.refused = refused
         self.connections_max = min(bounds.connections_max, _files_max() - _OTHER_FILES)
@@ -266,15 +277,17 @@ class Budgets:
                 yield size, client
 
 
-def _give_memory_back() -> None:
-    """Make glibc return the memory of large bodies to the system.
+def _give_memory_back(least_bytes: int) -> None:
+    """Make glibc return the memory of large blocks to the system.
 
     Its threshold for mmap adapts up to 32 MB as blocks are freed: 16 MB of partial bodies that come and go then cost
-    70 MB. With a fixed threshold, blocks of 128 kB or more are mapped separately and unmapped when freed.
+    70 MB. With a fixed threshold, blocks of that size or more are mapped separately and unmapped when freed.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
-        mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
+        mallopt(_M_MMAP_THRESHOLD, least_bytes)
+        if least_bytes > _RETURNED_BYTES:
+            mallopt(_M_TRIM_THRESHOLD, _REUSED_BLOCKS * least_bytes)
 
 
 def _files_max() -> int:
