@@ -49,7 +49,7 @@ from warehouse.storage.identity_key import read_identity_key
 _log = structlog.get_logger()
 _outages = Repeated(_log)
 #: Readers merge rows anyway, as a click may be written twice; merging in each insert costs a sixth of its time.
-_UNMERGED: Final = {"optimize_on_insert": 0}
+UNMERGED: Final = {"optimize_on_insert": 0}
 _METADATA_MAX_AGE_MS = 5_000
 #: How long the broker may take to tell the log's ends.
 _ENDS_MAX_S: Final = 5.0
@@ -74,7 +74,7 @@ class Worker:
         self.failure: StreamStopped | None = None
         self._stating_ends: asyncio.Future[None] | None = None
         self.clock = clock_from(settings.clock)
-        self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s, settings=_UNMERGED)
+        self.warehouse = Warehouse(settings.warehouse_url, timeout_s=settings.warehouse_timeout_s, settings=UNMERGED)
         self.writer = Writer(self.warehouse, patience_s=settings.streams_patience_s, after_step=after_step, lanes=LANES)
         self.rules = rules_from(settings, partitions)
         self.metrics = Metrics()

@@ -311,8 +311,9 @@ class Pipeline:
         began = time.monotonic()
         try:
             wanted: dict[int, list[PartitionState]] = {}
-            for state in (each.state for each in assignments if each.alive and each.state.position >= 0):
-                month = month_of(state.record_at_ms)
+            for state in (each.state for each in assignments if each.alive):
+                # Else its first clicks would wait for its months, one partition after the other.
+                month = month_of(state.record_at_ms if state.position >= 0 else self._clock())
                 for needed in {month_before(month), month} - set(state.months):
                     wanted.setdefault(needed, []).append(state)
             for needed, states in sorted(wanted.items()):

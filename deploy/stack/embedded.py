@@ -254,6 +254,7 @@ class EmbeddedWarehouse(ServiceProcess):
   <users_config>users.xml</users_config>
   <max_server_memory_usage>{self._memory_max_bytes}</max_server_memory_usage>
   <mark_cache_size>268435456</mark_cache_size>
+  <os_threads_nice_value_merge_mutate>5</os_threads_nice_value_merge_mutate>
   <storage_configuration><disks><backups>
     <type>local</type><path>{self.backups.resolve()}/</path>
   </backups></disks></storage_configuration>

@@ -127,3 +127,11 @@ def port_of(name: str) -> int:
     if "--port" in command:
         return int(command[command.index("--port") + 1])
     return int(service["environment"][f"FLATTR_{name.upper()}_PORT"])
+
+
+def test_merges_yield_to_inserts_on_the_server_of_the_tests_and_on_the_image(warehouse: Warehouse) -> None:
+    name = "os_threads_nice_value_merge_mutate"
+    installed = ET.parse(ROOT / "deploy/images/clickhouse/config.xml").findtext(name)
+    asked = warehouse.rows("SELECT value FROM system.server_settings WHERE name = %(name)s", {"name": name})
+    assert asked == [(installed,)]
+    assert int(installed or 0) > 0

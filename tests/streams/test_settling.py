@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from faust.types import TP
 
+from ingest.contract.month import month_before, month_of
 from streams.counting.count_batch import CountingRules
 from streams.operating.malformed_guard import MalformedGuard
 from streams.operating.metrics import Metrics
@@ -62,6 +63,15 @@ async def test_a_second_rebalance_waits_for_nothing_after_one_that_came_between_
     await pipeline.settle()
     assert time.monotonic() - began < DRAIN_S / 2
     await ended(pipeline, running)
+
+
+async def test_a_partition_without_clicks_has_the_months_of_the_clock_before_its_first(warehouse: Warehouse) -> None:
+    tp = TP("clicks", 0)
+    pipeline = pipeline_of(warehouse, flush_ms=50)
+    await pipeline.where({tp}, {tp: 0}, {tp: 10}, committed)
+    await asyncio.wrap_future(pipeline._count_thread.submit(lambda: None))
+    assert sorted(pipeline.assignments[0].state.months) == [month_before(month_of(0)), month_of(0)]
+    pipeline.close()
 
 
 async def test_a_chunk_that_came_while_another_was_counted_does_not_wait_as_long_again(warehouse: Warehouse) -> None:

@@ -8,6 +8,7 @@ from contextlib import closing
 
 import pytest
 
+from streams.app import UNMERGED
 from streams.errors import StreamStopped
 from streams.sink.flush_rows import STEPS, Rows
 from streams.sink.writer import Writer
@@ -89,3 +90,22 @@ def test_lanes_leave_with_the_writer(warehouse: Warehouse) -> None:
     for thread in named:
         thread.join(10)
     assert not any(thread.is_alive() for thread in named)
+
+
+def test_what_a_flush_inserts_is_one_file_a_part_until_it_is_merged(warehouse: Warehouse) -> None:
+    unmerged = Warehouse(warehouse.url, settings=UNMERGED)
+    with closing(unmerged), closing(Writer(unmerged, patience_s=5)) as writer:
+        writer.write(flush())
+    inserted = warehouse.rows(
+        "SELECT DISTINCT table, part_storage_type FROM system.parts "
+        "WHERE database = currentDatabase() AND level = 0 AND table IN %(tables)s",
+        {"tables": [table for _, tables in STEPS for table in tables]},
+    )
+    assert dict(inserted).keys() >= {"flattrs", "duplicates", "progress", *COUNTS}
+    assert set(dict(inserted).values()) == {"Packed"}
+    warehouse.command("OPTIMIZE TABLE flattrs FINAL")
+    merged = warehouse.rows(
+        "SELECT DISTINCT part_storage_type FROM system.parts "
+        "WHERE database = currentDatabase() AND active AND table = 'flattrs'"
+    )
+    assert merged == [("Full",)]
