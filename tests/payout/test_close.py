@@ -11,7 +11,7 @@ from warehouse.payout.close.settings import CloseSettings
 from warehouse.payout.close.snapshot import take_snapshot
 from warehouse.payout.errors import PayoutRefused
 from warehouse.payout.split import split
-from warehouse.storage.client import Warehouse
+from warehouse.storage.client import Warehouse, named
 
 EUR = 1_000_000
 MONTH = 202611
@@ -163,11 +163,24 @@ def test_closed_month_is_rehearsed_on_its_own_inputs_and_stays_as_it_is(warehous
     assert close(warehouse) == sealed
 
 
-def test_members_in_shards_give_the_same_month(warehouse: Warehouse) -> None:
-    table = "\n".join(f"m{member} c{member * k % 7} {k}" for member in range(20) for k in (1, 2, 4))
+@pytest.mark.parametrize("pledging", [range(25), range(15, 30), range(0)], ids=["most", "the last", "none"])
+def test_members_in_ranges_give_the_same_month(warehouse: Warehouse, pledging: range) -> None:
+    def name(member: int) -> str:
+        return f"{member}'%s\\{member % 3}"
+
+    table = "\n".join(f"{name(member)} c{member * k % 7} {k}" for member in range(20) for k in (1, 2, 4))
     state_month(warehouse, MONTH, dict.fromkeys(flattrs_of(table)))
-    pledge(warehouse, MONTH, {f"m{member}": 2 * EUR + member * 10_000 for member in range(25)})
-    assert close(warehouse).digests == rehearse(warehouse, closing(close_shards=4)).digests
+    pledge(warehouse, MONTH, {name(member): 2 * EUR + member * 10_000 for member in pledging})
+    whole = rehearse(warehouse, closing(close_memory_max_bytes=compute.RANGE_MEMORY_BYTES))
+    assert whole.members == len({*range(20), *pledging})
+    for shards in (1, 2, 40):
+        assert rehearse(warehouse, closing(close_shards=shards)).digests == whole.digests
+
+
+def test_ranges_of_members_divide_a_month_evenly(warehouse: Warehouse) -> None:
+    pledge(warehouse, MONTH, {f"m{member:02}": EUR for member in range(40)})
+    ((bounds,),) = warehouse.rows(named("payout_ranges"), {"month": MONTH, "ranges": 4})
+    assert bounds == ["m10", "m20", "m30"]
 
 
 def test_rows_that_are_not_merged_give_the_same_month_as_merged_ones(warehouse: Warehouse) -> None:

@@ -6,7 +6,8 @@ what is in the staging tables.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 
 from ingest.contract.month import month_before
@@ -16,6 +17,8 @@ from warehouse.storage.client import Warehouse, named
 
 #: In this order, because each reads the ones before it.
 STAGED: Final = ("pools", "payouts", "ledger")
+#: What a statement that divides pools needs, with room: blocks of 75,000 wide rows, and the pledges of its members.
+RANGE_MEMORY_BYTES: Final = 500_000_000
 
 
 def parameters(month: int, settings: CloseSettings, snapshot: Snapshot) -> dict[str, Any]:
@@ -44,14 +47,40 @@ def stage(  # noqa: PLR0913, PLR0917 - what all parts of the close take
 ) -> None:
     """Fill these staging tables of a month, which must be empty and in the order of ``STAGED``."""
     values = parameters(month, settings, snapshot)
-    shards = settings.close_shards
     for table in tables:
-        for shard in range(shards if table == "pools" else 1):
-            values_of_shard = {**values, "shards": shards, "shard": shard}
-            # A member's flattrs and pledges are on one node of a cluster; everything else takes all members.
-            run = warehouse.command_per_shard if table == "pools" else warehouse.command
-            run(named(f"payout_{table}"), values_of_shard, settings.clickhouse)
+        if table == "pools":
+            _stage_pools(warehouse, settings, values)
+        else:
+            warehouse.command(named(f"payout_{table}"), values, settings.clickhouse)
         step_done(table)
+
+
+def _stage_pools(warehouse: Warehouse, settings: CloseSettings, values: Mapping[str, Any]) -> None:
+    """Divide the pools of each range of members in a statement of one thread, on as many cores as the server has.
+
+    A single thread keeps the members' order from reading to writing. Several threads of one statement do not, and then
+    names are gathered in a hash table and wide rows sorted again: a third more processor time, three times the memory.
+    """
+    ((cores,),) = warehouse.rows("SELECT getSetting('max_threads')")
+    at_once = max(1, min(int(cores), settings.close_memory_max_bytes // RANGE_MEMORY_BYTES))
+    ((bounds,),) = warehouse.rows(
+        named("payout_ranges"), {"month": values["month"], "ranges": at_once * settings.close_shards}
+    )
+    starts = ["", *filter(None, bounds)]
+
+    def divide(range_of_members: tuple[str, str]) -> None:
+        first, end = range_of_members
+        try:
+            # A member's flattrs and pledges are on one node of a cluster; everything else takes all members.
+            warehouse.command_per_shard(
+                named("payout_pools"), {**values, "from_member": first, "to_member": end}, settings.clickhouse_in_order
+            )
+        finally:
+            warehouse.close()
+
+    with ThreadPoolExecutor(at_once, "pools") as threads:
+        for _ in threads.map(divide, zip(starts, [*starts[1:], ""], strict=True)):
+            pass
 
 
 def take_adjustments(warehouse: Warehouse, month: int, snapshot: Snapshot) -> None:

@@ -135,14 +135,15 @@ class CloseSettings(Settings):
         default=4_000_000_000,
         ge=200_000_000,
         description="How much of the warehouse's memory one query of the close may use, in bytes; it spills to disk at "
-        "a third of that. After the pools, which need the most, two run at a time.",
+        "a third of that. Two run at a time. As many divide the pools as the warehouse has cores, but no more than one "
+        "for each 500 MB of this; they usually need less than that each.",
     )
     close_shards: int = Field(
         default=1,
         ge=1,
         le=1024,
-        description="In how many queries, one after the other, the members' pools are divided. More shards need less "
-        "memory at a time; each costs a scan.",
+        description="In how many ranges of members, one after the other, each of the queries at a time divides the "
+        "pools. More of them remember fewer pledges at a time.",
     )
     close_timeout_s: float = Field(
         default=3600, gt=0, description="Timeout of one query of the close, in seconds. Far above the worst month."
@@ -215,13 +216,25 @@ class CloseSettings(Settings):
             "max_bytes_before_external_group_by": spill,
             "max_bytes_before_external_sort": spill,
             "max_insert_threads": 2,
-            # Rows of pools are wide. Smaller blocks keep both threads writing, which saves a tenth of compute's
-            # time, and both reading, where the default gives one thread 160,000 rows at a time.
+            # Rows of pools are wide: the default would remember a gigabyte of them. Smaller blocks also keep both
+            # threads reading, where the default gives one thread 160,000 rows at a time.
             "min_insert_block_size_rows": 75_000,
-            "min_insert_block_size_bytes": 0,
+            "min_insert_block_size_bytes": 1 << 26,
             "merge_tree_min_rows_for_concurrent_read": 16_384,
             "merge_tree_min_bytes_for_concurrent_read": 1 << 20,
             "do_not_merge_across_partitions_select_final": 1,
             # In `sum(flattrs) AS flattrs`, let flattrs mean the column, as standard SQL does.
             "prefer_column_name_to_alias": 1,
+        }
+
+    @property
+    def clickhouse_in_order(self) -> dict[str, int]:
+        """The same for a statement whose rows keep the order of their table, which only a single thread preserves."""
+        return {
+            **self.clickhouse,
+            "max_threads": 1,
+            "max_insert_threads": 1,
+            "optimize_aggregation_in_order": 1,
+            # The left side of a join streams, and the right one is remembered.
+            "query_plan_join_swap_table": 0,
         }

@@ -70,6 +70,7 @@ CODE: Final = (
     "sql/payout_proofs.sql",
     "sql/payout_quarantine_set.sql",
     "sql/payout_quarantined.sql",
+    "sql/payout_ranges.sql",
     "sql/payout_recount.sql",
     "sql/payout_recount_flattrs.sql",
     "sql/payout_restated.sql",

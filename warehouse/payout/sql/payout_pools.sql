@@ -10,7 +10,8 @@
 -- alphabet (20). A member with 2^20 creators or 2^24 flattrs has no room for the hash: remainder (32), place (32).
 -- The reference implementation is warehouse/payout/split.py.
 --
--- Members can be divided into shards, one query each, to limit memory.
+-- One range of members at a time, read, grouped and written in the order of members, which is the tables' own: no hash
+-- table of all names, no sorting of wide rows, and memory for a block instead of the month (compute.py has the settings).
 INSERT INTO pools_staging
 (
     month, member_id, currency, pledge_micro, fee_micro, carried_in_micro, pool_micro, counted, flattrs, rule,
@@ -82,7 +83,7 @@ FROM
     WHERE month = %(month)s AND first_position != 18446744073709551615
       AND (%(quarantine_version)s = 0 OR (member_id, creator_id, thing_id) NOT IN (SELECT member_id, creator_id, thing_id
         FROM quarantined_as_of(of_month = %(month)s, until = %(quarantine_version)s)))
-      AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
+      AND member_id >= %(from_member)s AND (%(to_member)s = '' OR member_id < %(to_member)s)
     GROUP BY member_id
 ) AS ballots
 FULL OUTER JOIN
@@ -98,14 +99,14 @@ FULL OUTER JOIN
             CAST([], 'Array(UInt64)') AS lot_micros
         FROM pledges
         WHERE month = %(month)s AND version <= %(pledges_version)s AND version IN (SELECT version FROM pledge_imports)
-          AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
+          AND member_id >= %(from_member)s AND (%(to_member)s = '' OR member_id < %(to_member)s)
         GROUP BY member_id
         HAVING argMax(amount_micro, version) > 0 -- 0: taken back, as if it had never been
         UNION ALL
         SELECT member_id, 0, lots_month, lots_micro
         FROM pools
         WHERE month = %(previous_month)s AND notEmpty(lots_month)
-          AND (%(shards)s = 1 OR modulo(xxh3(member_id), %(shards)s) = %(shard)s)
+          AND member_id >= %(from_member)s AND (%(to_member)s = '' OR member_id < %(to_member)s)
     )
     GROUP BY member_id
 ) AS funds USING (member_id)
