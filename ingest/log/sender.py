@@ -36,8 +36,8 @@ from aiokafka.structs import TopicPartition
 RecordHeaders = list[tuple[str, bytes]]
 _AGAIN_S: Final = 0.05
 _ALL_REPLICAS: Final = -1
-#: Below Kafka's default limit of 100 MB for a request, and sent well within a block's time.
-_REQUEST_MAX_BYTES: Final = 1024 * 1024
+#: Most bytes of a request to Kafka: half of it, and one block more.
+REQUEST_MAX_BYTES: Final = 2 * 1024 * 1024
 #: Sequence numbers begin anew after 2^31.
 _SEQUENCE_END: Final = 1 << 31
 _log = structlog.get_logger(__name__)
@@ -143,7 +143,7 @@ class Sender:
         if self._over:
             return
         requests: dict[int | None, dict[TopicPartition, _Batch]] = {}
-        left_bytes = _REQUEST_MAX_BYTES
+        left_bytes = REQUEST_MAX_BYTES // 2
         for where in list(self._asked):
             leader = self._leader_of(where)
             if leader in self._busy or where in self._under_way or left_bytes <= 0:
@@ -177,7 +177,7 @@ class Sender:
         if producer_id >= 0:
             sequence = self._sequences[where]
             self._sequences[where] = (sequence + 1) % _SEQUENCE_END
-        builder = DefaultRecordBatchBuilder(2, 0, 0, producer_id, epoch, sequence, _REQUEST_MAX_BYTES)
+        builder = DefaultRecordBatchBuilder(2, 0, 0, producer_id, epoch, sequence, REQUEST_MAX_BYTES)
         builder.append(0, block.timestamp_ms, None, block.value, block.headers)
         return _Batch(block, builder.build(), self._loop.time() + self._timeout_s)
 
