@@ -104,16 +104,16 @@ async def test_committed_offset_outlives_the_consumer(broker: ServiceProcess, re
         for _ in range(3):
             await sender.send_and_wait(ready_topic, b"{}", partition=0)
     group = f"{ready_topic}-group"
-    async with consumer(broker, ready_topic, group_id=group, session_timeout_ms=6000) as first:
+    async with consumer(broker, ready_topic, group_id=group, session_timeout_ms=2000) as first:
         await read(first, 3)
         await first.commit({partition: 2})
-    async with consumer(broker, ready_topic, group_id=group, session_timeout_ms=6000) as second:
+    async with consumer(broker, ready_topic, group_id=group, session_timeout_ms=2000) as second:
         (record,) = await read(second, 1)
         assert record.offset == 2
 
 
 async def test_partitions_are_shared_by_a_group_and_given_back(broker: ServiceProcess, ready_topic: str) -> None:
-    options = {"group_id": f"{ready_topic}-group", "session_timeout_ms": 6000, "heartbeat_interval_ms": 500}
+    options = {"group_id": f"{ready_topic}-group", "session_timeout_ms": 2000, "heartbeat_interval_ms": 500}
 
     async def until(first: AIOKafkaConsumer, count: int) -> None:
         async with asyncio.timeout(40):

@@ -32,7 +32,8 @@ class StreamWorker(ServiceProcess):
             "FLATTR_TOPIC_REJECTED": f"{topic}-rejected",
             "FLATTR_STREAMS_PORT": str(port),
             "FLATTR_STREAMS_GROUP": f"group-{topic}",
-            "FLATTR_STREAMS_SESSION_TIMEOUT_S": "6",
+            # The embedded broker has a group wait for half of it, and twice as long for one that left.
+            "FLATTR_STREAMS_SESSION_TIMEOUT_S": "3",
             "FLATTR_STREAMS_FLUSH_MS": "50",
             **{f"FLATTR_{key.upper()}": str(value) for key, value in settings.items()},
         }
