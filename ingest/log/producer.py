@@ -62,13 +62,14 @@ class Producer:
                 cluster = await self._client.fetch_all_metadata()
                 count = self._in_use(cluster)
                 await self._client.set_topics(self._topics)
-        except (KafkaError, OSError, TimeoutError) as error:
-            await self.stop()
-            raise BrokerUnavailable(f"cannot connect to the broker: {error}") from error
-        except BaseException:
-            # A topic is missing, or a drain has cancelled this: close what was opened.
+        except (TopicMissing, asyncio.CancelledError):
+            # A drain has cancelled this: close what was opened.
             await self.stop()
             raise
+        except Exception as error:
+            # Whatever else: the client raises RuntimeError too, where a connection is cut while it begins.
+            await self.stop()
+            raise BrokerUnavailable(f"cannot connect to the broker: {error}") from error
         self._places = [TopicPartition(self._topics[0], number) for number in range(count)]
         self._sender = Sender(self._client, identity, timeout_s=self._timeout_s)
 

@@ -249,7 +249,7 @@ class Sender:
         try:
             async with asyncio.timeout_at(min(batch.give_up_at for batch in batches.values())):
                 response = await self._client.send(leader, request)
-        except (KafkaError, OSError, TimeoutError) as error:
+        except Exception as error:  # noqa: BLE001 - a transport that was cut raises RuntimeError, a lost one KeyError
             kafka_error = error if isinstance(error, KafkaError) else KafkaConnectionError(repr(error))
             return dict.fromkeys(batches, (kafka_error, -1))
         return {

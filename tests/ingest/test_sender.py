@@ -128,6 +128,21 @@ async def test_one_request_has_a_block_of_every_partition_and_one_request_is_und
     assert told == {b"first": 0, b"0": 1, b"1": 0, b"2": 0, b"3": 0, b"4": 2, b"5": 1, b"6": 1, b"7": 1}
 
 
+@pytest.mark.parametrize("error", [RuntimeError("the handler is closed"), KeyError(1)], ids=repr)
+async def test_block_is_sent_again_whatever_the_client_raises_when_its_connection_is_cut(
+    embedded_broker: EmbeddedBroker, topic: str, token_keys: Path, on_the_way: OnTheWay, error: Exception
+) -> None:
+    async def failing(number: int, send: Callable[[], Awaitable[Any]]) -> Any:
+        if number == 1:
+            raise error
+        return await send()
+
+    async with sending(embedded_broker, topic, token_keys) as blocks:
+        on_the_way(failing)
+        blocks.send(0, b"a")
+        assert await blocks.all_told() == {b"a": 0}
+
+
 async def test_block_whose_acknowledgement_is_lost_is_sent_again_and_stored_once(
     kafka: ApacheKafka, topic: str, token_keys: Path, on_the_way: OnTheWay
 ) -> None:
