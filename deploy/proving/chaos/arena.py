@@ -336,7 +336,7 @@ class Arena:
     def _note_exit(self, name: str, service: ServiceProcess) -> None:
         code = service.process.returncode if service.process else 0
         self.exits.append(Exit(time.time(), name, code, service.tail()))
-        self.say(f"{name} exited by itself with code {code}")
+        self.say(f"{name} exited by itself with code {code}\n{service.tail()}")
         if sum(exit_.service == name for exit_ in self.exits) > _EXITS_MAX:
             raise ServiceFailed(f"{name} exited by itself more than {_EXITS_MAX} times.\n{service.tail()}")
 
