@@ -63,11 +63,10 @@ class Producer:
                 count = self._in_use(cluster)
                 await self._client.set_topics(self._topics)
         except (TopicMissing, asyncio.CancelledError):
-            # A drain has cancelled this: close what was opened.
             await self.stop()
             raise
         except Exception as error:
-            # Whatever else: the client raises RuntimeError too, where a connection is cut while it begins.
+            # Not only Kafka's errors: writing to a transport that was just cut is a RuntimeError of uvloop.
             await self.stop()
             raise BrokerUnavailable(f"cannot connect to the broker: {error}") from error
         self._places = [TopicPartition(self._topics[0], number) for number in range(count)]

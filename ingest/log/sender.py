@@ -1,7 +1,7 @@
 """Sends blocks to the brokers: to each one request at a time, with a block of every partition that has something.
 
 aiokafka connects, signs in and knows who leads a partition. Its producer is not used: an accumulator, three futures
-and a task for every record took a third of ingest's processor time (docs/decisions/0040).
+and a task for every record took a quarter of ingest's processor time (docs/decisions/0040).
 
 A block is composed when its request sets out, so whatever came while the broker was busy is in it. One block of a
 partition is under way at a time. It is sent again as it was, under the same sequence number, while the broker says
@@ -249,7 +249,7 @@ class Sender:
         try:
             async with asyncio.timeout_at(min(batch.give_up_at for batch in batches.values())):
                 response = await self._client.send(leader, request)
-        except Exception as error:  # noqa: BLE001 - a transport that was cut raises RuntimeError, a lost one KeyError
+        except Exception as error:  # noqa: BLE001 - writing to a transport that was just cut is a RuntimeError of uvloop
             kafka_error = error if isinstance(error, KafkaError) else KafkaConnectionError(repr(error))
             return dict.fromkeys(batches, (kafka_error, -1))
         return {

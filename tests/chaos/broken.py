@@ -5,6 +5,7 @@ Each break is what a plausible change would be. Chaos has to find every one of t
 
 from __future__ import annotations
 
+import signal
 import sys
 import time
 from collections import Counter
@@ -86,10 +87,30 @@ def counts_as_deltas() -> None:
     Writer.write = adding  # type: ignore[method-assign] # that is the break
 
 
+def end_when_the_broker_is_cut() -> None:
+    """Take it for an error of one's own that Kafka cannot be reached."""
+    from aiokafka.client import AIOKafkaClient
+    from aiokafka.errors import KafkaError
+    from aiokafka.protocol.produce import ProduceRequest
+
+    send = AIOKafkaClient.send
+
+    async def ending(self: AIOKafkaClient, node: int, request: object, **options: Any) -> Any:
+        try:
+            return await send(self, node, request, **options)
+        except KafkaError:
+            if isinstance(request, ProduceRequest):
+                signal.raise_signal(signal.SIGTERM)
+            raise
+
+    AIOKafkaClient.send = ending
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "ack-first": acknowledge_before_the_broker,
     "offset-first": offset_before_the_insert,
     "deltas": counts_as_deltas,
+    "ends": end_when_the_broker_is_cut,
     "nothing": lambda: None,
 }
 

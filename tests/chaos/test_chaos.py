@@ -73,3 +73,11 @@ def test_counts_as_deltas_are_found(tmp_path: Path) -> None:
     assert report["lost"] == 0
     assert report["wrong_counts"] > 0
     assert "by_creator" in "\n".join(report["problems"])
+
+
+def test_ingest_that_ends_itself_is_found(tmp_path: Path) -> None:
+    result = run(tmp_path, "ends", [Fault(1.0, Kind.CUT, "kafka-1", 0.3), Fault(2.0, Kind.CUT, "kafka-1", 0.3)])
+    report = result.report()
+    assert not report["good"]
+    assert report["lost"] == 0
+    assert "ended itself" in "\n".join(report["problems"])

@@ -145,7 +145,7 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
         problems = _let_finish(arena, closer, plan.patience_s, say)
         closer.end()
         outcome = _judge(arena, closer, pledges)
-        outcome.problems += problems
+        outcome.problems += problems + _ended(arena)
         attempts = list(evidence.read_attempts(arena.folder / "answers"))
         lines = evidence.read_log(arena.broker, TOPIC, arena.plan.partitions) if outcome.problems else []
         return ChaosResult(
@@ -163,6 +163,15 @@ def run_chaos(plan: ChaosPlan, say: Callable[[str], None] = lambda _: None) -> C
                 "ms": sent.accepted_ms,
             },
         )
+
+
+def _ended(arena: Arena) -> list[Mismatch]:
+    """Ingest that ended by itself: whatever is away, it takes clicks into its spool. A stream worker may begin anew."""
+    return [
+        Mismatch(Wrong.ENDED, f"{ended.service} ended itself with code {ended.code}: {ended.tail}")
+        for ended in arena.exits
+        if ended.service.startswith("ingest")
+    ]
 
 
 def _begin_ms() -> int:

@@ -24,6 +24,7 @@ class Wrong(StrEnum):
     RECEIPT = "wrong_receipts"
     MONEY = "unbalanced"
     OPEN = "not_closed"
+    ENDED = "ended"
 
 
 @dataclass(frozen=True)
